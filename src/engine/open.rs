@@ -1,0 +1,175 @@
+//! Opening: from the files of a store, or from nothing, to its last state.
+
+use std::{io, path::Path};
+
+use super::Options;
+use crate::{
+    error::{Error, Result},
+    format::{Damage, manifest::Manifest, wal::decode_batch},
+    manifest,
+    model::{Op, Seq},
+    os::{self, Fs, Lock},
+    snapshot::{Delta, decide},
+    wal::{self, RecoveryReport, Writer},
+};
+
+const LOCK: &str = "LOCK";
+
+/// A store that was opened and recovered.
+pub(super) struct Opened {
+    pub(super) lock: Box<dyn Lock>,
+    pub(super) manifest: Manifest,
+    pub(super) state: Delta,
+    pub(super) writer: Writer,
+    pub(super) report: RecoveryReport,
+}
+
+/// Opens the store in `dir`, creating it if it may.
+///
+/// Nothing that was there is changed before all of it has been read.
+pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
+    let fs = &*options.fs;
+    make_dir(fs, dir, options.create)?;
+    let path = dir.join(LOCK);
+    let lock = fs
+        .lock(&path)
+        .map_err(|error| Error::io("lock", &path, error))?
+        .ok_or(Error::Locked { path })?;
+    let wal_dir = dir.join(wal::DIR);
+    let place = |store| wal::Place { fs, dir: &wal_dir, store };
+    let Some(mut manifest) = manifest::load(fs, dir)? else {
+        let (manifest, writer) = create(dir, &wal_dir, options)?;
+        let (state, report) = (Delta::default(), RecoveryReport::default());
+        return Ok(Opened { lock, manifest, state, writer, report });
+    };
+    let place = place(manifest.store);
+    let mut state = Delta::default();
+    let recovered = wal::recover(
+        place,
+        manifest.checkpoint,
+        manifest.durable,
+        options.recovery,
+        &mut |seq, payload| replay(&mut state, seq, payload),
+    )?;
+    if recovered.report.damage.is_some() {
+        // Else the next opening would miss what this one gave up.
+        manifest.durable = recovered.last;
+        manifest.generation = manifest.generation.saturating_add(1);
+        manifest::publish(fs, dir, &manifest)?;
+    }
+    remove_orphans(fs, dir)?;
+    remove_orphans(fs, &wal_dir)?;
+    let writer = Writer::new(
+        place,
+        options.wal_file_bytes,
+        recovered.last,
+        recovered.files,
+        recovered.bytes,
+    );
+    Ok(Opened { lock, manifest, state, writer, report: recovered.report })
+}
+
+/// Applies a batch of the log, which was decided when it was written.
+fn replay(state: &mut Delta, seq: Seq, payload: &[u8]) -> Result<(), Damage> {
+    let batch = decode_batch(payload)?;
+    let effects = decide(state, seq, batch.time, batch.ops)
+        .map_err(|error| Damage::new(0, format!("it does not follow from the commits before: {error}")))?;
+    state.apply(seq, effects);
+    Ok(())
+}
+
+/// Sees to it that `dir` is a directory that is a store or may become one.
+fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
+    let none = || Error::invalid(format!("path {}: there is no store", dir.display()));
+    let names = match fs.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !create {
+                return Err(none());
+            }
+            fs.create_dir(dir).map_err(|error| Error::io("create", dir, error))?;
+            Vec::new()
+        }
+        Err(error) => return Err(Error::io("list", dir, error)),
+    };
+    if names.iter().any(|name| name == manifest::FILE) {
+        return Ok(());
+    }
+    // Without a manifest it is a store in the making at most. Anything that a
+    // creation does not leave behind belongs to somebody else.
+    let ours = [LOCK.to_owned(), wal::DIR.to_owned(), format!("{}{}", manifest::FILE, os::TEMPORARY_SUFFIX)];
+    if let Some(name) = names.iter().find(|name| !ours.iter().any(|ours| *name == ours.as_str())) {
+        return Err(Error::invalid(format!(
+            "path {}: it is no store, and holds {}",
+            dir.display(),
+            Path::new(name).display()
+        )));
+    }
+    if !create && !names.iter().any(|name| name == wal::DIR) {
+        return Err(none());
+    }
+    Ok(())
+}
+
+/// Creates a store. The manifest comes last: until then, what there is can be
+/// created again.
+fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Writer)> {
+    let fs = &*options.fs;
+    if let Some(error) = wal::check_unused(fs, wal_dir, &dir.join(manifest::FILE))? {
+        return Err(error);
+    }
+    if !options.create {
+        return Err(Error::invalid(format!("path {}: there is no store", dir.display())));
+    }
+    // The parent first: what is synced into a directory that goes is gone.
+    if let Some(parent) = dir.parent() {
+        fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+    }
+    match fs.create_dir(wal_dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("create", wal_dir, error));
+        }
+        _ => {}
+    }
+    fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
+    let manifest =
+        Manifest { store: fs.random(), generation: 1, checkpoint: Seq::ZERO, durable: Seq::ZERO };
+    let place = wal::Place { fs, dir: wal_dir, store: manifest.store };
+    let mut writer = Writer::new(place, options.wal_file_bytes, Seq::ZERO, 0, 0);
+    writer.create(place)?;
+    manifest::publish(fs, dir, &manifest)?;
+    Ok((manifest, writer))
+}
+
+/// Removes files that were never finished.
+fn remove_orphans(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    for name in fs.list(dir).map_err(|error| Error::io("list", dir, error))? {
+        if name.to_str().is_some_and(|name| name.ends_with(os::TEMPORARY_SUFFIX)) {
+            let path = dir.join(name);
+            fs.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The operations that give a store the spaces and indexes of the options.
+pub(super) fn missing(state: &Delta, options: &Options) -> Result<Vec<Op>> {
+    let mut ops = Vec::new();
+    for (name, space) in &options.spaces {
+        match state.spaces.get(name.as_str()) {
+            Some((_, existing)) if existing == space => {}
+            Some((_, existing)) => {
+                return Err(Error::invalid(format!(
+                    "option space {name:?}: the store has it as {existing:?}, which is not {space:?}"
+                )));
+            }
+            None => ops.push(Op::CreateSpace { name: name.clone(), space: *space }),
+        }
+    }
+    for name in &options.indexes {
+        if !state.indexes.contains_key(name.as_str()) {
+            ops.push(Op::CreateIndex { name: name.clone() });
+        }
+    }
+    Ok(ops)
+}

@@ -1,0 +1,212 @@
+//! How an engine is opened.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::Engine;
+use crate::{
+    error::{Error, Result},
+    model::{Durability, Space},
+    os::{Clock, Fs, RealClock, RealFs},
+    wal::RecoveryMode,
+};
+
+/// How to open a store. Every value is checked when it is opened; one that
+/// cannot be used is refused by name, with the range that can.
+///
+/// ```
+/// use ingrain::{Durability, Metric, Options, Space};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let engine = Options::new()
+///     .durability(Durability::Os)
+///     .space("text", Space::new(384, Metric::Cosine))
+///     .index("timeline")
+///     .open(dir.path().join("memory"))?;
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(super) create: bool,
+    pub(super) durability: Durability,
+    pub(super) write_log_batches: usize,
+    pub(super) write_log_bytes: usize,
+    pub(super) patience: Duration,
+    pub(super) wal_file_bytes: u64,
+    pub(super) publish_interval: Duration,
+    pub(super) recovery: RecoveryMode,
+    pub(super) spaces: BTreeMap<String, Space>,
+    pub(super) indexes: BTreeSet<String>,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create: true,
+            durability: Durability::Sync,
+            write_log_batches: 100_000,
+            write_log_bytes: 256 << 20,
+            patience: Duration::from_secs(10),
+            wal_file_bytes: 64 << 20,
+            publish_interval: Duration::from_millis(5),
+            recovery: RecoveryMode::Strict,
+            spaces: BTreeMap::new(),
+            indexes: BTreeSet::new(),
+            fs: Arc::new(RealFs),
+            clock: Arc::new(RealClock),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether to create the store if there is none: true by default. The
+    /// directory above it must exist.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// How durable a batch is when it is acknowledged, unless it asks for
+    /// something else itself: [`Durability::Sync`] by default.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Most batches in the write log: 1 to 16,777,216, by default 100,000.
+    /// Takes 128 bytes each when the engine is opened.
+    #[must_use]
+    pub fn write_log_batches(mut self, batches: usize) -> Self {
+        self.write_log_batches = batches;
+        self
+    }
+
+    /// Most bytes in the write log, where a batch counts twice its encoded
+    /// size: 64 KiB to 64 GiB, by default 256 MiB. A batch that is larger than
+    /// this by itself is refused.
+    #[must_use]
+    pub fn write_log_bytes(mut self, bytes: usize) -> Self {
+        self.write_log_bytes = bytes;
+        self
+    }
+
+    /// How long a writer is held by a full write log before it gets
+    /// `Backpressure`: up to an hour, by default 10 seconds. Not less than
+    /// [`publish_interval`](Self::publish_interval), unless zero: then a
+    /// writer is never held.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Size at which a new log file is begun: 64 KiB to 1 GiB, by default
+    /// 64 MiB.
+    #[must_use]
+    pub fn wal_file_bytes(mut self, bytes: u64) -> Self {
+        self.wal_file_bytes = bytes;
+        self
+    }
+
+    /// The longest that batches under way are let gather before they are
+    /// published together: up to a second, by default 5 ms. Only load makes
+    /// the engine wait, and only for submitted batches; zero never.
+    #[must_use]
+    pub fn publish_interval(mut self, interval: Duration) -> Self {
+        self.publish_interval = interval;
+        self
+    }
+
+    /// What to do with a damaged log: [`RecoveryMode::Strict`] by default.
+    #[must_use]
+    pub fn recovery(mut self, mode: RecoveryMode) -> Self {
+        self.recovery = mode;
+        self
+    }
+
+    /// A vector space that the store must have: created if it has none of that
+    /// name. One that is defined otherwise is an error.
+    #[must_use]
+    pub fn space(mut self, name: impl Into<String>, space: Space) -> Self {
+        self.spaces.insert(name.into(), space);
+        self
+    }
+
+    /// An index that the store must have: created if it has none of that name.
+    #[must_use]
+    pub fn index(mut self, name: impl Into<String>) -> Self {
+        self.indexes.insert(name.into());
+        self
+    }
+
+    /// The file system to use: the machine's by default.
+    #[must_use]
+    pub fn fs(mut self, fs: Arc<dyn Fs>) -> Self {
+        self.fs = fs;
+        self
+    }
+
+    /// The clock to use: the machine's by default.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the store in a directory. It costs the reading of its log.
+    ///
+    /// # Errors
+    /// `Invalid` for an unusable option or a directory that holds something
+    /// else; `Locked` if the store is open elsewhere; `Corrupt` if it is
+    /// damaged, with nothing changed; `Unsupported` if it is of another
+    /// format version; `Io`.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {
+        self.check()?;
+        Engine::open_with(path.as_ref(), self)
+    }
+
+    fn check(&self) -> Result<()> {
+        within("write_log_batches", self.write_log_batches, 1, 1 << 24)?;
+        within("write_log_bytes", self.write_log_bytes, 64 << 10, 64 << 30)?;
+        within("wal_file_bytes", self.wal_file_bytes, 64 << 10, 1 << 30)?;
+        within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;
+        within(
+            "publish_interval",
+            self.publish_interval,
+            Duration::ZERO,
+            Duration::from_secs(1),
+        )?;
+        if !self.patience.is_zero() && self.patience < self.publish_interval {
+            return Err(Error::invalid(format!(
+                "option patience = {:?}: with publish_interval = {:?} it must be zero or at \
+                 least as long, or writers would be turned away while batches gather",
+                self.patience, self.publish_interval
+            )));
+        }
+        self.spaces.iter().try_for_each(|(name, space)| space.check(name))
+    }
+}
+
+fn within<T: PartialOrd + std::fmt::Debug>(name: &str, value: T, least: T, most: T) -> Result<()> {
+    if value < least || value > most {
+        return Err(Error::invalid(format!(
+            "option {name} = {value:?}: it must be in {least:?}..={most:?}"
+        )));
+    }
+    Ok(())
+}

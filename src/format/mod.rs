@@ -1,0 +1,170 @@
+//! Bytes to types and back: every file of a store, and nothing else.
+//!
+//! No I/O and no threads: parsers take byte slices, so they run on a `Vec`, a
+//! mapping or a fuzzer's input alike. They never panic, and compare every
+//! length with what is there before allocating. docs/format.md shows the layout
+//! byte by byte.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+
+pub mod manifest;
+mod pack;
+pub mod wal;
+
+pub(crate) use pack::attributes_len;
+
+/// The version of the format that this crate writes. It reads no other.
+pub const VERSION: u32 = 1;
+
+/// Damage found by a parser: where, counted from the first byte it was given,
+/// and what.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {what}")]
+pub struct Damage {
+    /// Offset in bytes.
+    pub offset: u64,
+    /// What was expected and what was found.
+    pub what: String,
+    /// Whether the bytes are whole but of a version that this crate does not
+    /// read.
+    pub unsupported: bool,
+}
+
+impl Damage {
+    pub(crate) fn new(offset: usize, what: impl Into<String>) -> Self {
+        Self {
+            offset: u64::try_from(offset).unwrap_or(u64::MAX),
+            what: what.into(),
+            unsupported: false,
+        }
+    }
+}
+
+/// The name of a store: 16 random bytes, drawn when it is created, in the
+/// header of every file. It keeps the files of two stores apart.
+pub type StoreId = [u8; 16];
+
+/// What a file is, by the last byte of its magic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// `MANIFEST`.
+    Manifest,
+    /// `wal/*.wal`.
+    Wal,
+}
+
+impl FileKind {
+    const fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Manifest => *b"INGRAINM",
+            Self::Wal => *b"INGRAINW",
+        }
+    }
+}
+
+/// Length of [`Header`] in a file, in bytes.
+pub const HEADER_BYTES: usize = 64;
+
+/// The first 64 bytes of every file.
+///
+/// | offset | bytes | what |
+/// |---|---|---|
+/// | 0 | 8 | magic: `INGRAIN` and the kind's letter |
+/// | 8 | 4 | format version |
+/// | 12 | 4 | zero |
+/// | 16 | 16 | store id |
+/// | 32 | 8 | number: a WAL's first sequence number, a manifest's generation |
+/// | 40 | 8 | salt: drawn anew for each file |
+/// | 48 | 12 | zero |
+/// | 60 | 4 | CRC-32 of bytes 0 to 59 |
+///
+/// All integers are little-endian; all checksums are CRC-32 (IEEE 802.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// What the file is.
+    pub kind: FileKind,
+    /// The store that it belongs to.
+    pub store: StoreId,
+    /// Its number.
+    pub number: u64,
+    /// Its salt.
+    pub salt: u64,
+}
+
+impl Header {
+    /// The bytes of the header.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut out = Vec::with_capacity(HEADER_BYTES);
+        out.extend(self.kind.magic());
+        out.extend(VERSION.to_le_bytes());
+        out.extend([0; 4]);
+        out.extend(self.store);
+        out.extend(self.number.to_le_bytes());
+        out.extend(self.salt.to_le_bytes());
+        out.extend([0; 12]);
+        out.extend(crc32fast::hash(&out).to_le_bytes());
+        out.try_into().unwrap_or([0; HEADER_BYTES])
+    }
+
+    /// Reads the header at the start of `bytes`.
+    ///
+    /// # Errors
+    /// [`Damage`] when it is short, of another kind, fails its checksum, or is
+    /// of another version (then [`Damage::unsupported`] is set).
+    pub fn decode(kind: FileKind, bytes: &[u8]) -> Result<Self, Damage> {
+        let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(Damage::new(
+                bytes.len(),
+                format!("the file ends within its header of {HEADER_BYTES} bytes"),
+            ));
+        };
+        let mut fields = Fields { bytes: header, at: 0 };
+        if fields.take::<8>()? != kind.magic() {
+            return Err(Damage::new(0, format!("this is no {kind:?} file of ingrain: wrong magic")));
+        }
+        let version = u32::from_le_bytes(fields.take()?);
+        let zero: [u8; 4] = fields.take()?;
+        let store = fields.take()?;
+        let number = u64::from_le_bytes(fields.take()?);
+        let salt = u64::from_le_bytes(fields.take()?);
+        let zeros: [u8; 12] = fields.take()?;
+        let covered = header.get(..fields.at).unwrap_or_default();
+        let crc_at = fields.at;
+        if u32::from_le_bytes(fields.take()?) != crc32fast::hash(covered) {
+            return Err(Damage::new(crc_at, "the header fails its checksum"));
+        }
+        if version != VERSION {
+            return Err(Damage {
+                unsupported: true,
+                ..Damage::new(8, format!("format version {version}; this crate reads {VERSION}"))
+            });
+        }
+        if zero != [0; 4] || zeros != [0; 12] {
+            return Err(Damage::new(12, "reserved bytes of the header are not zero"));
+        }
+        Ok(Self { kind, store, number, salt })
+    }
+}
+
+/// Fixed-size fields, one after the other.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let field = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>());
+        let Some(field) = field else {
+            return Err(Damage::new(self.at, format!("{N} bytes expected, the end found")));
+        };
+        self.at = self.at.saturating_add(N);
+        Ok(*field)
+    }
+}

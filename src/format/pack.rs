@@ -1,0 +1,315 @@
+//! MessagePack, as the log uses it: `rmp` with bounds, offsets and no panics.
+
+use rmp::{
+    Marker,
+    decode::{self, Bytes},
+    encode::{self, ByteBuf},
+};
+
+use super::Damage;
+use crate::{
+    limits,
+    model::{Attributes, Value},
+};
+
+/// Writes MessagePack into memory.
+pub(super) struct Packer {
+    out: ByteBuf,
+}
+
+/// A length as MessagePack has it. Everything that is packed has been held to
+/// limits far below 4 GiB before.
+fn len32(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+impl Packer {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { out: ByteBuf::with_capacity(bytes) }
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.out.into_vec()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.out.as_slice().len()
+    }
+
+    pub(super) fn array(&mut self, len: usize) {
+        let Ok(_) = encode::write_array_len(&mut self.out, len32(len));
+    }
+
+    fn map(&mut self, len: usize) {
+        let Ok(_) = encode::write_map_len(&mut self.out, len32(len));
+    }
+
+    pub(super) fn nil(&mut self) {
+        let Ok(()) = encode::write_nil(&mut self.out);
+    }
+
+    fn bool(&mut self, value: bool) {
+        let Ok(()) = encode::write_bool(&mut self.out, value);
+    }
+
+    pub(super) fn uint(&mut self, value: u64) {
+        let Ok(_) = encode::write_uint(&mut self.out, value);
+    }
+
+    pub(super) fn int(&mut self, value: i64) {
+        let Ok(_) = encode::write_sint(&mut self.out, value);
+    }
+
+    pub(super) fn f32(&mut self, value: f32) {
+        let Ok(()) = encode::write_f32(&mut self.out, value);
+    }
+
+    pub(super) fn f64(&mut self, value: f64) {
+        let Ok(()) = encode::write_f64(&mut self.out, value);
+    }
+
+    pub(super) fn str(&mut self, value: &str) {
+        let Ok(()) = encode::write_str(&mut self.out, value);
+    }
+
+    pub(super) fn bin(&mut self, value: &[u8]) {
+        let Ok(()) = encode::write_bin(&mut self.out, value);
+    }
+
+    /// A vector: its numbers as little-endian binary32 in one `bin`.
+    pub(super) fn vector(&mut self, value: &[f32]) {
+        let Ok(_) =
+            encode::write_bin_len(&mut self.out, len32(value.len().saturating_mul(size_of::<f32>())));
+        let out = self.out.as_mut_vec();
+        out.reserve(value.len().saturating_mul(size_of::<f32>()));
+        for number in value {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    pub(super) fn option<T>(&mut self, value: Option<T>, pack: impl FnOnce(&mut Self, T)) {
+        match value {
+            Some(value) => pack(self, value),
+            None => self.nil(),
+        }
+    }
+
+    pub(super) fn attributes(&mut self, attributes: &Attributes) {
+        self.map(attributes.len());
+        for (name, value) in attributes {
+            self.str(name);
+            self.value(value);
+        }
+    }
+
+    // Recursion is bounded: values were held to `limits::VALUE_DEPTH`.
+    pub(super) fn value(&mut self, value: &Value) {
+        match value {
+            Value::Null => self.nil(),
+            Value::Bool(value) => self.bool(*value),
+            Value::Int(value) => self.int(*value),
+            Value::Float(value) => self.f64(*value),
+            Value::Text(value) => self.str(value),
+            Value::Bytes(value) => self.bin(value),
+            Value::List(values) => {
+                self.array(values.len());
+                values.iter().for_each(|value| self.value(value));
+            }
+            Value::Map(map) => self.attributes(map),
+        }
+    }
+}
+
+/// How many bytes `attributes` take when encoded. Costs an encoding.
+pub(crate) fn attributes_len(attributes: &Attributes) -> usize {
+    if attributes.is_empty() {
+        return 1;
+    }
+    let mut packer = Packer::with_capacity(64);
+    packer.attributes(attributes);
+    packer.len()
+}
+
+/// Reads MessagePack from memory, strictly.
+pub(super) struct Unpacker<'a> {
+    bytes: Bytes<'a>,
+    len: usize,
+}
+
+impl<'a> Unpacker<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes: Bytes::new(bytes), len: bytes.len() }
+    }
+
+    fn offset(&self) -> usize {
+        self.len.saturating_sub(self.bytes.remaining_slice().len())
+    }
+
+    pub(super) fn damage(&self, what: impl Into<String>) -> Damage {
+        Damage::new(self.offset(), what)
+    }
+
+    pub(super) fn finish(self) -> Result<(), Damage> {
+        match self.bytes.remaining_slice().len() {
+            0 => Ok(()),
+            n => Err(self.damage(format!("{n} bytes follow the end of the payload"))),
+        }
+    }
+
+    fn read<T, E>(
+        &mut self,
+        what: &str,
+        read: impl FnOnce(&mut Bytes<'a>) -> Result<T, E>,
+    ) -> Result<T, Damage> {
+        let at = self.offset();
+        let found = self.bytes.remaining_slice().first().copied();
+        read(&mut self.bytes).map_err(|_| {
+            Damage::new(at, match found {
+                Some(byte) => format!("{what} expected, {:?} found", Marker::from_u8(byte)),
+                None => format!("{what} expected, the end found"),
+            })
+        })
+    }
+
+    /// A declared count of items, each of which takes at least a byte.
+    fn count(&self, len: u32, what: &str) -> Result<usize, Damage> {
+        let remaining = self.bytes.remaining_slice().len();
+        match usize::try_from(len) {
+            Ok(len) if len <= remaining => Ok(len),
+            _ => Err(self.damage(format!("{what} of {len} declared, {remaining} bytes are left"))),
+        }
+    }
+
+    pub(super) fn array(&mut self) -> Result<usize, Damage> {
+        let len = self.read("an array", |b| decode::read_array_len(b))?;
+        self.count(len, "an array")
+    }
+
+    pub(super) fn array_of(&mut self, expected: usize) -> Result<(), Damage> {
+        match self.array()? {
+            len if len == expected => Ok(()),
+            len => Err(self.damage(format!("an array of {expected} expected, one of {len} found"))),
+        }
+    }
+
+    fn take(&mut self, len: u32, what: &str) -> Result<&'a [u8], Damage> {
+        let len = self.count(len, what)?;
+        let Some((taken, rest)) = self.bytes.remaining_slice().split_at_checked(len) else {
+            return Err(self.damage(format!("{what}: the end found")));
+        };
+        self.bytes = Bytes::new(rest);
+        Ok(taken)
+    }
+
+    pub(super) fn bin(&mut self) -> Result<&'a [u8], Damage> {
+        let len = self.read("bytes", |b| decode::read_bin_len(b))?;
+        self.take(len, "bytes")
+    }
+
+    pub(super) fn bin_of<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let bytes = self.bin()?;
+        bytes.try_into().map_err(|_| {
+            self.damage(format!("{N} bytes expected, {} found", bytes.len()))
+        })
+    }
+
+    pub(super) fn str(&mut self) -> Result<&'a str, Damage> {
+        let len = self.read("text", |b| decode::read_str_len(b))?;
+        let bytes = self.take(len, "text")?;
+        str::from_utf8(bytes).map_err(|error| self.damage(format!("text: {error}")))
+    }
+
+    pub(super) fn uint(&mut self) -> Result<u64, Damage> {
+        self.read("a whole number", |b| decode::read_int(b))
+    }
+
+    pub(super) fn int(&mut self) -> Result<i64, Damage> {
+        self.read("a whole number", |b| decode::read_int(b))
+    }
+
+    pub(super) fn f32(&mut self) -> Result<f32, Damage> {
+        self.read("a binary32", |b| decode::read_f32(b))
+    }
+
+    pub(super) fn f64(&mut self) -> Result<f64, Damage> {
+        self.read("a binary64", |b| decode::read_f64(b))
+    }
+
+    pub(super) fn vector(&mut self) -> Result<Vec<f32>, Damage> {
+        let bytes = self.bin()?;
+        let (numbers, rest) = bytes.as_chunks::<{ size_of::<f32>() }>();
+        if !rest.is_empty() {
+            return Err(self.damage(format!("a vector of {} bytes", bytes.len())));
+        }
+        Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
+    }
+
+    pub(super) fn option<T>(
+        &mut self,
+        unpack: impl FnOnce(&mut Self) -> Result<T, Damage>,
+    ) -> Result<Option<T>, Damage> {
+        if self.peek()? == Marker::Null {
+            self.read("nil", |b| decode::read_nil(b))?;
+            return Ok(None);
+        }
+        unpack(self).map(Some)
+    }
+
+    fn peek(&self) -> Result<Marker, Damage> {
+        match self.bytes.remaining_slice().first() {
+            Some(byte) => Ok(Marker::from_u8(*byte)),
+            None => Err(self.damage("a value expected, the end found")),
+        }
+    }
+
+    pub(super) fn attributes(&mut self) -> Result<Attributes, Damage> {
+        self.map(1)
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Attributes, Damage> {
+        let len = self.read("a map", |b| decode::read_map_len(b))?;
+        let len = self.count(len, "a map")?;
+        let mut map = Attributes::new();
+        for _ in 0..len {
+            let name = self.str()?.to_owned();
+            if map.last_key_value().is_some_and(|(last, _)| *last >= name) {
+                return Err(self.damage(format!("attribute {name:?} is out of order")));
+            }
+            let value = self.value(depth)?;
+            map.insert(name, value);
+        }
+        Ok(map)
+    }
+
+    pub(super) fn value(&mut self, depth: usize) -> Result<Value, Damage> {
+        if depth > limits::VALUE_DEPTH {
+            return Err(self.damage(format!("values nest deeper than {}", limits::VALUE_DEPTH)));
+        }
+        let deeper = depth.saturating_add(1);
+        Ok(match self.peek()? {
+            Marker::Null => {
+                self.read("nil", |b| decode::read_nil(b))?;
+                Value::Null
+            }
+            Marker::True | Marker::False => {
+                Value::Bool(self.read("a boolean", |b| decode::read_bool(b))?)
+            }
+            Marker::F64 => Value::Float(self.f64()?),
+            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
+                Value::Text(self.str()?.to_owned())
+            }
+            Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => Value::Bytes(self.bin()?.to_vec()),
+            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
+                let len = self.array()?;
+                let mut values = Vec::new();
+                for _ in 0..len {
+                    values.push(self.value(deeper)?);
+                }
+                Value::List(values)
+            }
+            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => Value::Map(self.map(deeper)?),
+            _ => Value::Int(self.int()?),
+        })
+    }
+}
+

@@ -1,0 +1,477 @@
+//! `wal/*.wal`: the log of committed batches.
+//!
+//! A file is a [`Header`](super::Header), whose number is the sequence number
+//! of the first frame, and frames at multiples of 8 bytes:
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 4 | CRC-32 of the store id, the file's salt, and the rest of the frame |
+//! | 4 | 4 | length of the payload |
+//! | 8 | 8 | sequence number |
+//! | 16 | 8 | a sequence number known to be durable when the frame was written |
+//! | 24 | … | payload |
+//! | … | 0–7 | zeros, to the next multiple of 8 |
+//!
+//! The payload is a MessagePack array: the time of the batch in microseconds,
+//! then its operations, each an array that starts with its tag. The log holds
+//! committed batches only, so preconditions are not in it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Damage, Fields, Header,
+    pack::{Packer, Unpacker, attributes_len},
+};
+use crate::{
+    error::Result,
+    id::NodeId,
+    limits,
+    model::{
+        Edge, Element, IndexKey, Metric, Node, Op, Patch, Precondition, Seq, Space, Timestamp,
+        check_count,
+    },
+};
+
+/// Bytes of a frame before its payload.
+pub const FRAME_HEADER_BYTES: usize = 24;
+/// Frames start at multiples of this.
+pub const FRAME_ALIGN: usize = 8;
+
+/// Seals frames for, and opens frames of, one file.
+///
+/// The checksum starts from the file's store and salt, so that a frame of
+/// another store, or of an earlier life of the same blocks, is no frame here.
+#[derive(Debug, Clone)]
+pub struct Frames {
+    seed: crc32fast::Hasher,
+}
+
+/// A frame, borrowed from the file's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The sequence number of the batch.
+    pub seq: Seq,
+    /// A commit that was durable when this frame was written.
+    pub durable: Seq,
+    /// The encoded batch.
+    pub payload: &'a [u8],
+    /// Bytes that the frame takes in the file.
+    pub size: usize,
+}
+
+impl Frames {
+    /// For the file with this header.
+    #[must_use]
+    pub fn new(header: &Header) -> Self {
+        let mut seed = crc32fast::Hasher::new();
+        seed.update(&header.store);
+        seed.update(&header.salt.to_le_bytes());
+        Self { seed }
+    }
+
+    /// Bytes that a payload of `len` bytes takes as a frame.
+    #[must_use]
+    pub const fn size(len: usize) -> usize {
+        FRAME_HEADER_BYTES.saturating_add(len).next_multiple_of(FRAME_ALIGN)
+    }
+
+    /// Appends a frame to `out`.
+    pub fn seal(&self, seq: Seq, durable: Seq, payload: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.reserve(Self::size(payload.len()));
+        out.extend([0; 4]);
+        // Batches are held to `limits::BATCH_BYTES`, far below 4 GiB.
+        out.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend(seq.get().to_le_bytes());
+        out.extend(durable.get().to_le_bytes());
+        out.extend_from_slice(payload);
+        out.resize(start.saturating_add(Self::size(payload.len())), 0);
+        if let Some((crc, rest)) =
+            out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<4>())
+        {
+            *crc = self.crc(rest).to_le_bytes();
+        }
+    }
+
+    /// Reads the frame at `offset`, or `None` if there is no whole frame of
+    /// this file there.
+    #[must_use]
+    pub fn open<'a>(&self, bytes: &'a [u8], offset: usize) -> Option<Frame<'a>> {
+        let bytes = bytes.get(offset..)?;
+        let mut fields = Fields { bytes, at: 0 };
+        let crc = u32::from_le_bytes(fields.take().ok()?);
+        let len = usize::try_from(u32::from_le_bytes(fields.take().ok()?)).ok()?;
+        let seq = Seq::new(u64::from_le_bytes(fields.take().ok()?));
+        let durable = Seq::new(u64::from_le_bytes(fields.take().ok()?));
+        if len == 0 || len > limits::BATCH_BYTES || durable >= seq {
+            return None;
+        }
+        let frame = bytes.get(..Self::size(len))?;
+        let payload = frame.get(FRAME_HEADER_BYTES..)?.get(..len)?;
+        let (_, covered) = frame.split_first_chunk::<4>()?;
+        (crc == self.crc(covered)).then_some(Frame { seq, durable, payload, size: frame.len() })
+    }
+
+    fn crc(&self, covered: &[u8]) -> u32 {
+        let mut crc = self.seed.clone();
+        crc.update(covered);
+        crc.finalize()
+    }
+}
+
+/// A batch as the log has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedBatch {
+    /// When the batch was made. Every "now" in it is this.
+    pub time: Timestamp,
+    /// Its operations, in order.
+    pub ops: Vec<Op>,
+}
+
+const PUT: u64 = 1;
+const PATCH: u64 = 2;
+const TOUCH: u64 = 3;
+const EXPIRE: u64 = 4;
+const DELETE: u64 = 5;
+const PRUNE: u64 = 6;
+const LINK: u64 = 7;
+const UNLINK: u64 = 8;
+const CREATE_SPACE: u64 = 9;
+const CREATE_INDEX: u64 = 10;
+
+const COSINE: u64 = 1;
+const DOT: u64 = 2;
+const L2: u64 = 3;
+const F32: u64 = 1;
+
+/// Encodes a batch that has passed its checks as the payload of a frame.
+/// Preconditions are left out.
+///
+/// # Errors
+/// [`Error::Limit`] when the attributes of one node or edge, or the whole,
+/// come out too large.
+pub fn encode_batch(time: Timestamp, ops: &[Op]) -> Result<Vec<u8>> {
+    let mut packer = Packer::with_capacity(capacity(ops));
+    packer.array(ops.len().saturating_add(1));
+    packer.int(time.as_micros());
+    for op in ops {
+        encode_op(&mut packer, op)?;
+        check_count("bytes of a batch", packer.len(), limits::BATCH_BYTES)?;
+    }
+    Ok(packer.finish())
+}
+
+/// A guess at the encoded size that saves most of the reallocations.
+fn capacity(ops: &[Op]) -> usize {
+    let per_op = |op: &Op| match op {
+        Op::Put { node, .. } => node
+            .vectors
+            .values()
+            .fold(node.content.len(), |sum, v| sum.saturating_add(v.len().saturating_mul(4))),
+        _ => 0,
+    };
+    ops.iter()
+        .map(per_op)
+        .fold(16_usize, |sum, n| sum.saturating_add(n).saturating_add(96))
+        .min(limits::BATCH_BYTES)
+}
+
+fn encode_op(p: &mut Packer, op: &Op) -> Result<()> {
+    match op {
+        Op::Put { node, precondition: _ } => {
+            p.array(14);
+            p.uint(PUT);
+            p.bin(node.id.as_bytes());
+            p.str(&node.kind);
+            p.bin(&node.content);
+            checked_attributes(p, &node.attributes)?;
+            p.f32(node.strength);
+            p.f32(node.confidence);
+            time(p, node.created);
+            time(p, node.updated);
+            time(p, node.accessed);
+            p.option(node.access_count, Packer::uint);
+            time(p, node.expires);
+            p.array(node.keys.len());
+            for IndexKey { index, key } in &node.keys {
+                p.array(2);
+                p.str(index);
+                p.bin(key);
+            }
+            p.array(node.vectors.len());
+            for (space, vector) in &node.vectors {
+                p.array(2);
+                p.str(space);
+                p.vector(vector);
+            }
+        }
+        Op::Patch { id, patch } => {
+            p.array(9);
+            p.uint(PATCH);
+            p.bin(id.as_bytes());
+            p.option(patch.kind.as_deref(), Packer::str);
+            p.option(patch.content.as_deref(), Packer::bin);
+            p.array(patch.attributes.len());
+            for (name, value) in &patch.attributes {
+                match value {
+                    Some(value) => {
+                        p.array(2);
+                        p.str(name);
+                        p.value(value);
+                    }
+                    None => {
+                        p.array(1);
+                        p.str(name);
+                    }
+                }
+            }
+            p.option(patch.strength, Packer::f32);
+            p.option(patch.confidence, Packer::f32);
+            p.array(patch.keys.len());
+            for (index, keys) in &patch.keys {
+                p.array(2);
+                p.str(index);
+                p.array(keys.len());
+                keys.iter().for_each(|key| p.bin(key));
+            }
+            p.array(patch.vectors.len());
+            for (space, vector) in &patch.vectors {
+                p.array(2);
+                p.str(space);
+                p.option(vector.as_deref(), Packer::vector);
+            }
+        }
+        Op::Touch { id, count } => {
+            p.array(3);
+            p.uint(TOUCH);
+            p.bin(id.as_bytes());
+            p.uint(*count);
+        }
+        Op::Expire { id, expires } => {
+            p.array(3);
+            p.uint(EXPIRE);
+            p.bin(id.as_bytes());
+            time(p, *expires);
+        }
+        Op::Delete { id } => {
+            p.array(2);
+            p.uint(DELETE);
+            p.bin(id.as_bytes());
+        }
+        Op::Prune { id, before } => {
+            p.array(3);
+            p.uint(PRUNE);
+            p.bin(id.as_bytes());
+            p.int(before.as_micros());
+        }
+        Op::Link { edge } => {
+            p.array(10);
+            p.uint(LINK);
+            p.bin(edge.source.as_bytes());
+            p.str(&edge.kind);
+            p.bin(edge.target.as_bytes());
+            p.uint(edge.discriminator);
+            p.f64(edge.weight);
+            p.f32(edge.confidence);
+            checked_attributes(p, &edge.attributes)?;
+            time(p, edge.created);
+            time(p, edge.updated);
+        }
+        Op::Unlink { source, kind, target, discriminator } => {
+            p.array(5);
+            p.uint(UNLINK);
+            p.bin(source.as_bytes());
+            p.str(kind);
+            p.bin(target.as_bytes());
+            p.uint(*discriminator);
+        }
+        Op::CreateSpace { name, space } => {
+            p.array(5);
+            p.uint(CREATE_SPACE);
+            p.str(name);
+            p.uint(u64::try_from(space.dimension).unwrap_or(u64::MAX));
+            p.uint(match space.metric {
+                Metric::Cosine => COSINE,
+                Metric::Dot => DOT,
+                Metric::L2 => L2,
+            });
+            p.uint(match space.element {
+                Element::F32 => F32,
+            });
+        }
+        Op::CreateIndex { name } => {
+            p.array(2);
+            p.uint(CREATE_INDEX);
+            p.str(name);
+        }
+    }
+    Ok(())
+}
+
+fn time(p: &mut Packer, time: Option<Timestamp>) {
+    p.option(time.map(Timestamp::as_micros), Packer::int);
+}
+
+fn checked_attributes(p: &mut Packer, attributes: &crate::model::Attributes) -> Result<()> {
+    let before = p.len();
+    p.attributes(attributes);
+    check_count(
+        "bytes of the attributes of a node or edge",
+        p.len().saturating_sub(before),
+        limits::ATTRIBUTE_BYTES,
+    )
+}
+
+/// Decodes the payload of a frame.
+///
+/// # Errors
+/// [`Damage`] when it is not what [`encode_batch`] writes.
+pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
+    let mut u = Unpacker::new(payload);
+    let len = u.array()?;
+    let Some(ops_len) = len.checked_sub(1) else {
+        return Err(u.damage("a batch without a time"));
+    };
+    let time = Timestamp::from_micros(u.int()?);
+    // Each operation takes more bytes than one, so this is no blind trust:
+    // an array's length has been held to the bytes that are left.
+    let mut ops = Vec::with_capacity(ops_len.min(1024));
+    for _ in 0..ops_len {
+        ops.push(decode_op(&mut u)?);
+    }
+    u.finish()?;
+    Ok(LoggedBatch { time, ops })
+}
+
+fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
+    let len = u.array()?;
+    let tag = u.uint()?;
+    let expected = match tag {
+        PUT => 14,
+        PATCH => 9,
+        TOUCH | EXPIRE | PRUNE => 3,
+        DELETE | CREATE_INDEX => 2,
+        LINK => 10,
+        UNLINK | CREATE_SPACE => 5,
+        _ => return Err(u.damage(format!("operation with unknown tag {tag}"))),
+    };
+    if len != expected {
+        return Err(u.damage(format!("operation {tag} has {expected} fields, not {len}")));
+    }
+    Ok(match tag {
+        PUT => {
+            let id = node_id(u)?;
+            let mut node = Node::new(id, u.str()?);
+            node.content = u.bin()?.to_vec();
+            node.attributes = u.attributes()?;
+            node.strength = u.f32()?;
+            node.confidence = u.f32()?;
+            node.created = option_time(u)?;
+            node.updated = option_time(u)?;
+            node.accessed = option_time(u)?;
+            node.access_count = u.option(Unpacker::uint)?;
+            node.expires = option_time(u)?;
+            for _ in 0..u.array()? {
+                u.array_of(2)?;
+                node.keys.push(IndexKey { index: u.str()?.to_owned(), key: u.bin()?.to_vec() });
+            }
+            for _ in 0..u.array()? {
+                u.array_of(2)?;
+                node.vectors.insert(u.str()?.to_owned(), u.vector()?);
+            }
+            Op::Put { node, precondition: Precondition::None }
+        }
+        PATCH => {
+            let id = node_id(u)?;
+            let mut patch = Patch {
+                kind: u.option(Unpacker::str)?.map(str::to_owned),
+                content: u.option(Unpacker::bin)?.map(<[u8]>::to_vec),
+                ..Patch::default()
+            };
+            for _ in 0..u.array()? {
+                let change = u.array()?;
+                let name = u.str()?.to_owned();
+                let value = match change {
+                    1 => None,
+                    2 => Some(u.value(1)?),
+                    n => return Err(u.damage(format!("an attribute's change has {n} parts"))),
+                };
+                patch.attributes.insert(name, value);
+            }
+            patch.strength = u.option(Unpacker::f32)?;
+            patch.confidence = u.option(Unpacker::f32)?;
+            for _ in 0..u.array()? {
+                u.array_of(2)?;
+                let index = u.str()?.to_owned();
+                let keys = (0..u.array()?)
+                    .map(|_| u.bin().map(<[u8]>::to_vec))
+                    .collect::<Result<_, Damage>>()?;
+                patch.keys.insert(index, keys);
+            }
+            let mut vectors = BTreeMap::new();
+            for _ in 0..u.array()? {
+                u.array_of(2)?;
+                vectors.insert(u.str()?.to_owned(), u.option(Unpacker::vector)?);
+            }
+            patch.vectors = vectors;
+            Op::Patch { id, patch }
+        }
+        TOUCH => Op::Touch { id: node_id(u)?, count: u.uint()? },
+        EXPIRE => Op::Expire { id: node_id(u)?, expires: option_time(u)? },
+        DELETE => Op::Delete { id: node_id(u)? },
+        PRUNE => Op::Prune { id: node_id(u)?, before: Timestamp::from_micros(u.int()?) },
+        LINK => {
+            let source = node_id(u)?;
+            let kind = u.str()?;
+            let mut edge = Edge::new(source, kind, node_id(u)?);
+            edge.discriminator = u.uint()?;
+            edge.weight = u.f64()?;
+            edge.confidence = u.f32()?;
+            edge.attributes = u.attributes()?;
+            edge.created = option_time(u)?;
+            edge.updated = option_time(u)?;
+            Op::Link { edge }
+        }
+        UNLINK => Op::Unlink {
+            source: node_id(u)?,
+            kind: u.str()?.to_owned(),
+            target: node_id(u)?,
+            discriminator: u.uint()?,
+        },
+        CREATE_SPACE => {
+            let name = u.str()?.to_owned();
+            let dimension = usize::try_from(u.uint()?).unwrap_or(usize::MAX);
+            let metric = match u.uint()? {
+                COSINE => Metric::Cosine,
+                DOT => Metric::Dot,
+                L2 => Metric::L2,
+                n => return Err(u.damage(format!("unknown metric {n}"))),
+            };
+            match u.uint()? {
+                F32 => Op::CreateSpace { name, space: Space::new(dimension, metric) },
+                n => return Err(u.damage(format!("unknown element type {n}"))),
+            }
+        }
+        // The tag was checked above: only CREATE_INDEX is left.
+        _ => Op::CreateIndex { name: u.str()?.to_owned() },
+    })
+}
+
+fn node_id(u: &mut Unpacker<'_>) -> Result<NodeId, Damage> {
+    u.bin_of().map(NodeId::from_bytes)
+}
+
+fn option_time(u: &mut Unpacker<'_>) -> Result<Option<Timestamp>, Damage> {
+    Ok(u.option(Unpacker::int)?.map(Timestamp::from_micros))
+}
+
+// Named here so that the patch's merge, which has no encoding of its own, can
+// hold to the same bound as a put.
+pub(crate) fn check_attribute_bytes(attributes: &crate::model::Attributes) -> Result<()> {
+    check_count(
+        "bytes of the attributes of a node or edge",
+        attributes_len(attributes),
+        limits::ATTRIBUTE_BYTES,
+    )
+}
+

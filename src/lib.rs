@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+
+mod engine;
+mod error;
+pub mod format;
+mod graph;
+mod id;
+pub mod limits;
+mod manifest;
+mod model;
+pub mod os;
+mod pacing;
+mod reconciler;
+mod snapshot;
+mod vector;
+mod wal;
+mod write_log;
+
+pub use engine::{Engine, Options, Stats};
+pub use error::{ConflictReason, Error, ErrorKind, Result};
+pub use id::NodeId;
+pub use model::{
+    Attributes, Batch, Durability, Edge, Element, IndexKey, KeyBuilder, Metric, Node, Op, Patch,
+    Precondition, Seq, Space, Timestamp, Value,
+};
+pub use pacing::{Advice, Pace};
+pub use reconciler::WriteStats;
+pub use snapshot::{
+    Cursor, Direction, EdgeRef, Edges, Filter, Hit, IndexEntry, KeyRange, NodeRef, Path,
+    PathOptions, PathStep, Range, Scan, Snapshot, Toward,
+};
+pub use wal::{CutTail, RecoveryMode, RecoveryReport, SetAside};
+pub use write_log::Ticket;
+
+/// The documents of the repository.
+pub mod docs {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/format.md")]
+    pub mod format {}
+}

@@ -1,0 +1,36 @@
+//! Every bound in one place.
+//!
+//! A batch that passes one of them is refused before it is queued; a file that
+//! does is damaged. What bounds an engine as a whole (queue, group, log file)
+//! is an option: see [`Options`](crate::Options).
+
+/// Longest kind, index name, space name or attribute name, in bytes of UTF-8.
+pub const NAME_BYTES: usize = 255;
+/// Largest content of a node, in bytes.
+pub const CONTENT_BYTES: usize = 16 << 20;
+/// Most attributes of a node or edge, and most entries of a map within one.
+pub const ATTRIBUTES: usize = 1_024;
+/// Most bytes that the attributes of a node or edge take when encoded.
+pub const ATTRIBUTE_BYTES: usize = 1 << 20;
+/// How deep lists and maps may nest within an attribute.
+pub const VALUE_DEPTH: usize = 32;
+/// Most index keys of a node.
+pub const NODE_KEYS: usize = 1_024;
+/// Longest index key, in bytes.
+pub const KEY_BYTES: usize = 1_024;
+/// Most vectors of a node (it has at most one in a space).
+pub const NODE_VECTORS: usize = 64;
+/// Most dimensions of a vector space.
+pub const DIMENSION: usize = 4_096;
+/// Most vector spaces of a store.
+pub const SPACES: usize = 1_024;
+/// Most indexes of a store.
+pub const INDEXES: usize = 4_096;
+/// Most distinct kinds of a store.
+pub const KINDS: usize = 1 << 24;
+/// Most operations of a batch.
+pub const BATCH_OPS: usize = 1 << 20;
+/// Most bytes of an encoded batch.
+pub const BATCH_BYTES: usize = 64 << 20;
+/// Most hits of a vector search.
+pub const NEAREST_K: usize = 100_000;

@@ -1,0 +1,193 @@
+//! What the engine needs of an operating system, as traits: [`Fs`] and
+//! [`Clock`]. Nothing above this module touches `std::fs` or a clock.
+//!
+//! [`RealFs`] and [`RealClock`] are the machine. A test passes its own `Fs` to
+//! [`Options::fs`](crate::Options::fs) to make a disk fail where it wants.
+
+use std::{
+    ffi::OsString,
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::model::Timestamp;
+
+mod real;
+
+pub use real::{RealClock, RealFs};
+
+/// A file system, as far as the engine uses one.
+///
+/// Every call may fail, and says so. Paths are whole, as given to
+/// [`Options::open`](crate::Options::open) with names appended. What a crash
+/// may undo is what POSIX lets it: file data until [`File::sync`] returns, and
+/// creations, renames and removals until [`Fs::sync_dir`] of their directory
+/// returns.
+pub trait Fs: Send + Sync + fmt::Debug {
+    /// Creates one directory.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when there is something of that name.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates an empty file and opens it for reading and writing.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when there is something of that name.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// Renames a file, in place of any that has the new name, atomically.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the creations, renames and removals in a directory durable.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, in no order.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Takes the lock file at `path`, creating it if absent, or `None` when
+    /// somebody holds it. The lock ends when the value is dropped or its
+    /// process ends, however it ends.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+
+    /// 16 bytes that no other call gives: store ids and salts are made of them.
+    fn random(&self) -> [u8; 16];
+}
+
+/// An open file.
+pub trait File: Send + Sync + fmt::Debug {
+    /// Writes all of `data` at `offset`, growing the file as needed. On an
+    /// error any part of it may have been written.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends before.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// The length of the file in bytes.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Makes the data that was written before the call, and the length,
+    /// durable (fdatasync). After a failure nothing may be assumed of what was
+    /// written since the last success.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A lock that is held until dropped.
+pub trait Lock: Send + Sync + fmt::Debug {}
+
+/// The two clocks.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The wall clock. It may be wrong and may jump; the engine only records
+    /// it.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed point; it never goes back. Deadlines and rates
+    /// are made of it.
+    fn monotonic(&self) -> Duration;
+}
+
+/// Reads a whole file.
+pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs.open(path)?;
+    let len = usize::try_from(file.len()?)
+        .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space"))?;
+    let mut bytes = Vec::new();
+    // A file larger than memory is an error, not an abort.
+    bytes.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    bytes.resize(len, 0);
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a whole file under a temporary name, syncs it, renames it to `path`
+/// and syncs the directory. After a crash `path` is the old file or the new
+/// one; the temporary one may be left.
+pub(crate) fn write_atomic(fs: &dyn Fs, path: &Path, data: &[u8]) -> Result<Box<dyn File>, Failure> {
+    let temporary = temporary(path);
+    match fs.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Failure { op: "remove", path: temporary, error });
+        }
+        _ => {}
+    }
+    let fail = |op, path: &Path| {
+        let path = path.to_owned();
+        move |error| Failure { op, path, error }
+    };
+    let file = fs.create_new(&temporary).map_err(fail("create", &temporary))?;
+    let written = file
+        .write_at(0, data)
+        .map_err(fail("write", &temporary))
+        .and_then(|()| file.sync().map_err(fail("sync", &temporary)))
+        .and_then(|()| fs.rename(&temporary, path).map_err(fail("rename", &temporary)));
+    if let Err(failure) = written {
+        // The failure is what the caller must hear of. A temporary file that
+        // stays is removed by the next opening.
+        let _ = fs.remove(&temporary);
+        return Err(failure);
+    }
+    if let Some(parent) = path.parent() {
+        fs.sync_dir(parent).map_err(fail("sync", parent))?;
+    }
+    Ok(file)
+}
+
+/// The temporary name of a file in the making.
+pub(crate) fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(TEMPORARY_SUFFIX);
+    PathBuf::from(name)
+}
+
+/// What the names of files in the making end in.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// A call to the file system that failed.
+pub(crate) struct Failure {
+    op: &'static str,
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl From<Failure> for crate::error::Error {
+    fn from(failure: Failure) -> Self {
+        Self::io(failure.op, failure.path, failure.error)
+    }
+}

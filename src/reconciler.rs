@@ -1,0 +1,468 @@
+//! The one serial step: drain the write log, decide each batch in order, log
+//! the group, sync it, publish, answer.
+//!
+//! Whoever holds the core takes the step, for everyone queued: a writer that
+//! finds nobody in it commits in its own thread, and the reconciler's thread
+//! takes over what is left. That thread sleeps until it is called.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence},
+    },
+    thread,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    error::{Error, Result},
+    format::StoreId,
+    model::{Durability, Seq},
+    os::{Clock, Fs},
+    pacing::{Pace, Pacing},
+    snapshot::{Delta, decide},
+    wal::{self, Writer},
+    write_log::{Pending, Ticket, WriteLog},
+};
+
+/// Most batches of a group.
+const GROUP_BATCHES: usize = 8_192;
+/// A group takes no further batch once it has this many bytes.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// What writers, readers and the reconciler's thread share.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    wal_dir: PathBuf,
+    store: StoreId,
+    log: WriteLog,
+    published: ArcSwap<Delta>,
+    core: Mutex<Core>,
+    closed: AtomicBool,
+    thread: Worker,
+    counters: Counters,
+    pace: Mutex<Pace>,
+}
+
+/// The state of the serial step.
+#[derive(Debug)]
+struct Core {
+    writer: Writer,
+    /// The published state and what is being committed on top of it.
+    working: Delta,
+    pacing: Pacing,
+    /// Why no more is taken.
+    refusal: Option<Error>,
+    /// Set during a step: found set at the start of one, a panic ended the last.
+    stepping: bool,
+    group: VecDeque<Pending>,
+    decided: Vec<(Pending, Result<Seq>)>,
+}
+
+/// Counts since the engine was opened.
+#[derive(Debug, Default)]
+struct Counters {
+    batches: AtomicU64,
+    groups: AtomicU64,
+    conflicts: AtomicU64,
+    wal_files: AtomicU64,
+    wal_bytes: AtomicU64,
+    durable: AtomicU64,
+    poisoned: AtomicBool,
+}
+
+/// Numbers about the write path since the engine was opened.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct WriteStats {
+    /// Batches committed.
+    pub batches: u64,
+    /// Groups that they were logged in: one write, and at most one sync, each.
+    pub groups: u64,
+    /// Batches refused because a precondition did not hold.
+    pub conflicts: u64,
+    /// Batches in the write log now.
+    pub queued: usize,
+    /// Bytes in the write log now.
+    pub queued_bytes: usize,
+    /// Files of the log on disk.
+    pub wal_files: u64,
+    /// Bytes of those files.
+    pub wal_bytes: u64,
+    /// The last commit that is known to be on the medium.
+    pub durable: Seq,
+    /// Whether a failure of the log has stopped writes.
+    pub poisoned: bool,
+    /// The load as the reconciler last saw it.
+    pub pace: Pace,
+}
+
+/// What a [`Reconciler`] starts from.
+pub(crate) struct Start {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wal_dir: PathBuf,
+    pub(crate) store: StoreId,
+    pub(crate) writer: Writer,
+    pub(crate) state: Delta,
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    pub(crate) max_interval: Duration,
+}
+
+impl Reconciler {
+    pub(crate) fn new(start: Start) -> Self {
+        let counters = Counters::default();
+        counters.note(&start.writer);
+        Self {
+            fs: start.fs,
+            clock: start.clock,
+            wal_dir: start.wal_dir,
+            store: start.store,
+            log: WriteLog::new(start.entries, start.bytes),
+            published: ArcSwap::from_pointee(start.state.clone()),
+            core: Mutex::new(Core {
+                writer: start.writer,
+                working: start.state,
+                pacing: Pacing::new(start.entries, start.max_interval),
+                refusal: None,
+                stepping: false,
+                group: VecDeque::new(),
+                decided: Vec::new(),
+            }),
+            closed: AtomicBool::new(false),
+            thread: Worker::default(),
+            counters,
+            pace: Mutex::new(Pace::default()),
+        }
+    }
+
+    /// The published state.
+    pub(crate) fn state(&self) -> Arc<Delta> {
+        self.published.load_full()
+    }
+
+    /// Queues a batch and leaves it to the reconciler's thread.
+    pub(crate) fn submit(&self, pending: Pending, patience: Duration) -> Result<()> {
+        self.push(pending, patience)?;
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Queues a batch and sees it through: in this thread if nobody is in the
+    /// step, else in whose turn it is.
+    pub(crate) fn write(
+        &self,
+        pending: Pending,
+        ticket: Ticket,
+        patience: Duration,
+    ) -> Result<Seq> {
+        self.push(pending, patience)?;
+        // Pairs with the fence in `hand_over`: if the core is taken, its
+        // holder sees this batch when it leaves.
+        fence(Ordering::SeqCst);
+        while !ticket.is_done() {
+            let Some(mut core) = self.try_enter() else { break };
+            self.step(&mut core);
+            drop(core);
+            self.hand_over();
+        }
+        ticket.wait()
+    }
+
+    fn push(&self, pending: Pending, patience: Duration) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::Closed);
+        }
+        self.log.push(pending, patience, &*self.clock, || self.call())
+    }
+
+    /// Sees to it that somebody takes what is queued. To be called after
+    /// pushing, and after leaving the core.
+    fn hand_over(&self) {
+        fence(Ordering::SeqCst);
+        if self.log.is_empty() {
+            return;
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            // The thread may be gone. The step turns late comers away.
+            self.run();
+        } else {
+            self.call();
+        }
+    }
+
+    fn call(&self) {
+        self.thread.call(|| self.log.pressure().saturating_mul(2) >= self.log.capacity());
+    }
+
+    fn try_enter(&self) -> Option<MutexGuard<'_, Core>> {
+        match self.core.try_lock() {
+            Ok(core) => Some(core),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(core)) => Some(core.into_inner()),
+        }
+    }
+
+    fn enter(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes steps until the write log is empty, or until it pays to let
+    /// batches gather: then it returns for how long.
+    fn run(&self) -> Duration {
+        loop {
+            let mut core = self.enter();
+            let wait = core.pacing.wait(self.clock.monotonic(), self.log.pressure());
+            if !wait.is_zero() && !self.closed.load(Ordering::SeqCst) {
+                return wait;
+            }
+            self.step(&mut core);
+            drop(core);
+            fence(Ordering::SeqCst);
+            if self.log.is_empty() {
+                return Duration::ZERO;
+            }
+        }
+    }
+
+    /// The step.
+    fn step(&self, core: &mut Core) {
+        if std::mem::replace(&mut core.stepping, true) && core.refusal.is_none() {
+            let error = Error::invalid("engine: a panic ended a commit half way").poisons();
+            core.working = Delta::clone(&self.published.load());
+            core.refusal = Some(error);
+            self.counters.poisoned.store(true, Ordering::Relaxed);
+        }
+        self.drain(core);
+        self.take_group(core);
+        core.stepping = false;
+    }
+
+    fn take_group(&self, core: &mut Core) {
+        if core.group.is_empty() && core.decided.is_empty() {
+            return;
+        }
+        let now = self.clock.monotonic();
+        core.pacing.taken(now, core.group.len(), self.log.len());
+        if core.refusal.is_none()
+            && let Err(error) = self.commit(core)
+        {
+            // What the disk has of the group, only recovery can tell. Readers
+            // keep what was published.
+            core.working = Delta::clone(&self.published.load());
+            core.refusal = Some(error.poisons());
+            self.counters.poisoned.store(true, Ordering::Relaxed);
+        }
+        if let Some(refusal) = &core.refusal {
+            for pending in core.group.drain(..) {
+                pending.answer(Err(refusal.clone()));
+            }
+            for (pending, _) in core.decided.drain(..) {
+                pending.answer(Err(refusal.clone()));
+            }
+            return;
+        }
+        self.counters.note(&core.writer);
+        for (pending, answer) in core.decided.drain(..) {
+            pending.answer(answer);
+        }
+    }
+
+    fn drain(&self, core: &mut Core) {
+        let mut bytes = 0_usize;
+        while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES {
+            let Some(pending) = self.log.pop() else { break };
+            bytes = bytes.saturating_add(pending.payload.len());
+            core.group.push_back(pending);
+        }
+    }
+
+    /// Decides, logs and publishes the group.
+    fn commit(&self, core: &mut Core) -> Result<()> {
+        let mut durability = Durability::Os;
+        let mut committed = 0_u64;
+        while let Some(mut pending) = core.group.pop_front() {
+            let seq = core.working.seq.next();
+            let ops = std::mem::take(&mut pending.ops);
+            let answer = decide(&core.working, seq, pending.time, ops).map(|effects| {
+                core.working.apply(seq, effects);
+                durability = durability.max(pending.durability);
+                committed += 1;
+                seq
+            });
+            core.decided.push((pending, answer));
+        }
+        self.counters.conflicts.fetch_add(
+            u64::try_from(core.decided.len()).unwrap_or(u64::MAX).saturating_sub(committed),
+            Ordering::Relaxed,
+        );
+        if committed == 0 {
+            return Ok(());
+        }
+        let payloads = core
+            .decided
+            .iter()
+            .filter(|(_, answer)| answer.is_ok())
+            .map(|(pending, _)| &*pending.payload);
+        let place =
+            wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        core.writer.append(place, payloads, durability == Durability::Sync)?;
+        let before = self.clock.monotonic();
+        self.published.store(Arc::new(core.working.clone()));
+        let after = self.clock.monotonic();
+        core.pacing.published(after, after.saturating_sub(before));
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = core.pacing.pace();
+        self.counters.batches.fetch_add(committed, Ordering::Relaxed);
+        self.counters.groups.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The body of the reconciler's thread.
+    pub(crate) fn work(&self) {
+        self.thread.start();
+        let mut wait = Duration::ZERO;
+        while self.thread.sleep(wait, || self.log.is_empty()) {
+            // After a panic the next step refuses all that is queued: nobody
+            // shall wait for an answer that does not come.
+            wait = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or(Duration::ZERO);
+        }
+    }
+
+    /// Takes no more batches, answers those in the write log, and syncs the
+    /// log. Returns the last commit, which is durable then.
+    pub(crate) fn close(&self) -> Result<Seq> {
+        self.closed.store(true, Ordering::SeqCst);
+        let mut core = self.enter();
+        while !self.log.is_empty() {
+            self.step(&mut core);
+        }
+        self.thread.stop();
+        if core.refusal.is_none() {
+            core.refusal = Some(match core.writer.sync() {
+                Ok(()) => Error::Closed,
+                Err(error) => error.poisons(),
+            });
+            self.counters.note(&core.writer);
+        }
+        let result = match &core.refusal {
+            Some(error) if !matches!(error, Error::Closed) => Err(error.clone()),
+            _ => Ok(core.working.seq),
+        };
+        drop(core);
+        // Batches whose writers saw the core taken in the meantime.
+        self.hand_over();
+        result
+    }
+
+    pub(crate) fn stats(&self) -> WriteStats {
+        let c = &self.counters;
+        WriteStats {
+            batches: c.batches.load(Ordering::Relaxed),
+            groups: c.groups.load(Ordering::Relaxed),
+            conflicts: c.conflicts.load(Ordering::Relaxed),
+            queued: self.log.len(),
+            queued_bytes: self.log.bytes(),
+            wal_files: c.wal_files.load(Ordering::Relaxed),
+            wal_bytes: c.wal_bytes.load(Ordering::Relaxed),
+            durable: Seq::new(c.durable.load(Ordering::Relaxed)),
+            poisoned: c.poisoned.load(Ordering::Relaxed),
+            pace: *self.pace.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+impl Counters {
+    fn note(&self, writer: &Writer) {
+        self.wal_files.store(writer.files(), Ordering::Relaxed);
+        self.wal_bytes.store(writer.bytes(), Ordering::Relaxed);
+        self.durable.store(writer.durable().get(), Ordering::Relaxed);
+    }
+}
+
+/// The reconciler's thread, asleep or not.
+#[derive(Debug, Default)]
+struct Worker {
+    handle: Mutex<Option<thread::Thread>>,
+    state: AtomicU8,
+}
+
+const BUSY: u8 = 0;
+/// Asleep until it is called.
+const IDLE: u8 = 1;
+/// Asleep for an interval, while batches gather.
+const GATHERING: u8 = 2;
+const STOPPED: u8 = 3;
+
+impl Worker {
+    /// Called by the thread itself, before anything else.
+    fn start(&self) {
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
+    }
+
+    /// Wakes the thread if it sleeps; while it lets batches gather, only if
+    /// `urgent`.
+    fn call(&self, urgent: impl FnOnce() -> bool) {
+        // Pairs with the fence in `sleep`: either the thread sees what was
+        // queued before this call, or this sees that it sleeps.
+        fence(Ordering::SeqCst);
+        match self.state.load(Ordering::Relaxed) {
+            IDLE => {}
+            GATHERING if urgent() => {}
+            _ => return,
+        }
+        // Only one of many callers need wake it.
+        let woken = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
+                matches!(state, IDLE | GATHERING).then_some(BUSY)
+            })
+            .is_ok();
+        if woken {
+            self.unpark();
+        }
+    }
+
+    fn stop(&self) {
+        self.state.store(STOPPED, Ordering::Release);
+        self.unpark();
+    }
+
+    fn unpark(&self) {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = &*handle {
+            thread.unpark();
+        }
+    }
+
+    /// Sleeps until called, or with something queued at most for `wait`.
+    /// Returns false once stopped.
+    fn sleep(&self, wait: Duration, nothing_queued: impl Fn() -> bool) -> bool {
+        let state = if wait.is_zero() || nothing_queued() { IDLE } else { GATHERING };
+        let slept = self.state.compare_exchange(BUSY, state, Ordering::AcqRel, Ordering::Acquire);
+        if slept == Err(STOPPED) {
+            return false;
+        }
+        fence(Ordering::SeqCst);
+        match state {
+            GATHERING => thread::park_timeout(wait),
+            _ => {
+                while nothing_queued() && self.state.load(Ordering::Acquire) == IDLE {
+                    thread::park();
+                }
+            }
+        }
+        self.state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state != STOPPED).then_some(BUSY)
+            })
+            .is_ok()
+    }
+}

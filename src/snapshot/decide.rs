@@ -1,0 +1,347 @@
+//! Decides a batch: from operations and the state before them to effects that
+//! cannot fail, or to the precondition that does not hold.
+//!
+//! Pure, so that a batch is decided the same when it is written and when it is
+//! replayed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use foldhash::quality::RandomState;
+
+use super::delta::{Delta, EdgeKey, EdgeRecord, Effect, NodeRecord, Vector};
+use crate::{
+    error::{ConflictReason, Error, Result},
+    format::wal::check_attribute_bytes,
+    id::NodeId,
+    limits,
+    model::{
+        Attributes, IndexKey, Node, Op, Patch, Precondition, Seq, Space, Timestamp,
+        check_attributes, check_count, unknown_index, unknown_space,
+    },
+    vector,
+};
+
+/// The effects of `ops` on `state` if they become commit `seq` of that time.
+///
+/// # Errors
+/// `Conflict` for the first operation whose precondition does not hold;
+/// `Limit` and `Invalid` where only the state can tell.
+pub(crate) fn decide(state: &Delta, seq: Seq, time: Timestamp, ops: Vec<Op>) -> Result<Vec<Effect>> {
+    let mut batch = Decision {
+        state,
+        seq,
+        time,
+        effects: Vec::with_capacity(ops.len()),
+        track: ops.len() > 1,
+        nodes: HashMap::default(),
+        kinds: HashMap::default(),
+        spaces: Vec::new(),
+        indexes: Vec::new(),
+    };
+    for (index, op) in ops.into_iter().enumerate() {
+        batch.op(op).map_err(|error| match error {
+            Error::Conflict { op: _, id, reason } => Error::Conflict { op: index, id, reason },
+            other => other,
+        })?;
+    }
+    Ok(batch.effects)
+}
+
+struct Decision<'s> {
+    state: &'s Delta,
+    seq: Seq,
+    time: Timestamp,
+    effects: Vec<Effect>,
+    /// Whether later operations have to see earlier ones.
+    track: bool,
+    /// What earlier operations of the batch made of nodes.
+    nodes: HashMap<NodeId, Option<Arc<NodeRecord>>, RandomState>,
+    /// What earlier operations of the batch named first.
+    kinds: HashMap<Arc<str>, u32, RandomState>,
+    spaces: Vec<(Box<str>, Space)>,
+    indexes: Vec<Box<str>>,
+}
+
+impl Decision<'_> {
+    fn op(&mut self, op: Op) -> Result<()> {
+        match op {
+            Op::Put { node, precondition } => self.put(node, precondition),
+            Op::Patch { id, patch } => self.patch(id, patch),
+            Op::Touch { id, count } => {
+                let mut record = self.present(id)?.as_ref().clone();
+                record.access_count = record.access_count.saturating_add(count);
+                record.accessed = record.accessed.max(self.time);
+                self.set(record);
+                Ok(())
+            }
+            Op::Expire { id, expires } => {
+                let mut record = self.present(id)?.as_ref().clone();
+                record.expires = expires;
+                self.set(record);
+                Ok(())
+            }
+            Op::Delete { id } => {
+                self.delete(id);
+                Ok(())
+            }
+            Op::Prune { id, before } => {
+                let expired = self
+                    .node(id)
+                    .is_some_and(|record| record.expires.is_some_and(|at| at <= before));
+                if expired {
+                    self.delete(id);
+                }
+                Ok(())
+            }
+            Op::Link { edge } => {
+                self.present(edge.source)?;
+                self.present(edge.target)?;
+                let kind = self.kind(&edge.kind)?;
+                self.effects.push(Effect::Edge {
+                    keep_created: edge.created.is_none(),
+                    record: EdgeRecord {
+                        source: edge.source,
+                        kind,
+                        target: edge.target,
+                        discriminator: edge.discriminator,
+                        weight: edge.weight,
+                        confidence: edge.confidence,
+                        attributes: edge.attributes,
+                        created: edge.created.unwrap_or(self.time),
+                        updated: edge.updated.unwrap_or(self.time),
+                    },
+                });
+                Ok(())
+            }
+            Op::Unlink { source, kind, target, discriminator } => {
+                // A kind that has no number has no edges.
+                if let Some(kind) = self.known_kind(&kind) {
+                    self.effects.push(Effect::DeleteEdge(EdgeKey {
+                        here: source,
+                        kind,
+                        there: target,
+                        discriminator,
+                    }));
+                }
+                Ok(())
+            }
+            Op::CreateSpace { name, space } => self.create_space(name, space),
+            Op::CreateIndex { name } => self.create_index(name),
+        }
+    }
+
+    fn put(&mut self, node: Node, precondition: Precondition) -> Result<()> {
+        let id = node.id;
+        let old = self.node(id).cloned();
+        let conflict = |reason| Err(Error::Conflict { op: 0, id, reason });
+        match (precondition, &old) {
+            (Precondition::Absent, Some(_)) => return conflict(ConflictReason::Exists),
+            (Precondition::Version(_), None) => return conflict(ConflictReason::Missing),
+            (Precondition::Version(expected), Some(old)) if old.version != expected => {
+                return conflict(ConflictReason::Version {
+                    expected: expected.get(),
+                    found: old.version.get(),
+                });
+            }
+            _ => {}
+        }
+        let old = old.as_deref();
+        let keys = node
+            .keys
+            .into_iter()
+            .map(|IndexKey { index, key }| Ok((self.index(&index)?, Arc::from(key))))
+            .collect::<Result<Vec<_>>>()?;
+        let vectors = node
+            .vectors
+            .into_iter()
+            .map(|(space, numbers)| self.vector(&space, numbers))
+            .collect::<Result<Vec<_>>>()?;
+        let record = NodeRecord {
+            id,
+            kind: self.kind(&node.kind)?,
+            version: self.seq,
+            content: node.content.into(),
+            attributes: Arc::new(node.attributes),
+            strength: node.strength,
+            confidence: node.confidence,
+            created: node.created.or(old.map(|old| old.created)).unwrap_or(self.time),
+            updated: node.updated.unwrap_or(self.time),
+            accessed: node.accessed.or(old.map(|old| old.accessed)).unwrap_or(self.time),
+            access_count: node.access_count.or(old.map(|old| old.access_count)).unwrap_or(0),
+            expires: node.expires,
+            keys: sorted_keys(keys),
+            vectors: sorted_vectors(vectors),
+        };
+        self.set(record);
+        Ok(())
+    }
+
+    fn patch(&mut self, id: NodeId, patch: Patch) -> Result<()> {
+        let mut record = self.present(id)?.as_ref().clone();
+        if let Some(kind) = &patch.kind {
+            record.kind = self.kind(kind)?;
+        }
+        if let Some(content) = patch.content {
+            record.content = content.into();
+        }
+        if !patch.attributes.is_empty() {
+            let mut attributes = Attributes::clone(&record.attributes);
+            for (name, value) in patch.attributes {
+                match value {
+                    Some(value) => attributes.insert(name, value),
+                    None => attributes.remove(&name),
+                };
+            }
+            check_attributes(&attributes)?;
+            check_attribute_bytes(&attributes)?;
+            record.attributes = Arc::new(attributes);
+        }
+        record.strength = patch.strength.unwrap_or(record.strength);
+        record.confidence = patch.confidence.unwrap_or(record.confidence);
+        if !patch.keys.is_empty() {
+            let mut keys = record.keys.into_vec();
+            for (name, replacement) in patch.keys {
+                let index = self.index(&name)?;
+                keys.retain(|(of, _)| *of != index);
+                keys.extend(replacement.into_iter().map(|key| (index, Arc::from(key))));
+            }
+            check_count("index keys of a node", keys.len(), limits::NODE_KEYS)?;
+            record.keys = sorted_keys(keys);
+        }
+        if !patch.vectors.is_empty() {
+            let mut vectors = record.vectors.into_vec();
+            for (name, replacement) in patch.vectors {
+                let (space, _) = self.space(&name)?;
+                vectors.retain(|(of, _)| *of != space);
+                if let Some(numbers) = replacement {
+                    vectors.push(self.vector(&name, numbers)?);
+                }
+            }
+            check_count("vectors of a node", vectors.len(), limits::NODE_VECTORS)?;
+            record.vectors = sorted_vectors(vectors);
+        }
+        record.version = self.seq;
+        record.updated = self.time;
+        self.set(record);
+        Ok(())
+    }
+
+    fn create_space(&mut self, name: String, space: Space) -> Result<()> {
+        match self.space(&name) {
+            Ok((_, existing)) if existing == space => Ok(()),
+            Ok((_, existing)) => Err(Error::invalid(format!(
+                "space {name:?}: it exists as {existing:?}, which is not {space:?}"
+            ))),
+            Err(_) => {
+                let number = self.state.spaces.len().saturating_add(self.spaces.len());
+                check_count("vector spaces of a store", number.saturating_add(1), limits::SPACES)?;
+                let name = name.into_boxed_str();
+                self.spaces.push((name.clone(), space));
+                self.effects.push(Effect::Space(name, number32(number), space));
+                Ok(())
+            }
+        }
+    }
+
+    fn create_index(&mut self, name: String) -> Result<()> {
+        if self.index(&name).is_ok() {
+            return Ok(());
+        }
+        let number = self.state.indexes.len().saturating_add(self.indexes.len());
+        check_count("indexes of a store", number.saturating_add(1), limits::INDEXES)?;
+        let name = name.into_boxed_str();
+        self.indexes.push(name.clone());
+        self.effects.push(Effect::Index(name, number32(number)));
+        Ok(())
+    }
+
+    fn node(&self, id: NodeId) -> Option<&Arc<NodeRecord>> {
+        match self.nodes.get(&id) {
+            Some(changed) => changed.as_ref(),
+            None => self.state.nodes.get(&id),
+        }
+    }
+
+    fn present(&self, id: NodeId) -> Result<&Arc<NodeRecord>> {
+        self.node(id).ok_or(Error::Conflict { op: 0, id, reason: ConflictReason::Missing })
+    }
+
+    fn set(&mut self, record: NodeRecord) {
+        let record = Arc::new(record);
+        if self.track {
+            self.nodes.insert(record.id, Some(Arc::clone(&record)));
+        }
+        self.effects.push(Effect::Node(record));
+    }
+
+    fn delete(&mut self, id: NodeId) {
+        if self.node(id).is_some() {
+            if self.track {
+                self.nodes.insert(id, None);
+            }
+            self.effects.push(Effect::DeleteNode(id));
+        }
+    }
+
+    fn known_kind(&self, name: &str) -> Option<u32> {
+        self.state.kinds.number(name).or_else(|| self.kinds.get(name).copied())
+    }
+
+    /// The number of a kind, which gets one if it has none.
+    fn kind(&mut self, name: &str) -> Result<u32> {
+        if let Some(number) = self.known_kind(name) {
+            return Ok(number);
+        }
+        let number = self.state.kinds.len().saturating_add(self.kinds.len());
+        check_count("kinds of a store", number.saturating_add(1), limits::KINDS)?;
+        let name: Arc<str> = name.into();
+        let number = number32(number);
+        self.kinds.insert(Arc::clone(&name), number);
+        self.effects.push(Effect::Kind(name));
+        Ok(number)
+    }
+
+    fn space(&self, name: &str) -> Result<(u32, Space)> {
+        if let Some(known) = self.state.spaces.get(name) {
+            return Ok(*known);
+        }
+        let new = self.spaces.iter().position(|(space, _)| **space == *name);
+        new.and_then(|new| {
+            let (_, space) = self.spaces.get(new)?;
+            Some((number32(self.state.spaces.len().saturating_add(new)), *space))
+        })
+        .ok_or_else(|| unknown_space(name))
+    }
+
+    fn index(&self, name: &str) -> Result<u32> {
+        if let Some(number) = self.state.indexes.get(name) {
+            return Ok(*number);
+        }
+        let new = self.indexes.iter().position(|index| **index == *name);
+        new.map(|new| number32(self.state.indexes.len().saturating_add(new)))
+            .ok_or_else(|| unknown_index(name))
+    }
+
+    fn vector(&self, name: &str, numbers: Vec<f32>) -> Result<(u32, Arc<Vector>)> {
+        let (number, space) = self.space(name)?;
+        space.check_vector(name, &numbers)?;
+        let norm = vector::norm(&numbers);
+        Ok((number, Arc::new(Vector { numbers: numbers.into(), norm })))
+    }
+}
+
+/// Bounds on kinds, spaces and indexes are far below 2^32.
+fn number32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn sorted_keys(mut keys: Vec<(u32, Arc<[u8]>)>) -> Box<[(u32, Arc<[u8]>)]> {
+    keys.sort_unstable();
+    keys.dedup();
+    keys.into()
+}
+
+fn sorted_vectors(mut vectors: Vec<(u32, Arc<Vector>)>) -> Box<[(u32, Arc<Vector>)]> {
+    vectors.sort_unstable_by_key(|(space, _)| *space);
+    vectors.into()
+}

@@ -1,0 +1,87 @@
+//! The write-ahead log in its directory: [`Writer`] appends groups of frames,
+//! [`recover`] reads them back.
+//!
+//! A log is a row of files, each named by the sequence number of its first
+//! frame. A file is complete and synced before the next is begun, so that
+//! damage in any but the last is never a torn write. Each life of the engine
+//! begins a file of its own with its first write, so that nothing is appended
+//! to what another life left.
+#![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
+
+mod replay;
+mod writer;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+pub(crate) use replay::recover;
+pub use replay::{CutTail, RecoveryMode, RecoveryReport, SetAside};
+pub(crate) use writer::Writer;
+
+use crate::{
+    error::{Error, Result},
+    format::{FileKind, HEADER_BYTES, Header, StoreId, wal::Frames},
+    model::Seq,
+    os::{self, Fs},
+};
+
+/// The name of the log's directory in the store's.
+pub(crate) const DIR: &str = "wal";
+
+const SUFFIX: &str = ".wal";
+const DIGITS: usize = 20;
+
+/// Where a log is, and whose.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) fs: &'a dyn Fs,
+    pub(crate) dir: &'a Path,
+    pub(crate) store: StoreId,
+}
+
+impl Place<'_> {
+    /// A salt for a new file.
+    fn salt(&self) -> u64 {
+        self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt))
+    }
+}
+
+/// The name of the file whose first frame is `first`.
+fn file_path(dir: &Path, first: Seq) -> PathBuf {
+    dir.join(format!("{:0DIGITS$}{SUFFIX}", first.get()))
+}
+
+/// The reverse of [`file_path`].
+fn first_seq(name: &str) -> Option<Seq> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    if digits.len() != DIGITS || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(Seq::new)
+}
+
+/// The error of a log that has a history, for a store that has no manifest to
+/// say which: what a creation that was cut short leaves is none.
+pub(crate) fn check_unused(fs: &dyn Fs, dir: &Path, manifest: &Path) -> Result<Option<Error>> {
+    let names = match fs.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("list", dir, error)),
+    };
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let Some(first) = first_seq(name) else { continue };
+        let path = dir.join(name);
+        let bytes =
+            os::read_all(fs, &path).map_err(|error| Error::io("read", &path, error))?;
+        let unused = first == Seq::ZERO.next()
+            && Header::decode(FileKind::Wal, &bytes)
+                .is_ok_and(|header| Frames::new(&header).open(&bytes, HEADER_BYTES).is_none());
+        if !unused {
+            let what = format!("the file is missing, but the log holds {name}");
+            return Ok(Some(Error::corrupt(manifest, 0, what)));
+        }
+    }
+    Ok(None)
+}

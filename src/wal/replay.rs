@@ -1,0 +1,434 @@
+//! Reads the log back: every rule by which recovery tells a torn write, which
+//! is cut, from damage, which is refused.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Place, file_path, first_seq};
+use crate::{
+    error::{Error, Result},
+    format::{
+        Damage, FileKind, HEADER_BYTES, Header,
+        wal::{FRAME_ALIGN, FRAME_HEADER_BYTES, Frames},
+    },
+    manifest::damage_in,
+    model::Seq,
+    os,
+};
+
+/// What opening does with a log that is damaged.
+///
+/// A torn write at the end of the log, which any crash can leave, is not
+/// damage: it was never acknowledged as durable, and is cut in either mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RecoveryMode {
+    /// Refuse to open, and say where the damage is. Nothing is changed.
+    #[default]
+    Strict,
+    /// Keep what comes before the damage, and lose every commit after it. Log
+    /// files from after it are kept beside the log with the suffix `.damaged`;
+    /// [`Engine::recovery`](crate::Engine::recovery) says what happened. The
+    /// sequence numbers of the lost commits are given again.
+    Salvage,
+}
+
+/// What opening found and did.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The last commit that was recovered.
+    pub seq: Seq,
+    /// Batches read from the log.
+    pub batches: u64,
+    /// Bytes of the log that were read.
+    pub bytes: u64,
+    /// The torn write at the end of the log, if there was one.
+    pub cut: Option<CutTail>,
+    /// The damage at which a salvaging recovery stopped.
+    pub damage: Option<Error>,
+    /// Files that a salvaging recovery set aside.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A torn write at the end of the log. No batch in it was acknowledged as
+/// durable under [`Durability::Sync`](crate::Durability::Sync).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CutTail {
+    /// The log file.
+    pub file: PathBuf,
+    /// Where it was cut, in bytes.
+    pub offset: u64,
+}
+
+/// A file that was renamed out of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetAside {
+    /// The name that it had.
+    pub from: PathBuf,
+    /// The name that it has now.
+    pub to: PathBuf,
+}
+
+/// What [`recover`] found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The last commit; it and all before it are durable.
+    pub(crate) last: Seq,
+    /// Files of the log.
+    pub(crate) files: u64,
+    /// Bytes of those files.
+    pub(crate) bytes: u64,
+    pub(crate) report: RecoveryReport,
+}
+
+/// What a file of the log gave.
+struct FileEnd {
+    /// The sequence number that follows its last frame.
+    next: Seq,
+    /// Where the frame with that number would stand.
+    offset: usize,
+    /// Whether something other than zeros stands there.
+    torn: bool,
+    /// The latest commit that one of its frames says was durable.
+    durable: Seq,
+    bytes: Vec<u8>,
+}
+
+/// Hands every batch after `checkpoint` to `apply`, in order, and leaves a log
+/// in which everything that was handed over is durable and can be followed by
+/// a new file.
+///
+/// `durable` is a commit that must be there. `apply` may find the payload
+/// damaged.
+pub(crate) fn recover(
+    place: Place<'_>,
+    checkpoint: Seq,
+    durable: Seq,
+    mode: RecoveryMode,
+    apply: &mut dyn FnMut(Seq, &[u8]) -> Result<(), Damage>,
+) -> Result<Recovered> {
+    let firsts = list(place)?;
+    let mut report = RecoveryReport { seq: checkpoint, ..RecoveryReport::default() };
+    let mut apply = |seq: Seq, payload: &[u8]| {
+        if seq > checkpoint {
+            apply(seq, payload)?;
+            report.batches = report.batches.saturating_add(1);
+            report.seq = seq;
+        }
+        Ok(())
+    };
+
+    let mut damage = None;
+    let mut last_end: Option<(Seq, FileEnd)> = None;
+    let mut log_bytes = 0_u64;
+    // Files before this index hold what was recovered.
+    let mut sound = firsts.len();
+    let mut expected = None;
+    if firsts.first().is_none_or(|first| *first > checkpoint.next()) {
+        let what = format!("no log file begins at commit {} or before", checkpoint.next());
+        damage = Some(Error::corrupt(place.dir, 0, what));
+        sound = 0;
+    }
+    for (index, first) in firsts.iter().enumerate() {
+        if damage.is_some() {
+            break;
+        }
+        let path = file_path(place.dir, *first);
+        if let Some((expected, offset, previous)) = expected.take()
+            && expected != *first
+        {
+            let what = format!("commits {expected} to before {first} are missing");
+            damage = Some(Error::corrupt(previous, offset, what));
+            sound = index;
+            break;
+        }
+        let stop = firsts.get(index.saturating_add(1)).copied();
+        let bytes = os::read_all(place.fs, &path)
+            .map_err(|error| Error::io("read", &path, error))?;
+        log_bytes = log_bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        match read_file(place, &path, *first, stop, bytes, &mut apply) {
+            Ok(end) => {
+                let offset = u64::try_from(end.offset).unwrap_or(u64::MAX);
+                expected = Some((end.next, offset, path));
+                last_end = Some((*first, end));
+            }
+            Err(Stop::Unreadable(error)) => {
+                damage = Some(error);
+                sound = index;
+            }
+            Err(Stop::Damaged(error, end)) => {
+                damage = Some(error);
+                // A file whose first frame is bad gives its name to the next.
+                sound = if end.next == *first { index } else { index.saturating_add(1) };
+                last_end = Some((*first, end));
+            }
+        }
+    }
+
+    let last = report.seq;
+    report.bytes = log_bytes;
+    if damage.is_none() && last < durable {
+        let (file, offset) = match &last_end {
+            Some((first, end)) => {
+                (file_path(place.dir, *first), u64::try_from(end.offset).unwrap_or(u64::MAX))
+            }
+            None => (place.dir.to_owned(), 0),
+        };
+        let what = format!("the log ends at commit {last}, but commit {durable} was durable");
+        damage = Some(Error::corrupt(file, offset, what));
+    }
+    if let Some(error) = damage {
+        if mode == RecoveryMode::Strict || matches!(error, Error::Unsupported { .. }) {
+            return Err(error);
+        }
+        let after = firsts.get(sound..).unwrap_or_default();
+        report.set_aside = set_aside(place, after)?;
+        report.damage = Some(error);
+        // What was recovered needs a file after it, so that the damage is not
+        // met again: also if there is nothing to put into it.
+        match last_end.as_ref().filter(|_| sound > 0) {
+            Some((first, end)) => {
+                let from = uncertain_from(*first, end, Seq::ZERO, last);
+                if from == *first && !after.contains(first) {
+                    // The rewritten file takes the name of the damaged one.
+                    let from = file_path(place.dir, *first);
+                    let to = damaged_path(place, &from);
+                    os::write_atomic(place.fs, &to, &end.bytes)?;
+                    report.set_aside.insert(0, SetAside { from, to });
+                }
+                rewrite(place, from, last, Some(end))?;
+            }
+            None => rewrite(place, last.next(), last, None)?,
+        }
+    } else if let Some((first, end)) = &last_end {
+        if end.torn {
+            report.cut = Some(CutTail {
+                file: file_path(place.dir, *first),
+                offset: u64::try_from(end.offset).unwrap_or(u64::MAX),
+            });
+        }
+        let from = uncertain_from(*first, end, durable, last);
+        if from <= last {
+            rewrite(place, from, last, Some(end))?;
+        }
+    }
+
+    // The next file replaces one of its name, which holds nothing.
+    let mut files = 0_u64;
+    let mut bytes = 0_u64;
+    for first in list(place)?.into_iter().filter(|first| *first <= last) {
+        let path = file_path(place.dir, first);
+        let len = place.fs.open(&path).and_then(|file| file.len());
+        bytes = bytes.saturating_add(len.map_err(|error| Error::io("read", &path, error))?);
+        files = files.saturating_add(1);
+    }
+    Ok(Recovered { last, files, bytes, report })
+}
+
+/// The first commit that may not be durable: nothing says that a sync covered
+/// it. Everything in files before the last is.
+fn uncertain_from(first: Seq, end: &FileEnd, durable: Seq, last: Seq) -> Seq {
+    let before_file = Seq::new(first.get().saturating_sub(1));
+    end.durable.max(durable).max(before_file).min(last).next()
+}
+
+/// The first sequence numbers of the log's files, in order.
+fn list(place: Place<'_>) -> Result<Vec<Seq>> {
+    let names =
+        place.fs.list(place.dir).map_err(|error| Error::io("list", place.dir, error))?;
+    let mut firsts: Vec<Seq> =
+        names.iter().filter_map(|name| first_seq(name.to_str()?)).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+enum Stop {
+    /// The header is bad.
+    Unreadable(Error),
+    /// A frame is bad, those before it are good.
+    Damaged(Error, FileEnd),
+}
+
+/// Applies the frames of one file, up to `stop` if another file begins there.
+fn read_file(
+    place: Place<'_>,
+    path: &Path,
+    first: Seq,
+    stop: Option<Seq>,
+    bytes: Vec<u8>,
+    apply: &mut dyn FnMut(Seq, &[u8]) -> Result<(), Damage>,
+) -> Result<FileEnd, Stop> {
+    let unreadable = |damage| Stop::Unreadable(damage_in(path, damage));
+    let header = Header::decode(FileKind::Wal, &bytes).map_err(unreadable)?;
+    if header.store != place.store {
+        return Err(unreadable(Damage::new(16, "the file belongs to another store")));
+    }
+    if header.number != first.get() {
+        let what = format!("the file begins at commit {}, its name says {first}", header.number);
+        return Err(unreadable(Damage::new(32, what)));
+    }
+    let frames = Frames::new(&header);
+    let mut end =
+        FileEnd { next: first, offset: HEADER_BYTES, torn: false, durable: Seq::ZERO, bytes };
+    let damage = loop {
+        if Some(end.next) == stop {
+            // The rest, if any, was written again in the file that follows.
+            return Ok(end);
+        }
+        match frames.open(&end.bytes, end.offset) {
+            Some(frame) if frame.seq == end.next => {
+                if let Err(damage) = apply(frame.seq, frame.payload) {
+                    break format!("commit {}: {damage}", frame.seq);
+                }
+                end.durable = end.durable.max(frame.durable);
+                end.offset = end.offset.saturating_add(frame.size);
+                end.next = end.next.next();
+            }
+            Some(frame) => {
+                break format!("commit {} stands where {} belongs", frame.seq, end.next);
+            }
+            None if stop.is_some() => {
+                break format!("no whole frame where commit {} belongs", end.next);
+            }
+            None => match tail(&frames, &end) {
+                Tail::Clean => return Ok(end),
+                Tail::Torn => {
+                    end.torn = true;
+                    return Ok(end);
+                }
+                Tail::Damaged(what) => break what,
+            },
+        }
+    };
+    let error = Error::corrupt(path, u64::try_from(end.offset).unwrap_or(u64::MAX), damage);
+    Err(Stop::Damaged(error, end))
+}
+
+enum Tail {
+    /// Zeros to the end of the file.
+    Clean,
+    /// A write that a crash tore.
+    Torn,
+    /// Something was durable here once.
+    Damaged(String),
+}
+
+/// Tells what follows the last good frame of the log.
+///
+/// A crash leaves any part of the writes since the last sync, so good frames
+/// may well stand behind a bad one. Whether a sync covered the bad one is what
+/// later frames say: each carries a commit that was durable when it was
+/// written.
+fn tail(frames: &Frames, end: &FileEnd) -> Tail {
+    let good = Seq::new(end.next.get().saturating_sub(1));
+    let rest = end.bytes.get(end.offset..).unwrap_or_default();
+    if rest.iter().all(|byte| *byte == 0) {
+        return Tail::Clean;
+    }
+    // Random bytes that look like a frame's header cost a checksum over what
+    // they claim to be its length. A file made to have many of them shall not
+    // cost its length squared.
+    let mut budget = rest.len().saturating_mul(16);
+    let mut at = end.offset;
+    while at.saturating_add(FRAME_HEADER_BYTES) <= end.bytes.len() {
+        let mut step = FRAME_ALIGN;
+        if plausible(&end.bytes, at, good) {
+            if let Some(frame) = frames.open(&end.bytes, at) {
+                if frame.durable > good {
+                    return Tail::Damaged(format!(
+                        "no whole frame where commit {} belongs, which was durable: commit {} \
+                         at byte {at} says so",
+                        end.next, frame.seq
+                    ));
+                }
+                step = frame.size;
+            } else {
+                budget = budget.saturating_sub(claimed_len(&end.bytes, at));
+            }
+            if budget == 0 {
+                return Tail::Damaged("what follows is neither log nor a torn write".to_owned());
+            }
+        }
+        at = at.saturating_add(step);
+    }
+    Tail::Torn
+}
+
+/// Whether the sequence number of a frame at `at` could follow `good` within
+/// one file.
+fn plausible(bytes: &[u8], at: usize, good: Seq) -> bool {
+    let seq = bytes
+        .get(at.saturating_add(8)..)
+        .and_then(|rest| rest.first_chunk::<8>())
+        .map_or(0, |seq| u64::from_le_bytes(*seq));
+    let most = u64::try_from(bytes.len() / FRAME_HEADER_BYTES).unwrap_or(u64::MAX);
+    seq > good.get() && seq <= good.get().saturating_add(most)
+}
+
+fn claimed_len(bytes: &[u8], at: usize) -> usize {
+    bytes
+        .get(at.saturating_add(4)..)
+        .and_then(|rest| rest.first_chunk::<4>())
+        .and_then(|len| usize::try_from(u32::from_le_bytes(*len)).ok())
+        .unwrap_or(usize::MAX)
+        .min(bytes.len().saturating_sub(at))
+        .saturating_add(FRAME_HEADER_BYTES)
+}
+
+/// Writes commits `from` to `last` of the file that was read last into a new
+/// file and syncs it. After a sync that failed, the pages that this process
+/// read may be all there is of them.
+fn rewrite(place: Place<'_>, from: Seq, last: Seq, end: Option<&FileEnd>) -> Result<()> {
+    let header = Header {
+        kind: FileKind::Wal,
+        store: place.store,
+        number: from.get(),
+        salt: place.salt(),
+    };
+    let mut out = header.encode().to_vec();
+    let frames = Frames::new(&header);
+    let durable = Seq::new(from.get().saturating_sub(1));
+    if let Some(end) = end {
+        let old = Header::decode(FileKind::Wal, &end.bytes)
+            .map(|header| Frames::new(&header))
+            .map_err(|damage| damage_in(place.dir, damage))?;
+        let mut at = HEADER_BYTES;
+        while let Some(frame) = old.open(&end.bytes, at).filter(|frame| frame.seq <= last) {
+            if frame.seq >= from {
+                frames.seal(frame.seq, durable, frame.payload, &mut out);
+            }
+            at = at.saturating_add(frame.size);
+        }
+    }
+    os::write_atomic(place.fs, &file_path(place.dir, from), &out)?;
+    Ok(())
+}
+
+/// A name that nothing has, for what could not be read.
+fn damaged_path(place: Place<'_>, path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{:016x}.damaged", place.salt()));
+    PathBuf::from(name)
+}
+
+/// Renames files out of the log, the last first, so that a crash in between
+/// leaves a log with a gap no longer than the damage.
+fn set_aside(place: Place<'_>, firsts: &[Seq]) -> Result<Vec<SetAside>> {
+    let mut done = Vec::new();
+    for first in firsts.iter().rev() {
+        let from = file_path(place.dir, *first);
+        let to = damaged_path(place, &from);
+        place.fs.rename(&from, &to).map_err(|error| Error::io("rename", &from, error))?;
+        done.push(SetAside { from, to });
+    }
+    if !done.is_empty() {
+        place.fs.sync_dir(place.dir).map_err(|error| Error::io("sync", place.dir, error))?;
+    }
+    done.reverse();
+    Ok(done)
+}
