@@ -2,8 +2,6 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::id::NodeId;
-
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,7 +31,9 @@ pub enum Error {
     },
     /// The write log stayed full until the deadline. The batch has no sequence
     /// number and left no trace: try again later, or slow down.
-    #[error("the write log stayed full for {waited_ms} ms ({queued} batches, {bytes} bytes queued)")]
+    #[error(
+        "the write log stayed full for {waited_ms} ms ({queued} batches, {bytes} bytes queued)"
+    )]
     Backpressure {
         /// How long the caller was held.
         waited_ms: u64,
@@ -44,12 +44,13 @@ pub enum Error {
     },
     /// A precondition of the batch did not hold when its turn came. Nothing of
     /// the batch was applied.
-    #[error("operation {op} of the batch on {id}: {reason}")]
+    #[error("operation {op} of the batch on node {}: {reason}", uuid::Uuid::from_bytes(*node))]
     Conflict {
         /// Index of the operation within the batch.
         op: usize,
-        /// The node on which the precondition failed.
-        id: NodeId,
+        /// The node on which the precondition failed: the bytes of its
+        /// [`NodeId`](crate::NodeId).
+        node: [u8; 16],
         /// Which precondition.
         reason: ConflictReason,
     },

@@ -62,7 +62,7 @@ impl NodeId {
     /// Reads an id from 32 hexadecimal digits, or from a UUID with hyphens.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for anything else.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for anything else.
     pub fn parse(text: &str) -> Result<Self> {
         // Uuid also reads braces and `urn:uuid:`; we do not.
         if matches!(text.len(), 32 | 36)
@@ -114,8 +114,19 @@ mod tests {
         assert_eq!(NodeId::parse(plain).unwrap(), id);
         assert_eq!(NodeId::parse(&plain.to_uppercase()).unwrap(), id);
         assert_eq!(NodeId::parse(&id.to_string()).unwrap(), id);
-        for bad in ["", "30", &plain[1..], &format!("{{{id}}}"), &format!("urn:uuid:{id}"), &"g".repeat(32)] {
-            assert_eq!(NodeId::parse(bad).unwrap_err().kind(), crate::ErrorKind::Invalid, "{bad:?}");
+        for bad in [
+            "",
+            "30",
+            &plain[1..],
+            &format!("{{{id}}}"),
+            &format!("urn:uuid:{id}"),
+            &"g".repeat(32),
+        ] {
+            assert_eq!(
+                NodeId::parse(bad).unwrap_err().kind(),
+                crate::error::ErrorKind::Invalid,
+                "{bad:?}"
+            );
         }
     }
 

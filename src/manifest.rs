@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use crate::{
     error::{Error, Result},
-    format::{Damage, manifest::Manifest},
+    format::manifest::Manifest,
     os::{self, Fs},
 };
 
@@ -19,21 +19,13 @@ pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Manifest>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path, error)),
     };
-    Manifest::decode(&bytes).map(Some).map_err(|damage| damage_in(&path, damage))
+    Manifest::decode(&bytes).map(Some).map_err(|damage| damage.in_file(&path))
 }
 
 /// Replaces the manifest of the store in `dir`, durably.
 pub(crate) fn publish(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<()> {
     let path = dir.join(FILE);
-    let bytes = manifest.encode().map_err(|damage| damage_in(&path, damage))?;
+    let bytes = manifest.encode().map_err(|damage| damage.in_file(&path))?;
     os::write_atomic(fs, &path, &bytes)?;
     Ok(())
-}
-
-/// The error of a parser, with the file that it read.
-pub(crate) fn damage_in(file: &Path, damage: Damage) -> Error {
-    if damage.unsupported {
-        return Error::Unsupported { what: format!("{}: {}", file.display(), damage.what) };
-    }
-    Error::corrupt(file, damage.offset, damage.what)
 }

@@ -16,7 +16,9 @@ use crate::{
 
 /// The sequence number of a commit. The first batch of a store is 1; numbers
 /// are never reused and go on across restarts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Seq(u64);
 

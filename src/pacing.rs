@@ -152,7 +152,13 @@ mod tests {
     const MAX: Duration = Duration::from_millis(5);
 
     /// Groups of `taken` every `every`, each published at a cost of `cost`.
-    fn run(taken: usize, depth: usize, every: Duration, cost: Duration, n: u32) -> (Pacing, Duration) {
+    fn run(
+        taken: usize,
+        depth: usize,
+        every: Duration,
+        cost: Duration,
+        n: u32,
+    ) -> (Pacing, Duration) {
         let mut pacing = Pacing::new(1_000, MAX);
         let mut now = Duration::from_secs(1);
         for _ in 0..n {
@@ -165,8 +171,7 @@ mod tests {
 
     #[test]
     fn a_lone_write_does_not_wait() {
-        let (pacing, now) =
-            run(1, 0, Duration::from_millis(10), Duration::from_micros(3), 100);
+        let (pacing, now) = run(1, 0, Duration::from_millis(10), Duration::from_micros(3), 100);
         assert_eq!(pacing.wait(now, 1), Duration::ZERO);
         assert_eq!(pacing.pace().advice, Advice::Steady);
     }

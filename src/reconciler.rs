@@ -312,8 +312,7 @@ impl Reconciler {
             .iter()
             .filter(|(_, answer)| answer.is_ok())
             .map(|(pending, _)| &*pending.payload);
-        let place =
-            wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
         core.writer.append(place, payloads, durability == Durability::Sync)?;
         let before = self.clock.monotonic();
         self.published.store(Arc::new(core.working.clone()));

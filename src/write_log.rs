@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::SegQueue;
 
 use crate::{
     error::{Error, Result},
@@ -147,11 +147,17 @@ impl Drop for Pending {
     }
 }
 
-/// The queue, bounded in batches and bytes. Pushing and popping are lock-free;
-/// the lock is for writers that wait because it is full.
+/// The queue, bounded in batches and bytes by reservations that are made
+/// before a push. Pushing and popping are lock-free; the lock is for writers
+/// that wait because it is full.
+///
+/// A queue that is bounded by itself would take all its memory, and the time
+/// to write to it, when the engine is opened.
 #[derive(Debug)]
 pub(crate) struct WriteLog {
-    queue: ArrayQueue<Pending>,
+    queue: SegQueue<Pending>,
+    batches: AtomicUsize,
+    max_batches: usize,
     bytes: AtomicUsize,
     max_bytes: usize,
     /// Writers that wait for space.
@@ -161,9 +167,11 @@ pub(crate) struct WriteLog {
 }
 
 impl WriteLog {
-    pub(crate) fn new(entries: usize, max_bytes: usize) -> Self {
+    pub(crate) fn new(max_batches: usize, max_bytes: usize) -> Self {
         Self {
-            queue: ArrayQueue::new(entries),
+            queue: SegQueue::new(),
+            batches: AtomicUsize::new(0),
+            max_batches,
             bytes: AtomicUsize::new(0),
             max_bytes,
             held: AtomicUsize::new(0),
@@ -173,7 +181,7 @@ impl WriteLog {
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.queue.capacity()
+        self.max_batches
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -182,7 +190,8 @@ impl WriteLog {
 
     /// How full the log is, by batches or by bytes, in batches.
     pub(crate) fn pressure(&self) -> usize {
-        let by_bytes = self.capacity().saturating_mul(self.bytes() / 1024) / (self.max_bytes / 1024).max(1);
+        let by_bytes =
+            self.capacity().saturating_mul(self.bytes() / 1024) / (self.max_bytes / 1024).max(1);
         self.len().max(by_bytes)
     }
 
@@ -236,21 +245,29 @@ impl WriteLog {
     }
 
     fn has_space(&self, pending: &Pending) -> bool {
-        !self.queue.is_full()
+        self.batches.load(Ordering::Relaxed) < self.max_batches
             && self.bytes.load(Ordering::Relaxed).saturating_add(pending.weight()) <= self.max_bytes
     }
 
     fn try_push(&self, pending: Pending) -> Result<(), Pending> {
         let weight = pending.weight();
-        // Relaxed: the count bounds memory and orders nothing; the queue hands
+        // Relaxed: the counts bound memory and order nothing; the queue hands
         // over the batch itself.
-        let reserved = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
-            bytes.checked_add(weight).filter(|bytes| *bytes <= self.max_bytes)
-        });
-        if reserved.is_err() {
+        let reserve = |count: &AtomicUsize, more: usize, most: usize| {
+            let reserved = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                count.checked_add(more).filter(|count| *count <= most)
+            });
+            reserved.is_ok()
+        };
+        if !reserve(&self.batches, 1, self.max_batches) {
             return Err(pending);
         }
-        self.queue.push(pending).inspect_err(|back| self.release(back.weight()))
+        if !reserve(&self.bytes, weight, self.max_bytes) {
+            self.batches.fetch_sub(1, Ordering::Relaxed);
+            return Err(pending);
+        }
+        self.queue.push(pending);
+        Ok(())
     }
 
     /// Takes the oldest batch.
@@ -261,7 +278,9 @@ impl WriteLog {
     }
 
     fn release(&self, weight: usize) {
+        self.batches.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
+        // Pairs with the fence in `push`.
         fence(Ordering::SeqCst);
         if self.held.load(Ordering::Relaxed) > 0 {
             // Taken and dropped, so that the signal does not fall between a

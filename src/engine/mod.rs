@@ -127,11 +127,7 @@ impl Engine {
             write_log_bytes: options.write_log_bytes,
             reconciler,
             report: opened.report,
-            held: Mutex::new(Some(Held {
-                thread,
-                manifest: opened.manifest,
-                _lock: opened.lock,
-            })),
+            held: Mutex::new(Some(Held { thread, manifest: opened.manifest, _lock: opened.lock })),
         };
         if !missing.is_empty() {
             engine.write(Batch { ops: missing, durability: None })?;

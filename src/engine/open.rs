@@ -72,8 +72,9 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
 /// Applies a batch of the log, which was decided when it was written.
 fn replay(state: &mut Delta, seq: Seq, payload: &[u8]) -> Result<(), Damage> {
     let batch = decode_batch(payload)?;
-    let effects = decide(state, seq, batch.time, batch.ops)
-        .map_err(|error| Damage::new(0, format!("it does not follow from the commits before: {error}")))?;
+    let effects = decide(state, seq, batch.time, batch.ops).map_err(|error| {
+        Damage::new(0, format!("it does not follow from the commits before: {error}"))
+    })?;
     state.apply(seq, effects);
     Ok(())
 }
@@ -97,7 +98,11 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     }
     // Without a manifest it is a store in the making at most. Anything that a
     // creation does not leave behind belongs to somebody else.
-    let ours = [LOCK.to_owned(), wal::DIR.to_owned(), format!("{}{}", manifest::FILE, os::TEMPORARY_SUFFIX)];
+    let ours = [
+        LOCK.to_owned(),
+        wal::DIR.to_owned(),
+        format!("{}{}", manifest::FILE, os::TEMPORARY_SUFFIX),
+    ];
     if let Some(name) = names.iter().find(|name| !ours.iter().any(|ours| *name == ours.as_str())) {
         return Err(Error::invalid(format!(
             "path {}: it is no store, and holds {}",

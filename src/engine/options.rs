@@ -89,7 +89,6 @@ impl Options {
     }
 
     /// Most batches in the write log: 1 to 16,777,216, by default 100,000.
-    /// Takes 128 bytes each when the engine is opened.
     #[must_use]
     pub fn write_log_batches(mut self, batches: usize) -> Self {
         self.write_log_batches = batches;
@@ -185,12 +184,7 @@ impl Options {
         within("write_log_bytes", self.write_log_bytes, 64 << 10, 64 << 30)?;
         within("wal_file_bytes", self.wal_file_bytes, 64 << 10, 1 << 30)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;
-        within(
-            "publish_interval",
-            self.publish_interval,
-            Duration::ZERO,
-            Duration::from_secs(1),
-        )?;
+        within("publish_interval", self.publish_interval, Duration::ZERO, Duration::from_secs(1))?;
         if !self.patience.is_zero() && self.patience < self.publish_interval {
             return Err(Error::invalid(format!(
                 "option patience = {:?}: with publish_interval = {:?} it must be zero or at \

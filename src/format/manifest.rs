@@ -42,8 +42,12 @@ impl Manifest {
             .map_err(|error| Damage::new(PREFIX_BYTES, error.to_string()))?;
         let len = u32::try_from(body.len())
             .map_err(|_| Damage::new(HEADER_BYTES, "the manifest is larger than 4 GiB"))?;
-        let header =
-            Header { kind: FileKind::Manifest, store: self.store, number: self.generation, salt: 0 };
+        let header = Header {
+            kind: FileKind::Manifest,
+            store: self.store,
+            number: self.generation,
+            salt: 0,
+        };
         let mut out = Vec::with_capacity(PREFIX_BYTES.saturating_add(body.len()));
         out.extend(header.encode());
         out.extend(len.to_le_bytes());

@@ -16,7 +16,11 @@ pub mod manifest;
 mod pack;
 pub mod wal;
 
-pub(crate) use pack::attributes_len;
+use std::path::Path;
+
+pub(crate) use pack::check_attributes_size;
+
+use crate::error::Error;
 
 /// The version of the format that this crate writes. It reads no other.
 pub const VERSION: u32 = 1;
@@ -42,6 +46,15 @@ impl Damage {
             what: what.into(),
             unsupported: false,
         }
+    }
+
+    /// The error of a reader that met the damage in this file.
+    #[must_use]
+    pub fn in_file(self, file: &Path) -> Error {
+        if self.unsupported {
+            return Error::Unsupported { what: format!("{}: {}", file.display(), self.what) };
+        }
+        Error::corrupt(file, self.offset, self.what)
     }
 }
 
@@ -126,7 +139,10 @@ impl Header {
         };
         let mut fields = Fields { bytes: header, at: 0 };
         if fields.take::<8>()? != kind.magic() {
-            return Err(Damage::new(0, format!("this is no {kind:?} file of ingrain: wrong magic")));
+            return Err(Damage::new(
+                0,
+                format!("this is no {kind:?} file of ingrain: wrong magic"),
+            ));
         }
         let version = u32::from_le_bytes(fields.take()?);
         let zero: [u8; 4] = fields.take()?;

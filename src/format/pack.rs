@@ -8,8 +8,9 @@ use rmp::{
 
 use super::Damage;
 use crate::{
+    error::Result,
     limits,
-    model::{Attributes, Value},
+    model::{Attributes, Value, check_count},
 };
 
 /// Writes MessagePack into memory.
@@ -78,8 +79,10 @@ impl Packer {
 
     /// A vector: its numbers as little-endian binary32 in one `bin`.
     pub(super) fn vector(&mut self, value: &[f32]) {
-        let Ok(_) =
-            encode::write_bin_len(&mut self.out, len32(value.len().saturating_mul(size_of::<f32>())));
+        let Ok(_) = encode::write_bin_len(
+            &mut self.out,
+            len32(value.len().saturating_mul(size_of::<f32>())),
+        );
         let out = self.out.as_mut_vec();
         out.reserve(value.len().saturating_mul(size_of::<f32>()));
         for number in value {
@@ -120,14 +123,16 @@ impl Packer {
     }
 }
 
-/// How many bytes `attributes` take when encoded. Costs an encoding.
-pub(crate) fn attributes_len(attributes: &Attributes) -> usize {
-    if attributes.is_empty() {
-        return 1;
-    }
+pub(super) fn check_attributes_len(len: usize) -> Result<()> {
+    check_count("bytes of the attributes of a node or edge", len, limits::ATTRIBUTE_BYTES)
+}
+
+/// Holds attributes to the size that they may take when encoded. Costs an
+/// encoding.
+pub(crate) fn check_attributes_size(attributes: &Attributes) -> Result<()> {
     let mut packer = Packer::with_capacity(64);
     packer.attributes(attributes);
-    packer.len()
+    check_attributes_len(packer.len())
 }
 
 /// Reads MessagePack from memory, strictly.
@@ -164,10 +169,13 @@ impl<'a> Unpacker<'a> {
         let at = self.offset();
         let found = self.bytes.remaining_slice().first().copied();
         read(&mut self.bytes).map_err(|_| {
-            Damage::new(at, match found {
-                Some(byte) => format!("{what} expected, {:?} found", Marker::from_u8(byte)),
-                None => format!("{what} expected, the end found"),
-            })
+            Damage::new(
+                at,
+                match found {
+                    Some(byte) => format!("{what} expected, {:?} found", Marker::from_u8(byte)),
+                    None => format!("{what} expected, the end found"),
+                },
+            )
         })
     }
 
@@ -181,7 +189,7 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(super) fn array(&mut self) -> Result<usize, Damage> {
-        let len = self.read("an array", |b| decode::read_array_len(b))?;
+        let len = self.read("an array", decode::read_array_len)?;
         self.count(len, "an array")
     }
 
@@ -202,37 +210,37 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(super) fn bin(&mut self) -> Result<&'a [u8], Damage> {
-        let len = self.read("bytes", |b| decode::read_bin_len(b))?;
+        let len = self.read("bytes", decode::read_bin_len)?;
         self.take(len, "bytes")
     }
 
     pub(super) fn bin_of<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let bytes = self.bin()?;
-        bytes.try_into().map_err(|_| {
-            self.damage(format!("{N} bytes expected, {} found", bytes.len()))
-        })
+        bytes
+            .try_into()
+            .map_err(|_| self.damage(format!("{N} bytes expected, {} found", bytes.len())))
     }
 
     pub(super) fn str(&mut self) -> Result<&'a str, Damage> {
-        let len = self.read("text", |b| decode::read_str_len(b))?;
+        let len = self.read("text", decode::read_str_len)?;
         let bytes = self.take(len, "text")?;
         str::from_utf8(bytes).map_err(|error| self.damage(format!("text: {error}")))
     }
 
     pub(super) fn uint(&mut self) -> Result<u64, Damage> {
-        self.read("a whole number", |b| decode::read_int(b))
+        self.read("a whole number", decode::read_int)
     }
 
     pub(super) fn int(&mut self) -> Result<i64, Damage> {
-        self.read("a whole number", |b| decode::read_int(b))
+        self.read("a whole number", decode::read_int)
     }
 
     pub(super) fn f32(&mut self) -> Result<f32, Damage> {
-        self.read("a binary32", |b| decode::read_f32(b))
+        self.read("a binary32", decode::read_f32)
     }
 
     pub(super) fn f64(&mut self) -> Result<f64, Damage> {
-        self.read("a binary64", |b| decode::read_f64(b))
+        self.read("a binary64", decode::read_f64)
     }
 
     pub(super) fn vector(&mut self) -> Result<Vec<f32>, Damage> {
@@ -249,7 +257,7 @@ impl<'a> Unpacker<'a> {
         unpack: impl FnOnce(&mut Self) -> Result<T, Damage>,
     ) -> Result<Option<T>, Damage> {
         if self.peek()? == Marker::Null {
-            self.read("nil", |b| decode::read_nil(b))?;
+            self.read("nil", decode::read_nil)?;
             return Ok(None);
         }
         unpack(self).map(Some)
@@ -267,7 +275,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn map(&mut self, depth: usize) -> Result<Attributes, Damage> {
-        let len = self.read("a map", |b| decode::read_map_len(b))?;
+        let len = self.read("a map", decode::read_map_len)?;
         let len = self.count(len, "a map")?;
         let mut map = Attributes::new();
         for _ in 0..len {
@@ -288,12 +296,10 @@ impl<'a> Unpacker<'a> {
         let deeper = depth.saturating_add(1);
         Ok(match self.peek()? {
             Marker::Null => {
-                self.read("nil", |b| decode::read_nil(b))?;
+                self.read("nil", decode::read_nil)?;
                 Value::Null
             }
-            Marker::True | Marker::False => {
-                Value::Bool(self.read("a boolean", |b| decode::read_bool(b))?)
-            }
+            Marker::True | Marker::False => Value::Bool(self.read("a boolean", decode::read_bool)?),
             Marker::F64 => Value::Float(self.f64()?),
             Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
                 Value::Text(self.str()?.to_owned())
@@ -312,4 +318,3 @@ impl<'a> Unpacker<'a> {
         })
     }
 }
-

@@ -20,15 +20,15 @@ use std::collections::BTreeMap;
 
 use super::{
     Damage, Fields, Header,
-    pack::{Packer, Unpacker, attributes_len},
+    pack::{Packer, Unpacker, check_attributes_len},
 };
 use crate::{
     error::Result,
     id::NodeId,
     limits,
     model::{
-        Edge, Element, IndexKey, Metric, Node, Op, Patch, Precondition, Seq, Space, Timestamp,
-        check_count,
+        Attributes, Edge, Element, IndexKey, Metric, Node, Op, Patch, Precondition, Seq, Space,
+        Timestamp, check_count,
     },
 };
 
@@ -312,14 +312,10 @@ fn time(p: &mut Packer, time: Option<Timestamp>) {
     p.option(time.map(Timestamp::as_micros), Packer::int);
 }
 
-fn checked_attributes(p: &mut Packer, attributes: &crate::model::Attributes) -> Result<()> {
+fn checked_attributes(p: &mut Packer, attributes: &Attributes) -> Result<()> {
     let before = p.len();
     p.attributes(attributes);
-    check_count(
-        "bytes of the attributes of a node or edge",
-        p.len().saturating_sub(before),
-        limits::ATTRIBUTE_BYTES,
-    )
+    check_attributes_len(p.len().saturating_sub(before))
 }
 
 /// Decodes the payload of a frame.
@@ -464,14 +460,3 @@ fn node_id(u: &mut Unpacker<'_>) -> Result<NodeId, Damage> {
 fn option_time(u: &mut Unpacker<'_>) -> Result<Option<Timestamp>, Damage> {
     Ok(u.option(Unpacker::int)?.map(Timestamp::from_micros))
 }
-
-// Named here so that the patch's merge, which has no encoding of its own, can
-// hold to the same bound as a put.
-pub(crate) fn check_attribute_bytes(attributes: &crate::model::Attributes) -> Result<()> {
-    check_count(
-        "bytes of the attributes of a node or edge",
-        attributes_len(attributes),
-        limits::ATTRIBUTE_BYTES,
-    )
-}
-

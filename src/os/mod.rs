@@ -94,11 +94,11 @@ pub trait File: Send + Sync + fmt::Debug {
     /// `UnexpectedEof` when the file ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
-    /// The length of the file in bytes.
+    /// The size of the file in bytes.
     ///
     /// # Errors
     /// The operating system's.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Makes the data that was written before the call, and the length,
     /// durable (fdatasync). After a failure nothing may be assumed of what was
@@ -126,8 +126,9 @@ pub trait Clock: Send + Sync + fmt::Debug {
 /// Reads a whole file.
 pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let file = fs.open(path)?;
-    let len = usize::try_from(file.len()?)
-        .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space"))?;
+    let len = usize::try_from(file.size()?).map_err(|_| {
+        io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space")
+    })?;
     let mut bytes = Vec::new();
     // A file larger than memory is an error, not an abort.
     bytes.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
@@ -139,7 +140,11 @@ pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
 /// Writes a whole file under a temporary name, syncs it, renames it to `path`
 /// and syncs the directory. After a crash `path` is the old file or the new
 /// one; the temporary one may be left.
-pub(crate) fn write_atomic(fs: &dyn Fs, path: &Path, data: &[u8]) -> Result<Box<dyn File>, Failure> {
+pub(crate) fn write_atomic(
+    fs: &dyn Fs,
+    path: &Path,
+    data: &[u8],
+) -> Result<Box<dyn File>, Failure> {
     let temporary = temporary(path);
     match fs.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -57,8 +57,12 @@ impl Fs for RealFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        let file =
-            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         // flock: it goes with its holder, and a second descriptor of the same
         // process is refused as one of another is.
         match file.try_lock() {
@@ -87,7 +91,7 @@ impl File for RealFile {
         self.0.read_exact_at(buffer, offset)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

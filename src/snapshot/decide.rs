@@ -11,7 +11,7 @@ use foldhash::quality::RandomState;
 use super::delta::{Delta, EdgeKey, EdgeRecord, Effect, NodeRecord, Vector};
 use crate::{
     error::{ConflictReason, Error, Result},
-    format::wal::check_attribute_bytes,
+    format::check_attributes_size,
     id::NodeId,
     limits,
     model::{
@@ -26,7 +26,12 @@ use crate::{
 /// # Errors
 /// `Conflict` for the first operation whose precondition does not hold;
 /// `Limit` and `Invalid` where only the state can tell.
-pub(crate) fn decide(state: &Delta, seq: Seq, time: Timestamp, ops: Vec<Op>) -> Result<Vec<Effect>> {
+pub(crate) fn decide(
+    state: &Delta,
+    seq: Seq,
+    time: Timestamp,
+    ops: Vec<Op>,
+) -> Result<Vec<Effect>> {
     let mut batch = Decision {
         state,
         seq,
@@ -40,7 +45,7 @@ pub(crate) fn decide(state: &Delta, seq: Seq, time: Timestamp, ops: Vec<Op>) -> 
     };
     for (index, op) in ops.into_iter().enumerate() {
         batch.op(op).map_err(|error| match error {
-            Error::Conflict { op: _, id, reason } => Error::Conflict { op: index, id, reason },
+            Error::Conflict { op: _, node, reason } => Error::Conflict { op: index, node, reason },
             other => other,
         })?;
     }
@@ -133,7 +138,7 @@ impl Decision<'_> {
     fn put(&mut self, node: Node, precondition: Precondition) -> Result<()> {
         let id = node.id;
         let old = self.node(id).cloned();
-        let conflict = |reason| Err(Error::Conflict { op: 0, id, reason });
+        let conflict = |reason| Err(conflict(id, reason));
         match (precondition, &old) {
             (Precondition::Absent, Some(_)) => return conflict(ConflictReason::Exists),
             (Precondition::Version(_), None) => return conflict(ConflictReason::Missing),
@@ -193,7 +198,7 @@ impl Decision<'_> {
                 };
             }
             check_attributes(&attributes)?;
-            check_attribute_bytes(&attributes)?;
+            check_attributes_size(&attributes)?;
             record.attributes = Arc::new(attributes);
         }
         record.strength = patch.strength.unwrap_or(record.strength);
@@ -263,7 +268,7 @@ impl Decision<'_> {
     }
 
     fn present(&self, id: NodeId) -> Result<&Arc<NodeRecord>> {
-        self.node(id).ok_or(Error::Conflict { op: 0, id, reason: ConflictReason::Missing })
+        self.node(id).ok_or_else(|| conflict(id, ConflictReason::Missing))
     }
 
     fn set(&mut self, record: NodeRecord) {
@@ -328,6 +333,11 @@ impl Decision<'_> {
         let norm = vector::norm(&numbers);
         Ok((number, Arc::new(Vector { numbers: numbers.into(), norm })))
     }
+}
+
+/// The number of the operation is put in by `decide`.
+fn conflict(id: NodeId, reason: ConflictReason) -> Error {
+    Error::Conflict { op: 0, node: *id.as_bytes(), reason }
 }
 
 /// Bounds on kinds, spaces and indexes are far below 2^32.

@@ -180,7 +180,10 @@ pub(crate) enum Effect {
     DeleteNode(NodeId),
     /// Replaces the edge, if any. With `keep_created`, the time of creation of
     /// the one that it replaces stays.
-    Edge { record: EdgeRecord, keep_created: bool },
+    Edge {
+        record: EdgeRecord,
+        keep_created: bool,
+    },
     DeleteEdge(EdgeKey),
 }
 

@@ -34,8 +34,10 @@ pub struct Hit<'s> {
 pub struct Filter<'f> {
     kind: Option<&'f str>,
     index: Option<(&'f str, KeyRange)>,
-    test: Option<Box<dyn Fn(&NodeRef<'_>) -> bool + 'f>>,
+    test: Option<Test<'f>>,
 }
+
+type Test<'f> = Box<dyn Fn(&NodeRef<'_>) -> bool + 'f>;
 
 impl std::fmt::Debug for Filter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -82,8 +82,10 @@ impl Snapshot {
         let limits = Limits { depth: options.max_depth, budget: options.max_edges };
         match shortest(&Walk { snapshot: self, options }, from, to, limits)? {
             Outcome::Found(steps) => {
-                let step =
-                    |(record, node)| PathStep { edge: EdgeRef { state: &self.state, record }, node };
+                let step = |(record, node)| PathStep {
+                    edge: EdgeRef { state: &self.state, record },
+                    node,
+                };
                 Ok(Some(Path { start: from, steps: steps.into_iter().map(step).collect() }))
             }
             Outcome::None => Ok(None),

@@ -347,13 +347,16 @@ impl<'s> Range<'s> {
     #[must_use]
     pub fn after(mut self, cursor: &Cursor) -> Self {
         let place = KeyPlace { index: self.index, key: &cursor.key, node: cursor.node };
-        let (start, end) = (start_place(self.index, &self.range), end_place(self.index, &self.range));
+        let (start, end) =
+            (start_place(self.index, &self.range), end_place(self.index, &self.range));
         let (start, end) = match self.direction {
             Direction::Ascending => (tighter(start, place, |new, old| new >= old), end),
             Direction::Descending => (start, tighter(end, place, |new, old| new <= old)),
         };
-        let (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) =
-            (start, end)
+        let (
+            Bound::Included(from) | Bound::Excluded(from),
+            Bound::Included(to) | Bound::Excluded(to),
+        ) = (start, end)
         else {
             return self;
         };

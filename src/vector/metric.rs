@@ -26,10 +26,9 @@ impl<'q> Measure<'q> {
     /// lengths of query and vector are equal. Smaller is closer.
     pub(crate) fn distance(&self, vector: &[f32], vector_norm: f64) -> f32 {
         let distance = match self.metric {
-            Metric::Cosine => {
-                (1.0 - sum(self.query, vector, |a, b| a * b) / (self.norm * vector_norm))
-                    .clamp(0.0, 2.0)
-            }
+            Metric::Cosine => (1.0
+                - sum(self.query, vector, |a, b| a * b) / (self.norm * vector_norm))
+                .clamp(0.0, 2.0),
             Metric::Dot => -sum(self.query, vector, |a, b| a * b),
             Metric::L2 => sum(self.query, vector, |a, b| (a - b) * (a - b)).sqrt(),
         };
@@ -68,7 +67,9 @@ mod tests {
     #[test]
     fn distances_are_those_of_the_definitions() {
         let (a, b) = ([3.0, 4.0], [4.0, -3.0]);
-        for (metric, expected) in [(Metric::Cosine, 1.0), (Metric::Dot, 0.0), (Metric::L2, 50f32.sqrt())] {
+        for (metric, expected) in
+            [(Metric::Cosine, 1.0), (Metric::Dot, 0.0), (Metric::L2, 50f32.sqrt())]
+        {
             assert_eq!(Measure::new(metric, &a).distance(&b, norm(&b)), expected, "{metric:?}");
         }
         assert_eq!(Measure::new(Metric::Dot, &a).distance(&a, 5.0), -25.0);

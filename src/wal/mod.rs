@@ -73,8 +73,7 @@ pub(crate) fn check_unused(fs: &dyn Fs, dir: &Path, manifest: &Path) -> Result<O
     for name in names.iter().filter_map(|name| name.to_str()) {
         let Some(first) = first_seq(name) else { continue };
         let path = dir.join(name);
-        let bytes =
-            os::read_all(fs, &path).map_err(|error| Error::io("read", &path, error))?;
+        let bytes = os::read_all(fs, &path).map_err(|error| Error::io("read", &path, error))?;
         let unused = first == Seq::ZERO.next()
             && Header::decode(FileKind::Wal, &bytes)
                 .is_ok_and(|header| Frames::new(&header).open(&bytes, HEADER_BYTES).is_none());

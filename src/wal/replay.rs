@@ -12,7 +12,6 @@ use crate::{
         Damage, FileKind, HEADER_BYTES, Header,
         wal::{FRAME_ALIGN, FRAME_HEADER_BYTES, Frames},
     },
-    manifest::damage_in,
     model::Seq,
     os,
 };
@@ -86,6 +85,9 @@ pub(crate) struct Recovered {
     pub(crate) report: RecoveryReport,
 }
 
+/// Takes a batch's sequence number and payload, or finds the payload damaged.
+pub(crate) type Apply<'a> = dyn FnMut(Seq, &[u8]) -> Result<(), Damage> + 'a;
+
 /// What a file of the log gave.
 struct FileEnd {
     /// The sequence number that follows its last frame.
@@ -103,14 +105,13 @@ struct FileEnd {
 /// in which everything that was handed over is durable and can be followed by
 /// a new file.
 ///
-/// `durable` is a commit that must be there. `apply` may find the payload
-/// damaged.
+/// `durable` is a commit that must be there.
 pub(crate) fn recover(
     place: Place<'_>,
     checkpoint: Seq,
     durable: Seq,
     mode: RecoveryMode,
-    apply: &mut dyn FnMut(Seq, &[u8]) -> Result<(), Damage>,
+    apply: &mut Apply<'_>,
 ) -> Result<Recovered> {
     let firsts = list(place)?;
     let mut report = RecoveryReport { seq: checkpoint, ..RecoveryReport::default() };
@@ -148,8 +149,8 @@ pub(crate) fn recover(
             break;
         }
         let stop = firsts.get(index.saturating_add(1)).copied();
-        let bytes = os::read_all(place.fs, &path)
-            .map_err(|error| Error::io("read", &path, error))?;
+        let bytes =
+            os::read_all(place.fs, &path).map_err(|error| Error::io("read", &path, error))?;
         log_bytes = log_bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         match read_file(place, &path, *first, stop, bytes, &mut apply) {
             Ok(end) => {
@@ -223,7 +224,7 @@ pub(crate) fn recover(
     let mut bytes = 0_u64;
     for first in list(place)?.into_iter().filter(|first| *first <= last) {
         let path = file_path(place.dir, first);
-        let len = place.fs.open(&path).and_then(|file| file.len());
+        let len = place.fs.open(&path).and_then(|file| file.size());
         bytes = bytes.saturating_add(len.map_err(|error| Error::io("read", &path, error))?);
         files = files.saturating_add(1);
     }
@@ -239,10 +240,8 @@ fn uncertain_from(first: Seq, end: &FileEnd, durable: Seq, last: Seq) -> Seq {
 
 /// The first sequence numbers of the log's files, in order.
 fn list(place: Place<'_>) -> Result<Vec<Seq>> {
-    let names =
-        place.fs.list(place.dir).map_err(|error| Error::io("list", place.dir, error))?;
-    let mut firsts: Vec<Seq> =
-        names.iter().filter_map(|name| first_seq(name.to_str()?)).collect();
+    let names = place.fs.list(place.dir).map_err(|error| Error::io("list", place.dir, error))?;
+    let mut firsts: Vec<Seq> = names.iter().filter_map(|name| first_seq(name.to_str()?)).collect();
     firsts.sort_unstable();
     Ok(firsts)
 }
@@ -261,9 +260,9 @@ fn read_file(
     first: Seq,
     stop: Option<Seq>,
     bytes: Vec<u8>,
-    apply: &mut dyn FnMut(Seq, &[u8]) -> Result<(), Damage>,
+    apply: &mut Apply<'_>,
 ) -> Result<FileEnd, Stop> {
-    let unreadable = |damage| Stop::Unreadable(damage_in(path, damage));
+    let unreadable = |damage: Damage| Stop::Unreadable(damage.in_file(path));
     let header = Header::decode(FileKind::Wal, &bytes).map_err(unreadable)?;
     if header.store != place.store {
         return Err(unreadable(Damage::new(16, "the file belongs to another store")));
@@ -384,19 +383,15 @@ fn claimed_len(bytes: &[u8], at: usize) -> usize {
 /// file and syncs it. After a sync that failed, the pages that this process
 /// read may be all there is of them.
 fn rewrite(place: Place<'_>, from: Seq, last: Seq, end: Option<&FileEnd>) -> Result<()> {
-    let header = Header {
-        kind: FileKind::Wal,
-        store: place.store,
-        number: from.get(),
-        salt: place.salt(),
-    };
+    let header =
+        Header { kind: FileKind::Wal, store: place.store, number: from.get(), salt: place.salt() };
     let mut out = header.encode().to_vec();
     let frames = Frames::new(&header);
     let durable = Seq::new(from.get().saturating_sub(1));
     if let Some(end) = end {
         let old = Header::decode(FileKind::Wal, &end.bytes)
             .map(|header| Frames::new(&header))
-            .map_err(|damage| damage_in(place.dir, damage))?;
+            .map_err(|damage| damage.in_file(place.dir))?;
         let mut at = HEADER_BYTES;
         while let Some(frame) = old.open(&end.bytes, at).filter(|frame| frame.seq <= last) {
             if frame.seq >= from {

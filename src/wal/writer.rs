@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use super::{Place, file_path};
 use crate::{
     error::{Error, Result},
-    format::{
-        FileKind, HEADER_BYTES, Header, StoreId,
-        wal::{FRAME_ALIGN, Frames},
-    },
+    format::{FileKind, HEADER_BYTES, Header, StoreId, wal::Frames},
     model::Seq,
     os::{self, File},
 };
@@ -17,7 +14,14 @@ use crate::{
 /// that were written before has no metadata to write: 114 µs against 190 µs on
 /// the machine that this was measured on. Space that is only allocated does not
 /// have that effect.
-const ZERO_AHEAD_BYTES: usize = 1 << 20;
+///
+/// A file begins with the smaller amount and doubles to the larger one, so that
+/// a life with few writes leaves a small file.
+const LEAST_AHEAD_BYTES: usize = 32 << 10;
+const MOST_AHEAD_BYTES: usize = 1 << 20;
+
+/// The buffer keeps at most this between groups.
+const BUFFER_BYTES: usize = 4 << 20;
 
 /// The end of the log.
 #[derive(Debug)]
@@ -88,11 +92,6 @@ impl Writer {
         self.bytes
     }
 
-    /// Why the log takes nothing more.
-    pub(crate) fn failed(&self) -> Option<&Error> {
-        self.failed.as_ref()
-    }
-
     /// Creates the first file of a store's log.
     pub(crate) fn create(&mut self, place: Place<'_>) -> Result<()> {
         self.begin_file(place)
@@ -125,10 +124,8 @@ impl Writer {
         group: impl Iterator<Item = &'p [u8]> + Clone,
         sync: bool,
     ) -> Result<()> {
-        let size = group
-            .clone()
-            .map(|payload| Frames::size(payload.len()))
-            .fold(0, usize::saturating_add);
+        let size =
+            group.clone().map(|payload| Frames::size(payload.len())).fold(0, usize::saturating_add);
         if self.must_rotate(size) {
             self.sync()?;
             self.begin_file(place)?;
@@ -143,6 +140,9 @@ impl Writer {
             current.frames.seal(last, self.durable, payload, &mut self.buffer);
         }
         let grown = current.write(&mut self.buffer)?;
+        // One large group shall not hold its memory for ever.
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES);
         self.bytes = self.bytes.saturating_add(grown);
         self.last = last;
         if sync { self.sync() } else { Ok(()) }
@@ -187,7 +187,7 @@ impl Writer {
             salt: place.salt(),
         };
         let mut start = header.encode().to_vec();
-        start.resize(zero_ahead(self.rotate_bytes), 0);
+        start.resize(LEAST_AHEAD_BYTES, 0);
         let file = os::write_atomic(place.fs, &path, &start)?;
         let filled = u64::try_from(start.len()).unwrap_or(u64::MAX);
         self.files = self.files.saturating_add(1);
@@ -203,14 +203,6 @@ impl Writer {
     }
 }
 
-/// How many zeros to write at once: small logs need no large steps.
-fn zero_ahead(rotate_bytes: u64) -> usize {
-    usize::try_from(rotate_bytes / 16)
-        .unwrap_or(usize::MAX)
-        .clamp(HEADER_BYTES, ZERO_AHEAD_BYTES)
-        .next_multiple_of(FRAME_ALIGN)
-}
-
 impl Current {
     /// Writes `frames` at the end, followed by zeros if they pass those that
     /// are there. Returns by how much the file grew.
@@ -219,8 +211,10 @@ impl Current {
         let end = self.end.saturating_add(len);
         // A large group pays for its own metadata; zeros would only double
         // what it writes.
-        if end > self.filled && frames.len() < ZERO_AHEAD_BYTES / 4 {
-            frames.resize(frames.len().saturating_add(ZERO_AHEAD_BYTES), 0);
+        let ahead =
+            usize::try_from(end).unwrap_or(usize::MAX).clamp(LEAST_AHEAD_BYTES, MOST_AHEAD_BYTES);
+        if end > self.filled && frames.len() < ahead / 2 {
+            frames.resize(frames.len().saturating_add(ahead), 0);
         }
         self.file
             .write_at(self.end, frames)

@@ -1,10 +1,13 @@
 //! What a first user does.
 
-use ingrain::{Batch, Direction, Edge, Engine, ErrorKind, Filter, KeyBuilder, KeyRange, Metric, Node, NodeId, Options, PathOptions, Seq, Space};
+use ingrain::{
+    Batch, Direction, Edge, Engine, ErrorKind, Filter, KeyBuilder, KeyRange, Metric, Node, NodeId,
+    Options, PathOptions, Seq, Space,
+};
 
 #[test]
 fn what_is_written_is_there_and_there_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::temp_dir();
     let path = dir.path().join("store");
     let open = || Options::new().space("v", Space::new(2, Metric::L2)).index("time").open(&path);
     let (a, b) = (NodeId::of_content(b"a"), NodeId::of_content(b"b"));
@@ -12,8 +15,18 @@ fn what_is_written_is_there_and_there_again() {
     assert_eq!(open().unwrap_err().kind(), ErrorKind::Locked);
     let mut batch = Batch::new();
     batch
-        .put(Node::new(a, "x").content("A").key("time", KeyBuilder::new().int(1).build()).vector("v", [0.0, 1.0]))
-        .put(Node::new(b, "x").content("B").key("time", KeyBuilder::new().int(2).build()).vector("v", [3.0, 4.0]))
+        .put(
+            Node::new(a, "x")
+                .content("A")
+                .key("time", KeyBuilder::new().int(1).build())
+                .vector("v", [0.0, 1.0]),
+        )
+        .put(
+            Node::new(b, "x")
+                .content("B")
+                .key("time", KeyBuilder::new().int(2).build())
+                .vector("v", [3.0, 4.0]),
+        )
         .link(Edge::new(a, "to", b));
     let seq = engine.write(batch).unwrap();
     let check = |engine: &Engine| {
@@ -22,7 +35,11 @@ fn what_is_written_is_there_and_there_again() {
         assert_eq!(s.get(a).unwrap().unwrap().content(), b"A");
         assert_eq!(s.edges_out(a).count(), 1);
         assert_eq!(s.edges_in(b).map(|e| e.unwrap().source()).collect::<Vec<_>>(), [a]);
-        let ids: Vec<NodeId> = s.range("time", KeyRange::all(), Direction::Descending).unwrap().map(|e| e.unwrap().node.id()).collect();
+        let ids: Vec<NodeId> = s
+            .range("time", KeyRange::all(), Direction::Descending)
+            .unwrap()
+            .map(|e| e.unwrap().node.id())
+            .collect();
         assert_eq!(ids, [b, a]);
         let hits = s.nearest("v", &[0.0, 0.0], 1, &Filter::new()).unwrap();
         assert_eq!((hits.len(), hits[0].node.id(), hits[0].distance), (1, a, 1.0));

@@ -1,2 +1,26 @@
 //! All integration tests, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests"
+)]
+
 mod basics;
+mod faults;
+mod files;
+mod keys;
+mod model;
+mod reads;
+mod recovery;
+mod threads;
+mod tidy;
+mod writes;
+
+/// A directory that goes with its value: in memory where the machine has one,
+/// since no test here depends on what a medium keeps.
+pub(crate) fn temp_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}

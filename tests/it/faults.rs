@@ -1,0 +1,199 @@
+//! A file system that fails where a test wants it to.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ingrain::os::{File, Fs, Lock, RealFs};
+
+/// The calls that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    CreateDir,
+    Create,
+    Open,
+    Rename,
+    Remove,
+    SyncDir,
+    List,
+    Write,
+    Read,
+    Sync,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    /// The call, counted from 1, at which failing starts.
+    fail_at: u64,
+    only: Option<Call>,
+    sticky: bool,
+    /// A write that fails writes this many bytes first.
+    short_write: usize,
+}
+
+/// The machine's file system with a plan of failures, a record of the calls
+/// and a gate before each sync.
+#[derive(Debug, Default)]
+pub struct FaultFs {
+    plan: Mutex<Plan>,
+    calls: AtomicU64,
+    record: Mutex<Vec<Call>>,
+    gate: Mutex<Gate>,
+    gate_moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    closed: bool,
+    waiting: usize,
+}
+
+impl FaultFs {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Fails the `n`th call from now on (of a kind, or of any), and with
+    /// `sticky` all after it.
+    pub fn fail(&self, n: u64, only: Option<Call>, sticky: bool) {
+        self.calls.store(0, Ordering::SeqCst);
+        *self.plan.lock().unwrap() = Plan { fail_at: n, only, sticky, short_write: 3 };
+    }
+
+    pub fn heal(&self) {
+        self.fail(0, None, false);
+    }
+
+    /// The calls since the last look.
+    pub fn take_record(&self) -> Vec<Call> {
+        std::mem::take(&mut self.record.lock().unwrap())
+    }
+
+    /// Holds every sync until [`open_gate`](Self::open_gate).
+    pub fn close_gate(&self) {
+        self.gate.lock().unwrap().closed = true;
+    }
+
+    pub fn open_gate(&self) {
+        self.gate.lock().unwrap().closed = false;
+        self.gate_moved.notify_all();
+    }
+
+    /// Returns once a sync is held.
+    pub fn wait_until_held(&self) {
+        let mut gate = self.gate.lock().unwrap();
+        while gate.waiting == 0 {
+            gate = self.gate_moved.wait(gate).unwrap();
+        }
+    }
+
+    fn pass(&self, call: Call) -> io::Result<()> {
+        self.record.lock().unwrap().push(call);
+        let plan = self.plan.lock().unwrap();
+        if plan.fail_at == 0 || plan.only.is_some_and(|only| only != call) {
+            return Ok(());
+        }
+        let n = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        if n == plan.fail_at || (plan.sticky && n > plan.fail_at) {
+            return Err(io::Error::other("injected"));
+        }
+        Ok(())
+    }
+
+    fn pass_gate(&self) {
+        let mut gate = self.gate.lock().unwrap();
+        gate.waiting += 1;
+        self.gate_moved.notify_all();
+        while gate.closed {
+            gate = self.gate_moved.wait(gate).unwrap();
+        }
+        gate.waiting -= 1;
+    }
+}
+
+/// A handle that can be given to an engine.
+#[derive(Debug, Clone)]
+pub struct Handle(pub Arc<FaultFs>);
+
+impl Fs for Handle {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.pass(Call::CreateDir)?;
+        RealFs.create_dir(path)
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.0.pass(Call::Create)?;
+        Ok(Box::new(FaultFile { fs: Arc::clone(&self.0), file: RealFs.create_new(path)? }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.0.pass(Call::Open)?;
+        Ok(Box::new(FaultFile { fs: Arc::clone(&self.0), file: RealFs.open(path)? }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.pass(Call::Rename)?;
+        RealFs.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.pass(Call::Remove)?;
+        RealFs.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.pass(Call::SyncDir)?;
+        RealFs.sync_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.0.pass(Call::List)?;
+        RealFs.list(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        RealFs.lock(path)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        RealFs.random()
+    }
+}
+
+#[derive(Debug)]
+struct FaultFile {
+    fs: Arc<FaultFs>,
+    file: Box<dyn File>,
+}
+
+impl File for FaultFile {
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.fs.pass(Call::Write) {
+            let short = self.fs.plan.lock().unwrap().short_write.min(data.len());
+            self.file.write_at(offset, &data[..short])?;
+            return Err(error);
+        }
+        self.file.write_at(offset, data)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.fs.pass(Call::Read)?;
+        self.file.read_at(offset, buffer)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.fs.pass_gate();
+        self.fs.pass(Call::Sync)?;
+        self.file.sync()
+    }
+}

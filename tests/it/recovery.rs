@@ -1,0 +1,574 @@
+//! What opening makes of a log: whole, torn, damaged, foreign, missing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ingrain::{
+    Batch, Durability, Engine, Error, ErrorKind, Node, NodeId, Options, RecoveryMode, Seq,
+    format::{FileKind, HEADER_BYTES, Header, wal::Frames},
+};
+
+use crate::faults::{Call, FaultFs, Handle};
+
+/// A directory as names and bytes.
+type Image = BTreeMap<PathBuf, Vec<u8>>;
+
+fn read_image(dir: &Path) -> Image {
+    let mut image = Image::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = PathBuf::from(path.file_name().unwrap());
+        if path.is_dir() {
+            for (below, bytes) in read_image(&path) {
+                image.insert(name.join(below), bytes);
+            }
+        } else {
+            image.insert(name, fs::read(&path).unwrap());
+        }
+    }
+    image
+}
+
+fn write_image(dir: &Path, image: &Image) {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir.join("wal")).unwrap();
+    for (name, bytes) in image {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+}
+
+fn wal_files(image: &Image) -> Vec<PathBuf> {
+    image.keys().filter(|name| name.extension().is_some_and(|e| e == "wal")).cloned().collect()
+}
+
+fn id(n: u64) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+/// Commit `n` puts one node that says so.
+fn put(n: u64) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(Node::new(id(n), "n").content(vec![n as u8; (n * 7 % 50) as usize]));
+    batch
+}
+
+/// The store holds exactly commits 1 to `n`.
+fn assert_holds(engine: &Engine, n: u64) {
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.seq(), Seq::new(n));
+    assert_eq!(snapshot.node_count() as u64, n);
+    for n in 1..=n {
+        let node = snapshot.get(id(n)).unwrap().unwrap();
+        assert_eq!(node.content(), vec![n as u8; (n * 7 % 50) as usize]);
+        assert_eq!(node.version(), Seq::new(n));
+    }
+}
+
+/// What a SIGKILL leaves of a store with commits 1 to `n`, each in a group of
+/// its own.
+fn killed_store(n: u64, durability: Durability) -> Image {
+    let dir = crate::temp_dir();
+    let engine = Options::new()
+        .durability(durability)
+        .wal_file_bytes(64 << 10)
+        .open(dir.path().join("s"))
+        .unwrap();
+    for n in 1..=n {
+        assert_eq!(engine.write(put(n)).unwrap(), Seq::new(n));
+    }
+    read_image(engine.path())
+}
+
+/// Offsets at which the frames of a file start, and where the last one ends.
+fn frame_starts(bytes: &[u8]) -> Vec<usize> {
+    let frames = Frames::new(&Header::decode(FileKind::Wal, bytes).unwrap());
+    let mut starts = vec![HEADER_BYTES];
+    while let Some(frame) = frames.open(bytes, *starts.last().unwrap()) {
+        starts.push(starts.last().unwrap() + frame.size);
+    }
+    starts
+}
+
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(crate::temp_dir())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("s")
+    }
+
+    fn open(&self, image: &Image) -> Result<Engine, Error> {
+        write_image(&self.path(), image);
+        Engine::open(self.path())
+    }
+
+    /// Opening refuses with `Corrupt`, and changes nothing.
+    fn refuses(&self, image: &Image, file: &Path) -> u64 {
+        let error = self.open(image).unwrap_err();
+        let mut after = read_image(&self.path());
+        after.remove(Path::new("LOCK"));
+        let mut before = image.clone();
+        before.remove(Path::new("LOCK"));
+        assert!(before == after, "a refused opening changed the files: {error}");
+        let Error::Corrupt { file: named, offset, .. } = &error else { panic!("{error}") };
+        assert!(named.ends_with(file), "{error} should name {}", file.display());
+        *offset
+    }
+}
+
+#[test]
+fn a_killed_store_is_whole() {
+    for durability in [Durability::Sync, Durability::Os] {
+        let image = killed_store(300, durability);
+        let scratch = Scratch::new();
+        let engine = scratch.open(&image).unwrap();
+        assert_holds(&engine, 300);
+        assert_eq!(engine.recovery().batches, 300);
+        assert_eq!(engine.recovery().cut, None);
+    }
+}
+
+#[test]
+fn a_tail_cut_at_any_byte_loses_only_what_it_cut() {
+    let image = killed_store(12, Durability::Sync);
+    let wal = wal_files(&image).pop().unwrap();
+    let starts = frame_starts(&image[&wal]);
+    let scratch = Scratch::new();
+    for len in HEADER_BYTES..=*starts.last().unwrap() {
+        let mut cut = image.clone();
+        cut.get_mut(&wal).unwrap().truncate(len);
+        let whole = starts.iter().filter(|start| **start <= len).count() as u64 - 1;
+        let engine = scratch.open(&cut).unwrap();
+        assert_holds(&engine, whole);
+        // What was cut is said, unless nothing or only zeros were.
+        let rest = &cut[&wal][starts[whole as usize]..];
+        let torn = rest.iter().any(|byte| *byte != 0);
+        assert_eq!(engine.recovery().cut.is_some(), torn, "{len}");
+        // The store goes on, and what is written now stays.
+        assert_eq!(engine.write(put(whole + 1)).unwrap(), Seq::new(whole + 1));
+        drop(engine);
+        let engine = Engine::open(scratch.path()).unwrap();
+        assert_holds(&engine, whole + 1);
+    }
+    for len in 0..HEADER_BYTES {
+        let mut cut = image.clone();
+        cut.get_mut(&wal).unwrap().truncate(len);
+        scratch.refuses(&cut, &wal);
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_refused_or_cut_but_never_believed() {
+    const N: u64 = 8;
+    let image = killed_store(N, Durability::Sync);
+    let wal = wal_files(&image).pop().unwrap();
+    let starts = frame_starts(&image[&wal]);
+    let scratch = Scratch::new();
+    for at in 0..*starts.last().unwrap() + 64 {
+        let mut flipped = image.clone();
+        flipped.get_mut(&wal).unwrap()[at] ^= 0x55;
+        if at < HEADER_BYTES {
+            scratch.open(&flipped).map(drop).unwrap_err();
+            continue;
+        }
+        // The frame that holds the byte, from 0; the frame after it says that
+        // it was durable.
+        let frame = starts.iter().filter(|start| **start <= at).count() - 1;
+        if (frame as u64) < N - 1 {
+            let offset = scratch.refuses(&flipped, &wal);
+            assert_eq!(offset, starts[frame] as u64);
+        } else {
+            let engine = scratch.open(&flipped).unwrap();
+            assert_holds(&engine, frame as u64);
+            assert_eq!(engine.recovery().cut.as_ref().unwrap().offset, starts[frame] as u64);
+        }
+    }
+    let mut flips = 0;
+    for at in 0..image[Path::new("MANIFEST")].len() {
+        let mut flipped = image.clone();
+        flipped.get_mut(Path::new("MANIFEST")).unwrap()[at] ^= 0x55;
+        scratch.refuses(&flipped, Path::new("MANIFEST"));
+        flips += 1;
+    }
+    assert!(flips > HEADER_BYTES);
+}
+
+#[test]
+fn unsynced_frames_may_be_lost_in_any_order() {
+    // Nothing of an `Os` log is known to be durable: whichever frame is torn,
+    // those before it are kept and those after it cut.
+    let image = killed_store(10, Durability::Os);
+    let wal = wal_files(&image).pop().unwrap();
+    let starts = frame_starts(&image[&wal]);
+    let scratch = Scratch::new();
+    for (frame, start) in starts[..10].iter().enumerate() {
+        for zero in [false, true] {
+            let mut torn = image.clone();
+            let end = starts[frame + 1];
+            let bytes = &mut torn.get_mut(&wal).unwrap()[*start..end];
+            if zero {
+                bytes.fill(0)
+            } else {
+                bytes[30] ^= 1
+            }
+            let engine = scratch.open(&torn).unwrap();
+            assert_holds(&engine, frame as u64);
+            // Zeros at the very end look like the end.
+            let cut = engine.recovery().cut.as_ref().map(|cut| cut.offset);
+            assert_eq!(cut, (!zero || frame < 9).then_some(*start as u64));
+            engine.write(put(frame as u64 + 1)).unwrap();
+            drop(engine);
+            assert_holds(&Engine::open(scratch.path()).unwrap(), frame as u64 + 1);
+        }
+    }
+}
+
+#[test]
+fn garbage_after_the_log_is_cut() {
+    let image = killed_store(5, Durability::Sync);
+    let wal = wal_files(&image).pop().unwrap();
+    let end = *frame_starts(&image[&wal]).last().unwrap();
+    let scratch = Scratch::new();
+    let mut garbage = image.clone();
+    let bytes = garbage.get_mut(&wal).unwrap();
+    let mut x = 1_u32;
+    for byte in &mut bytes[end..] {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *byte = (x >> 24) as u8;
+    }
+    let engine = scratch.open(&garbage).unwrap();
+    assert_holds(&engine, 5);
+    assert!(engine.recovery().cut.is_some());
+}
+
+#[test]
+fn a_clean_close_notices_a_lost_end() {
+    let scratch = Scratch::new();
+    let engine = Engine::open(scratch.path()).unwrap();
+    for n in 1..=5 {
+        engine.write(put(n)).unwrap();
+    }
+    engine.close().unwrap();
+    let image = read_image(&scratch.path());
+    let wal = wal_files(&image).pop().unwrap();
+    let starts = frame_starts(&image[&wal]);
+    let mut cut = image.clone();
+    cut.get_mut(&wal).unwrap().truncate(starts[4]);
+    scratch.refuses(&cut, &wal);
+    // To the last byte it is fine without the zeros behind.
+    let mut cut = image;
+    cut.get_mut(&wal).unwrap().truncate(starts[5]);
+    assert_holds(&scratch.open(&cut).unwrap(), 5);
+}
+
+/// A store whose log has at least four files.
+fn many_files() -> (Image, u64) {
+    let dir = crate::temp_dir();
+    let engine = Options::new()
+        .durability(Durability::Os)
+        .wal_file_bytes(64 << 10)
+        .open(dir.path().join("s"))
+        .unwrap();
+    let mut n = 0;
+    while engine.stats().write.wal_files < 4 {
+        for _ in 0..50 {
+            n += 1;
+            engine.write(put(n)).unwrap();
+        }
+    }
+    let image = read_image(engine.path());
+    assert_eq!(wal_files(&image).len(), 4);
+    (image, n)
+}
+
+#[test]
+fn damage_before_the_last_file_is_refused() {
+    let (image, n) = many_files();
+    let scratch = Scratch::new();
+    assert_holds(&scratch.open(&image).unwrap(), n);
+    let wals = wal_files(&image);
+    for wal in &wals[..3] {
+        let starts = frame_starts(&image[wal]);
+        for frame in [0, 1, starts.len() / 2, starts.len() - 2] {
+            let mut damaged = image.clone();
+            damaged.get_mut(wal).unwrap()[starts[frame] + 5] ^= 0x10;
+            assert_eq!(scratch.refuses(&damaged, wal), starts[frame] as u64);
+            let mut zeroed = image.clone();
+            zeroed.get_mut(wal).unwrap()[starts[frame]..starts[frame + 1]].fill(0);
+            assert_eq!(scratch.refuses(&zeroed, wal), starts[frame] as u64);
+        }
+        let mut short = image.clone();
+        short.get_mut(wal).unwrap().truncate(starts[starts.len() - 2]);
+        scratch.refuses(&short, wal);
+    }
+}
+
+#[test]
+fn missing_files_are_refused() {
+    let (image, _) = many_files();
+    let scratch = Scratch::new();
+    let wals = wal_files(&image);
+    let mut without = image.clone();
+    without.remove(&wals[0]);
+    scratch.refuses(&without, Path::new("wal"));
+    for gap in [1, 2] {
+        let mut without = image.clone();
+        without.remove(&wals[gap]);
+        scratch.refuses(&without, &wals[gap - 1]);
+    }
+    let mut without = image.clone();
+    wals.iter().for_each(|wal| drop(without.remove(wal)));
+    scratch.refuses(&without, Path::new("wal"));
+    let mut without = image.clone();
+    without.remove(Path::new("MANIFEST"));
+    scratch.refuses(&without, Path::new("MANIFEST"));
+}
+
+#[test]
+fn files_of_another_store_are_refused() {
+    let (a, b) = (killed_store(5, Durability::Sync), killed_store(5, Durability::Sync));
+    let scratch = Scratch::new();
+    let wal = wal_files(&a).pop().unwrap();
+    let mut mixed = a.clone();
+    mixed.insert(wal.clone(), b[&wal].clone());
+    scratch.refuses(&mixed, &wal);
+    let mut renamed = a.clone();
+    let bytes = renamed.remove(&wal).unwrap();
+    renamed.insert(PathBuf::from("wal/00000000000000000002.wal"), bytes);
+    scratch.refuses(&renamed, Path::new("wal"));
+}
+
+#[test]
+fn frames_of_another_store_or_life_never_replay() {
+    // The frames of one store, pasted to where the next frames of another, or
+    // of its own next life, would stand.
+    let (a, b) = (killed_store(3, Durability::Sync), killed_store(9, Durability::Sync));
+    let wal = wal_files(&a).pop().unwrap();
+    let (start, donor) = (frame_starts(&a[&wal]), frame_starts(&b[&wal]));
+    let scratch = Scratch::new();
+    let mut pasted = a.clone();
+    let bytes = pasted.get_mut(&wal).unwrap();
+    let frames = &b[&wal][donor[3]..donor[9]];
+    bytes[start[3]..start[3] + frames.len()].copy_from_slice(frames);
+    let engine = scratch.open(&pasted).unwrap();
+    assert_holds(&engine, 3);
+    drop(engine);
+
+    let engine = scratch.open(&a).unwrap();
+    for n in 4..=6 {
+        engine.write(put(n)).unwrap();
+    }
+    let second = read_image(&scratch.path());
+    drop(engine);
+    let newest = wal_files(&second).pop().unwrap();
+    assert_ne!(newest, wal, "a life begins a file of its own");
+    let mut pasted = second.clone();
+    let old = second[&wal][start[0]..start[3]].to_vec();
+    let at = *frame_starts(&second[&newest]).last().unwrap();
+    pasted.get_mut(&newest).unwrap()[at..at + old.len()].copy_from_slice(&old);
+    assert_holds(&scratch.open(&pasted).unwrap(), 6);
+}
+
+#[test]
+fn sequence_numbers_go_on() {
+    let scratch = Scratch::new();
+    let mut n = 0;
+    for life in 0..6 {
+        let engine = Engine::open(scratch.path()).unwrap();
+        assert_holds(&engine, n);
+        for _ in 0..3 {
+            n += 1;
+            assert_eq!(engine.write(put(n)).unwrap(), Seq::new(n));
+        }
+        if life % 2 == 0 {
+            engine.close().unwrap();
+        }
+    }
+    // A life without writes leaves no file.
+    let files = wal_files(&read_image(&scratch.path())).len();
+    drop(Engine::open(scratch.path()).unwrap());
+    assert_eq!(wal_files(&read_image(&scratch.path())).len(), files);
+}
+
+#[test]
+fn salvage_keeps_what_comes_before_the_damage() {
+    let (image, n) = many_files();
+    let wals = wal_files(&image);
+    let scratch = Scratch::new();
+    let salvage = |image: &Image| {
+        write_image(&scratch.path(), image);
+        Options::new().recovery(RecoveryMode::Salvage).open(scratch.path()).unwrap()
+    };
+    let first = |wal: &Path| wal.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+    let mut cases: Vec<(Image, u64)> = Vec::new();
+    for wal in &wals {
+        let starts = frame_starts(&image[wal]);
+        for frame in [0, 3, starts.len() - 3] {
+            let mut damaged = image.clone();
+            damaged.get_mut(wal).unwrap()[starts[frame] + 40] ^= 4;
+            cases.push((damaged, first(wal) - 1 + frame as u64));
+        }
+        let mut headless = image.clone();
+        headless.get_mut(wal).unwrap()[3] ^= 4;
+        cases.push((headless, first(wal) - 1));
+        let mut without = image.clone();
+        without.remove(wal);
+        cases.push((without, first(wal) - 1));
+    }
+    for (damaged, keeps) in cases {
+        let engine = salvage(&damaged);
+        assert_holds(&engine, keeps);
+        let report = engine.recovery();
+        // A frame of the last file that nothing says was durable is a torn
+        // write, and the lack of a last file cannot be noticed.
+        if report.damage.is_none() {
+            assert!(keeps + 1 >= first(&wals[3]));
+        }
+        for aside in &report.set_aside {
+            let name = aside.from.strip_prefix(scratch.path()).unwrap();
+            assert_eq!(fs::read(&aside.to).unwrap(), damaged[name], "kept as it was");
+        }
+        engine.write(put(keeps + 1)).unwrap();
+        engine.close().unwrap();
+        // From then on it is a store like any other.
+        assert_holds(&Engine::open(scratch.path()).unwrap(), keeps + 1);
+    }
+    assert!(n > 1000);
+}
+
+#[test]
+fn salvage_accepts_a_lost_end() {
+    let scratch = Scratch::new();
+    let engine = Engine::open(scratch.path()).unwrap();
+    for n in 1..=5 {
+        engine.write(put(n)).unwrap();
+    }
+    engine.close().unwrap();
+    let mut image = read_image(&scratch.path());
+    let wal = wal_files(&image).pop().unwrap();
+    let starts = frame_starts(&image[&wal]);
+    image.get_mut(&wal).unwrap().truncate(starts[3]);
+    scratch.refuses(&image, &wal);
+    let engine = Options::new().recovery(RecoveryMode::Salvage).open(scratch.path()).unwrap();
+    assert_holds(&engine, 3);
+    drop(engine);
+    assert_holds(&Engine::open(scratch.path()).unwrap(), 3);
+}
+
+#[test]
+fn every_prefix_of_a_creation_opens_as_the_empty_store() {
+    for sticky in [false, true] {
+        for n in 1.. {
+            let scratch = Scratch::new();
+            let faults = FaultFs::new();
+            faults.fail(n, None, sticky);
+            let result =
+                Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path());
+            let done = result.is_ok();
+            if let Err(error) = &result {
+                assert_eq!(error.kind(), ErrorKind::Io, "call {n}: {error}");
+            }
+            drop(result);
+            faults.heal();
+            let engine = Engine::open(scratch.path())
+                .unwrap_or_else(|error| panic!("after a creation that ended at call {n}: {error}"));
+            assert_holds(&engine, 0);
+            engine.write(put(1)).unwrap();
+            drop(engine);
+            assert_holds(&Engine::open(scratch.path()).unwrap(), 1);
+            if done {
+                assert!(n > 10, "a creation has more than {n} calls");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_opening_that_fails_at_any_call_changes_nothing_that_counts() {
+    let image = killed_store(40, Durability::Os);
+    let scratch = Scratch::new();
+    for sticky in [false, true] {
+        for n in 1.. {
+            write_image(&scratch.path(), &image);
+            let faults = FaultFs::new();
+            faults.fail(n, None, sticky);
+            let result =
+                Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path());
+            let done = result.is_ok();
+            if let Err(error) = &result {
+                assert_eq!(error.kind(), ErrorKind::Io, "call {n}: {error}");
+            }
+            drop(result);
+            assert_holds(&Engine::open(scratch.path()).unwrap(), 40);
+            if done {
+                assert!(n > 5, "an opening has more than {n} calls");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_recovery_keeps_is_rewritten_and_synced_before_it_is_shown() {
+    // After a failed sync the cache may be all there is of the tail.
+    let image = killed_store(6, Durability::Os);
+    let scratch = Scratch::new();
+    write_image(&scratch.path(), &image);
+    let faults = FaultFs::new();
+    let engine =
+        Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path()).unwrap();
+    let calls = faults.take_record();
+    let sync = calls.iter().position(|c| *c == Call::Sync).unwrap();
+    let rename = calls.iter().position(|c| *c == Call::Rename).unwrap();
+    let sync_dir = calls.iter().position(|c| *c == Call::SyncDir).unwrap();
+    assert!(sync < rename && rename < sync_dir, "{calls:?}");
+    assert_eq!(engine.stats().write.durable, Seq::new(6));
+    // What is known to be durable is not written again.
+    engine.close().unwrap();
+    drop(engine);
+    faults.take_record();
+    let engine =
+        Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path()).unwrap();
+    assert!(!faults.take_record().contains(&Call::Write));
+    assert_holds(&engine, 6);
+}
+
+#[test]
+fn a_future_version_is_told_apart_from_damage() {
+    let mut image = killed_store(2, Durability::Sync);
+    let manifest = image.get_mut(Path::new("MANIFEST")).unwrap();
+    manifest[8] = 99;
+    let crc = crc32fast::hash(&manifest[..60]);
+    manifest[60..64].copy_from_slice(&crc.to_le_bytes());
+    let error = Scratch::new().open(&image).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+#[test]
+fn a_directory_of_something_else_is_left_alone() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path()).unwrap();
+    fs::write(scratch.path().join("thesis.txt"), "precious").unwrap();
+    let error = Engine::open(scratch.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("thesis.txt"), "{error}");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+
+    let none = scratch.0.path().join("none");
+    let error = Options::new().create(false).open(&none).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(!none.exists());
+    let file = scratch.path().join("thesis.txt");
+    assert_eq!(Engine::open(&file).unwrap_err().kind(), ErrorKind::Io);
+    let deep = scratch.0.path().join("no/parent");
+    assert_eq!(Engine::open(&deep).unwrap_err().kind(), ErrorKind::Io);
+}
