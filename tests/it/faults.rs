@@ -8,6 +8,7 @@ use std::{
         Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    thread::{self, ThreadId},
 };
 
 use ingrain::os::{File, Fs, Lock, RealFs};
@@ -46,6 +47,9 @@ pub struct FaultFs {
     record: Mutex<Vec<Call>>,
     gate: Mutex<Gate>,
     gate_moved: Condvar,
+    thread: Mutex<Option<ThreadId>>,
+    /// What names and salts are made of, if not of chance.
+    seed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +97,20 @@ impl FaultFs {
         }
     }
 
+    /// Makes names and salts the same each time.
+    pub fn seed(&self, seed: u64) {
+        self.seed.store(seed, Ordering::SeqCst);
+    }
+
+    /// Fails every call that another thread makes.
+    pub fn expect_thread(&self, thread: Option<ThreadId>) {
+        *self.thread.lock().unwrap() = thread;
+    }
+
     fn pass(&self, call: Call) -> io::Result<()> {
+        if self.thread.lock().unwrap().is_some_and(|expected| expected != thread::current().id()) {
+            return Err(io::Error::other("called by another thread"));
+        }
         self.record.lock().unwrap().push(call);
         let plan = self.plan.lock().unwrap();
         if plan.fail_at == 0 || plan.only.is_some_and(|only| only != call) {
@@ -162,7 +179,13 @@ impl Fs for Handle {
     }
 
     fn random(&self) -> [u8; 16] {
-        RealFs.random()
+        match self.0.seed.load(Ordering::SeqCst) {
+            0 => RealFs.random(),
+            seed => {
+                self.0.seed.store(seed + 1, Ordering::SeqCst);
+                [seed.to_le_bytes(), seed.to_be_bytes()].concat().try_into().unwrap()
+            }
+        }
     }
 }
 

@@ -1,1 +1,275 @@
-//! x
+//! The file formats: golden files, round trips, hostile bytes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ingrain::{
+    Batch, Edge, Engine, Metric, Node, NodeId, Op, Options, Patch, Precondition, Seq, Space,
+    Timestamp, Value,
+    format::{
+        FileKind, HEADER_BYTES, Header,
+        manifest::Manifest,
+        wal::{FRAME_HEADER_BYTES, Frames, decode_batch, encode_batch},
+    },
+};
+use proptest::{collection::vec, prelude::*};
+
+use crate::{
+    faults::{FaultFs, Handle},
+    model::{ClockHandle, any_op},
+    recovery::{read_image, write_image},
+    temp_dir,
+};
+
+fn golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+}
+
+fn id(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+/// The store of the golden files: every operation, and every type of value.
+fn write_golden(path: &Path) {
+    let faults = FaultFs::new();
+    faults.seed(0x1d);
+    let clock = ClockHandle::default();
+    clock.0.set(1_700_000_000_000_000);
+    let engine = Options::new()
+        .fs(Arc::new(Handle(faults)))
+        .clock(Arc::new(clock))
+        .wal_file_bytes(64 << 10)
+        .space("text", Space::new(3, Metric::Cosine))
+        .index("timeline")
+        .open(path)
+        .unwrap();
+    let mut batch = Batch::new();
+    batch.put(
+        Node::new(id(1), "note")
+            .content("content")
+            .attribute("null", Value::Null)
+            .attribute("bool", true)
+            .attribute("int", -5_i64)
+            .attribute("float", 0.5)
+            .attribute("text", "text")
+            .attribute("bytes", vec![0, 255])
+            .attribute("list", vec![Value::Int(300), Value::Bool(false)])
+            .attribute("map", Value::Map([("k".to_owned(), Value::Int(1))].into()))
+            .key("timeline", [1, 2, 3])
+            .vector("text", [1.0, -2.0, 0.25]),
+    );
+    batch.put(Node { expires: Some(Timestamp::from_micros(9)), ..Node::new(id(2), "person") });
+    batch.put_if_absent(Node::new(id(3), "person"));
+    batch.link(Edge::new(id(1), "about", id(2)).weight(0.5).attribute("since", 2_020_i64));
+    batch.link(Edge::new(id(1), "about", id(2)).discriminator(7));
+    engine.write(batch).unwrap();
+    let mut batch = Batch::new();
+    let patch = Patch::new()
+        .kind("memo")
+        .content("changed")
+        .attribute("int", 6_i64)
+        .remove_attribute("null")
+        .strength(0.75)
+        .confidence(0.25)
+        .keys("timeline", vec![vec![4], vec![5]])
+        .remove_vector("text");
+    batch.patch(id(1), patch).touch(id(1)).expire(id(2), None);
+    batch.unlink(id(1), "about", id(2)).delete(id(3)).prune(id(2), Timestamp::from_micros(-1));
+    engine.write(batch).unwrap();
+    engine.close().unwrap();
+}
+
+/// `INGRAIN_GOLDEN=write cargo test golden` makes the files again, after a
+/// change of the format that bumps its version.
+#[test]
+fn golden_files_are_written_as_ever() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    write_golden(&path);
+    let mut image = read_image(&path);
+    image.remove(Path::new("LOCK"));
+    if std::env::var_os("INGRAIN_GOLDEN").is_some_and(|value| value == "write") {
+        write_image(&golden_dir(), &image);
+    }
+    let golden = read_image(&golden_dir());
+    assert_eq!(golden.keys().collect::<Vec<_>>(), image.keys().collect::<Vec<_>>());
+    for (name, bytes) in &golden {
+        assert!(*bytes == image[name], "{} is not what it was", name.display());
+    }
+}
+
+#[test]
+fn golden_files_are_read_as_ever() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    write_image(&path, &read_image(&golden_dir()));
+    let engine = Options::new().create(false).open(&path).unwrap();
+    let s = engine.snapshot();
+    assert_eq!((s.seq(), s.node_count(), s.edge_count()), (Seq::new(3), 2, 1));
+    let node = s.get(id(1)).unwrap().unwrap();
+    assert_eq!((node.kind(), node.content()), ("memo", b"changed".as_slice()));
+    assert_eq!((node.strength(), node.confidence(), node.access_count()), (0.75, 0.25, 1));
+    assert_eq!(node.created().as_micros(), 1_700_000_000_000_000);
+    assert_eq!(
+        node.keys().map(|(i, k)| (i, k.to_vec())).collect::<Vec<_>>(),
+        [("timeline", vec![4]), ("timeline", vec![5])]
+    );
+    assert_eq!((node.attributes().unwrap().len(), node.vector("text")), (7, None));
+    let edge = s.edges_in(id(2)).next().unwrap().unwrap();
+    assert_eq!((edge.discriminator(), edge.weight(), edge.kind()), (7, 1.0, "about"));
+}
+
+#[test]
+fn every_flip_and_every_truncation_of_a_golden_file_is_noticed() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let golden = read_image(&golden_dir());
+    let mut tried = 0;
+    for (name, bytes) in &golden {
+        // What lies behind the frames of a log is zeros, which may be cut.
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        for at in 0..end {
+            for flip in [0x01, 0x80] {
+                let mut image = golden.clone();
+                image.get_mut(name).unwrap()[at] ^= flip;
+                write_image(&path, &image);
+                Engine::open(&path).expect_err(&format!("{} byte {at}", name.display()));
+                tried += 1;
+            }
+            let mut image = golden.clone();
+            image.get_mut(name).unwrap().truncate(at);
+            write_image(&path, &image);
+            Engine::open(&path).expect_err(&format!("{} cut at {at}", name.display()));
+        }
+    }
+    assert!(tried > 1_000);
+    write_image(&path, &golden);
+    Engine::open(&path).unwrap();
+}
+
+#[test]
+fn a_manifest_survives_the_round_trip_and_nothing_else() {
+    let manifest =
+        Manifest { store: [3; 16], generation: 9, checkpoint: Seq::new(5), durable: Seq::new(77) };
+    let bytes = manifest.encode().unwrap();
+    assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+    let longer = [bytes.as_slice(), &[0]].concat();
+    assert!(Manifest::decode(&longer).unwrap_err().what.contains("declared"));
+    // A whole file of another kind is none.
+    let wal = Header { kind: FileKind::Wal, store: [3; 16], number: 9, salt: 0 }.encode();
+    assert!(Manifest::decode(&wal).unwrap_err().what.contains("magic"));
+}
+
+fn undecided(ops: Vec<Op>) -> Vec<Op> {
+    ops.into_iter()
+        .map(|op| match op {
+            Op::Put { node, .. } => Op::Put { node, precondition: Precondition::None },
+            other => other,
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn payloads_survive_the_round_trip(ops in vec(any_op(), 0..6), time in any::<i64>()) {
+        let bytes = encode_batch(Timestamp::from_micros(time), &ops).unwrap();
+        let batch = decode_batch(&bytes).unwrap();
+        prop_assert_eq!(batch.time.as_micros(), time);
+        prop_assert_eq!(encode_batch(batch.time, &batch.ops).unwrap(), bytes.clone());
+        prop_assert_eq!(batch.ops, undecided(ops));
+        for cut in 0..bytes.len() {
+            prop_assert!(decode_batch(&bytes[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn hostile_payloads_are_errors_at_most(
+        ops in vec(any_op(), 1..3),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        noise in vec(any::<u8>(), 0..200),
+    ) {
+        let mut bytes = encode_batch(Timestamp::default(), &ops).unwrap();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let _ = decode_batch(&bytes);
+        let _ = decode_batch(&noise);
+        let _ = Manifest::decode(&noise);
+        let _ = Header::decode(FileKind::Wal, &noise);
+    }
+
+    #[test]
+    fn frames_open_only_where_they_were_sealed(
+        payloads in vec(vec(any::<u8>(), 1..40), 1..5),
+        salt in any::<u64>(),
+        other in any::<u64>(),
+    ) {
+        let header = Header { kind: FileKind::Wal, store: [1; 16], number: 1, salt };
+        let frames = Frames::new(&header);
+        let mut bytes = Vec::new();
+        for (n, payload) in payloads.iter().enumerate() {
+            frames.seal(Seq::new(n as u64 + 1), Seq::new(n as u64), payload, &mut bytes);
+        }
+        let mut at = 0;
+        for (n, payload) in payloads.iter().enumerate() {
+            let frame = frames.open(&bytes, at).unwrap();
+            prop_assert_eq!(frame.payload, payload.as_slice());
+            prop_assert_eq!((frame.seq.get(), frame.durable.get()), (n as u64 + 1, n as u64));
+            prop_assert_eq!(frame.size, Frames::size(payload.len()));
+            if other != salt {
+                let stranger = Frames::new(&Header { salt: other, ..header });
+                prop_assert!(stranger.open(&bytes, at).is_none());
+            }
+            let stranger = Frames::new(&Header { store: [2; 16], ..header });
+            prop_assert!(stranger.open(&bytes, at).is_none());
+            at += frame.size;
+        }
+        prop_assert!(frames.open(&bytes, at).is_none());
+        prop_assert!(frames.open(&bytes, at - FRAME_HEADER_BYTES).is_none());
+    }
+}
+
+#[test]
+fn declared_lengths_are_held_to_what_is_there() {
+    // An array of four billion operations, and content of four billion bytes,
+    // in a payload of a few: refused before anything is allocated for them.
+    for bytes in
+        [&[0xdd, 0xff, 0xff, 0xff, 0xff, 0][..], &[0x92, 0, 0x92, 5, 0xc6, 0xff, 0xff, 0xff, 0xff]]
+    {
+        let damage = decode_batch(bytes).unwrap_err();
+        assert!(damage.what.contains("declared"), "{damage}");
+    }
+    // Values that nest without end.
+    let mut deep = vec![0x92, 0, 0x9e, 1];
+    deep.extend([0xc4, 16]);
+    deep.extend([0; 16]);
+    deep.extend([0xa1, b'n', 0xc4, 0, 0x81, 0xa1, b'a']);
+    deep.extend(vec![0x91; 1_000_000]);
+    let damage = decode_batch(&deep).unwrap_err();
+    assert!(damage.what.contains("deeper"), "{damage}");
+}
+
+#[test]
+fn the_header_is_as_documented() {
+    let header = Header { kind: FileKind::Wal, store: [7; 16], number: 0x0102, salt: 0x0304 };
+    let bytes = header.encode();
+    assert_eq!(bytes.len(), HEADER_BYTES);
+    assert_eq!(&bytes[..8], b"INGRAINW");
+    assert_eq!(bytes[8..12], [1, 0, 0, 0]);
+    assert_eq!(bytes[16..32], [7; 16]);
+    assert_eq!(bytes[32..40], [2, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[40..48], [4, 3, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[60..], crc32fast::hash(&bytes[..60]).to_le_bytes());
+}
+
+#[test]
+fn golden_files_are_small() {
+    let size: u64 = fs::metadata(golden_dir().join("wal/00000000000000000001.wal")).unwrap().len();
+    assert!(size < 64 << 10);
+}

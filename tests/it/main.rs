@@ -5,6 +5,8 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::type_complexity,
+    unreachable_pub,
     reason = "tests"
 )]
 

@@ -381,7 +381,7 @@ fn any_edge() -> impl Strategy<Value = Edge> {
         })
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
+pub fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::None }),
         1 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::Absent }),

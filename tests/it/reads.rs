@@ -1,1 +1,386 @@
-//! x
+//! Ordered reads, cursors, filters and paths.
+
+use std::ops::Bound;
+
+use ingrain::{
+    Batch, Cursor, Direction, Edge, Engine, ErrorKind, Filter, KeyRange, Metric, Node, NodeId,
+    Options, PathOptions, Snapshot, Space, Toward,
+};
+use proptest::{collection::vec, prelude::*};
+
+use crate::temp_dir;
+
+fn id(n: u64) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+fn open(dir: &tempfile::TempDir) -> Engine {
+    Options::new()
+        .durability(ingrain::Durability::Os)
+        .space("v", Space::new(2, Metric::L2))
+        .index("i")
+        .index("j")
+        .open(dir.path().join("s"))
+        .unwrap()
+}
+
+fn write(engine: &Engine, fill: impl FnOnce(&mut Batch)) {
+    let mut batch = Batch::new();
+    fill(&mut batch);
+    engine.write(batch).unwrap();
+}
+
+/// Reads in pages of `size`, with a cursor that goes through bytes.
+fn pages<T>(
+    size: usize,
+    mut page: impl FnMut(Option<&Cursor>, usize) -> (Vec<T>, Option<Cursor>),
+) -> Vec<T> {
+    let mut all = Vec::new();
+    let mut cursor = None;
+    loop {
+        let (items, next) = page(cursor.as_ref(), size);
+        if items.is_empty() {
+            return all;
+        }
+        all.extend(items);
+        cursor = Some(Cursor::from_bytes(&next.unwrap().to_bytes()).unwrap());
+    }
+}
+
+#[test]
+fn every_ordered_read_can_be_taken_up_again() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        for n in 0..60 {
+            b.put(
+                Node::new(id(n), ["a", "b", "c"][n as usize % 3])
+                    .key("i", [n as u8 / 7])
+                    .key("j", [0]),
+            );
+        }
+        for n in 1..60 {
+            b.link(Edge::new(id(0), ["x", "y"][n as usize % 2], id(n)));
+            b.link(Edge::new(id(0), "x", id(n)).discriminator(n % 4));
+            b.link(Edge::new(id(n), "z", id(0)));
+        }
+    });
+    let s = engine.snapshot();
+    for size in [1, 2, 7, 59, 60, 61] {
+        let whole: Vec<NodeId> = s.scan_all().map(|n| n.unwrap().id()).collect();
+        assert_eq!(whole.len(), 60);
+        let paged = pages(size, |cursor, size| {
+            let mut scan = s.scan_all();
+            if let Some(cursor) = cursor {
+                scan = scan.after(cursor);
+            }
+            (scan.by_ref().take(size).map(|n| n.unwrap().id()).collect(), scan.cursor())
+        });
+        assert_eq!(paged, whole);
+        let whole: Vec<NodeId> = s.scan("b").map(|n| n.unwrap().id()).collect();
+        assert!(whole.len() == 20 && whole.is_sorted());
+        let paged = pages(size, |cursor, size| {
+            let mut scan = s.scan("b");
+            if let Some(cursor) = cursor {
+                scan = scan.after(cursor);
+            }
+            (scan.by_ref().take(size).map(|n| n.unwrap().id()).collect(), scan.cursor())
+        });
+        assert_eq!(paged, whole);
+        for kind in [None, Some("x"), Some("y"), Some("none")] {
+            for out in [true, false] {
+                let read = || {
+                    let edges = if out { s.edges_out(id(0)) } else { s.edges_in(id(0)) };
+                    match kind {
+                        Some(kind) => edges.kind(kind),
+                        None => edges,
+                    }
+                };
+                let key = |e: ingrain::Result<ingrain::EdgeRef<'_>>| {
+                    let e = e.unwrap();
+                    (e.source(), e.kind().to_owned(), e.target(), e.discriminator())
+                };
+                let whole: Vec<_> = read().map(key).collect();
+                let paged = pages(size, |cursor, size| {
+                    let mut edges = read();
+                    if let Some(cursor) = cursor {
+                        edges = edges.after(cursor);
+                    }
+                    (edges.by_ref().take(size).map(key).collect(), edges.cursor())
+                });
+                assert_eq!(paged, whole);
+                assert_eq!(whole.is_empty(), kind == Some("none") || (!out && kind.is_some()));
+            }
+        }
+        for direction in [Direction::Ascending, Direction::Descending] {
+            for range in [KeyRange::all(), (vec![2]..vec![5]).into(), (vec![2]..=vec![2]).into()] {
+                let key = |e: ingrain::Result<ingrain::IndexEntry<'_>>| {
+                    let e = e.unwrap();
+                    (e.key.to_vec(), e.node.id())
+                };
+                let whole: Vec<_> =
+                    s.range("i", range.clone(), direction).unwrap().map(key).collect();
+                assert!(whole.len() >= 7);
+                let paged = pages(size, |cursor, size| {
+                    let mut entries = s.range("i", range.clone(), direction).unwrap();
+                    if let Some(cursor) = cursor {
+                        entries = entries.after(cursor);
+                    }
+                    (entries.by_ref().take(size).map(key).collect(), entries.cursor())
+                });
+                assert_eq!(paged, whole);
+            }
+        }
+    }
+    assert_eq!(Cursor::from_bytes(b"short").unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_cursor_goes_on_over_what_changed_since() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        for n in 0..10 {
+            b.put(Node::new(id(n), "a").key("i", [n as u8 * 2]));
+        }
+    });
+    let first = engine.snapshot();
+    let mut range = first.range("i", KeyRange::all(), Direction::Ascending).unwrap();
+    range.by_ref().take(5).for_each(drop);
+    let cursor = range.cursor().unwrap();
+    // The place itself goes, one before it and one after it come.
+    write(&engine, |b| {
+        b.delete(id(4))
+            .put(Node::new(id(50), "a").key("i", [1]))
+            .put(Node::new(id(51), "a").key("i", [9]));
+    });
+    let second = engine.snapshot();
+    let rest: Vec<u8> = second
+        .range("i", KeyRange::all(), Direction::Ascending)
+        .unwrap()
+        .after(&cursor)
+        .map(|e| e.unwrap().key[0])
+        .collect();
+    assert_eq!(rest, [9, 10, 12, 14, 16, 18]);
+    let old: Vec<u8> = range.map(|e| e.unwrap().key[0]).collect();
+    assert_eq!(old, [10, 12, 14, 16, 18], "the snapshot from before did not change");
+}
+
+fn any_bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
+    let key = || vec(0..3_u8, 0..3);
+    prop_oneof![
+        Just(Bound::Unbounded),
+        key().prop_map(Bound::Included),
+        key().prop_map(Bound::Excluded),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn ranges_and_cursors_hold_what_they_should(
+        keys in vec(vec(0..3_u8, 0..3), 0..12),
+        start in any_bound(),
+        end in any_bound(),
+        cursor in (vec(0..3_u8, 0..3), 0..12_u64),
+        descending in any::<bool>(),
+    ) {
+        let dir = temp_dir();
+        let engine = open(&dir);
+        write(&engine, |b| {
+            b.put(Node::new(id(99), "n").key("j", [1]));
+            for (n, key) in keys.iter().enumerate() {
+                b.put(Node::new(id(n as u64), "n").key("i", key.clone()));
+            }
+        });
+        let s = engine.snapshot();
+        let range = KeyRange::from((start, end));
+        let direction = if descending { Direction::Descending } else { Direction::Ascending };
+        let mut expected: Vec<(Vec<u8>, NodeId)> =
+            keys.iter().enumerate().map(|(n, key)| (key.clone(), id(n as u64))).collect();
+        expected.sort();
+        expected.retain(|(key, _)| range.contains(key));
+        if descending {
+            expected.reverse();
+        }
+        let collect = |range: ingrain::Range<'_>| -> Vec<(Vec<u8>, NodeId)> {
+            range.map(|e| e.unwrap()).map(|e| (e.key.to_vec(), e.node.id())).collect()
+        };
+        let read = match s.range("i", range.clone(), direction) {
+            Ok(read) => read,
+            Err(error) => {
+                prop_assert_eq!(error.kind(), ErrorKind::Invalid);
+                prop_assert!(expected.is_empty());
+                return Ok(());
+            }
+        };
+        prop_assert_eq!(collect(read), expected.clone());
+        let place = (cursor.0, id(cursor.1));
+        let bytes = [place.1.as_bytes().as_slice(), &place.0].concat();
+        let after = s.range("i", range, direction).unwrap().after(&Cursor::from_bytes(&bytes).unwrap());
+        expected.retain(|entry| if descending { *entry < place } else { *entry > place });
+        prop_assert_eq!(collect(after), expected);
+    }
+
+    #[test]
+    fn filtered_search_is_exact(
+        points in vec((-5..5_i8, -5..5_i8, 0..3_u8, 0..4_u8), 0..30),
+        k in 0..8_usize,
+        kind in prop::option::of(0..3_u8),
+        from in prop::option::of(0..4_u8),
+        odd in any::<bool>(),
+    ) {
+        let dir = temp_dir();
+        let engine = open(&dir);
+        if !points.is_empty() {
+            write(&engine, |b| {
+                for (n, (x, y, kind, key)) in points.iter().enumerate() {
+                    b.put(Node::new(id(n as u64), format!("k{kind}")).content([n as u8]).key("i", [*key]).vector("v", [f32::from(*x), f32::from(*y)]));
+                }
+            });
+        }
+        let mut expected: Vec<(f32, NodeId)> = points
+            .iter()
+            .enumerate()
+            .filter(|(n, (_, _, of, key))| kind.is_none_or(|k| k == *of) && from.is_none_or(|f| f <= *key) && (!odd || n % 2 == 1))
+            .map(|(n, (x, y, _, _))| ((f64::from(*x).powi(2) + f64::from(*y).powi(2)).sqrt() as f32, id(n as u64)))
+            .collect();
+        expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        expected.truncate(k);
+        let name = kind.map(|k| format!("k{k}"));
+        let mut filter = Filter::new();
+        if let Some(name) = &name {
+            filter = filter.kind(name);
+        }
+        if let Some(from) = from {
+            filter = filter.index("i", vec![from]..);
+        }
+        if odd {
+            filter = filter.test(|node| node.content()[0] % 2 == 1);
+        }
+        let s = engine.snapshot();
+        let hits = s.nearest("v", &[0.0, 0.0], k, &filter).unwrap();
+        let found: Vec<_> = hits.iter().map(|hit| (hit.distance, hit.node.id())).collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn paths_are_shortest(
+        links in vec((0..8_u64, 0..8_u64, 0..2_u8), 0..20),
+        from in 0..8_u64,
+        to in 0..9_u64,
+        toward in prop::sample::select(&[Toward::Out, Toward::In, Toward::Both][..]),
+        one_kind in any::<bool>(),
+        max_depth in 0..5_usize,
+    ) {
+        let dir = temp_dir();
+        let engine = open(&dir);
+        write(&engine, |b| {
+            (0..8).for_each(|n| { b.put(Node::new(id(n), "n")); });
+            for (source, target, kind) in &links {
+                b.link(Edge::new(id(*source), format!("k{kind}"), id(*target)));
+            }
+        });
+        let kinds: &[&str] = if one_kind { &["k0"] } else { &[] };
+        // All distances by relaxation.
+        let mut distance = [usize::MAX; 9];
+        distance[from as usize] = 0;
+        for _ in 0..8 {
+            for (source, target, kind) in &links {
+                if one_kind && *kind != 0 {
+                    continue;
+                }
+                let (source, target) = (*source as usize, *target as usize);
+                if toward != Toward::In {
+                    distance[target] = distance[target].min(distance[source].saturating_add(1));
+                }
+                if toward != Toward::Out {
+                    distance[source] = distance[source].min(distance[target].saturating_add(1));
+                }
+            }
+        }
+        let s = engine.snapshot();
+        let options = PathOptions { toward, kinds, max_depth, ..PathOptions::default() };
+        let path = s.shortest_path(id(from), id(to), &options).unwrap();
+        let expected = distance[to as usize];
+        match path {
+            None => prop_assert!(expected > max_depth, "{expected}"),
+            Some(path) => {
+                prop_assert_eq!(path.steps.len(), expected);
+                let mut at = path.start;
+                for step in &path.steps {
+                    let (a, b) = (step.edge.source(), step.edge.target());
+                    let fits = (a == at && b == step.node && toward != Toward::In)
+                        || (b == at && a == step.node && toward != Toward::Out);
+                    prop_assert!(fits, "the steps hang together");
+                    prop_assert!(!one_kind || step.edge.kind() == "k0");
+                    at = step.node;
+                }
+                prop_assert_eq!(at, id(to));
+            }
+        }
+    }
+}
+
+fn star(s: &Snapshot, max_edges: usize) -> Result<bool, ErrorKind> {
+    let options = PathOptions { max_edges, ..PathOptions::default() };
+    s.shortest_path(id(0), id(101), &options).map(|p| p.is_some()).map_err(|e| e.kind())
+}
+
+#[test]
+fn a_path_search_stops_at_its_budget() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        (0..=101).for_each(|n| {
+            b.put(Node::new(id(n), "n"));
+        });
+        (1..=100).for_each(|n| {
+            b.link(Edge::new(id(0), "e", id(n)));
+        });
+    });
+    let s = engine.snapshot();
+    assert_eq!(star(&s, 99), Err(ErrorKind::Limit));
+    assert_eq!(star(&s, 100), Ok(false));
+}
+
+#[test]
+fn questions_that_cannot_be_answered_are_errors() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        b.put(Node::new(id(1), "n"));
+    });
+    let s = engine.snapshot();
+    let kind = |e: ingrain::Error| e.kind();
+    assert_eq!(
+        s.range("nope", .., Direction::Ascending).map_err(kind).unwrap_err(),
+        ErrorKind::Invalid
+    );
+    assert_eq!(
+        s.nearest("nope", &[1.0], 1, &Filter::new()).map_err(kind).unwrap_err(),
+        ErrorKind::Invalid
+    );
+    for query in [&[1.0][..], &[1.0, f32::NAN], &[1.0, 2.0, 3.0]] {
+        assert_eq!(
+            s.nearest("v", query, 1, &Filter::new()).map_err(kind).unwrap_err(),
+            ErrorKind::Invalid
+        );
+    }
+    let k = ingrain::limits::NEAREST_K + 1;
+    assert_eq!(
+        s.nearest("v", &[1.0, 2.0], k, &Filter::new()).map_err(kind).unwrap_err(),
+        ErrorKind::Limit
+    );
+    assert_eq!(
+        s.nearest("v", &[1.0, 2.0], 1, &Filter::new().index("nope", ..)).map_err(kind).unwrap_err(),
+        ErrorKind::Invalid
+    );
+    // What is merely not there is no error.
+    assert!(s.get(id(2)).unwrap().is_none());
+    assert_eq!(s.scan("nope").count() + s.edges_out(id(2)).count(), 0);
+    assert!(s.nearest("v", &[1.0, 2.0], 5, &Filter::new()).unwrap().is_empty());
+    assert!(s.nearest("v", &[1.0, 2.0], 5, &Filter::new().kind("nope")).unwrap().is_empty());
+    assert!(s.shortest_path(id(1), id(2), &PathOptions::default()).unwrap().is_none());
+}

@@ -15,9 +15,9 @@ use ingrain::{
 use crate::faults::{Call, FaultFs, Handle};
 
 /// A directory as names and bytes.
-type Image = BTreeMap<PathBuf, Vec<u8>>;
+pub type Image = BTreeMap<PathBuf, Vec<u8>>;
 
-fn read_image(dir: &Path) -> Image {
+pub fn read_image(dir: &Path) -> Image {
     let mut image = Image::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -33,7 +33,7 @@ fn read_image(dir: &Path) -> Image {
     image
 }
 
-fn write_image(dir: &Path, image: &Image) {
+pub fn write_image(dir: &Path, image: &Image) {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir.join("wal")).unwrap();
     for (name, bytes) in image {

@@ -1,1 +1,217 @@
-//! x
+//! Many writers and readers at once.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+use ingrain::{
+    Batch, Direction, Durability, Edge, Engine, Filter, KeyRange, Metric, Node, NodeId, Options,
+    Patch, Snapshot, Space,
+};
+
+use crate::temp_dir;
+
+const WRITERS: u64 = 16;
+const READERS: usize = 4;
+const ROUNDS: u64 = 60;
+
+fn id(writer: u64, part: u64) -> NodeId {
+    NodeId::of_content(&[writer.to_le_bytes(), part.to_le_bytes()].concat())
+}
+
+/// Round `n` of a writer: both its nodes say `n`, in content, key, vector and
+/// edges both ways. A snapshot that shows two different numbers shows half a
+/// batch.
+fn round(writer: u64, n: u64) -> Batch {
+    let mut batch = Batch::new();
+    for part in 0..2 {
+        batch.put(
+            Node::new(id(writer, part), "half")
+                .content(n.to_le_bytes())
+                .key("rounds", [writer.to_be_bytes(), n.to_be_bytes(), part.to_be_bytes()].concat())
+                .vector("rounds", [writer as f32, n as f32]),
+        );
+    }
+    batch.link(Edge::new(id(writer, 0), "forth", id(writer, 1)).weight(n as f64));
+    batch.link(Edge::new(id(writer, 1), "back", id(writer, 0)).weight(n as f64));
+    batch.durability(if n.is_multiple_of(3) { Durability::Sync } else { Durability::Os });
+    batch
+}
+
+/// The round that a snapshot shows of a writer, or `None` before its first.
+fn seen(snapshot: &Snapshot, writer: u64) -> Option<u64> {
+    let nodes = snapshot.get_many(&[id(writer, 0), id(writer, 1)]).unwrap();
+    let [Some(a), Some(b)] = nodes[..] else {
+        assert!(nodes.iter().all(Option::is_none), "half a batch: one node of two");
+        return None;
+    };
+    let number = |content: &[u8]| u64::from_le_bytes(content.try_into().unwrap());
+    let n = number(a.content());
+    assert_eq!(n, number(b.content()), "half a batch: two rounds");
+    assert_eq!(a.version(), b.version());
+    for (node, part) in [(a, 0), (b, 1)] {
+        assert_eq!(node.vector("rounds").unwrap(), [writer as f32, n as f32]);
+        let out: Vec<f64> =
+            snapshot.edges_out(id(writer, part)).map(|e| e.unwrap().weight()).collect();
+        let into: Vec<f64> =
+            snapshot.edges_in(id(writer, part)).map(|e| e.unwrap().weight()).collect();
+        assert_eq!((out, into), (vec![n as f64], vec![n as f64]));
+    }
+    let keys = snapshot
+        .range("rounds", KeyRange::prefix(&writer.to_be_bytes()), Direction::Ascending)
+        .unwrap()
+        .map(|entry| entry.unwrap().key[8..16].to_vec());
+    assert_eq!(keys.collect::<Vec<_>>(), [n.to_be_bytes(), n.to_be_bytes()]);
+    Some(n)
+}
+
+#[test]
+fn no_reader_sees_half_a_batch_or_time_running_backwards() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let open = || {
+        Options::new()
+            .space("rounds", Space::new(2, Metric::L2))
+            .index("rounds")
+            .wal_file_bytes(64 << 10)
+            .open(&path)
+            .unwrap()
+    };
+    let engine = open();
+    let done = AtomicBool::new(false);
+    let looks = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut tickets = Vec::new();
+                    for n in 1..=ROUNDS {
+                        if n % 4 == 0 {
+                            tickets.push((n, engine.submit(round(writer, n)).unwrap()));
+                        } else {
+                            let seq = engine.write(round(writer, n)).unwrap();
+                            let snapshot = engine.snapshot();
+                            assert!(snapshot.seq() >= seq);
+                            // Nobody else writes these nodes.
+                            assert_eq!(
+                                seen(&snapshot, writer),
+                                Some(n),
+                                "acknowledged and visible"
+                            );
+                        }
+                    }
+                    let mut last = None;
+                    for (_, ticket) in tickets {
+                        let seq = Some(ticket.wait().unwrap());
+                        assert!(seq > last, "one thread's batches are committed in its order");
+                        last = seq;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..READERS {
+            let (engine, done, looks) = (&engine, &done, &looks);
+            scope.spawn(move || {
+                let mut last_seq = engine.snapshot().seq();
+                let mut last = [None; WRITERS as usize];
+                while !done.load(Ordering::SeqCst) {
+                    let snapshot = engine.snapshot();
+                    assert!(snapshot.seq() >= last_seq, "time runs backwards");
+                    last_seq = snapshot.seq();
+                    for (writer, last) in last.iter_mut().enumerate() {
+                        let now = seen(&snapshot, writer as u64);
+                        assert!(now >= *last, "time runs backwards");
+                        *last = now;
+                    }
+                    let hits = snapshot.nearest("rounds", &[3.0, 9.0], 8, &Filter::new()).unwrap();
+                    for hit in hits {
+                        let n = hit.node.vector("rounds").unwrap()[1];
+                        assert_eq!(
+                            u64::from_le_bytes(hit.node.content().try_into().unwrap()),
+                            n as u64
+                        );
+                    }
+                    looks.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert!(looks.load(Ordering::SeqCst) > READERS as u64);
+    let stats = engine.stats();
+    assert_eq!(stats.write.batches, WRITERS * ROUNDS + 1);
+    assert_eq!(stats.write.queued, 0);
+    drop(engine);
+    let snapshot = open().snapshot();
+    for writer in 0..WRITERS {
+        assert_eq!(seen(&snapshot, writer), Some(ROUNDS));
+    }
+}
+
+#[test]
+fn contended_preconditions_admit_exactly_one() {
+    // 8 threads add 1 to a counter, by version: every success counts once.
+    let dir = temp_dir();
+    let engine = Options::new().durability(Durability::Os).open(dir.path().join("s")).unwrap();
+    let counter = NodeId::of_content(b"counter");
+    let node = |n: u64| Node::new(counter, "counter").content(n.to_le_bytes());
+    let mut batch = Batch::new();
+    batch.put(node(0));
+    engine.write(batch).unwrap();
+    let read = |engine: &Engine| {
+        let snapshot = engine.snapshot();
+        let node = snapshot.get(counter).unwrap().unwrap();
+        (u64::from_le_bytes(node.content().try_into().unwrap()), node.version())
+    };
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    loop {
+                        let (n, version) = read(&engine);
+                        let mut batch = Batch::new();
+                        batch.put_if_version(node(n + 1), version);
+                        match engine.write(batch) {
+                            Ok(_) => break,
+                            Err(error) => assert_eq!(error.kind(), ingrain::ErrorKind::Conflict),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(read(&engine).0, 400);
+    assert_eq!(engine.stats().write.batches, 401);
+}
+
+#[test]
+fn patches_of_many_threads_all_count() {
+    let dir = temp_dir();
+    let engine = Options::new().durability(Durability::Os).open(dir.path().join("s")).unwrap();
+    let shared = NodeId::of_content(b"shared");
+    let mut batch = Batch::new();
+    batch.put(Node::new(shared, "n"));
+    engine.write(batch).unwrap();
+    thread::scope(|scope| {
+        for writer in 0..8 {
+            let engine = &engine;
+            scope.spawn(move || {
+                for n in 0..40_i64 {
+                    let mut batch = Batch::new();
+                    batch.touch(shared);
+                    batch.patch(shared, Patch::new().attribute(format!("{writer}-{n}"), n));
+                    engine.write(batch).unwrap();
+                }
+            });
+        }
+    });
+    let snapshot = engine.snapshot();
+    let node = snapshot.get(shared).unwrap().unwrap();
+    assert_eq!(node.attributes().unwrap().len(), 320);
+    assert_eq!(node.access_count(), 320);
+}

@@ -1,1 +1,536 @@
-//! x
+//! What the write path takes, refuses and promises.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use ingrain::{
+    Batch, ConflictReason, Durability, Edge, Engine, Error, ErrorKind, Metric, Node, NodeId,
+    Options, Patch, Seq, Space, Timestamp, Value, limits,
+};
+
+use crate::{
+    faults::{Call, FaultFs, Handle},
+    temp_dir,
+};
+
+fn id(n: u64) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+fn node(n: u64) -> Node {
+    Node::new(id(n), "n")
+}
+
+fn put(n: u64) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(node(n));
+    batch
+}
+
+fn one(fill: impl FnOnce(&mut Batch) -> &mut Batch) -> Batch {
+    let mut batch = Batch::new();
+    fill(&mut batch);
+    batch
+}
+
+#[test]
+fn a_bad_batch_is_refused_whole_and_changes_nothing() {
+    let dir = temp_dir();
+    let engine = Options::new()
+        .space("v", Space::new(2, Metric::Cosine))
+        .index("i")
+        .open(dir.path().join("s"))
+        .unwrap();
+    engine.write(put(1)).unwrap();
+    let before = (engine.snapshot().seq(), engine.stats().write.wal_bytes);
+    let deep = (0..limits::VALUE_DEPTH).fold(Value::Null, |v, _| Value::List(vec![v]));
+    let wide = (0..=limits::ATTRIBUTES).map(|n| (n.to_string(), Value::Null)).collect();
+    let long = "x".repeat(limits::NAME_BYTES + 1);
+    use ErrorKind::{Invalid, Limit};
+    let cases: Vec<(&str, ErrorKind, Batch)> = vec![
+        ("empty", Invalid, Batch::new()),
+        ("no kind", Invalid, one(|b| b.put(Node::new(id(2), "")))),
+        ("long kind", Limit, one(|b| b.put(Node::new(id(2), long.clone())))),
+        ("content", Limit, one(|b| b.put(node(2).content(vec![0; limits::CONTENT_BYTES + 1])))),
+        ("nan strength", Invalid, one(|b| b.put(Node { strength: f32::NAN, ..node(2) }))),
+        ("confidence", Invalid, one(|b| b.put(Node { confidence: 1.5, ..node(2) }))),
+        ("nan attribute", Invalid, one(|b| b.put(node(2).attribute("a", f64::NAN)))),
+        ("deep", Limit, one(|b| b.put(node(2).attribute("a", deep.clone())))),
+        ("wide", Limit, one(|b| b.put(Node { attributes: wide, ..node(2) }))),
+        (
+            "attribute bytes",
+            Limit,
+            one(|b| b.put(node(2).attribute("a", vec![0; limits::ATTRIBUTE_BYTES]))),
+        ),
+        ("unknown index", Invalid, one(|b| b.put(node(2).key("nope", [1])))),
+        ("long key", Limit, one(|b| b.put(node(2).key("i", vec![0; limits::KEY_BYTES + 1])))),
+        (
+            "keys",
+            Limit,
+            one(|b| {
+                b.put((0..=limits::NODE_KEYS as u32).fold(node(2), |n, k| n.key("i", k.to_be_bytes())))
+            }),
+        ),
+        ("unknown space", Invalid, one(|b| b.put(node(2).vector("nope", [1.0, 2.0])))),
+        ("dimension", Invalid, one(|b| b.put(node(2).vector("v", [1.0])))),
+        ("nan vector", Invalid, one(|b| b.put(node(2).vector("v", [1.0, f32::NAN])))),
+        ("infinite vector", Invalid, one(|b| b.put(node(2).vector("v", [1.0, f32::INFINITY])))),
+        ("zero cosine", Invalid, one(|b| b.put(node(2).vector("v", [0.0, -0.0])))),
+        ("weight", Invalid, one(|b| b.link(Edge::new(id(1), "e", id(1)).weight(f64::NAN)))),
+        ("patch vector", Invalid, one(|b| b.patch(id(1), Patch::new().vector("v", [1.0])))),
+        ("patch space", Invalid, one(|b| b.patch(id(1), Patch::new().remove_vector("nope")))),
+        ("patch key", Invalid, one(|b| b.patch(id(1), Patch::new().keys("nope", vec![])))),
+        ("patch kind", Invalid, one(|b| b.patch(id(1), Patch::new().kind("")))),
+        ("a good one before", Invalid, one(|b| b.put(node(3)).put(Node::new(id(2), "")))),
+    ];
+    for (what, kind, batch) in cases {
+        let error = engine.write(batch.clone()).unwrap_err();
+        assert_eq!(error.kind(), kind, "{what}: {error}");
+        let error = engine.submit(batch).unwrap_err();
+        assert_eq!(error.kind(), kind, "{what}: {error}");
+    }
+    assert_eq!((engine.snapshot().seq(), engine.stats().write.wal_bytes), before);
+    assert_eq!(engine.snapshot().node_count(), 1);
+
+    // What is at its limit is taken.
+    let at_limit = node(9)
+        .content(vec![7; limits::CONTENT_BYTES])
+        .key("i", vec![0; limits::KEY_BYTES])
+        .vector("v", [f32::MAX, f32::MIN_POSITIVE]);
+    engine.write(one(|b| b.put(at_limit))).unwrap();
+    let found = engine.snapshot();
+    assert_eq!(found.get(id(9)).unwrap().unwrap().content().len(), limits::CONTENT_BYTES);
+}
+
+#[test]
+fn a_patch_is_held_to_the_limits_of_what_it_makes() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    let half = |from: usize| {
+        (from..from + limits::ATTRIBUTES / 2 + 1).map(|n| (n.to_string(), Value::Null))
+    };
+    engine.write(one(|b| b.put(Node { attributes: half(0).collect(), ..node(1) }))).unwrap();
+    let patch = Patch {
+        attributes: half(5_000).map(|(name, value)| (name, Some(value))).collect(),
+        ..Patch::new()
+    };
+    let error = engine.write(one(|b| b.patch(id(1), patch))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    let bytes = || vec![0_u8; limits::ATTRIBUTE_BYTES / 2 + 1];
+    engine.write(one(|b| b.put(node(2).attribute("a", bytes())))).unwrap();
+    let error =
+        engine.write(one(|b| b.patch(id(2), Patch::new().attribute("b", bytes())))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+}
+
+#[test]
+fn preconditions_are_decided_in_turn_and_told_to_their_writer_only() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    let v1 = engine.write(put(1)).unwrap();
+    let conflict = |batch| match engine.write(batch).unwrap_err() {
+        Error::Conflict { op, reason, .. } => (op, reason),
+        other => panic!("{other}"),
+    };
+    use ConflictReason::{Exists, Missing, Version};
+    assert_eq!(conflict(one(|b| b.put(node(5)).put_if_absent(node(1)))), (1, Exists));
+    let stale = Version { expected: 7, found: v1.get() };
+    assert_eq!(conflict(one(|b| b.put_if_version(node(1), Seq::new(7)))), (0, stale));
+    assert_eq!(conflict(one(|b| b.put_if_version(node(2), v1))), (0, Missing));
+    assert_eq!(conflict(one(|b| b.patch(id(2), Patch::new()))), (0, Missing));
+    assert_eq!(conflict(one(|b| b.touch(id(2)))), (0, Missing));
+    assert_eq!(conflict(one(|b| b.expire(id(2), None))), (0, Missing));
+    assert_eq!(conflict(one(|b| b.link(Edge::new(id(1), "e", id(2))))), (0, Missing));
+    assert_eq!(conflict(one(|b| b.delete(id(1)).touch(id(1)))), (1, Missing));
+    // Nothing of any of them happened, and no number was used up.
+    assert!(!engine.snapshot().contains(id(5)).unwrap());
+    assert_eq!(engine.snapshot().seq(), v1);
+    // Operations see those before them.
+    let v2 = engine
+        .write(one(|b| {
+            b.delete(id(1)).put_if_absent(node(1)).put(node(2)).link(Edge::new(id(1), "e", id(2)))
+        }))
+        .unwrap();
+    assert_eq!(v2.get(), v1.get() + 1);
+    engine.write(one(|b| b.put_if_version(node(1), v2))).unwrap();
+    // Access and expiry do not disturb a writer who goes by versions.
+    let v3 = engine.snapshot().get(id(1)).unwrap().unwrap().version();
+    engine.write(one(|b| b.touch(id(1)).expire(id(1), Some(Timestamp::from_micros(1))))).unwrap();
+    engine.write(one(|b| b.put_if_version(node(1), v3))).unwrap();
+    // Absent is fine for what takes away.
+    engine
+        .write(one(|b| {
+            b.delete(id(77)).unlink(id(77), "e", id(78)).prune(id(77), Timestamp::default())
+        }))
+        .unwrap();
+}
+
+#[test]
+fn updating_keeps_edges_and_deleting_takes_everything() {
+    let dir = temp_dir();
+    let engine = Options::new()
+        .space("v", Space::new(1, Metric::L2))
+        .index("i")
+        .open(dir.path().join("s"))
+        .unwrap();
+    let full = |n: u64| node(n).key("i", n.to_be_bytes()).vector("v", [n as f32]);
+    engine
+        .write(one(|b| {
+            b.put(full(1)).put(full(2));
+            b.link(Edge::new(id(1), "a", id(2))).link(Edge::new(id(2), "b", id(1)));
+            b.link(Edge::new(id(1), "self", id(1)))
+        }))
+        .unwrap();
+    engine.write(one(|b| b.put(full(1).content("again")))).unwrap();
+    let snapshot = engine.snapshot();
+    assert_eq!((snapshot.edges_out(id(1)).count(), snapshot.edges_in(id(1)).count()), (2, 2));
+    engine.write(one(|b| b.delete(id(1)))).unwrap();
+    let after = engine.snapshot();
+    assert_eq!(
+        (after.node_count(), after.edge_count(), after.key_count(), after.vector_count()),
+        (1, 0, 1, 1)
+    );
+    assert_eq!(after.edges_out(id(2)).count() + after.edges_in(id(2)).count(), 0);
+    // The snapshot from before has it all still.
+    assert_eq!((snapshot.node_count(), snapshot.edge_count(), snapshot.vector_count()), (2, 3, 2));
+}
+
+#[test]
+fn options_are_refused_by_name_with_their_range() {
+    let dir = temp_dir();
+    let open = |options: Options| options.open(dir.path().join("s")).unwrap_err();
+    let cases = [
+        ("write_log_batches", open(Options::new().write_log_batches(0))),
+        ("write_log_batches", open(Options::new().write_log_batches(usize::MAX))),
+        ("write_log_bytes", open(Options::new().write_log_bytes(10))),
+        ("wal_file_bytes", open(Options::new().wal_file_bytes(1))),
+        ("wal_file_bytes", open(Options::new().wal_file_bytes(u64::MAX))),
+        ("patience", open(Options::new().patience(Duration::from_secs(100_000)))),
+        ("publish_interval", open(Options::new().publish_interval(Duration::from_secs(2)))),
+        ("dimension", open(Options::new().space("v", Space::new(0, Metric::Dot)))),
+        (
+            "dimension",
+            open(Options::new().space("v", Space::new(limits::DIMENSION + 1, Metric::Dot))),
+        ),
+        ("space", open(Options::new().space("", Space::new(1, Metric::Dot)))),
+    ];
+    for (name, error) in cases {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(name), "{error} names {name}");
+        assert!(name == "space" || error.to_string().contains(".."), "{error} gives the range")
+    }
+    // A combination names both.
+    let error = open(Options::new().patience(Duration::from_micros(1))).to_string();
+    assert!(error.contains("patience") && error.contains("publish_interval"), "{error}");
+    assert!(!dir.path().join("s").exists(), "refused before anything was made");
+}
+
+#[test]
+fn a_space_is_fixed_when_it_is_created() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = Options::new().space("v", Space::new(3, Metric::Cosine)).open(&path).unwrap();
+    let seq = engine.snapshot().seq();
+    let error = engine.create_space("v", Space::new(4, Metric::Cosine)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    engine.create_index("i").unwrap();
+    drop(engine);
+    let error = Options::new().space("v", Space::new(3, Metric::L2)).open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let engine =
+        Options::new().space("v", Space::new(3, Metric::Cosine)).index("i").open(&path).unwrap();
+    assert_eq!(engine.snapshot().seq().get(), seq.get() + 1, "nothing was created again");
+}
+
+#[test]
+fn a_full_write_log_holds_then_refuses_and_loses_nothing() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    for by_bytes in [false, true] {
+        let _ = std::fs::remove_dir_all(&path);
+        let faults = FaultFs::new();
+        let options = Options::new()
+            .fs(Arc::new(Handle(Arc::clone(&faults))))
+            .publish_interval(Duration::ZERO)
+            .patience(Duration::from_millis(20));
+        let options =
+            if by_bytes { options.write_log_bytes(64 << 10) } else { options.write_log_batches(8) };
+        let engine = options.open(&path).unwrap();
+        let big = |n: u64| {
+            one(|b| b.put(node(n).content(vec![n as u8; if by_bytes { 8_000 } else { 8 }])))
+        };
+        // The first is in the step, held at its sync; the rest fill the queue.
+        faults.close_gate();
+        let mut tickets = vec![engine.submit(big(0)).unwrap()];
+        faults.wait_until_held();
+        let mut n = 1;
+        let error = loop {
+            match engine.submit(big(n)) {
+                Ok(ticket) => tickets.push(ticket),
+                Err(error) => break error,
+            }
+            n += 1;
+            assert!(n < 100, "the log is bounded");
+        };
+        assert!(tickets.len() > 3);
+        let Error::Backpressure { waited_ms, queued, .. } = error else { panic!("{error}") };
+        assert!(waited_ms >= 20);
+        assert_eq!(queued, tickets.len() - 1);
+        assert_eq!(engine.write(big(n)).unwrap_err().kind(), ErrorKind::Backpressure);
+        assert!(error.is_retryable());
+        // A writer that is held goes on as soon as there is space.
+        thread::scope(|scope| {
+            let held = scope.spawn(|| {
+                loop {
+                    match engine.write(big(1_000)) {
+                        Err(Error::Backpressure { .. }) => {}
+                        other => return other.unwrap(),
+                    }
+                }
+            });
+            faults.open_gate();
+            held.join().unwrap();
+        });
+        let accepted = tickets.len() as u64;
+        let seqs: Vec<u64> = tickets.into_iter().map(|t| t.wait().unwrap().get()).collect();
+        assert_eq!(seqs, (1..=accepted).collect::<Vec<_>>());
+        drop(engine);
+        let snapshot = Engine::open(&path).unwrap().snapshot();
+        for n in (0..accepted).chain([1_000]) {
+            assert!(snapshot.contains(id(n)).unwrap(), "batch {n} was acknowledged");
+        }
+        assert_eq!(snapshot.node_count() as u64, accepted + 1, "and nothing else is there");
+    }
+}
+
+#[test]
+fn a_batch_larger_than_the_write_log_is_refused_at_once() {
+    let dir = temp_dir();
+    let engine = Options::new().write_log_bytes(64 << 10).open(dir.path().join("s")).unwrap();
+    let batch = one(|b| b.put(node(1).content(vec![0; 40_000])));
+    assert_eq!(engine.write(batch).unwrap_err().kind(), ErrorKind::Limit);
+}
+
+#[test]
+fn a_failed_log_poisons_writes_and_leaves_reads() {
+    let calls = [Call::Write, Call::Sync, Call::Create, Call::Rename, Call::SyncDir];
+    for call in calls {
+        for nth in 1..4 {
+            let dir = temp_dir();
+            let path = dir.path().join("s");
+            let faults = FaultFs::new();
+            let engine = Options::new()
+                .fs(Arc::new(Handle(Arc::clone(&faults))))
+                .wal_file_bytes(64 << 10)
+                .open(&path)
+                .unwrap();
+            faults.fail(nth, Some(call), false);
+            let mut acknowledged = 0;
+            let big = |n: u64| one(|b| b.put(node(n).content(vec![n as u8; 10_000])));
+            let error = loop {
+                match engine.write(big(acknowledged + 1)) {
+                    Ok(_) => acknowledged += 1,
+                    Err(error) => break error,
+                }
+                assert!(acknowledged < 1_000, "{call:?} {nth} never failed");
+            };
+            let Error::Poisoned { cause } = &error else { panic!("{error}") };
+            assert_eq!(cause.kind(), ErrorKind::Io);
+            assert!(error.to_string().contains("injected"), "{error}");
+            // Nothing is tried again, though it would work now.
+            faults.take_record();
+            for n in 0..3 {
+                let again = engine.write(put(100 + n)).unwrap_err();
+                assert_eq!(again.to_string(), error.to_string());
+                assert_eq!(
+                    engine.submit(put(100)).unwrap().wait().unwrap_err().kind(),
+                    ErrorKind::Poisoned
+                );
+            }
+            assert!(faults.take_record().is_empty(), "{call:?}: a poisoned log is left alone");
+            assert!(engine.stats().write.poisoned);
+            // Readers keep what was acknowledged, and no more.
+            let snapshot = engine.snapshot();
+            assert_eq!(snapshot.seq(), Seq::new(acknowledged));
+            assert_eq!(snapshot.node_count() as u64, acknowledged);
+            assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::Poisoned);
+            drop(engine);
+            let engine = Engine::open(&path).unwrap();
+            let recovered = engine.snapshot().seq().get();
+            assert!((acknowledged..=acknowledged + 1).contains(&recovered), "{call:?} {nth}");
+            for n in 1..=recovered {
+                assert_eq!(
+                    engine.snapshot().get(id(n)).unwrap().unwrap().content(),
+                    vec![n as u8; 10_000]
+                );
+            }
+            engine.write(put(500)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_lone_write_is_one_write_and_one_sync_in_its_own_thread() {
+    let dir = temp_dir();
+    let faults = FaultFs::new();
+    let engine = Options::new()
+        .fs(Arc::new(Handle(Arc::clone(&faults))))
+        .open(dir.path().join("s"))
+        .unwrap();
+    engine.write(put(0)).unwrap();
+    faults.take_record();
+    faults.expect_thread(Some(thread::current().id()));
+    for n in 1..20 {
+        engine.write(put(n)).unwrap();
+        assert_eq!(faults.take_record(), [Call::Write, Call::Sync]);
+    }
+    let mut batch = put(20);
+    batch.durability(Durability::Os);
+    engine.write(batch).unwrap();
+    assert_eq!(faults.take_record(), [Call::Write]);
+    faults.expect_thread(None);
+}
+
+#[test]
+fn a_group_shares_one_sync() {
+    let dir = temp_dir();
+    let faults = FaultFs::new();
+    let engine = Options::new()
+        .fs(Arc::new(Handle(Arc::clone(&faults))))
+        .open(dir.path().join("s"))
+        .unwrap();
+    faults.close_gate();
+    let first = engine.submit(put(0)).unwrap();
+    faults.wait_until_held();
+    let rest: Vec<_> = (1..100).map(|n| engine.submit(put(n)).unwrap()).collect();
+    faults.take_record();
+    faults.open_gate();
+    first.wait().unwrap();
+    for ticket in rest {
+        ticket.wait().unwrap();
+    }
+    let syncs = faults.take_record().iter().filter(|call| **call == Call::Sync).count();
+    assert!(syncs <= 2, "{syncs} syncs for the held batch and the 99 behind it");
+    assert_eq!(engine.stats().write.batches, 100);
+}
+
+struct Unpark(thread::Thread, AtomicUsize);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn a_ticket_is_a_future_that_needs_no_runtime() {
+    let dir = temp_dir();
+    let faults = FaultFs::new();
+    let engine = Options::new()
+        .fs(Arc::new(Handle(Arc::clone(&faults))))
+        .open(dir.path().join("s"))
+        .unwrap();
+    faults.close_gate();
+    let mut ticket = pin!(engine.submit(put(1)).unwrap());
+    faults.wait_until_held();
+    let unpark = Arc::new(Unpark(thread::current(), AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&unpark));
+    let mut context = Context::from_waker(&waker);
+    assert!(ticket.as_mut().poll(&mut context).is_pending());
+    assert_eq!(unpark.1.load(Ordering::SeqCst), 0);
+    faults.open_gate();
+    let answer = loop {
+        match ticket.as_mut().poll(&mut context) {
+            Poll::Ready(answer) => break answer,
+            Poll::Pending => thread::park(),
+        }
+    };
+    assert_eq!(answer.unwrap(), Seq::new(1));
+    assert!(engine.snapshot().contains(id(1)).unwrap(), "visible once acknowledged");
+}
+
+#[test]
+fn closing_answers_what_is_queued_and_refuses_what_comes() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = Engine::open(&path).unwrap();
+    let tickets: Vec<_> = (0..500).map(|n| engine.submit(put(n)).unwrap()).collect();
+    engine.close().unwrap();
+    for ticket in tickets {
+        assert!(ticket.is_done());
+        ticket.wait().unwrap();
+    }
+    assert_eq!(engine.write(put(1_000)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(engine.submit(put(1_000)).unwrap_err().kind(), ErrorKind::Closed);
+    engine.close().unwrap();
+    assert_eq!(engine.snapshot().node_count(), 500, "snapshots stay good");
+    // The lock is free though the engine still is.
+    assert_eq!(Engine::open(&path).unwrap().snapshot().node_count(), 500);
+}
+
+#[test]
+fn writers_that_meet_a_close_are_answered() {
+    for _ in 0..20 {
+        let dir = temp_dir();
+        let path = dir.path().join("s");
+        let engine = Options::new().durability(Durability::Os).open(&path).unwrap();
+        let acknowledged = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for w in 0..4_u64 {
+                let (engine, acknowledged) = (&engine, &acknowledged);
+                scope.spawn(move || {
+                    for n in 0.. {
+                        let batch = put(w << 32 | n);
+                        let answer = if n % 2 == 0 {
+                            engine.write(batch)
+                        } else {
+                            engine.submit(batch).and_then(|ticket| ticket.wait())
+                        };
+                        match answer {
+                            Ok(_) => acknowledged.fetch_add(1, Ordering::SeqCst),
+                            Err(Error::Closed) => return,
+                            Err(other) => panic!("{other}"),
+                        };
+                    }
+                });
+            }
+            while acknowledged.load(Ordering::SeqCst) < 100 {
+                thread::yield_now();
+            }
+            engine.close().unwrap();
+        });
+        let count = acknowledged.load(Ordering::SeqCst);
+        assert_eq!(Engine::open(&path).unwrap().snapshot().node_count(), count);
+    }
+}
+
+#[test]
+fn prune_takes_what_has_expired_and_no_more() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    let at = Timestamp::from_micros;
+    for n in 0..10 {
+        engine.write(one(|b| b.put(Node { expires: Some(at(n * 10)), ..node(n as u64) }))).unwrap();
+    }
+    engine.write(put(100)).unwrap();
+    engine.write(one(|b| b.expire(id(0), None).expire(id(9), Some(at(5))))).unwrap();
+    assert_eq!(engine.prune(at(30), 2).unwrap(), 2, "the limit, first to expire first");
+    assert!(!engine.snapshot().contains(id(9)).unwrap());
+    assert_eq!(engine.prune(at(30), 100).unwrap(), 2);
+    assert_eq!(engine.prune(at(30), 100).unwrap(), 0);
+    let left: Vec<u64> = [0, 1, 2, 3, 4, 9, 100]
+        .into_iter()
+        .filter(|n| engine.snapshot().contains(id(*n)).unwrap())
+        .collect();
+    assert_eq!(left, [0, 4, 100]);
+}
