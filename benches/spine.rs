@@ -80,7 +80,13 @@ fn fdatasync(c: &mut Criterion) {
 }
 
 /// Times `threads` writers that commit `batch_len` records each `rounds` times.
-fn commit(engine: &Engine, next: &AtomicU64, threads: u64, rounds: u64, batch_len: u64) -> Duration {
+fn commit(
+    engine: &Engine,
+    next: &AtomicU64,
+    threads: u64,
+    rounds: u64,
+    batch_len: u64,
+) -> Duration {
     let batches: Vec<Vec<Batch>> = (0..threads)
         .map(|_| {
             (0..rounds)
@@ -136,8 +142,7 @@ fn reads(c: &mut Criterion) {
     for from in (0..RECORDS).step_by(1_000) {
         engine.write(batch(from, 1_000)).unwrap();
     }
-    let ids: Vec<NodeId> =
-        (0..RECORDS).map(|n| id(n.wrapping_mul(7_919) % RECORDS)).collect();
+    let ids: Vec<NodeId> = (0..RECORDS).map(|n| id(n.wrapping_mul(7_919) % RECORDS)).collect();
     let mut group = c.benchmark_group("get_of_100k");
     group.throughput(Throughput::Elements(1));
     let snapshot = engine.snapshot();

@@ -77,7 +77,10 @@ fn a_bad_batch_is_refused_whole_and_changes_nothing() {
             "keys",
             Limit,
             one(|b| {
-                b.put((0..=limits::NODE_KEYS as u32).fold(node(2), |n, k| n.key("i", k.to_be_bytes())))
+                b.put(
+                    (0..=limits::NODE_KEYS as u32)
+                        .fold(node(2), |n, k| n.key("i", k.to_be_bytes())),
+                )
             }),
         ),
         ("unknown space", Invalid, one(|b| b.put(node(2).vector("nope", [1.0, 2.0])))),
