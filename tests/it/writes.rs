@@ -537,3 +537,54 @@ fn prune_takes_what_has_expired_and_no_more() {
         .collect();
     assert_eq!(left, [0, 4, 100]);
 }
+
+#[test]
+fn nothing_is_shown_before_it_is_durable() {
+    let dir = temp_dir();
+    let faults = FaultFs::new();
+    let engine = Options::new()
+        .fs(Arc::new(Handle(Arc::clone(&faults))))
+        .open(dir.path().join("s"))
+        .unwrap();
+    let first = engine.write(put(1)).unwrap();
+    faults.close_gate();
+    let ticket = engine.submit(put(2)).unwrap();
+    faults.wait_until_held();
+    assert!(!ticket.is_done());
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.seq(), first);
+    assert!(!snapshot.contains(id(2)).unwrap());
+    faults.open_gate();
+    ticket.wait().unwrap();
+    assert!(engine.snapshot().contains(id(2)).unwrap());
+    assert!(!snapshot.contains(id(2)).unwrap());
+}
+
+#[test]
+fn a_log_file_is_synced_before_the_next_is_begun() {
+    let dir = temp_dir();
+    let faults = FaultFs::new();
+    let engine = Options::new()
+        .fs(Arc::new(Handle(Arc::clone(&faults))))
+        .wal_file_bytes(64 << 10)
+        .durability(Durability::Os)
+        .open(dir.path().join("s"))
+        .unwrap();
+    let mut rotations = 0;
+    for n in 0..40 {
+        let files = engine.stats().write.wal_files;
+        faults.take_record();
+        engine.write(one(|b| b.put(node(n).content(vec![0; 10_000])))).unwrap();
+        let calls: Vec<Call> =
+            faults.take_record().into_iter().filter(|call| *call != Call::Remove).collect();
+        if engine.stats().write.wal_files > files {
+            rotations += 1;
+            // The old file, then the new one: header, name, and only then frames.
+            use Call::{Create, Rename, Sync, SyncDir, Write};
+            assert_eq!(calls, [Sync, Create, Write, Sync, Rename, SyncDir, Write]);
+        } else {
+            assert_eq!(calls, [Call::Write]);
+        }
+    }
+    assert!(rotations >= 5);
+}
