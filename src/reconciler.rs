@@ -63,7 +63,16 @@ struct Core {
     /// Set during a step: found set at the start of one, a panic ended the last.
     stepping: bool,
     group: VecDeque<Pending>,
-    decided: Vec<(Pending, Result<Seq>)>,
+    decided: Answers,
+}
+
+/// Batches and what to answer them.
+type Answers = Vec<(Pending, Result<Seq>)>;
+
+fn answer(answers: Answers) {
+    for (pending, answer) in answers {
+        pending.answer(answer);
+    }
 }
 
 /// Counts since the engine was opened.
@@ -169,10 +178,11 @@ impl Reconciler {
         // holder sees this batch when it leaves.
         fence(Ordering::SeqCst);
         while !ticket.is_done() {
-            let Some(mut core) = self.try_enter() else { break };
-            self.step(&mut core);
-            drop(core);
+            let Some(core) = self.try_enter() else { break };
+            let answers = self.step(core);
+            // The next group need not wait for this one's answers.
             self.hand_over();
+            answer(answers);
         }
         ticket.wait()
     }
@@ -219,13 +229,12 @@ impl Reconciler {
     /// batches gather: then it returns for how long.
     fn run(&self) -> Duration {
         loop {
-            let mut core = self.enter();
+            let core = self.enter();
             let wait = core.pacing.wait(self.clock.monotonic(), self.log.pressure());
             if !wait.is_zero() && !self.closed.load(Ordering::SeqCst) {
                 return wait;
             }
-            self.step(&mut core);
-            drop(core);
+            answer(self.step(core));
             fence(Ordering::SeqCst);
             if self.log.is_empty() {
                 return Duration::ZERO;
@@ -233,17 +242,20 @@ impl Reconciler {
         }
     }
 
-    /// The step.
-    fn step(&self, core: &mut Core) {
+    /// The step. It lets go of the core and leaves the answers to be given:
+    /// what wakes up by them may do anything, even write.
+    fn step(&self, mut core: MutexGuard<'_, Core>) -> Answers {
+        let _call = CallOnPanic(self);
         if std::mem::replace(&mut core.stepping, true) && core.refusal.is_none() {
             let error = Error::invalid("engine: a panic ended a commit half way").poisons();
             core.working = Delta::clone(&self.published.load());
             core.refusal = Some(error);
             self.counters.poisoned.store(true, Ordering::Relaxed);
         }
-        self.drain(core);
-        self.take_group(core);
+        self.drain(&mut core);
+        self.take_group(&mut core);
         core.stepping = false;
+        std::mem::take(&mut core.decided)
     }
 
     fn take_group(&self, core: &mut Core) {
@@ -262,18 +274,12 @@ impl Reconciler {
             self.counters.poisoned.store(true, Ordering::Relaxed);
         }
         if let Some(refusal) = &core.refusal {
-            for pending in core.group.drain(..) {
-                pending.answer(Err(refusal.clone()));
+            for (_, answer) in &mut core.decided {
+                *answer = Err(refusal.clone());
             }
-            for (pending, _) in core.decided.drain(..) {
-                pending.answer(Err(refusal.clone()));
-            }
-            return;
+            core.decided.extend(core.group.drain(..).map(|p| (p, Err(refusal.clone()))));
         }
         self.counters.note(&core.writer);
-        for (pending, answer) in core.decided.drain(..) {
-            pending.answer(answer);
-        }
     }
 
     fn drain(&self, core: &mut Core) {
@@ -329,9 +335,8 @@ impl Reconciler {
         self.thread.start();
         let mut wait = Duration::ZERO;
         while self.thread.sleep(wait, || self.log.is_empty()) {
-            // After a panic the next step refuses all that is queued: nobody
-            // shall wait for an answer that does not come.
-            wait = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or(Duration::ZERO);
+            // After a panic the next step refuses all that is under way.
+            wait = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| self.run());
         }
     }
 
@@ -339,11 +344,11 @@ impl Reconciler {
     /// log. Returns the last commit, which is durable then.
     pub(crate) fn close(&self) -> Result<Seq> {
         self.closed.store(true, Ordering::SeqCst);
-        let mut core = self.enter();
         while !self.log.is_empty() {
-            self.step(&mut core);
+            answer(self.step(self.enter()));
         }
         self.thread.stop();
+        let mut core = self.enter();
         if core.refusal.is_none() {
             core.refusal = Some(match core.writer.sync() {
                 Ok(()) => Error::Closed,
@@ -374,6 +379,18 @@ impl Reconciler {
             durable: Seq::new(c.durable.load(Ordering::Relaxed)),
             poisoned: c.poisoned.load(Ordering::Relaxed),
             pace: *self.pace.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+/// Has the thread answer those whose step ended in a panic of somebody else:
+/// nobody shall wait for an answer that does not come.
+struct CallOnPanic<'r>(&'r Reconciler);
+
+impl Drop for CallOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.thread.call(|| true);
         }
     }
 }

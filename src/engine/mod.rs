@@ -229,7 +229,7 @@ impl Engine {
             edges: snapshot.edge_count(),
             keys: snapshot.key_count(),
             vectors: snapshot.vector_count(),
-            kinds: snapshot.kinds().count(),
+            kinds: snapshot.kind_count(),
             write: self.reconciler.stats(),
         }
     }

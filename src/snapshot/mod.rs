@@ -110,6 +110,12 @@ impl Snapshot {
         self.state.kinds.iter()
     }
 
+    /// The number of [`kinds`](Self::kinds).
+    #[must_use]
+    pub fn kind_count(&self) -> usize {
+        self.state.kinds.len()
+    }
+
     /// The vector spaces of the store, by name.
     pub fn spaces(&self) -> impl Iterator<Item = (&str, Space)> {
         self.state.spaces.iter().map(|(name, (_, space))| (&**name, *space))

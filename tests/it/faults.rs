@@ -34,6 +34,7 @@ struct Plan {
     fail_at: u64,
     only: Option<Call>,
     sticky: bool,
+    panic: bool,
     /// A write that fails writes this many bytes first.
     short_write: usize,
 }
@@ -67,7 +68,14 @@ impl FaultFs {
     /// `sticky` all after it.
     pub fn fail(&self, n: u64, only: Option<Call>, sticky: bool) {
         self.calls.store(0, Ordering::SeqCst);
-        *self.plan.lock().unwrap() = Plan { fail_at: n, only, sticky, short_write: 3 };
+        *self.plan.lock().unwrap() =
+            Plan { fail_at: n, only, sticky, panic: false, short_write: 3 };
+    }
+
+    /// Panics at the `n`th call of a kind from now on.
+    pub fn panic_at(&self, n: u64, only: Call) {
+        self.fail(n, Some(only), false);
+        self.plan.lock().unwrap().panic = true;
     }
 
     pub fn heal(&self) {
@@ -118,6 +126,9 @@ impl FaultFs {
         }
         let n = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         if n == plan.fail_at || (plan.sticky && n > plan.fail_at) {
+            let panic = plan.panic;
+            drop(plan);
+            assert!(!panic, "injected panic");
             return Err(io::Error::other("injected"));
         }
         Ok(())

@@ -588,3 +588,68 @@ fn a_log_file_is_synced_before_the_next_is_begun() {
     }
     assert!(rotations >= 5);
 }
+
+#[test]
+fn a_panic_in_a_commit_leaves_nobody_waiting() {
+    for by_the_engines_thread in [false, true] {
+        let dir = temp_dir();
+        let path = dir.path().join("s");
+        let faults = FaultFs::new();
+        let engine = Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(&path).unwrap();
+        engine.write(put(0)).unwrap();
+        faults.close_gate();
+        faults.panic_at(1, Call::Sync);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                if by_the_engines_thread {
+                    engine.submit(put(1)).unwrap().wait()
+                } else {
+                    engine.write(put(1))
+                }
+            });
+            faults.wait_until_held();
+            let rest: Vec<_> = (2..20).map(|n| engine.submit(put(n)).unwrap()).collect();
+            faults.open_gate();
+            match first.join() {
+                Ok(answer) => assert_eq!(answer.unwrap_err().kind(), ErrorKind::Poisoned),
+                Err(_) => assert!(!by_the_engines_thread, "the panic is the writer's own"),
+            }
+            for ticket in rest {
+                assert_eq!(ticket.wait().unwrap_err().kind(), ErrorKind::Poisoned);
+            }
+        });
+        assert_eq!(engine.write(put(30)).unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(engine.snapshot().node_count(), 1, "readers keep what was published");
+        assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::Poisoned);
+        assert!(Engine::open(&path).unwrap().snapshot().contains(id(0)).unwrap());
+    }
+}
+
+/// Writes to the engine from within the wake-up.
+struct WriteAgain(Arc<Engine>, std::sync::mpsc::Sender<u64>);
+
+impl Wake for WriteAgain {
+    fn wake(self: Arc<Self>) {
+        self.1.send(self.0.write(put(99)).unwrap().get()).unwrap();
+    }
+}
+
+#[test]
+fn a_wake_up_may_write() {
+    let dir = temp_dir();
+    let faults = FaultFs::new();
+    let engine = Arc::new(
+        Options::new()
+            .fs(Arc::new(Handle(Arc::clone(&faults))))
+            .open(dir.path().join("s"))
+            .unwrap(),
+    );
+    faults.close_gate();
+    let mut ticket = pin!(engine.submit(put(1)).unwrap());
+    faults.wait_until_held();
+    let (send, receive) = std::sync::mpsc::channel();
+    let waker = Waker::from(Arc::new(WriteAgain(Arc::clone(&engine), send)));
+    assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    faults.open_gate();
+    assert_eq!(receive.recv().unwrap(), 2);
+}
