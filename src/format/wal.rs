@@ -1,6 +1,6 @@
 //! `wal/*.wal`: the log of committed batches.
 //!
-//! A file is a [`Header`](super::Header), whose number is the sequence number
+//! A file is a [`Header`], whose number is the sequence number
 //! of the first frame, and frames at multiples of 8 bytes:
 //!
 //! | offset | bytes | what |
