@@ -148,7 +148,7 @@ const F32: u64 = 1;
 /// Preconditions are left out.
 ///
 /// # Errors
-/// [`Error::Limit`] when the attributes of one node or edge, or the whole,
+/// [`Error::Limit`](crate::Error::Limit) when the attributes of one node or edge, or the whole,
 /// come out too large.
 pub fn encode_batch(time: Timestamp, ops: &[Op]) -> Result<Vec<u8>> {
     let mut packer = Packer::with_capacity(capacity(ops));
