@@ -378,7 +378,6 @@ impl Demo<'_> {
                 ("source", store::edge_out(&snapshot, &name)?),
                 ("target", store::edge_in(&snapshot, &name)?),
             ] {
-                #[allow(clippy::float_cmp, reason = "what is stored is what was given, exactly")]
                 let whole = match found {
                     Some(found) => {
                         found.weight() == edge.weight && *found.attributes()? == edge.attributes

@@ -408,7 +408,6 @@ impl Import<'_> {
         let lines = self.acked.nodes + self.acked.edges;
         let seconds = self.bar.elapsed().as_secs_f64();
         if seconds > 0.0 {
-            #[allow(clippy::cast_precision_loss, reason = "a number to look at")]
             self.bar.set_message(format!("{:.0} lines/s", lines as f64 / seconds));
         }
         Ok(())

@@ -105,6 +105,7 @@ impl<'de> Visitor<'de> for LineSeed<'_> {
                 continue;
             }
             let value = map.next_value_seed(ValueSeed(self.0))?;
+            let value = resolve(value).map_err(A::Error::custom)?;
             insert(&mut line.fields, name, value)?;
         }
         Ok(line)
@@ -192,18 +193,29 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             let value = map.next_value_seed(self)?;
             insert(&mut fields, name, value)?;
         }
-        if !is_marked(&fields) {
-            return Ok(Value::Map(fields));
+        Ok(Value::Map(fields))
+    }
+}
+
+/// The value that was read, with its marks taken for what they mean. From
+/// without to within: what stands in `$map` is no mark.
+fn resolve(value: Value) -> Result<Value, String> {
+    let values = |map: Attributes| -> Result<Attributes, String> {
+        map.into_iter().map(|(name, value)| Ok((name, resolve(value)?))).collect()
+    };
+    match value {
+        Value::List(list) => {
+            list.into_iter().map(resolve).collect::<Result<_, _>>().map(Value::List)
         }
-        match fields.pop_first() {
-            Some((name, Value::Text(text))) if name == BYTES => {
-                decode(&text).map(Value::Bytes).map_err(A::Error::custom)
-            }
-            Some((name, Value::Map(inner))) if name == MAP => Ok(Value::Map(inner)),
-            _ => Err(A::Error::custom(format!(
+        Value::Map(mut map) if is_marked(&map) => match map.pop_first() {
+            Some((name, Value::Text(text))) if name == BYTES => decode(&text).map(Value::Bytes),
+            Some((name, Value::Map(inner))) if name == MAP => values(inner).map(Value::Map),
+            _ => Err(format!(
                 "{{\"{BYTES}\": ..}} is for base64 text and {{\"{MAP}\": ..}} for an object"
-            ))),
-        }
+            )),
+        },
+        Value::Map(map) => values(map).map(Value::Map),
+        value => Ok(value),
     }
 }
 

@@ -252,9 +252,7 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
 
 fn number(name: &str, value: &Value) -> Result<f32, String> {
     match value {
-        #[allow(clippy::cast_possible_truncation, reason = "it was written from an f32")]
         Value::Float(number) => Ok(*number as f32),
-        #[allow(clippy::cast_precision_loss, reason = "scores are small")]
         Value::Int(number) => Ok(*number as f32),
         _ => Err(format!("{name:?} is not a number")),
     }
@@ -405,7 +403,6 @@ pub(crate) fn parse_edge(line: &[u8]) -> Result<EdgeLine, String> {
     match fields.remove("weight") {
         None => {}
         Some(Value::Float(weight)) => edge.weight = weight,
-        #[allow(clippy::cast_precision_loss, reason = "JSON does not tell 1 from 1.0")]
         Some(Value::Int(weight)) => edge.weight = weight as f64,
         Some(_) => return Err("the field \"weight\" is not a number".to_owned()),
     }
@@ -450,7 +447,6 @@ pub(crate) fn edge_fields(
     fields.insert("source".to_owned(), Json::from(source));
     fields.insert("target".to_owned(), Json::from(target));
     fields.insert("type".to_owned(), Json::from(edge.kind()));
-    #[allow(clippy::float_cmp, reason = "1 is the default, exactly")]
     if weight || edge.weight() != 1.0 {
         fields.insert("weight".to_owned(), Json::from(edge.weight()));
     }
