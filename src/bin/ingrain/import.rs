@@ -40,6 +40,15 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
     if let (Some(path), Some(vectors), Some(file)) = (&args.nodes, &vectors, &args.vectors) {
         check_rows(path, vectors, file)?;
     }
+    if let Some(parent) = args.store.parent().filter(|parent| !parent.as_os_str().is_empty())
+        && !parent.is_dir()
+    {
+        return Err(CliError::message(format!(
+            "store {}: there is no directory {} to create it in; create that first",
+            args.store.display(),
+            parent.display()
+        )));
+    }
     let engine = Options::new().durability(args.durability.into()).open(&args.store)?;
     let space = match &vectors {
         Some(vectors) => Some(open_space(&engine, args, vectors.dimension())?),

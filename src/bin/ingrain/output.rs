@@ -63,15 +63,23 @@ const STYLE: TableStyle =
 
 /// An empty table with these column heads, as wide as the terminal at most.
 pub(crate) fn table(heads: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic).set_header(heads);
+    let mut table = fitted(STYLE);
+    table.set_header(heads);
     table
 }
 
 /// A table of names and values.
 pub(crate) fn facts() -> Table {
+    fitted(presets::NOTHING)
+}
+
+fn fitted(style: TableStyle) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(style);
+    // Some terminals do not know how wide they are and say 0.
+    if table.width().is_some_and(|width| width >= 40) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     table
 }
 
