@@ -660,7 +660,7 @@ fn a_reader_that_stops_is_no_failure() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
-/// Kills the import of the sample again and again, each time a little later.
+/// Kills the import of the sample among the nodes, then among the edges.
 #[test]
 fn a_killed_import_keeps_what_it_acknowledged() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wordnet-sample");
@@ -688,7 +688,7 @@ fn a_killed_import_keeps_what_it_acknowledged() {
         edges.sort_unstable();
         edges
     };
-    for kill_at in [1, 5_000, 9_617, 20_000] {
+    for kill_at in [5_000, 20_000] {
         let mut child = import(Stdio::piped()).spawn().unwrap();
         let (mut acked_nodes, mut acked_edges) = (0, 0);
         let mut killed = false;
