@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::print_stdout,
     reason = "a bench"
 )]
 
@@ -102,7 +103,11 @@ fn commit(
     } else {
         thread::scope(|scope| {
             for batches in batches {
-                scope.spawn(|| batches.into_iter().for_each(|b| drop(engine.write(b).unwrap())));
+                scope.spawn(|| {
+                    for batch in batches {
+                        engine.write(batch).unwrap();
+                    }
+                });
             }
         });
     }

@@ -180,21 +180,29 @@ impl Engine {
         Snapshot::new(self.reconciler.state())
     }
 
-    /// Creates a vector space, durably. The same again is fine.
+    /// Creates a vector space, durably. The same again changes nothing.
     ///
     /// # Errors
     /// `Invalid` if the definition is out of bounds, or the store has the
     /// space otherwise; else as [`write`](Self::write).
     pub fn create_space(&self, name: impl Into<String>, space: Space) -> Result<Seq> {
-        self.create(Op::CreateSpace { name: name.into(), space })
+        let (name, snapshot) = (name.into(), self.snapshot());
+        if snapshot.spaces().any(|existing| existing == (&name, space)) {
+            return Ok(snapshot.seq());
+        }
+        self.create(Op::CreateSpace { name, space })
     }
 
-    /// Creates an index, durably. The same again is fine.
+    /// Creates an index, durably. The same again changes nothing.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn create_index(&self, name: impl Into<String>) -> Result<Seq> {
-        self.create(Op::CreateIndex { name: name.into() })
+        let (name, snapshot) = (name.into(), self.snapshot());
+        if snapshot.indexes().any(|existing| existing == name) {
+            return Ok(snapshot.seq());
+        }
+        self.create(Op::CreateIndex { name })
     }
 
     fn create(&self, op: Op) -> Result<Seq> {

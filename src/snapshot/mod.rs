@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 pub(crate) use decide::decide;
 pub(crate) use delta::Delta;
-use delta::{EdgeRecord, NodeRecord};
+use delta::{EdgeKey, EdgeRecord, NodeRecord};
 pub use nearest::{Filter, Hit};
 pub use paths::{Path, PathOptions, PathStep, Toward};
 pub use ranges::{Cursor, Direction, Edges, IndexEntry, KeyRange, Range, Scan};
@@ -78,6 +78,23 @@ impl Snapshot {
     /// As [`get`](Self::get).
     pub fn contains(&self, id: NodeId) -> Result<bool> {
         Ok(self.state.nodes.contains_key(&id))
+    }
+
+    /// The edge of that name, if there. One ordered lookup, however many edges
+    /// its ends have.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn edge(
+        &self,
+        source: NodeId,
+        kind: &str,
+        target: NodeId,
+        discriminator: u64,
+    ) -> Result<Option<EdgeRef<'_>>> {
+        let Some(kind) = self.state.kinds.number(kind) else { return Ok(None) };
+        let key = EdgeKey { here: source, kind, there: target, discriminator };
+        Ok(self.state.out.get(&key).map(|record| EdgeRef { state: &self.state, record }))
     }
 
     /// The number of nodes.

@@ -11,6 +11,7 @@
 )]
 
 mod basics;
+mod cli;
 mod faults;
 mod files;
 mod keys;

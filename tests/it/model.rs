@@ -193,6 +193,11 @@ impl Oracle {
                 assert_eq!(found, expected, "edges {}", if reached { "in" } else { "out" });
             }
         }
+        for (name, edge) in &self.edges {
+            let found = snapshot.edge(name.0, &name.1, name.2, name.3).unwrap().unwrap();
+            assert_eq!(found.to_edge().unwrap(), *edge);
+            assert!(snapshot.edge(name.0, &name.1, name.2, 9).unwrap().is_none());
+        }
         for kind in KINDS {
             let found: Vec<NodeId> = snapshot.scan(kind).map(|n| n.unwrap().id()).collect();
             let expected: Vec<NodeId> =

@@ -246,6 +246,8 @@ fn a_space_is_fixed_when_it_is_created() {
     let error = engine.create_space("v", Space::new(4, Metric::Cosine)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     engine.create_index("i").unwrap();
+    engine.create_index("i").unwrap();
+    engine.create_space("v", Space::new(3, Metric::Cosine)).unwrap();
     drop(engine);
     let error = Options::new().space("v", Space::new(3, Metric::L2)).open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -1,0 +1,150 @@
+//! The lines of a file that is plain or gzip.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Cursor, Read},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::{CliError, Result};
+
+/// Longest line, in bytes.
+const LINE_BYTES: usize = 64 << 20;
+const BUFFER_BYTES: usize = 64 << 10;
+
+pub(crate) struct Lines {
+    path: PathBuf,
+    reader: BufReader<Box<dyn Read>>,
+    line: Vec<u8>,
+    number: u64,
+    position: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+/// A line that is not blank.
+pub(crate) struct Text<'l> {
+    /// Its number in the file, from 1.
+    pub(crate) number: u64,
+    /// What it holds, or why it cannot be used.
+    pub(crate) bytes: Result<&'l [u8], String>,
+}
+
+impl Lines {
+    /// Opens a file; its first bytes tell whether it is gzip.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let failed = |error| CliError::io("open", path, error);
+        let mut file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let mut first = Vec::new();
+        file.by_ref()
+            .take(2)
+            .read_to_end(&mut first)
+            .map_err(|error| CliError::io("read", path, error))?;
+        let position = Arc::new(AtomicU64::new(0));
+        let gzip = first == [0x1f, 0x8b];
+        let file =
+            Counted { file: Cursor::new(first).chain(file), position: Arc::clone(&position) };
+        let reader: Box<dyn Read> = if gzip {
+            Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file)))
+        } else {
+            Box::new(file)
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::with_capacity(BUFFER_BYTES, reader),
+            line: Vec::new(),
+            number: 0,
+            position,
+            bytes,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The size of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How much of the file has been read.
+    pub(crate) fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// The next line that is not blank.
+    pub(crate) fn next(&mut self) -> Result<Option<Text<'_>>> {
+        loop {
+            let Some(fits) = self.fill().map_err(|error| {
+                CliError::message(format!(
+                    "read {} after line {}: {error}",
+                    self.path.display(),
+                    self.number
+                ))
+            })?
+            else {
+                return Ok(None);
+            };
+            self.number += 1;
+            if !fits {
+                let cause = format!("the line is longer than {LINE_BYTES} bytes");
+                return Ok(Some(Text { number: self.number, bytes: Err(cause) }));
+            }
+            if !self.line.trim_ascii().is_empty() {
+                break;
+            }
+        }
+        Ok(Some(Text { number: self.number, bytes: Ok(&self.line) }))
+    }
+
+    /// Reads a line. `Some(false)` if it was too long to keep.
+    fn fill(&mut self) -> io::Result<Option<bool>> {
+        self.line.clear();
+        let (mut fits, mut any) = (true, false);
+        loop {
+            let chunk = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                chunk => chunk?,
+            };
+            if chunk.is_empty() {
+                return Ok(any.then_some(fits));
+            }
+            any = true;
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let (part, used) = match end {
+                Some(end) => chunk.split_at(end),
+                None => (chunk, [].as_slice()),
+            };
+            fits &= self.line.len().saturating_add(part.len()) <= LINE_BYTES;
+            if fits {
+                self.line.extend_from_slice(part);
+            }
+            let consumed = part.len() + usize::from(!used.is_empty());
+            self.reader.consume(consumed);
+            if end.is_some() {
+                return Ok(Some(fits));
+            }
+        }
+    }
+}
+
+struct Counted<R> {
+    file: R,
+    position: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        let read_64 = u64::try_from(read).unwrap_or(u64::MAX);
+        self.position.fetch_add(read_64, Ordering::Relaxed);
+        Ok(read)
+    }
+}

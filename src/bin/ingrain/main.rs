@@ -1,0 +1,62 @@
+//! The command line program of ingrain: imports, reads and exports stores.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the program reads and writes the user's files and measures time itself; only the \
+              engine goes through os::Fs and os::Clock"
+)]
+
+mod args;
+mod demo;
+mod error;
+mod export;
+mod ids;
+mod import;
+mod json;
+mod lines;
+mod npy;
+mod output;
+mod query;
+mod record;
+mod store;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use error::{CliError, Result};
+use output::Output;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        // Whoever read our output has read enough of it.
+        Err(CliError::OutputClosed) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If there is nowhere to write to, the exit code has to do.
+            let _ = writeln!(std::io::stderr().lock(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let mut output = Output::new(cli.json);
+    let code = match cli.command {
+        Command::Import(args) => import::run(&args, &mut output),
+        Command::Get(args) => query::get(&args, &mut output),
+        Command::Edges(args) => query::edges(&args, &mut output),
+        Command::Scan(args) => query::scan(&args, &mut output),
+        Command::Nearest(args) => query::nearest(&args, &mut output),
+        Command::Path(args) => query::path(&args, &mut output),
+        Command::Stats(args) => query::stats(&args, &mut output),
+        Command::Export(args) => export::run(&args, &mut output),
+        Command::Demo(args) => demo::run(&args, &mut output),
+    };
+    // What was found before a failure is worth having.
+    let flushed = output.flush();
+    let code = code?;
+    flushed?;
+    Ok(code)
+}

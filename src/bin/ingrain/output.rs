@@ -1,0 +1,125 @@
+//! Standard output: JSON lines, or text and tables.
+
+use std::{
+    fmt::Display,
+    io::{self, BufWriter, StdoutLock, Write},
+    time::Duration,
+};
+
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle, presets};
+use serde_json::Value;
+
+use crate::error::{CliError, Result};
+
+pub(crate) struct Output {
+    json: bool,
+    out: BufWriter<StdoutLock<'static>>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, out: BufWriter::new(io::stdout().lock()) }
+    }
+
+    /// Whether to print JSON and nothing else.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A JSON document on a line of its own.
+    pub(crate) fn json(&mut self, value: &Value) -> Result<()> {
+        writeln!(self.out, "{value}").map_err(failed)
+    }
+
+    /// A line of text.
+    pub(crate) fn text(&mut self, text: impl Display) -> Result<()> {
+        writeln!(self.out, "{text}").map_err(failed)
+    }
+
+    pub(crate) fn table(&mut self, table: &Table) -> Result<()> {
+        // Without the padding that a table has at the end of its lines.
+        for line in table.lines() {
+            writeln!(self.out, "{}", line.trim_end()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.out.flush().map_err(failed)
+    }
+}
+
+fn failed(error: io::Error) -> CliError {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        CliError::OutputClosed
+    } else {
+        CliError::message(format!("write to standard output: {error}"))
+    }
+}
+
+/// A line under the heads of the columns and no others.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// An empty table with these column heads, as wide as the terminal at most.
+pub(crate) fn table(heads: &[&str]) -> Table {
+    let mut table = fitted(STYLE);
+    table.set_header(heads);
+    table
+}
+
+/// A table of names and values.
+pub(crate) fn facts() -> Table {
+    fitted(presets::NOTHING)
+}
+
+fn fitted(style: TableStyle) -> Table {
+    let mut table = Table::new();
+    table.load_style(style);
+    // Some terminals do not know how wide they are and say 0.
+    if table.width().is_some_and(|width| width >= 40) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table
+}
+
+/// A number with its thousands apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len().saturating_mul(2));
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// As [`grouped`], of a length.
+pub(crate) fn count(number: usize) -> String {
+    grouped(u64::try_from(number).unwrap_or(u64::MAX))
+}
+
+/// A time that something took.
+pub(crate) fn took(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    if micros < 1_000.0 {
+        format!("{micros:.1} µs")
+    } else if micros < 1_000_000.0 {
+        format!("{:.1} ms", micros / 1e3)
+    } else {
+        format!("{:.2} s", micros / 1e6)
+    }
+}
+
+/// The beginning of a text, on one line.
+pub(crate) fn brief(text: &str, characters: usize) -> String {
+    let text = text.replace(char::is_control, " ");
+    if text.chars().count() <= characters {
+        return text;
+    }
+    let mut short: String = text.chars().take(characters.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}

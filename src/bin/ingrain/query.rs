@@ -1,0 +1,483 @@
+//! The commands that read: `get`, `edges`, `scan`, `nearest`, `path`, `stats`.
+
+use std::process::ExitCode;
+
+use ingrain::{
+    Cursor, Direction, EdgeRef, Filter, KeyRange, NodeRef, Path, PathOptions, Snapshot, Toward,
+    limits,
+};
+use serde_json::{Map, Value as Json};
+
+use crate::{
+    args::{EdgesArgs, GetArgs, NearestArgs, PathArgs, ScanArgs, StatsArgs},
+    error::{CliError, Result},
+    ids,
+    json::{self, map_to_json, object, to_json},
+    npy::Npy,
+    output::{self, Output},
+    record, store,
+};
+
+/// Characters of content or attributes in a table.
+const BRIEF: usize = 60;
+
+pub(crate) fn get(args: &GetArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let snapshot = engine.snapshot();
+    // All or nothing: who asked for several does not want to count.
+    let nodes = args.ids.iter().map(|id| ids::find(&snapshot, id)).collect::<Result<Vec<_>>>()?;
+    for (at, node) in nodes.iter().enumerate() {
+        if output.is_json() {
+            output.json(&node_json(&snapshot, node)?)?;
+            continue;
+        }
+        if at > 0 {
+            output.text("")?;
+        }
+        output.table(&node_table(&snapshot, node)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The content as JSON: a field and its value.
+fn content_json(node: &NodeRef<'_>) -> (&'static str, Json) {
+    match str::from_utf8(node.content()) {
+        Ok(text) => ("content", Json::from(text)),
+        Err(_) => ("content_base64", Json::from(json::encode(node.content()))),
+    }
+}
+
+fn node_json(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<Json> {
+    let (content, text) = content_json(node);
+    let key =
+        |(index, key)| object([("index", Json::from(index)), ("key", record::to_hex(key).into())]);
+    let mut keys: Vec<(&str, &[u8])> = node.keys().collect();
+    keys.sort_unstable();
+    let vectors: Map<String, Json> = snapshot
+        .spaces()
+        .filter_map(|(name, _)| Some((name.to_owned(), Json::from(node.vector(name)?.len()))))
+        .collect();
+    Ok(object([
+        ("id", Json::from(ids::name(node)?)),
+        ("uuid", Json::from(node.id().to_string())),
+        ("kind", Json::from(node.kind())),
+        (content, text),
+        ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
+        ("strength", Json::from(node.strength())),
+        ("confidence", Json::from(node.confidence())),
+        ("created", Json::from(node.created().as_micros())),
+        ("updated", Json::from(node.updated().as_micros())),
+        ("accessed", Json::from(node.accessed().as_micros())),
+        ("access_count", Json::from(node.access_count())),
+        ("expires", Json::from(node.expires().map(ingrain::Timestamp::as_micros))),
+        ("version", Json::from(node.version().get())),
+        ("keys", keys.into_iter().map(key).collect()),
+        ("vectors", Json::Object(vectors)),
+    ]))
+}
+
+/// A node as a table of its fields.
+pub(crate) fn node_table(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<comfy_table::Table> {
+    let mut table = output::facts();
+    table.add_row(["id".to_owned(), ids::name(node)?]);
+    table.add_row(["uuid".to_owned(), node.id().to_string()]);
+    table.add_row(["kind", node.kind()]);
+    table.add_row(["content".to_owned(), content_text(node)]);
+    for (name, value) in node.attributes()?.iter().filter(|(name, _)| *name != ids::ID) {
+        table.add_row([format!("  {name}"), to_json(value).to_string()]);
+    }
+    for (index, key) in node.keys() {
+        table.add_row([format!("key in {index}"), record::to_hex(key)]);
+    }
+    for (space, _) in snapshot.spaces() {
+        if let Some(vector) = node.vector(space) {
+            table.add_row([format!("vector in {space}"), format!("{} numbers", vector.len())]);
+        }
+    }
+    table.add_row([
+        "edges".to_owned(),
+        format!(
+            "{} out, {} in",
+            output::count(snapshot.edges_out(node.id()).count()),
+            output::count(snapshot.edges_in(node.id()).count())
+        ),
+    ]);
+    Ok(table)
+}
+
+fn content_text(node: &NodeRef<'_>) -> String {
+    match str::from_utf8(node.content()) {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("{} bytes that are not text", output::count(node.content().len())),
+    }
+}
+
+/// A node in a row of a table: its id, and what it is in a few words.
+pub(crate) fn headline(node: &NodeRef<'_>, characters: usize) -> Result<[String; 3]> {
+    Ok([ids::name(node)?, node.kind().to_owned(), output::brief(&content_text(node), characters)])
+}
+
+pub(crate) fn edges(args: &EdgesArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let snapshot = engine.snapshot();
+    let node = ids::find(&snapshot, &args.id)?;
+    let both = args.into == args.out;
+    let mut table = output::table(&["", "source", "type", "target", "weight", "attributes"]);
+    let sides = [
+        ("out", both || args.out, snapshot.edges_out(node.id())),
+        ("in", both || args.into, snapshot.edges_in(node.id())),
+    ];
+    for (side, _, edges) in sides.into_iter().filter(|(_, wanted, _)| *wanted) {
+        let edges = match &args.kind {
+            Some(kind) => edges.kind(kind),
+            None => edges,
+        };
+        for edge in edges.take(most(args.limit)) {
+            let edge = edge?;
+            if output.is_json() {
+                output.json(&edge_json(&snapshot, &edge)?)?;
+            } else {
+                table.add_row(edge_row(&snapshot, &edge, side)?);
+            }
+        }
+    }
+    if !output.is_json() {
+        if table.is_empty() {
+            output.text("no edges")?;
+        } else {
+            output.table(&table)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A limit, where 0 is none.
+fn most(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
+}
+
+fn edge_json(snapshot: &Snapshot, edge: &EdgeRef<'_>) -> Result<Json> {
+    let source = ids::name_of(snapshot, edge.source())?;
+    let target = ids::name_of(snapshot, edge.target())?;
+    Ok(Json::Object(record::edge_fields(edge, &source, &target, true)?))
+}
+
+/// An edge in a row of a table.
+fn edge_row(snapshot: &Snapshot, edge: &EdgeRef<'_>, side: &str) -> Result<[String; 6]> {
+    let attributes = edge.attributes()?;
+    let attributes = if attributes.is_empty() {
+        String::new()
+    } else {
+        output::brief(&Json::Object(map_to_json(&attributes)).to_string(), BRIEF)
+    };
+    Ok([
+        side.to_owned(),
+        ids::name_of(snapshot, edge.source())?,
+        edge.kind().to_owned(),
+        ids::name_of(snapshot, edge.target())?,
+        edge.weight().to_string(),
+        attributes,
+    ])
+}
+
+pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let snapshot = engine.snapshot();
+    let after = args.after.as_deref().map(cursor).transpose()?;
+    let mut table = output::table(&["id", "kind", "content"]);
+    let more = match &args.index {
+        Some(index) => {
+            let direction = if args.reverse { Direction::Descending } else { Direction::Ascending };
+            let mut range = snapshot.range(index, KeyRange::all(), direction)?;
+            if let Some(after) = &after {
+                range = range.after(after);
+            }
+            let next = || match range.next() {
+                Some(entry) => {
+                    let cursor = range.cursor();
+                    Some(entry.map(|entry| (entry.node, cursor)))
+                }
+                None => None,
+            };
+            list(args, std::iter::from_fn(next), output, &mut table)?
+        }
+        None => {
+            let mut scan = match &args.kind {
+                Some(kind) => snapshot.scan(kind),
+                None => snapshot.scan_all(),
+            };
+            if let Some(after) = &after {
+                scan = scan.after(after);
+            }
+            let next = || match scan.next() {
+                Some(node) => {
+                    let cursor = scan.cursor();
+                    Some(node.map(|node| (node, cursor)))
+                }
+                None => None,
+            };
+            list(args, std::iter::from_fn(next), output, &mut table)?
+        }
+    };
+    let more = more.map(|cursor| record::to_hex(&cursor.to_bytes()));
+    if output.is_json() {
+        if let Some(cursor) = more {
+            output.json(&object([("cursor", cursor.into())]))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if table.is_empty() {
+        output.text("no nodes")?;
+    } else {
+        output.table(&table)?;
+    }
+    if let Some(cursor) = more {
+        output.text(format_args!("more with --after {cursor}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists nodes up to the limit; gives the place to go on, if there is more.
+fn list<'s>(
+    args: &ScanArgs,
+    nodes: impl Iterator<Item = ingrain::Result<(NodeRef<'s>, Option<Cursor>)>>,
+    output: &mut Output,
+    table: &mut comfy_table::Table,
+) -> Result<Option<Cursor>> {
+    let mut left = most(args.limit);
+    let mut last = None;
+    for node in nodes {
+        let (node, cursor) = node?;
+        if args.kind.as_ref().is_some_and(|kind| kind != node.kind()) {
+            continue;
+        }
+        if left == 0 {
+            return Ok(last);
+        }
+        left -= 1;
+        last = cursor;
+        if output.is_json() {
+            let (content, text) = content_json(&node);
+            output.json(&object([
+                ("id", Json::from(ids::name(&node)?)),
+                ("kind", Json::from(node.kind())),
+                (content, text),
+                ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
+            ]))?;
+        } else {
+            table.add_row(headline(&node, BRIEF)?);
+        }
+    }
+    Ok(None)
+}
+
+fn cursor(text: &str) -> Result<Cursor> {
+    record::from_hex(text).and_then(|bytes| Cursor::from_bytes(&bytes).ok()).ok_or_else(|| {
+        CliError::message(format!("--after {text}: this is no cursor that a scan has printed"))
+    })
+}
+
+pub(crate) fn nearest(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
+    if args.k == 0 || args.k > limits::NEAREST_K {
+        return Err(CliError::message(format!(
+            "-k {}: it must be from 1 to {}",
+            args.k,
+            limits::NEAREST_K
+        )));
+    }
+    let engine = store::open(&args.store)?;
+    let snapshot = engine.snapshot();
+    let (space, definition) = store::space(&snapshot, args.space.as_deref())?;
+    let filter = || match &args.kind {
+        Some(kind) => Filter::new().kind(kind),
+        None => Filter::new(),
+    };
+    if let Some(like) = &args.like {
+        let node = ids::find(&snapshot, like)?;
+        let vector = node.vector(&space).ok_or_else(|| {
+            CliError::message(format!("node {like:?}: it has no vector in space {space:?}"))
+        })?;
+        let filter = filter().test(|other| other.id() != node.id());
+        let hits = snapshot.nearest(&space, vector, args.k, &filter)?;
+        show(output, Json::from(like.as_str()), &hits)?;
+    }
+    if let Some(path) = &args.queries {
+        let mut queries = Npy::open(path)?;
+        if queries.dimension() != definition.dimension {
+            return Err(CliError::message(format!(
+                "{}: its rows have {} numbers, vectors of space {space:?} have {}",
+                path.display(),
+                queries.dimension(),
+                definition.dimension
+            )));
+        }
+        let mut row = 0_u64;
+        while let Some(query) = queries.next()? {
+            let hits = snapshot.nearest(&space, &query, args.k, &filter()).map_err(|error| {
+                CliError::message(format!("{}: row {row}: {error}", path.display()))
+            })?;
+            show(output, Json::from(row), &hits)?;
+            row += 1;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the hits of a query.
+fn show(output: &mut Output, query: Json, hits: &[ingrain::Hit<'_>]) -> Result<()> {
+    if output.is_json() {
+        let mut found = Vec::with_capacity(hits.len());
+        for hit in hits {
+            let id = ids::name(&hit.node)?;
+            found.push(object([("id", Json::from(id)), ("distance", Json::from(hit.distance))]));
+        }
+        return output.json(&object([("query", query), ("hits", Json::Array(found))]));
+    }
+    match &query {
+        Json::String(id) => output.text(format_args!("nearest to {id}"))?,
+        row => output.text(format_args!("nearest to row {row}"))?,
+    }
+    output.table(&hits_table(hits)?)
+}
+
+/// Hits with their distances.
+pub(crate) fn hits_table(hits: &[ingrain::Hit<'_>]) -> Result<comfy_table::Table> {
+    let mut table = output::table(&["distance", "id", "kind", "content"]);
+    for hit in hits {
+        let [id, kind, content] = headline(&hit.node, BRIEF)?;
+        table.add_row([format!("{:.6}", hit.distance), id, kind, content]);
+    }
+    Ok(table)
+}
+
+pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let snapshot = engine.snapshot();
+    let (from, to) = (ids::find(&snapshot, &args.from)?, ids::find(&snapshot, &args.to)?);
+    let kinds: Vec<&str> = args.kinds.iter().map(String::as_str).collect();
+    let options = PathOptions {
+        toward: if args.undirected { Toward::Both } else { Toward::Out },
+        kinds: &kinds,
+        max_depth: args.max_depth,
+        // Who waits at a terminal can stop it.
+        max_edges: usize::MAX,
+    };
+    let Some(path) = snapshot.shortest_path(from.id(), to.id(), &options)? else {
+        if output.is_json() {
+            output.json(&object([
+                ("from", Json::from(args.from.as_str())),
+                ("to", Json::from(args.to.as_str())),
+                ("length", Json::Null),
+            ]))?;
+        }
+        return Err(CliError::message(format!(
+            "no path of at most {} edges leads from {:?} to {:?}{}",
+            args.max_depth,
+            args.from,
+            args.to,
+            if args.undirected { "" } else { "; --undirected follows edges both ways" }
+        )));
+    };
+    if output.is_json() {
+        output.json(&path_json(&snapshot, &path, &args.from, &args.to)?)?;
+    } else {
+        output.table(&path_table(&snapshot, &path)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A path with its nodes and edges.
+pub(crate) fn path_json(
+    snapshot: &Snapshot,
+    path: &Path<'_>,
+    from: &str,
+    to: &str,
+) -> Result<Json> {
+    let mut nodes = vec![ids::name_of(snapshot, path.start)?];
+    let mut edges = Vec::new();
+    for step in &path.steps {
+        nodes.push(ids::name_of(snapshot, step.node)?);
+        edges.push(edge_json(snapshot, &step.edge)?);
+    }
+    Ok(object([
+        ("from", Json::from(from)),
+        ("to", Json::from(to)),
+        ("length", Json::from(path.steps.len())),
+        ("nodes", Json::from(nodes)),
+        ("edges", Json::Array(edges)),
+    ]))
+}
+
+/// A path, a row for each node.
+pub(crate) fn path_table(snapshot: &Snapshot, path: &Path<'_>) -> Result<comfy_table::Table> {
+    let mut table = output::table(&["", "by", "id", "kind", "content"]);
+    let mut add = |number: usize, by: String, id| -> Result<()> {
+        if let Some(node) = snapshot.get(id)? {
+            let [id, kind, content] = headline(&node, BRIEF)?;
+            table.add_row([number.to_string(), by, id, kind, content]);
+        }
+        Ok(())
+    };
+    add(0, String::new(), path.start)?;
+    for (at, step) in path.steps.iter().enumerate() {
+        // An edge that is followed against its direction points back.
+        let forward = step.edge.target() == step.node;
+        let by = if forward { "→ " } else { "← " };
+        add(at + 1, format!("{by}{}", step.edge.kind()), step.node)?;
+    }
+    Ok(table)
+}
+
+pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let snapshot = engine.snapshot();
+    let stats = engine.stats();
+    if output.is_json() {
+        let mut document = serde_json::to_value(&stats)
+            .map_err(|error| CliError::message(format!("stats as JSON: {error}")))?;
+        if let Json::Object(fields) = &mut document {
+            let spaces = snapshot.spaces().map(|(name, space)| {
+                let mut fields = Map::from_iter([("name".to_owned(), Json::from(name))]);
+                if let Ok(Json::Object(definition)) = serde_json::to_value(space) {
+                    fields.extend(definition);
+                }
+                Json::Object(fields)
+            });
+            fields.insert("spaces".to_owned(), spaces.collect());
+            fields.insert("indexes".to_owned(), snapshot.indexes().map(Json::from).collect());
+        }
+        output.json(&document)?;
+    } else {
+        output.table(&stats_table(&snapshot, &stats))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The numbers of a store.
+pub(crate) fn stats_table(snapshot: &Snapshot, stats: &ingrain::Stats) -> comfy_table::Table {
+    let mut table = output::facts();
+    let number = |name: &str, value: usize| [name.to_owned(), output::count(value)];
+    table.add_row(number("nodes", stats.nodes));
+    table.add_row(number("edges", stats.edges));
+    table.add_row(number("vectors", stats.vectors));
+    table.add_row(number("index keys", stats.keys));
+    table.add_row(number("kinds", stats.kinds));
+    table.add_row(["last commit".to_owned(), output::grouped(stats.seq.get())]);
+    table.add_row([
+        "log".to_owned(),
+        format!(
+            "{} bytes in {} files",
+            output::grouped(stats.write.wal_bytes),
+            output::grouped(stats.write.wal_files)
+        ),
+    ]);
+    for (name, space) in snapshot.spaces() {
+        table.add_row([
+            format!("space {name}"),
+            format!("dimension {}, metric {:?}", space.dimension, space.metric).to_lowercase(),
+        ]);
+    }
+    let indexes: Vec<&str> = snapshot.indexes().collect();
+    table.add_row(["indexes".to_owned(), indexes.join(", ")]);
+    table
+}

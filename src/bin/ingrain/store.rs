@@ -1,0 +1,47 @@
+//! Opening stores, and the reads that the commands share.
+
+use std::path::Path;
+
+use ingrain::{Engine, Options, Snapshot, Space};
+
+use crate::error::{CliError, Result};
+
+/// The index that holds the nodes in the order of their import.
+pub(crate) const TIMELINE: &str = "timeline";
+
+/// Opens a store that is there.
+pub(crate) fn open(path: &Path) -> Result<Engine> {
+    if !path.is_dir() {
+        return Err(CliError::message(format!(
+            "store {}: there is no such directory; \"ingrain import\" creates a store",
+            path.display()
+        )));
+    }
+    Ok(Options::new().create(false).open(path)?)
+}
+
+/// The vector space of that name, or the only one.
+pub(crate) fn space(snapshot: &Snapshot, name: Option<&str>) -> Result<(String, Space)> {
+    let spaces: Vec<(&str, Space)> = snapshot.spaces().collect();
+    let names = || spaces.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    match (name, spaces.as_slice()) {
+        (_, []) => Err(CliError::message(
+            "the store has no vector space; import vectors with --vectors first",
+        )),
+        (None, [(name, space)]) => Ok(((*name).to_owned(), *space)),
+        (None, _) => Err(CliError::message(format!(
+            "the store has several vector spaces: {}; choose one with --space",
+            names()
+        ))),
+        (Some(wanted), spaces) => spaces
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(name, space)| ((*name).to_owned(), *space))
+            .ok_or_else(|| {
+                CliError::message(format!(
+                    "vector space {wanted:?}: the store has none of that name, but {}",
+                    names()
+                ))
+            }),
+    }
+}

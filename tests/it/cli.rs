@@ -1,0 +1,743 @@
+//! The command line program, run as a user runs it.
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "the files are the user's, not the engine's; a helper of a test may fail it"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use ingrain::{Batch, Edge, Metric, Node, NodeId, Options, Space, Timestamp, Value};
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+struct Dir(TempDir);
+
+impl Dir {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Runs the program with the arguments of a line; words that begin with
+    /// `@` are files of this directory.
+    fn run(&self, line: &str) -> Output {
+        let args = line.split_whitespace().map(|word| match word.strip_prefix('@') {
+            Some(name) => self.path(name).into_os_string(),
+            None => word.into(),
+        });
+        Command::new(env!("CARGO_BIN_EXE_ingrain")).args(args).output().unwrap()
+    }
+
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The JSON lines that a successful run prints.
+    fn json(&self, line: &str) -> Vec<Json> {
+        lines(&self.ok(&format!("{line} --json")))
+    }
+
+    /// The error of a run that fails, which printed no document that says
+    /// otherwise.
+    fn fails(&self, line: &str) -> String {
+        let output = self.run(line);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}: {stderr}");
+        assert!(stderr.starts_with("error: "), "{line}: {stderr}");
+        stderr
+    }
+
+    fn stats(&self, store: &str) -> Json {
+        self.json(&format!("stats --store @{store}")).remove(0)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+}
+
+fn lines(text: &str) -> Vec<Json> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn npy(rows: &[[f32; 2]]) -> Vec<u8> {
+    let shape = format!("({}, 2)", rows.len());
+    array(
+        "<f4",
+        &shape,
+        &rows.as_flattened().iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>(),
+    )
+}
+
+fn array(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    [b"\x93NUMPY\x01\x00", length.as_slice(), header.as_bytes(), data].concat()
+}
+
+const NODES: &str = r#"{"id":"dog","kind":"animal","content":"barks","legs":4,"weight":12.5}
+{"id":"cat","kind":"animal","text":"purrs","names":["Tom",null,{"x":{"$bytes":"AAH/"}}]}
+
+{"id":"mat","gloss":"","deep":{"a":[1,2.0,1e300,-7,true]}}
+{"id":"018f4e9c-0000-7000-8000-000000000001","description":"four"}
+{"id":"bare","kind":""}
+"#;
+
+/// Parallel edges that differ in nothing, in an attribute, in the weight.
+const EDGES: &str = r#"{"source":"dog","target":"cat","type":"chases"}
+{"source":"dog","target":"cat","type":"chases"}
+{"source":"dog","target":"cat","type":"chases","weight":0.25}
+{"source":"dog","target":"cat","type":"chases","how":"slowly"}
+{"source":"dog","target":"cat","type":"chases","how":"slowly"}
+{"source":"cat","target":"mat","type":"on","weight":2}
+{"source":"mat","target":"mat","type":"is"}
+{"source":"bare","target":"018f4e9c-0000-7000-8000-000000000001","type":"near"}
+"#;
+
+const NAN: [f32; 2] = [f32::NAN; 2];
+
+fn small() -> Dir {
+    let dir = Dir::new();
+    dir.file("nodes", NODES);
+    dir.file("edges", EDGES);
+    dir.file("vectors", npy(&[[1.0, 0.0], [0.8, 0.6], NAN, [0.0, 1.0], [-1.0, 0.0]]));
+    dir.ok("import --store @a --nodes @nodes --edges @edges --vectors @vectors --batch 2");
+    dir
+}
+
+#[test]
+fn help_and_usage() {
+    let dir = Dir::new();
+    assert!(dir.ok("--help").contains("import"));
+    for wrong in [
+        "",
+        "import --store @a",
+        "import --store @a --edges @e --vectors @v",
+        "export --store @a",
+        "scan --store @a --reverse",
+        "nearest --store @a",
+        "import --store @a --nodes @n --batch 0",
+        "import --store @a --nodes @n --content id",
+    ] {
+        assert_eq!(dir.run(wrong).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn an_export_is_imported_to_the_same_store() {
+    let dir = small();
+    for full in ["", "--full"] {
+        let export = |store: &str, to: &str| {
+            dir.ok(&format!(
+                "export --store @{store} --nodes @{to}.n --edges @{to}.e.gz --vectors @{to}.v {full}"
+            ));
+            ["n", "e.gz", "v"].map(|file| dir.read(&format!("{to}.{file}")))
+        };
+        let first = export("a", "one");
+        let copy = format!("copy{full}");
+        dir.ok(&format!(
+            "import --store @{copy} --nodes @one.n --edges @one.e.gz --vectors @one.v"
+        ));
+        assert_eq!(export(&copy, "two"), first, "{full}");
+        let stats = dir.stats(&copy);
+        assert_eq!((&stats["nodes"], &stats["edges"]), (&json!(5), &json!(8)));
+        assert_eq!(stats["vectors"], 4);
+        // What was exported is what was imported.
+        if full.is_empty() {
+            let exported = lines(str::from_utf8(&first[0]).unwrap());
+            let mut given = lines(&NODES.replace("\n\n", "\n"));
+            // Whole or not is kept, how it is written is not.
+            given[2]["deep"]["a"][1] = json!(2.0);
+            assert_eq!(exported, given);
+        }
+    }
+    assert!(!dir.path("one.n.tmp").exists());
+}
+
+/// Everything that the library can write and a line of its own cannot say.
+#[test]
+fn a_store_that_the_library_wrote_goes_out_and_in() {
+    let dir = Dir::new();
+    let plain = NodeId::from_bytes([7; 16]);
+    let engine = Options::new().index("by").index("timeline").open(dir.path("a")).unwrap();
+    let mut batch = Batch::new();
+    let odd = |id: u8| Node::new(NodeId::from_bytes([id; 16]), "odd");
+    let text = |value: &str| Value::from(value);
+    let map = |name: &str| Value::Map([(name.to_owned(), text("AAAA"))].into());
+    batch.put(Node::new(plain, "note").content("plain"));
+    batch.put(odd(1).content([0xff, 0]).attribute("content", "taken").attribute("$content", "x"));
+    batch.put(odd(2).attribute("text", "not the content"));
+    batch.put(odd(3).attribute("id", "of another").attribute("kind", "of another"));
+    batch.put(odd(4).content("c").attribute("content", 1_i64).attribute("$content", "content"));
+    batch.put(odd(5).attribute("$bytes", text("only")).attribute("m", map("$bytes")));
+    batch.put(odd(6).attribute("$bytes", text("x")));
+    batch.put(odd(8).attribute("m", map("$map")).attribute("b", vec![1_u8, 2]));
+    batch.put(odd(9).content("z").attribute("$content", "gloss").attribute("text", "first"));
+    batch.put(odd(10).content("z").attribute("$content", "id"));
+    let mut kept = odd(11).key("by", b"k1".to_vec()).key("by", b"k0".to_vec());
+    (kept.strength, kept.confidence) = (0.1, 0.7);
+    (kept.created, kept.updated) =
+        (Some(Timestamp::from_micros(-5)), Some(Timestamp::from_micros(9)));
+    (kept.access_count, kept.expires) = (Some(3), Some(Timestamp::from_micros(77)));
+    batch.put(kept);
+    let mut edge = Edge::new(plain, "to", plain).discriminator(u64::MAX).attribute("source", 1_i64);
+    edge.confidence = 0.3;
+    edge.created = Some(Timestamp::from_micros(1));
+    batch.link(edge);
+    batch.link(
+        Edge::new(plain, "to", plain).discriminator(5).weight(0.1).attribute("$x", map("$map")),
+    );
+    batch.link(Edge::new(plain, "as", NodeId::from_bytes([1; 16])));
+    engine.write(batch).unwrap();
+    engine.close().unwrap();
+
+    dir.ok("export --store @a --nodes @n --edges @e --full");
+    dir.ok("import --store @b --nodes @n --edges @e");
+    let read = |store: &str| {
+        let engine = Options::new().create(false).open(dir.path(store)).unwrap();
+        let snapshot = engine.snapshot();
+        let nodes: BTreeMap<NodeId, Node> = snapshot
+            .scan_all()
+            .map(|node| node.unwrap().to_node().unwrap())
+            .map(|node| (node.id, node))
+            .collect();
+        let mut edges: Vec<Edge> = nodes
+            .keys()
+            .flat_map(|id| snapshot.edges_out(*id))
+            .map(|edge| edge.unwrap().to_edge().unwrap())
+            .collect();
+        edges.sort_by(|a, b| (&a.kind, a.discriminator).cmp(&(&b.kind, b.discriminator)));
+        (nodes, edges)
+    };
+    assert_eq!(read("a"), read("b"));
+    // Without --full, all but what the engine keeps.
+    dir.ok("export --store @a --nodes @n --edges @e");
+    dir.ok("import --store @c --nodes @n --edges @e");
+    let user = |store: &str| -> Vec<_> {
+        let (nodes, _) = read(store);
+        nodes
+            .into_values()
+            .map(|node| (node.id, node.kind, node.content, node.attributes))
+            .collect()
+    };
+    assert_eq!(user("a"), user("c"));
+}
+
+#[test]
+fn a_second_import_writes_nothing() {
+    let dir = small();
+    let before = dir.stats("a");
+    let done = dir
+        .json("import --store @a --nodes @nodes --edges @edges --vectors @vectors --batch 3")
+        .pop()
+        .unwrap();
+    assert_eq!((&done["nodes"], &done["edges"]), (&json!(5), &json!(8)));
+    assert_eq!((&done["written_nodes"], &done["written_edges"]), (&json!(0), &json!(0)));
+    assert_eq!(dir.stats("a")["seq"], before["seq"]);
+    assert_eq!(dir.stats("a")["edges"], 8);
+
+    // One changed node is one written node, and keeps its place and vector.
+    let scan = "scan --store @a --index timeline";
+    let order = |lines: Vec<Json>| lines.iter().map(|node| node["id"].clone()).collect::<Vec<_>>();
+    let was = order(dir.json(scan));
+    dir.file("nodes", NODES.replace("barks", "growls"));
+    let done = dir.json("import --store @a --nodes @nodes").pop().unwrap();
+    assert_eq!(done["written_nodes"], 1);
+    assert_eq!(order(dir.json(scan)), was);
+    let dog = dir.json("get --store @a dog").remove(0);
+    assert_eq!((&dog["content"], &dog["vectors"]["text"]), (&json!("growls"), &json!(2)));
+    // A vector that is gone from the file is gone from the node.
+    dir.file("vectors", npy(&[NAN, [0.8, 0.6], NAN, [0.0, 1.0], [-1.0, 0.0]]));
+    let done = dir.json("import --store @a --nodes @nodes --vectors @vectors").pop().unwrap();
+    assert_eq!(done["written_nodes"], 1);
+    assert_eq!(dir.stats("a")["vectors"], 3);
+}
+
+#[test]
+fn acknowledgements_count_lines() {
+    let dir = Dir::new();
+    dir.file("n", NODES);
+    dir.file("e", EDGES);
+    for durability in ["sync", "os"] {
+        let acks = dir.json(&format!(
+            "import --store @{durability} --nodes @n --edges @e --batch 2 --durability {durability}"
+        ));
+        let pairs: Vec<_> = acks
+            .iter()
+            .filter(|ack| ack.get("done").is_none())
+            .map(|ack| (ack["acked_nodes"].as_u64().unwrap(), ack["acked_edges"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(pairs, [(2, 0), (4, 0), (5, 0), (5, 2), (5, 4), (5, 6), (5, 8)]);
+        assert_eq!(dir.stats(durability)["edges"], 8);
+    }
+}
+
+#[test]
+fn a_bad_line_stops_the_import_after_the_lines_before_it() {
+    let dir = Dir::new();
+    let good = "{\"id\":\"a\"}\n\n{\"id\":\"b\"}\n";
+    let long = "x".repeat(300);
+    for (bad, cause) in [
+        ("{\"id\":\"c\"", "EOF"),
+        ("[1]", "object"),
+        ("{}", "\"id\" is missing"),
+        ("{\"id\":\"\"}", "\"id\" is empty"),
+        ("{\"id\":7}", "\"id\" is not a string"),
+        ("{\"id\":\"c\",\"n\":9223372036854775808}", "9223372036854775808"),
+        ("{\"id\":\"c\",\"n\":[-99999999999999999999]}", "-99999999999999999999"),
+        ("{\"id\":\"c\",\"$x\":1}", "$x"),
+        ("{\"id\":\"c\",\"x\":1,\"x\":2}", "twice"),
+        ("{\"id\":\"c\",\"x\":{\"$bytes\":\"?\"}}", "base64"),
+        ("{\"id\":\"c\"} {}", "trailing"),
+        // Only the engine knows this bound.
+        (&format!("{{\"id\":\"c\",\"{long}\":1}}"), "300"),
+    ] {
+        let name = format!("s{}", NodeId::of_content(bad.as_bytes()));
+        dir.file("n", format!("{good}{bad}\n{{\"id\":\"d\"}}\n"));
+        let output = dir.run(&format!("import --store @{name} --nodes @n --json"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr.starts_with(&format!("error: {}:4: ", dir.path("n").display())), "{stderr}");
+        assert!(stderr.contains(cause), "{stderr}");
+        let last = lines(str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
+        assert_eq!(last, json!({"acked_nodes": 2, "acked_edges": 0}), "{bad}");
+        assert_eq!(dir.stats(&name)["nodes"], 2, "{bad}");
+
+        let output = dir.run(&format!("import --store @{name} --nodes @n --json --skip-bad"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.contains(&format!("{}:4: ", dir.path("n").display())), "{stderr}");
+        let done = lines(str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
+        assert_eq!((&done["bad_lines"], &done["nodes"]), (&json!(1), &json!(3)));
+        assert_eq!(dir.stats(&name)["nodes"], 3, "{bad}");
+    }
+    // Numbers that look large in text, or say that they are floats, are fine.
+    dir.file("n", "{\"id\":\"9999999999999999999999\",\"x\":1e30,\"y\":-9223372036854775808}");
+    dir.ok("import --store @large --nodes @n");
+}
+
+#[test]
+fn bad_lines_are_skipped_with_their_vectors() {
+    let dir = Dir::new();
+    let many = "{}\n".repeat(20);
+    dir.file("n", format!("{{\"id\":\"a\"}}\n{many}{{\"id\":\"b\"}}\n{{\"id\":\"c\"}}\n"));
+    let mut rows = vec![[1.0, 0.0]; 21];
+    rows.extend([[0.0, 2.0], [0.0, 0.0]]);
+    dir.file("v", npy(&rows));
+    let output = dir.run("import --store @s --nodes @n --vectors @v --skip-bad --json");
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap().matches("warning: ").count(), 11);
+    let done = lines(str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
+    // A zero vector has no cosine.
+    assert_eq!((&done["bad_lines"], &done["nodes"]), (&json!(21), &json!(2)));
+    dir.ok("export --store @s --vectors @out");
+    assert!(dir.read("out").ends_with(&[1.0_f32, 0.0, 0.0, 2.0].map(f32::to_le_bytes).concat()));
+    dir.fails("import --store @t --nodes @n --vectors @v");
+}
+
+#[test]
+fn an_edge_without_its_end_names_it() {
+    let dir = small();
+    dir.file("e", "{\"source\":\"dog\",\"target\":\"cat\",\"type\":\"sees\"}\n\n{\"source\":\"dog\",\"target\":\"ghost\",\"type\":\"sees\"}\n");
+    let error = dir.fails("import --store @a --edges @e");
+    assert!(error.contains(":3: ") && error.contains("target \"ghost\""), "{error}");
+    assert_eq!(dir.stats("a")["edges"], 9);
+    let done = dir.json("import --store @a --edges @e --skip-bad").pop().unwrap();
+    assert_eq!(
+        (&done["edges"], &done["bad_lines"], &done["written_edges"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+}
+
+#[test]
+fn vectors_that_do_not_fit_change_nothing() {
+    let dir = Dir::new();
+    dir.file("n", NODES);
+    let four = [[1.0, 0.0]; 4];
+    dir.file("v", npy(&four));
+    let error = dir.fails("import --store @s --nodes @n --vectors @v");
+    assert!(error.contains("4 rows") && error.contains("5 lines"), "{error}");
+    for (bytes, cause) in [
+        (npy(&four)[..100].to_vec(), "cut off"),
+        (array("<f8", "(5, 2)", &[0; 80]), "<f8"),
+        (array("<f4", "(2, 5, 1)", &[0; 40]), "shape"),
+        (array("<f4", "(10,)", &[0; 40]), "one dimension"),
+        (array("<f4", "(5, 0)", &[]), "limit"),
+        (b"PK\x03\x04 no npy".to_vec(), "no .npy"),
+    ] {
+        dir.file("v", bytes);
+        let error = dir.fails("import --store @s --nodes @n --vectors @v");
+        assert!(error.contains(cause), "{error}");
+    }
+    assert!(!dir.path("s").exists());
+
+    let dir = small();
+    let before = dir.stats("a");
+    dir.file("v", array("<f4", "(5, 3)", &[0; 60]));
+    let error = dir.fails("import --store @a --nodes @nodes --vectors @v");
+    assert!(error.contains("dimension 2") && error.contains("--space"), "{error}");
+    let error = dir.fails("import --store @a --nodes @nodes --vectors @vectors --metric l2");
+    assert!(error.contains("Cosine"), "{error}");
+    assert_eq!(dir.stats("a")["seq"], before["seq"]);
+}
+
+#[test]
+fn what_cannot_be_exported_leaves_no_file() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path("empty")).unwrap();
+    Options::new()
+        .space("v", Space::new(2, Metric::Dot))
+        .open(dir.path("none"))
+        .unwrap()
+        .close()
+        .unwrap();
+    for store in ["absent", "empty", "none"] {
+        dir.fails(&format!("export --store @{store} --nodes @out --edges @out.e --vectors @out.v"));
+    }
+    dir.file("n", NODES);
+    dir.ok("import --store @a --nodes @n");
+    dir.fails("export --store @a --nodes @out --vectors @out.v");
+    dir.fails("export --store @a --nodes @out --edges @out");
+    dir.fails("export --store @a --nodes @out --edges @no/such/place");
+    let names: Vec<_> =
+        fs::read_dir(dir.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().starts_with("out")), "{names:?}");
+    assert_eq!(fs::read_dir(dir.path("empty")).unwrap().count(), 0);
+    assert!(!dir.path("absent").exists());
+}
+
+#[test]
+fn reads_answer_in_json() {
+    let dir = small();
+    let nodes = dir.json("get --store @a cat 018f4e9c-0000-7000-8000-000000000001");
+    assert_eq!((&nodes[0]["id"], &nodes[0]["kind"]), (&json!("cat"), &json!("animal")));
+    assert_eq!(
+        (&nodes[0]["content"], &nodes[0]["attributes"]["$content"]),
+        (&json!("purrs"), &json!("text"))
+    );
+    assert_eq!(nodes[0]["uuid"], json!(NodeId::of_content(b"cat").to_string()));
+    assert_eq!(nodes[1]["id"], "018f4e9c-0000-7000-8000-000000000001");
+    assert_eq!(nodes.len(), 2);
+
+    assert_eq!(dir.json("edges --store @a cat").len(), 6);
+    assert_eq!(dir.json("edges --store @a cat --in --kind chases --limit 3").len(), 3);
+    assert_eq!(
+        dir.json("edges --store @a cat --out"),
+        [json!({"source": "cat", "target": "mat", "type": "on", "weight": 2.0})]
+    );
+    let slow =
+        dir.json("edges --store @a dog").iter().filter(|edge| edge["how"] == "slowly").count();
+    assert_eq!(slow, 2);
+
+    let path = dir.json("path --store @a dog mat").remove(0);
+    assert_eq!((&path["length"], &path["nodes"]), (&json!(2), &json!(["dog", "cat", "mat"])));
+    assert_eq!(path["edges"][1]["type"], "on");
+    assert_eq!(
+        dir.json("path --store @a mat dog --undirected --kind on --kind chases")[0]["length"],
+        2
+    );
+    assert_eq!(dir.json("path --store @a mat mat")[0]["nodes"], json!(["mat"]));
+    for none in ["mat dog", "dog mat --max-depth 1", "dog mat --kind chases"] {
+        let output = dir.run(&format!("path --store @a {none} --json"));
+        assert_eq!(output.status.code(), Some(1));
+        let path = lines(str::from_utf8(&output.stdout).unwrap()).remove(0);
+        assert_eq!(path.get("length"), Some(&Json::Null), "{none}");
+    }
+
+    let stats = dir.stats("a");
+    assert_eq!(
+        (&stats["nodes"], &stats["edges"], &stats["vectors"]),
+        (&json!(5), &json!(8), &json!(4))
+    );
+    assert_eq!(
+        stats["spaces"],
+        json!([{"name": "text", "dimension": 2, "metric": "cosine", "element": "f32"}])
+    );
+    assert_eq!(stats["indexes"], json!(["timeline"]));
+    assert!(stats["seq"].is_u64() && stats["kinds"].is_u64());
+
+    for unknown in [
+        "get --store @a dog ghost",
+        "edges --store @a ghost",
+        "path --store @a dog ghost",
+        "nearest --store @a --like ghost",
+    ] {
+        for json in ["", " --json"] {
+            let output = dir.run(&format!("{unknown}{json}"));
+            assert_eq!(output.status.code(), Some(1), "{unknown}");
+            assert!(output.stdout.is_empty());
+            assert!(String::from_utf8(output.stderr).unwrap().contains("ghost"));
+        }
+    }
+    // The tables name the same nodes.
+    for table in [
+        "get --store @a dog",
+        "edges --store @a dog",
+        "scan --store @a",
+        "nearest --store @a --like cat",
+        "path --store @a dog mat",
+    ] {
+        assert!(dir.ok(table).contains("dog"), "{table}");
+    }
+    assert!(dir.ok("stats --store @a").contains("cosine"));
+}
+
+#[test]
+fn a_scan_goes_on_where_it_stopped() {
+    let dir = small();
+    for options in [
+        "",
+        "--index timeline",
+        "--index timeline --reverse",
+        "--kind animal",
+        "--index timeline --kind animal",
+    ] {
+        let all: Vec<Json> = dir.json(&format!("scan --store @a --limit 0 {options}"));
+        assert_eq!(all.len(), if options.contains("kind") { 2 } else { 5 });
+        let mut pages = Vec::new();
+        let mut after = String::new();
+        loop {
+            let mut page = dir.json(&format!("scan --store @a --limit 1 {options} {after}"));
+            let cursor = page.pop_if(|last| last.get("cursor").is_some());
+            assert_eq!(page.len(), 1);
+            pages.extend(page);
+            let Some(cursor) = cursor else { break };
+            after = format!("--after {}", cursor["cursor"].as_str().unwrap());
+        }
+        assert_eq!(pages, all, "{options}");
+    }
+    let ids = |options: &str| -> Vec<Json> {
+        dir.json(&format!("scan --store @a {options}"))
+            .iter()
+            .map(|node| node["id"].clone())
+            .collect()
+    };
+    let order = ["dog", "cat", "mat", "018f4e9c-0000-7000-8000-000000000001", "bare"];
+    assert_eq!(ids("--index timeline"), order);
+    assert_eq!(ids("--index timeline --reverse"), order.into_iter().rev().collect::<Vec<_>>());
+    dir.fails("scan --store @a --after xyz");
+    dir.fails("scan --store @a --index none");
+}
+
+#[test]
+fn nearest_answers_each_query_on_a_line() {
+    let dir = small();
+    let like = dir.json("nearest --store @a --like dog -k 2");
+    assert_eq!(like.len(), 1);
+    assert_eq!(like[0]["query"], "dog");
+    let hits = like[0]["hits"].as_array().unwrap();
+    assert_eq!(
+        hits.iter().map(|hit| hit["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["cat", "018f4e9c-0000-7000-8000-000000000001"]
+    );
+    let distance = hits[0]["distance"].as_f64().unwrap();
+    assert!((distance - 0.2).abs() < 1e-6, "{distance}");
+    assert_eq!(
+        dir.json("nearest --store @a --like dog --kind animal")[0]["hits"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let error = dir.fails("nearest --store @a --like mat");
+    assert!(error.contains("no vector"), "{error}");
+
+    let half: Vec<u8> =
+        [1.0, 0.0, -1.0, 0.0].map(|x| half::f16::from_f32(x).to_le_bytes()).concat();
+    dir.file("q", array("<f2", "(2, 2)", &half));
+    let found = dir.json("nearest --store @a --queries @q -k 1");
+    assert_eq!(
+        found
+            .iter()
+            .map(|line| (line["query"].as_u64().unwrap(), line["hits"][0]["id"].as_str().unwrap()))
+            .collect::<Vec<_>>(),
+        [(0, "dog"), (1, "bare")]
+    );
+    dir.file("q", array("<f4", "(2,)", &[0.0_f32, 3.0].map(f32::to_le_bytes).concat()));
+    assert_eq!(
+        dir.json("nearest --store @a --queries @q -k 1")[0]["hits"][0]["id"],
+        "018f4e9c-0000-7000-8000-000000000001"
+    );
+    dir.file("q", array("<f4", "(1, 3)", &[0; 12]));
+    assert!(dir.fails("nearest --store @a --queries @q").contains("3 numbers"));
+    dir.file("q", array("<f4", "(1, 2)", &[0; 8]));
+    assert!(dir.fails("nearest --store @a --queries @q").contains("row 0"));
+    dir.fails("nearest --store @a --like dog -k 0");
+
+    // With two spaces, one has to be named.
+    dir.ok("import --store @a --nodes @nodes --vectors @vectors --space other --metric l2");
+    let error = dir.fails("nearest --store @a --like dog");
+    assert!(error.contains("other") && error.contains("text"), "{error}");
+    let distance =
+        dir.json("nearest --store @a --like dog --space other -k 1")[0]["hits"][0]["distance"]
+            .as_f64()
+            .unwrap();
+    assert!((distance - 0.4_f64.sqrt()).abs() < 1e-6, "{distance}");
+}
+
+#[test]
+fn gzip_is_known_by_its_first_bytes() {
+    let dir = small();
+    let (first, second) = NODES.split_at(NODES.find("{\"id\":\"cat\"").unwrap());
+    // Two members, the name says nothing.
+    dir.file("n", [gzip(first.as_bytes()), gzip(second.as_bytes())].concat());
+    dir.file("e", gzip(EDGES.as_bytes()));
+    dir.ok("import --store @b --nodes @n --edges @e --vectors @vectors");
+    for store in ["a", "b"] {
+        dir.ok(&format!(
+            "export --store @{store} --nodes @{store}.n --edges @{store}.e --vectors @{store}.v"
+        ));
+    }
+    for file in ["n", "e", "v"] {
+        assert_eq!(dir.read(&format!("a.{file}")), dir.read(&format!("b.{file}")));
+    }
+    let whole = gzip(NODES.as_bytes());
+    dir.file("n", &whole[..whole.len() - 9]);
+    dir.fails("import --store @c --nodes @n");
+}
+
+#[test]
+fn content_comes_from_the_fields_that_are_named() {
+    let dir = Dir::new();
+    dir.file("n", "{\"id\":\"a\",\"text\":\"t\",\"gloss\":\"g\",\"body\":\"b\"}\n{\"id\":\"b\",\"body\":7,\"text\":\"t\"}\n");
+    dir.ok("import --store @s --nodes @n --content body gloss");
+    let nodes = dir.json("get --store @s a b");
+    assert_eq!((&nodes[0]["content"], &nodes[1]["content"]), (&json!("b"), &json!("")));
+    // What the choice was is not lost by an export.
+    dir.ok("export --store @s --nodes @out");
+    dir.ok("import --store @t --nodes @out");
+    let contents = |store: &str| {
+        dir.json(&format!("get --store @{store} a b"))
+            .iter()
+            .map(|node| (node["content"].clone(), node["attributes"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(contents("s"), contents("t"));
+}
+
+#[test]
+fn a_reader_that_stops_is_no_failure() {
+    let dir = Dir::new();
+    let nodes: String = (0..5_000).map(|n| format!("{{\"id\":\"node {n}\"}}\n")).collect();
+    dir.file("n", nodes);
+    dir.ok("import --store @s --nodes @n --durability os");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ingrain"))
+        .args(["scan", "--limit", "0", "--json", "--store"])
+        .arg(dir.path("s"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// Kills the import of the sample among the nodes, then among the edges.
+#[test]
+fn a_killed_import_keeps_what_it_acknowledged() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wordnet-sample");
+    let dir = Dir::new();
+    let import = |stdout| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ingrain"));
+        command
+            .args(["import", "--json", "--batch", "500", "--store"])
+            .arg(dir.path("s"))
+            .arg("--nodes")
+            .arg(sample.join("nodes.jsonl.gz"))
+            .arg("--edges")
+            .arg(sample.join("edges.jsonl.gz"))
+            .stdout(stdout);
+        command
+    };
+    let input = |file: &str| {
+        let file = fs::File::open(sample.join(file)).unwrap();
+        let reader = BufReader::new(flate2::read::MultiGzDecoder::new(file));
+        reader.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    };
+    let (nodes, edges): (Vec<Json>, Vec<Json>) = (input("nodes.jsonl.gz"), input("edges.jsonl.gz"));
+    let sorted = |edges: &[Json]| {
+        let mut edges: Vec<String> = edges.iter().map(Json::to_string).collect();
+        edges.sort_unstable();
+        edges
+    };
+    for kill_at in [5_000, 20_000] {
+        let mut child = import(Stdio::piped()).spawn().unwrap();
+        let (mut acked_nodes, mut acked_edges) = (0, 0);
+        let mut killed = false;
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let Ok(ack) = serde_json::from_str::<Json>(&line.unwrap()) else { continue };
+            let Some(acked) = ack.get("acked_nodes") else { continue };
+            acked_nodes = usize::try_from(acked.as_u64().unwrap()).unwrap();
+            acked_edges = usize::try_from(ack["acked_edges"].as_u64().unwrap()).unwrap();
+            if !killed && acked_nodes + acked_edges >= kill_at {
+                child.kill().unwrap();
+                killed = true;
+            }
+        }
+        child.wait().unwrap();
+        dir.ok("export --store @s --nodes @n --edges @e");
+        let kept = lines(str::from_utf8(&dir.read("n")).unwrap());
+        assert_eq!(kept[..acked_nodes], nodes[..acked_nodes], "killed at {kill_at}");
+        // Nothing that was not in the input, and all that was acknowledged.
+        assert!(kept.len() <= nodes.len());
+        let kept = sorted(&lines(str::from_utf8(&dir.read("e")).unwrap()));
+        for edge in sorted(&edges[..acked_edges]) {
+            assert!(kept.binary_search(&edge).is_ok(), "killed at {kill_at}: {edge}");
+        }
+        assert!(kept.len() >= acked_edges);
+    }
+    assert!(import(Stdio::null()).status().unwrap().success());
+    let stats = dir.stats("s");
+    assert_eq!((&stats["nodes"], &stats["edges"]), (&json!(9_617), &json!(26_922)));
+    dir.ok("export --store @s --nodes @n --edges @e");
+    assert_eq!(lines(str::from_utf8(&dir.read("n")).unwrap()), nodes);
+    assert_eq!(sorted(&lines(str::from_utf8(&dir.read("e")).unwrap())), sorted(&edges));
+}
+
+#[test]
+fn the_demo_runs_on_the_sample() {
+    let dir = Dir::new();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wordnet-sample");
+    let facts = dir.json(&format!("demo --data {} --store @s", sample.display()));
+    let step = |name: &str| facts.iter().find(|fact| fact["step"] == name).unwrap();
+    assert!(step("kill 1")["acked_nodes"].as_u64().unwrap() < 9_617);
+    let edges = step("kill 2")["acked_edges"].as_u64().unwrap();
+    assert!((13_461..26_922).contains(&edges), "{edges}");
+    assert_eq!(step("finish")["found_edges"], 26_922);
+    assert_eq!(step("nearest")["result"].as_array().unwrap().len(), 5);
+    assert_eq!(step("get")["of"], "02084071-n");
+    // The store that was asked for stays, and is not used twice.
+    assert_eq!(dir.stats("s")["nodes"], 9_617);
+    assert!(
+        dir.fails(&format!("demo --data {} --store @s", sample.display())).contains("not empty")
+    );
+    assert!(dir.fails("demo --data @nowhere").contains("--data"));
+}
