@@ -1,7 +1,7 @@
 //! Every bound in one place.
 //!
-//! A batch that passes one of them is refused before it is queued; a file that
-//! does is damaged. What bounds an engine as a whole (queue, group, log file)
+//! A batch that passes one of them is refused, as a rule before it is queued.
+//! What bounds an engine as a whole (queue, group, log file)
 //! is an option: see [`Options`](crate::Options).
 
 /// Longest kind, index name, space name or attribute name, in bytes of UTF-8.

@@ -218,8 +218,10 @@ impl Space {
 
 /// A record: content with a kind, attributes, index keys and vectors.
 ///
-/// Fields left at `None` are the engine's to fill when the batch is applied:
-/// with what the node had before, else with the time of the batch.
+/// Of the times and the count, those left at `None` are the engine's to fill in
+/// when the batch is applied: `created`, `accessed` and `access_count` with what
+/// the node had before, `updated`, and the others of a new node, with the time
+/// of the batch and with 0. An expiry of `None` means that there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// The name.
@@ -611,6 +613,89 @@ pub enum Op {
     },
 }
 
+/// Bytes of an entry of a map or list beside what it points to.
+const ENTRY_BYTES: usize = size_of::<String>() + size_of::<Value>();
+
+impl Value {
+    fn memory(&self) -> usize {
+        match self {
+            Self::Text(text) => text.capacity(),
+            Self::Bytes(bytes) => bytes.capacity(),
+            Self::List(values) => {
+                values.iter().map(|v| ENTRY_BYTES.saturating_add(v.memory())).fold(0, add)
+            }
+            Self::Map(map) => map_memory(map),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) => 0,
+        }
+    }
+}
+
+fn add(sum: usize, more: usize) -> usize {
+    sum.saturating_add(more)
+}
+
+fn map_memory(map: &Attributes) -> usize {
+    let entry = |(name, value): (&String, &Value)| {
+        ENTRY_BYTES.saturating_add(name.capacity()).saturating_add(value.memory())
+    };
+    map.iter().map(entry).fold(0, add)
+}
+
+fn vector_memory(vector: &Vec<f32>) -> usize {
+    ENTRY_BYTES.saturating_add(vector.capacity().saturating_mul(size_of::<f32>()))
+}
+
+impl Op {
+    /// About how many bytes of memory the operation takes.
+    pub(crate) fn memory(&self) -> usize {
+        let beside = match self {
+            Self::Put { node, .. } => [
+                node.kind.capacity(),
+                node.content.capacity(),
+                map_memory(&node.attributes),
+                node.keys
+                    .iter()
+                    .map(|key| {
+                        ENTRY_BYTES.saturating_add(key.index.len()).saturating_add(key.key.len())
+                    })
+                    .fold(0, add),
+                node.vectors.values().map(vector_memory).fold(0, add),
+            ]
+            .into_iter()
+            .fold(0, add),
+            Self::Patch { patch, .. } => [
+                patch.content.as_ref().map_or(0, Vec::capacity),
+                patch
+                    .attributes
+                    .iter()
+                    .map(|(name, value)| {
+                        let value = value.as_ref().map_or(0, Value::memory);
+                        ENTRY_BYTES.saturating_add(name.capacity()).saturating_add(value)
+                    })
+                    .fold(0, add),
+                patch
+                    .keys
+                    .values()
+                    .flatten()
+                    .map(|key| ENTRY_BYTES.saturating_add(key.capacity()))
+                    .fold(0, add),
+                patch.vectors.values().flatten().map(vector_memory).fold(0, add),
+            ]
+            .into_iter()
+            .fold(0, add),
+            Self::Link { edge } => {
+                edge.kind.capacity().saturating_add(map_memory(&edge.attributes))
+            }
+            Self::Unlink { kind, .. } => kind.capacity(),
+            Self::CreateSpace { name, .. } | Self::CreateIndex { name } => name.capacity(),
+            Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
+                0
+            }
+        };
+        size_of::<Self>().saturating_add(beside)
+    }
+}
+
 /// How long an acknowledged write lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -766,7 +851,7 @@ pub(crate) fn check_count(what: &'static str, value: usize, limit: usize) -> Res
     if value > limit { Err(Error::limit(what, value, limit)) } else { Ok(()) }
 }
 
-fn check_name(what: &str, name: &str) -> Result<()> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid(format!("{what}: the name is empty")));
     }

@@ -60,8 +60,6 @@ struct Core {
     pacing: Pacing,
     /// Why no more is taken.
     refusal: Option<Error>,
-    /// Set during a step: found set at the start of one, a panic ended the last.
-    stepping: bool,
     group: VecDeque<Pending>,
     decided: Answers,
 }
@@ -80,7 +78,7 @@ fn answer(answers: Answers) {
 struct Counters {
     batches: AtomicU64,
     groups: AtomicU64,
-    conflicts: AtomicU64,
+    refused: AtomicU64,
     wal_files: AtomicU64,
     wal_bytes: AtomicU64,
     durable: AtomicU64,
@@ -95,8 +93,9 @@ pub struct WriteStats {
     pub batches: u64,
     /// Groups that they were logged in: one write, and at most one sync, each.
     pub groups: u64,
-    /// Batches refused because a precondition did not hold.
-    pub conflicts: u64,
+    /// Batches refused in their turn: a precondition did not hold, or what they
+    /// would have made is out of bounds.
+    pub refused: u64,
     /// Batches in the write log now.
     pub queued: usize,
     /// Bytes in the write log now.
@@ -142,7 +141,6 @@ impl Reconciler {
                 working: start.state,
                 pacing: Pacing::new(start.entries, start.max_interval),
                 refusal: None,
-                stepping: false,
                 group: VecDeque::new(),
                 decided: Vec::new(),
             }),
@@ -217,6 +215,7 @@ impl Reconciler {
         match self.core.try_lock() {
             Ok(core) => Some(core),
             Err(TryLockError::WouldBlock) => None,
+            // A step catches its panics: the core is whole.
             Err(TryLockError::Poisoned(core)) => Some(core.into_inner()),
         }
     }
@@ -245,39 +244,44 @@ impl Reconciler {
     /// The step. It lets go of the core and leaves the answers to be given:
     /// what wakes up by them may do anything, even write.
     fn step(&self, mut core: MutexGuard<'_, Core>) -> Answers {
-        let _call = CallOnPanic(self);
-        if std::mem::replace(&mut core.stepping, true) && core.refusal.is_none() {
-            let error = Error::invalid("engine: a panic ended a commit half way").poisons();
-            core.working = Delta::clone(&self.published.load());
-            core.refusal = Some(error);
-            self.counters.poisoned.store(true, Ordering::Relaxed);
+        let group = AssertUnwindSafe(|| {
+            self.drain(&mut core);
+            self.take_group(&mut core);
+        });
+        if catch_unwind(group).is_err() {
+            // A file system of the caller's, or a fault of ours. What was done
+            // of the group is unknown: as with a log that failed, nobody shall
+            // wait for an answer that does not come.
+            let error = Error::invalid("engine: a panic ended a commit half way");
+            self.refuse(&mut core, error.poisons());
         }
-        self.drain(&mut core);
-        self.take_group(&mut core);
-        core.stepping = false;
         std::mem::take(&mut core.decided)
     }
 
+    /// Takes no more batches, nor those of the group. Readers keep what was
+    /// published.
+    fn refuse(&self, core: &mut Core, refusal: Error) {
+        core.working = Delta::clone(&self.published.load());
+        for (_, answer) in &mut core.decided {
+            *answer = Err(refusal.clone());
+        }
+        core.decided.extend(core.group.drain(..).map(|p| (p, Err(refusal.clone()))));
+        core.refusal = Some(refusal);
+        self.counters.poisoned.store(true, Ordering::Relaxed);
+    }
+
     fn take_group(&self, core: &mut Core) {
-        if core.group.is_empty() && core.decided.is_empty() {
+        if core.group.is_empty() {
             return;
         }
-        let now = self.clock.monotonic();
-        core.pacing.taken(now, core.group.len(), self.log.len());
-        if core.refusal.is_none()
-            && let Err(error) = self.commit(core)
-        {
-            // What the disk has of the group, only recovery can tell. Readers
-            // keep what was published.
-            core.working = Delta::clone(&self.published.load());
-            core.refusal = Some(error.poisons());
-            self.counters.poisoned.store(true, Ordering::Relaxed);
-        }
         if let Some(refusal) = &core.refusal {
-            for (_, answer) in &mut core.decided {
-                *answer = Err(refusal.clone());
-            }
             core.decided.extend(core.group.drain(..).map(|p| (p, Err(refusal.clone()))));
+            return;
+        }
+        core.pacing.taken(self.clock.monotonic(), core.group.len(), self.log.len());
+        if let Err(error) = self.commit(core) {
+            // What the disk has of the group, only recovery can tell.
+            self.refuse(core, error.poisons());
         }
         self.counters.note(&core.writer);
     }
@@ -306,7 +310,7 @@ impl Reconciler {
             });
             core.decided.push((pending, answer));
         }
-        self.counters.conflicts.fetch_add(
+        self.counters.refused.fetch_add(
             u64::try_from(core.decided.len()).unwrap_or(u64::MAX).saturating_sub(committed),
             Ordering::Relaxed,
         );
@@ -335,8 +339,7 @@ impl Reconciler {
         self.thread.start();
         let mut wait = Duration::ZERO;
         while self.thread.sleep(wait, || self.log.is_empty()) {
-            // After a panic the next step refuses all that is under way.
-            wait = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| self.run());
+            wait = self.run();
         }
     }
 
@@ -358,7 +361,7 @@ impl Reconciler {
         }
         let result = match &core.refusal {
             Some(error) if !matches!(error, Error::Closed) => Err(error.clone()),
-            _ => Ok(core.working.seq),
+            _ => Ok(core.writer.durable()),
         };
         drop(core);
         // Batches whose writers saw the core taken in the meantime.
@@ -371,7 +374,7 @@ impl Reconciler {
         WriteStats {
             batches: c.batches.load(Ordering::Relaxed),
             groups: c.groups.load(Ordering::Relaxed),
-            conflicts: c.conflicts.load(Ordering::Relaxed),
+            refused: c.refused.load(Ordering::Relaxed),
             queued: self.log.len(),
             queued_bytes: self.log.bytes(),
             wal_files: c.wal_files.load(Ordering::Relaxed),
@@ -379,18 +382,6 @@ impl Reconciler {
             durable: Seq::new(c.durable.load(Ordering::Relaxed)),
             poisoned: c.poisoned.load(Ordering::Relaxed),
             pace: *self.pace.lock().unwrap_or_else(PoisonError::into_inner),
-        }
-    }
-}
-
-/// Has the thread answer those whose step ended in a panic of somebody else:
-/// nobody shall wait for an answer that does not come.
-struct CallOnPanic<'r>(&'r Reconciler);
-
-impl Drop for CallOnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.thread.call(|| true);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -60,7 +61,9 @@ impl Slot {
         };
         self.done.notify_all();
         if let Some(waker) = waker {
-            waker.wake();
+            // A waker that panics is its owner's to mend; the answers that
+            // follow are owed to others.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
@@ -109,6 +112,7 @@ pub(crate) struct Pending {
     pub(crate) ops: Vec<Op>,
     pub(crate) payload: Vec<u8>,
     pub(crate) durability: Durability,
+    weight: usize,
     /// Until the answer is given.
     slot: Option<Arc<Slot>>,
 }
@@ -122,7 +126,9 @@ impl Pending {
     ) -> (Self, Ticket) {
         let slot = Arc::new(Slot::default());
         let ticket = Ticket { slot: Arc::clone(&slot) };
-        (Self { time, ops, payload, durability, slot: Some(slot) }, ticket)
+        let memory = ops.iter().map(Op::memory).fold(0, usize::saturating_add);
+        let weight = payload.capacity().saturating_add(memory);
+        (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
     }
 
     pub(crate) fn answer(mut self, answer: Result<Seq>) {
@@ -131,10 +137,9 @@ impl Pending {
         }
     }
 
-    /// Bytes that the batch holds while it waits: what it will log, and about
-    /// as much again for its operations.
+    /// Bytes that the batch holds while it waits.
     pub(crate) fn weight(&self) -> usize {
-        self.payload.len().saturating_mul(2)
+        self.weight
     }
 }
 

@@ -210,18 +210,24 @@ impl Engine {
     }
 
     /// Deletes up to `limit` nodes that expire at `before` or earlier, the
-    /// first to expire first, in one batch. Returns how many had expired when
-    /// it looked; one whose expiry is changed meanwhile stays.
+    /// first to expire first, in batches of a thousand or so. Returns how many
+    /// had expired when it looked; one whose expiry is changed meanwhile stays.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// As [`write`](Self::write); earlier batches stay done.
     pub fn prune(&self, before: Timestamp, limit: usize) -> Result<usize> {
-        let mut batch = Batch::new();
-        for id in self.snapshot().expired(before).take(limit) {
-            batch.prune(id, before);
-        }
-        let found = batch.len();
-        if found > 0 {
+        // Small enough for the smallest write log.
+        const AT_ONCE: usize = 128;
+        let at_once = AT_ONCE.max(self.write_log_bytes.min(4 << 20) / 4096);
+        let snapshot = self.snapshot();
+        let mut expired = snapshot.expired(before).take(limit).peekable();
+        let mut found: usize = 0;
+        while expired.peek().is_some() {
+            let mut batch = Batch::new();
+            for id in expired.by_ref().take(at_once) {
+                batch.prune(id, before);
+            }
+            found = found.saturating_add(batch.len());
             self.write(batch)?;
         }
         Ok(found)
@@ -267,7 +273,7 @@ impl Engine {
     /// acknowledged is there when it is opened again.
     pub fn close(&self) -> Result<()> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Held { thread, mut manifest, _lock }) = held.take() else { return Ok(()) };
+        let Some(Held { thread, manifest, _lock }) = held.take() else { return Ok(()) };
         let last = self.reconciler.close();
         // A waker that closes the engine runs in the very thread.
         if thread.thread().id() != thread::current().id() && thread.join().is_err() {
@@ -275,9 +281,11 @@ impl Engine {
         }
         let last = last?;
         if last > manifest.durable {
-            manifest.durable = last;
-            manifest.generation = manifest.generation.saturating_add(1);
-            manifest::publish(&*self.fs, &self.dir, &manifest)?;
+            manifest::publish(
+                &*self.fs,
+                &self.dir,
+                &Manifest { durable: last, ..manifest.next() },
+            )?;
         }
         Ok(())
     }

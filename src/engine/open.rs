@@ -8,12 +8,13 @@ use crate::{
     format::{Damage, manifest::Manifest, wal::decode_batch},
     manifest,
     model::{Op, Seq},
-    os::{self, Fs, Lock},
+    os::{Fs, Lock},
     snapshot::{Delta, decide},
-    wal::{self, RecoveryReport, Writer},
+    wal::{self, RecoveryMode, RecoveryReport, Writer},
 };
 
 const LOCK: &str = "LOCK";
+const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
 
 /// A store that was opened and recovered.
 pub(super) struct Opened {
@@ -44,21 +45,25 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     };
     let place = place(manifest.store);
     let mut state = Delta::default();
+    if manifest.salvaging && options.recovery == RecoveryMode::Strict {
+        let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again";
+        return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
+    }
     let recovered = wal::recover(
         place,
-        manifest.checkpoint,
-        manifest.durable,
+        &manifest,
         options.recovery,
+        &|| manifest::publish(fs, dir, &Manifest { salvaging: true, ..manifest.next() }),
         &mut |seq, payload| replay(&mut state, seq, payload),
     )?;
-    if recovered.report.damage.is_some() {
-        // Else the next opening would miss what this one gave up.
-        manifest.durable = recovered.last;
-        manifest.generation = manifest.generation.saturating_add(1);
+    if recovered.report.damage.is_some() || manifest.salvaging {
+        // Else the next opening would miss what this one gave up. Two
+        // generations on: one was published before the salvage.
+        manifest = Manifest { durable: recovered.last, salvaging: false, ..manifest.next().next() };
         manifest::publish(fs, dir, &manifest)?;
     }
-    remove_orphans(fs, dir)?;
-    remove_orphans(fs, &wal_dir)?;
+    remove_orphans(fs, dir, |name| name == MANIFEST_TEMPORARY)?;
+    remove_orphans(fs, &wal_dir, wal::is_unfinished)?;
     let writer = Writer::new(
         place,
         options.wal_file_bytes,
@@ -88,8 +93,13 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
             if !create {
                 return Err(none());
             }
-            fs.create_dir(dir).map_err(|error| Error::io("create", dir, error))?;
-            Vec::new()
+            match fs.create_dir(dir) {
+                // Somebody else was as quick.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", dir, error));
+                }
+                _ => fs.list(dir).map_err(|error| Error::io("list", dir, error))?,
+            }
         }
         Err(error) => return Err(Error::io("list", dir, error)),
     };
@@ -98,12 +108,8 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     }
     // Without a manifest it is a store in the making at most. Anything that a
     // creation does not leave behind belongs to somebody else.
-    let ours = [
-        LOCK.to_owned(),
-        wal::DIR.to_owned(),
-        format!("{}{}", manifest::FILE, os::TEMPORARY_SUFFIX),
-    ];
-    if let Some(name) = names.iter().find(|name| !ours.iter().any(|ours| *name == ours.as_str())) {
+    let ours = [LOCK, wal::DIR, MANIFEST_TEMPORARY];
+    if let Some(name) = names.iter().find(|name| !ours.iter().any(|ours| *name == ours)) {
         return Err(Error::invalid(format!(
             "path {}: it is no store, and holds {}",
             dir.display(),
@@ -137,8 +143,13 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
         _ => {}
     }
     fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
-    let manifest =
-        Manifest { store: fs.random(), generation: 1, checkpoint: Seq::ZERO, durable: Seq::ZERO };
+    let manifest = Manifest {
+        store: fs.random(),
+        generation: 1,
+        checkpoint: Seq::ZERO,
+        durable: Seq::ZERO,
+        salvaging: false,
+    };
     let place = wal::Place { fs, dir: wal_dir, store: manifest.store };
     let mut writer = Writer::new(place, options.wal_file_bytes, Seq::ZERO, 0, 0);
     writer.create(place)?;
@@ -147,9 +158,9 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
 }
 
 /// Removes files that were never finished.
-fn remove_orphans(fs: &dyn Fs, dir: &Path) -> Result<()> {
+fn remove_orphans(fs: &dyn Fs, dir: &Path, unfinished: impl Fn(&str) -> bool) -> Result<()> {
     for name in fs.list(dir).map_err(|error| Error::io("list", dir, error))? {
-        if name.to_str().is_some_and(|name| name.ends_with(os::TEMPORARY_SUFFIX)) {
+        if name.to_str().is_some_and(&unfinished) {
             let path = dir.join(name);
             fs.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
         }
@@ -172,7 +183,7 @@ pub(super) fn missing(state: &Delta, options: &Options) -> Result<Vec<Op>> {
         }
     }
     for name in &options.indexes {
-        if !state.indexes.contains_key(name.as_str()) {
+        if state.indexes.number(name).is_none() {
             ops.push(Op::CreateIndex { name: name.clone() });
         }
     }

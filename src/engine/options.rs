@@ -10,7 +10,8 @@ use std::{
 use super::Engine;
 use crate::{
     error::{Error, Result},
-    model::{Durability, Space},
+    limits,
+    model::{Durability, Space, check_count, check_name},
     os::{Clock, Fs, RealClock, RealFs},
     wal::RecoveryMode,
 };
@@ -95,9 +96,9 @@ impl Options {
         self
     }
 
-    /// Most bytes in the write log, where a batch counts twice its encoded
-    /// size: 64 KiB to 64 GiB, by default 256 MiB. A batch that is larger than
-    /// this by itself is refused.
+    /// Most bytes of memory that the batches in the write log may take: 64 KiB
+    /// to 64 GiB, by default 256 MiB. A batch counts with its operations and
+    /// their encoded form. One that is larger than this by itself is refused.
     #[must_use]
     pub fn write_log_bytes(mut self, bytes: usize) -> Self {
         self.write_log_bytes = bytes;
@@ -123,8 +124,9 @@ impl Options {
     }
 
     /// The longest that batches under way are let gather before they are
-    /// published together: up to a second, by default 5 ms. Only load makes
-    /// the engine wait, and only for submitted batches; zero never.
+    /// published together: up to a second, by default 5 ms; zero never. Only
+    /// load makes the engine wait, and only for what its thread commits:
+    /// submitted batches, and writes that found another in the step.
     #[must_use]
     pub fn publish_interval(mut self, interval: Duration) -> Self {
         self.publish_interval = interval;
@@ -181,7 +183,8 @@ impl Options {
 
     fn check(&self) -> Result<()> {
         within("write_log_batches", self.write_log_batches, 1, 1 << 24)?;
-        within("write_log_bytes", self.write_log_bytes, 64 << 10, 64 << 30)?;
+        let write_log_bytes = u64::try_from(self.write_log_bytes).unwrap_or(u64::MAX);
+        within("write_log_bytes", write_log_bytes, 64 << 10, 64 << 30)?;
         within("wal_file_bytes", self.wal_file_bytes, 64 << 10, 1 << 30)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;
         within("publish_interval", self.publish_interval, Duration::ZERO, Duration::from_secs(1))?;
@@ -192,7 +195,10 @@ impl Options {
                 self.patience, self.publish_interval
             )));
         }
-        self.spaces.iter().try_for_each(|(name, space)| space.check(name))
+        check_count("vector spaces of a store", self.spaces.len(), limits::SPACES)?;
+        check_count("indexes of a store", self.indexes.len(), limits::INDEXES)?;
+        self.spaces.iter().try_for_each(|(name, space)| space.check(name))?;
+        self.indexes.iter().try_for_each(|name| check_name("index", name))
     }
 }
 

@@ -27,11 +27,20 @@ pub struct Manifest {
     /// A commit that is known to be durable: a log that ends before it has
     /// lost something.
     pub durable: Seq,
+    /// Whether a salvaging recovery began to take the log apart and has not
+    /// ended.
+    pub salvaging: bool,
 }
 
 const PREFIX_BYTES: usize = HEADER_BYTES.saturating_add(8);
 
 impl Manifest {
+    /// The manifest that follows this one, to be changed.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { generation: self.generation.saturating_add(1), ..self.clone() }
+    }
+
     /// The bytes of the file.
     ///
     /// # Errors

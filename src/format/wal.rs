@@ -5,12 +5,17 @@
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 4 | CRC-32 of the store id, the file's salt, and the rest of the frame |
-//! | 4 | 4 | length of the payload |
+//! | 0 | 4 | CRC-32 of the store id, the file's salt, and bytes 4 to 27 |
+//! | 4 | 4 | CRC-32 of the payload and the zeros after it |
 //! | 8 | 8 | sequence number |
 //! | 16 | 8 | a sequence number known to be durable when the frame was written |
-//! | 24 | … | payload |
+//! | 24 | 4 | length of the payload |
+//! | 28 | … | payload |
 //! | … | 0–7 | zeros, to the next multiple of 8 |
+//!
+//! The header has a checksum of its own, so that what it says about durability
+//! can be believed where the payload is torn, and so that a search for headers
+//! costs the same whatever the bytes between them look like.
 //!
 //! The payload is a MessagePack array: the time of the batch in microseconds,
 //! then its operations, each an array that starts with its tag. The log holds
@@ -33,17 +38,30 @@ use crate::{
 };
 
 /// Bytes of a frame before its payload.
-pub const FRAME_HEADER_BYTES: usize = 24;
+pub const FRAME_HEADER_BYTES: usize = 28;
 /// Frames start at multiples of this.
 pub const FRAME_ALIGN: usize = 8;
 
 /// Seals frames for, and opens frames of, one file.
 ///
-/// The checksum starts from the file's store and salt, so that a frame of
-/// another store, or of an earlier life of the same blocks, is no frame here.
+/// The checksum of a frame's header starts from the file's store and salt, so
+/// that a frame of another store, or of an earlier life of the same blocks, is
+/// no frame here.
 #[derive(Debug, Clone)]
 pub struct Frames {
     seed: crc32fast::Hasher,
+}
+
+/// What the header of a frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// The sequence number of the batch.
+    pub seq: Seq,
+    /// A commit that was durable when this frame was written.
+    pub durable: Seq,
+    /// Length of the payload in bytes.
+    pub len: usize,
+    crc: u32,
 }
 
 /// A frame, borrowed from the file's bytes.
@@ -77,42 +95,65 @@ impl Frames {
 
     /// Appends a frame to `out`.
     pub fn seal(&self, seq: Seq, durable: Seq, payload: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.reserve(Self::size(payload.len()));
-        out.extend([0; 4]);
+        let end = out.len().saturating_add(Self::size(payload.len()));
+        let padding = Self::size(payload.len())
+            .saturating_sub(FRAME_HEADER_BYTES)
+            .saturating_sub(payload.len());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(payload);
+        crc.update([0; FRAME_ALIGN].get(..padding).unwrap_or_default());
         // Batches are held to `limits::BATCH_BYTES`, far below 4 GiB.
-        out.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend(seq.get().to_le_bytes());
-        out.extend(durable.get().to_le_bytes());
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let mut header = Vec::with_capacity(FRAME_HEADER_BYTES);
+        header.extend(crc.finalize().to_le_bytes());
+        header.extend(seq.get().to_le_bytes());
+        header.extend(durable.get().to_le_bytes());
+        header.extend(len.to_le_bytes());
+        out.reserve(Self::size(payload.len()));
+        out.extend(self.header_crc(&header).to_le_bytes());
+        out.extend(header);
         out.extend_from_slice(payload);
-        out.resize(start.saturating_add(Self::size(payload.len())), 0);
-        if let Some((crc, rest)) =
-            out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<4>())
-        {
-            *crc = self.crc(rest).to_le_bytes();
-        }
+        out.resize(end, 0);
+    }
+
+    /// Reads the header of a frame at `offset`, or `None` if there is none of
+    /// this file there. The payload may still be torn.
+    #[must_use]
+    pub fn header(&self, bytes: &[u8], offset: usize) -> Option<FrameHeader> {
+        let bytes = bytes.get(offset..)?.first_chunk::<FRAME_HEADER_BYTES>()?;
+        let mut fields = Fields { bytes, at: 0 };
+        let header_crc = u32::from_le_bytes(fields.take().ok()?);
+        let (_, covered) = bytes.split_first_chunk::<4>()?;
+        let crc = u32::from_le_bytes(fields.take().ok()?);
+        let seq = Seq::new(u64::from_le_bytes(fields.take().ok()?));
+        let durable = Seq::new(u64::from_le_bytes(fields.take().ok()?));
+        let len = usize::try_from(u32::from_le_bytes(fields.take().ok()?)).ok()?;
+        let sound = len > 0 && len <= limits::BATCH_BYTES && durable < seq;
+        (sound && header_crc == self.header_crc(covered)).then_some(FrameHeader {
+            seq,
+            durable,
+            len,
+            crc,
+        })
     }
 
     /// Reads the frame at `offset`, or `None` if there is no whole frame of
     /// this file there.
     #[must_use]
     pub fn open<'a>(&self, bytes: &'a [u8], offset: usize) -> Option<Frame<'a>> {
-        let bytes = bytes.get(offset..)?;
-        let mut fields = Fields { bytes, at: 0 };
-        let crc = u32::from_le_bytes(fields.take().ok()?);
-        let len = usize::try_from(u32::from_le_bytes(fields.take().ok()?)).ok()?;
-        let seq = Seq::new(u64::from_le_bytes(fields.take().ok()?));
-        let durable = Seq::new(u64::from_le_bytes(fields.take().ok()?));
-        if len == 0 || len > limits::BATCH_BYTES || durable >= seq {
-            return None;
-        }
-        let frame = bytes.get(..Self::size(len))?;
-        let payload = frame.get(FRAME_HEADER_BYTES..)?.get(..len)?;
-        let (_, covered) = frame.split_first_chunk::<4>()?;
-        (crc == self.crc(covered)).then_some(Frame { seq, durable, payload, size: frame.len() })
+        let FrameHeader { seq, durable, len, crc } = self.header(bytes, offset)?;
+        let frame = bytes.get(offset..)?.get(..Self::size(len))?;
+        let padded = frame.get(FRAME_HEADER_BYTES..)?;
+        let payload = padded.get(..len)?;
+        (crc == crc32fast::hash(padded)).then_some(Frame {
+            seq,
+            durable,
+            payload,
+            size: frame.len(),
+        })
     }
 
-    fn crc(&self, covered: &[u8]) -> u32 {
+    fn header_crc(&self, covered: &[u8]) -> u32 {
         let mut crc = self.seed.clone();
         crc.update(covered);
         crc.finalize()

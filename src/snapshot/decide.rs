@@ -40,8 +40,8 @@ pub(crate) fn decide(
         track: ops.len() > 1,
         nodes: HashMap::default(),
         kinds: HashMap::default(),
-        spaces: Vec::new(),
-        indexes: Vec::new(),
+        spaces: HashMap::default(),
+        indexes: HashMap::default(),
     };
     for (index, op) in ops.into_iter().enumerate() {
         batch.op(op).map_err(|error| match error {
@@ -63,8 +63,8 @@ struct Decision<'s> {
     nodes: HashMap<NodeId, Option<Arc<NodeRecord>>, RandomState>,
     /// What earlier operations of the batch named first.
     kinds: HashMap<Arc<str>, u32, RandomState>,
-    spaces: Vec<(Box<str>, Space)>,
-    indexes: Vec<Box<str>>,
+    spaces: HashMap<Box<str>, (u32, Space), RandomState>,
+    indexes: HashMap<Arc<str>, u32, RandomState>,
 }
 
 impl Decision<'_> {
@@ -240,9 +240,9 @@ impl Decision<'_> {
             Err(_) => {
                 let number = self.state.spaces.len().saturating_add(self.spaces.len());
                 check_count("vector spaces of a store", number.saturating_add(1), limits::SPACES)?;
-                let name = name.into_boxed_str();
-                self.spaces.push((name.clone(), space));
-                self.effects.push(Effect::Space(name, number32(number), space));
+                let (name, number) = (name.into_boxed_str(), number32(number));
+                self.spaces.insert(name.clone(), (number, space));
+                self.effects.push(Effect::Space(name, number, space));
                 Ok(())
             }
         }
@@ -254,9 +254,9 @@ impl Decision<'_> {
         }
         let number = self.state.indexes.len().saturating_add(self.indexes.len());
         check_count("indexes of a store", number.saturating_add(1), limits::INDEXES)?;
-        let name = name.into_boxed_str();
-        self.indexes.push(name.clone());
-        self.effects.push(Effect::Index(name, number32(number)));
+        let name: Arc<str> = name.into();
+        self.indexes.insert(Arc::clone(&name), number32(number));
+        self.effects.push(Effect::Index(name));
         Ok(())
     }
 
@@ -307,24 +307,13 @@ impl Decision<'_> {
     }
 
     fn space(&self, name: &str) -> Result<(u32, Space)> {
-        if let Some(known) = self.state.spaces.get(name) {
-            return Ok(*known);
-        }
-        let new = self.spaces.iter().position(|(space, _)| **space == *name);
-        new.and_then(|new| {
-            let (_, space) = self.spaces.get(new)?;
-            Some((number32(self.state.spaces.len().saturating_add(new)), *space))
-        })
-        .ok_or_else(|| unknown_space(name))
+        let known = self.state.spaces.get(name).or_else(|| self.spaces.get(name));
+        known.copied().ok_or_else(|| unknown_space(name))
     }
 
     fn index(&self, name: &str) -> Result<u32> {
-        if let Some(number) = self.state.indexes.get(name) {
-            return Ok(*number);
-        }
-        let new = self.indexes.iter().position(|index| **index == *name);
-        new.map(|new| number32(self.state.indexes.len().saturating_add(new)))
-            .ok_or_else(|| unknown_index(name))
+        let known = self.state.indexes.number(name).or_else(|| self.indexes.get(name).copied());
+        known.ok_or_else(|| unknown_index(name))
     }
 
     fn vector(&self, name: &str, numbers: Vec<f32>) -> Result<(u32, Arc<Vector>)> {

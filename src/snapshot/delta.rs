@@ -158,7 +158,7 @@ pub(crate) struct Delta {
     pub(crate) seq: Seq,
     pub(crate) kinds: Dictionary,
     pub(crate) spaces: Arc<BTreeMap<Box<str>, (u32, Space)>>,
-    pub(crate) indexes: Arc<BTreeMap<Box<str>, u32>>,
+    pub(crate) indexes: Dictionary,
     pub(crate) nodes: IdMap<Arc<NodeRecord>>,
     pub(crate) by_kind: OrdSet<(u32, NodeId)>,
     pub(crate) out: OrdMap<EdgeKey, Arc<EdgeRecord>>,
@@ -174,7 +174,8 @@ pub(crate) enum Effect {
     /// A kind gets the next number.
     Kind(Arc<str>),
     Space(Box<str>, u32, Space),
-    Index(Box<str>, u32),
+    /// An index gets the next number.
+    Index(Arc<str>),
     /// Replaces the node's record, if any.
     Node(Arc<NodeRecord>),
     DeleteNode(NodeId),
@@ -196,9 +197,7 @@ impl Delta {
                 Effect::Space(name, number, space) => {
                     Arc::make_mut(&mut self.spaces).insert(name, (number, space));
                 }
-                Effect::Index(name, number) => {
-                    Arc::make_mut(&mut self.indexes).insert(name, number);
-                }
+                Effect::Index(name) => self.indexes.add(name),
                 Effect::Node(record) => self.put_node(record),
                 Effect::DeleteNode(id) => self.delete_node(id),
                 Effect::Edge { record, keep_created } => self.put_edge(record, keep_created),
@@ -298,6 +297,6 @@ impl Catalog for Delta {
     }
 
     fn has_index(&self, name: &str) -> bool {
-        self.indexes.contains_key(name)
+        self.indexes.number(name).is_some()
     }
 }

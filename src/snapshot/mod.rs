@@ -138,9 +138,9 @@ impl Snapshot {
         self.state.spaces.iter().map(|(name, (_, space))| (&**name, *space))
     }
 
-    /// The indexes of the store, by name.
+    /// The indexes of the store, in the order of their creation.
     pub fn indexes(&self) -> impl Iterator<Item = &str> {
-        self.state.indexes.keys().map(|name| &**name)
+        self.state.indexes.iter()
     }
 
     /// The nodes that expire at `before` or earlier, the first to expire first.
@@ -236,10 +236,7 @@ impl<'s> NodeRef<'s> {
     /// Its keys: name of the index and key, in no particular order of names.
     pub fn keys(&self) -> impl Iterator<Item = (&'s str, &'s [u8])> + use<'s> {
         let state = self.state;
-        self.record.keys.iter().filter_map(move |(index, key)| {
-            let (name, _) = state.indexes.iter().find(|(_, number)| **number == *index)?;
-            Some((&**name, &**key))
-        })
+        self.record.keys.iter().map(move |(index, key)| (state.indexes.name(*index), &**key))
     }
 
     /// Its vector in a space.

@@ -14,7 +14,7 @@ use crate::{
 #[non_exhaustive]
 pub struct Hit<'s> {
     /// The distance to the query, exactly as the space's metric defines it.
-    pub distance: f32,
+    pub distance: f64,
     /// The node.
     pub node: NodeRef<'s>,
 }
@@ -107,8 +107,8 @@ impl Snapshot {
         };
         let index = match &filter.index {
             Some((name, range)) => {
-                let number = self.state.indexes.get(*name).ok_or_else(|| unknown_index(name))?;
-                Some((*number, range))
+                let number = self.state.indexes.number(name).ok_or_else(|| unknown_index(name))?;
+                Some((number, range))
             }
             None => None,
         };

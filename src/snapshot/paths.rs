@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{EdgeRef, Snapshot, delta::EdgeRecord};
+use super::{EdgeRef, Edges, Snapshot, delta::EdgeRecord};
 use crate::{
     error::{Error, Result},
     graph::{Adjacency, Limits, Outcome, shortest},
@@ -26,7 +26,7 @@ pub enum Toward {
 pub struct PathOptions<'o> {
     /// Which way to follow edges.
     pub toward: Toward,
-    /// The kinds of edges to follow; empty for all.
+    /// The kinds of edges to follow, in this order; empty for all.
     pub kinds: &'o [&'o str],
     /// Most edges of the path: 16 by default.
     pub max_depth: usize,
@@ -111,19 +111,20 @@ impl<'s> Adjacency for Walk<'s, '_> {
         node: NodeId,
         visit: &mut dyn FnMut(NodeId, Self::Step) -> ControlFlow<()>,
     ) -> Result<()> {
-        let out = matches!(self.options.toward, Toward::Out | Toward::Both);
-        let into = matches!(self.options.toward, Toward::In | Toward::Both);
+        let Walk { snapshot, options } = *self;
         let sides = [
-            out.then(|| self.snapshot.edges_out(node)),
-            into.then(|| self.snapshot.edges_in(node)),
+            (matches!(options.toward, Toward::Out | Toward::Both), true),
+            (matches!(options.toward, Toward::In | Toward::Both), false),
         ];
-        for (side, edges) in sides.into_iter().enumerate() {
-            for edge in edges.into_iter().flatten() {
+        for (_, out) in sides.into_iter().filter(|(wanted, _)| *wanted) {
+            let edges = || if out { snapshot.edges_out(node) } else { snapshot.edges_in(node) };
+            let of_kinds: Vec<Edges<'_>> = match options.kinds {
+                [] => vec![edges()],
+                kinds => kinds.iter().map(|kind| edges().kind(kind)).collect(),
+            };
+            for edge in of_kinds.into_iter().flatten() {
                 let edge = edge?;
-                if !self.options.kinds.is_empty() && !self.options.kinds.contains(&edge.kind()) {
-                    continue;
-                }
-                let neighbour = if side == 0 { edge.target() } else { edge.source() };
+                let neighbour = if out { edge.target() } else { edge.source() };
                 if visit(neighbour, edge.record).is_break() {
                     return Ok(());
                 }

@@ -4,13 +4,10 @@
 use std::{
     iter::FusedIterator,
     ops::{Bound, RangeBounds},
+    sync::Arc,
 };
 
-use im::{
-    ordmap,
-    ordset::{self, OrdSet},
-    shared_ptr::DefaultSharedPtr,
-};
+use im::{ordmap, ordset, shared_ptr::DefaultSharedPtr};
 
 use super::{
     EdgeRef, NodeRef, Snapshot,
@@ -102,12 +99,11 @@ impl KeyRange {
 
     fn check(&self) -> Result<()> {
         use Bound::{Excluded, Included, Unbounded};
-        let empty = match (&self.start, &self.end) {
+        let reversed = match (&self.start, &self.end) {
             (Unbounded, _) | (_, Unbounded) => false,
-            (Included(start), Included(end)) => start > end,
-            (Included(start) | Excluded(start), Included(end) | Excluded(end)) => start >= end,
+            (Included(start) | Excluded(start), Included(end) | Excluded(end)) => start > end,
         };
-        if empty { Err(Error::invalid("key range: it ends before it starts")) } else { Ok(()) }
+        if reversed { Err(Error::invalid("key range: it ends before it starts")) } else { Ok(()) }
     }
 
     /// Whether a key lies in the range.
@@ -137,10 +133,9 @@ impl Snapshot {
     /// The nodes of a kind, by id. A kind that nothing has gives none.
     #[must_use]
     pub fn scan(&self, kind: &str) -> Scan<'_> {
-        match self.state.kinds.number(kind) {
-            Some(number) => Scan::new(&self.state, (number, NodeId::MIN), (number, NodeId::MAX)),
-            None => Scan::new(&self.state, (u32::MAX, NodeId::MAX), (u32::MAX, NodeId::MAX)),
-        }
+        // No kind has the last number.
+        let number = self.state.kinds.number(kind).unwrap_or(u32::MAX);
+        Scan::new(&self.state, (number, NodeId::MIN), (number, NodeId::MAX))
     }
 
     /// All nodes, by kind in the order of [`kinds`](Self::kinds), then by id.
@@ -174,7 +169,7 @@ impl Snapshot {
         range: impl Into<KeyRange>,
         direction: Direction,
     ) -> Result<Range<'_>> {
-        let number = *self.state.indexes.get(index).ok_or_else(|| unknown_index(index))?;
+        let number = self.state.indexes.number(index).ok_or_else(|| unknown_index(index))?;
         let range = range.into();
         range.check()?;
         Ok(Range::new(&self.state, number, range, direction))
@@ -184,23 +179,24 @@ impl Snapshot {
 /// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`].
 pub struct Scan<'s> {
     state: &'s Delta,
-    items: ordset::RangedIter<'s, (u32, NodeId), DefaultSharedPtr>,
+    start: (u32, NodeId),
     end: (u32, NodeId),
+    items: ordset::RangedIter<'s, (u32, NodeId), DefaultSharedPtr>,
     at: Option<(u32, NodeId)>,
 }
 
 impl<'s> Scan<'s> {
     fn new(state: &'s Delta, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
-        Self { state, items: state.by_kind.range(start..=end), end, at: None }
+        Self { state, start, end, items: state.by_kind.range(start..=end), at: None }
     }
 
-    /// Goes on after a cursor of a scan. A cursor whose kind the store does not
-    /// know, or that lies past the end, leaves nothing.
+    /// Goes on after a cursor of a scan. A cursor before the first node leaves
+    /// all, one past the last, or of a kind that the store does not know, none.
     #[must_use]
     pub fn after(mut self, cursor: &Cursor) -> Self {
         let kind = str::from_utf8(&cursor.key).ok().and_then(|name| self.state.kinds.number(name));
         let place = kind.map_or(self.end, |kind| (kind, cursor.node));
-        self.items = after(&self.state.by_kind, place, self.end);
+        self.items = self.state.by_kind.range(rest(self.start, self.end, Some(place)));
         self
     }
 
@@ -213,13 +209,13 @@ impl<'s> Scan<'s> {
     }
 }
 
-fn after<T: Ord + Clone>(
-    set: &OrdSet<T>,
-    place: T,
-    end: T,
-) -> ordset::RangedIter<'_, T, DefaultSharedPtr> {
-    let end = if place < end { Bound::Included(end) } else { Bound::Included(place.clone()) };
-    set.range((Bound::Excluded(place), end))
+/// What is left of `start..=end` after `place`.
+fn rest<T: Ord + Copy>(start: T, end: T, place: Option<T>) -> (Bound<T>, Bound<T>) {
+    match place {
+        Some(place) if place >= end => (Bound::Excluded(end), Bound::Included(end)),
+        Some(place) if place >= start => (Bound::Excluded(place), Bound::Included(end)),
+        _ => (Bound::Included(start), Bound::Included(end)),
+    }
 }
 
 impl<'s> Iterator for Scan<'s> {
@@ -246,41 +242,46 @@ enum Side {
 pub struct Edges<'s> {
     state: &'s Delta,
     side: Side,
-    items: ordmap::RangedIter<'s, EdgeKey, std::sync::Arc<EdgeRecord>, DefaultSharedPtr>,
+    start: EdgeKey,
     end: EdgeKey,
+    after: Option<EdgeKey>,
+    items: ordmap::RangedIter<'s, EdgeKey, Arc<EdgeRecord>, DefaultSharedPtr>,
     at: Option<EdgeKey>,
 }
 
 impl<'s> Edges<'s> {
     fn new(state: &'s Delta, here: NodeId, side: Side) -> Self {
-        let end = EdgeKey::last(here, u32::MAX);
-        let items = map(state, side).range(EdgeKey::first(here, 0)..=end);
-        Self { state, side, items, end, at: None }
+        let (start, end) = (EdgeKey::first(here, 0), EdgeKey::last(here, u32::MAX));
+        let items = map(state, side).range(start..=end);
+        Self { state, side, start, end, after: None, items, at: None }
     }
 
     /// Only those of a kind. A kind that nothing has leaves none.
     #[must_use]
     pub fn kind(mut self, kind: &str) -> Self {
-        let here = self.end.here;
         // No kind has the last number.
         let number = self.state.kinds.number(kind).unwrap_or(u32::MAX);
-        self.end = EdgeKey::last(here, number);
-        self.items = map(self.state, self.side).range(EdgeKey::first(here, number)..=self.end);
-        self
+        self.start = EdgeKey::first(self.start.here, number);
+        self.end = EdgeKey::last(self.start.here, number);
+        self.again()
     }
 
-    /// Goes on after a cursor of the same read.
+    /// Goes on after a cursor of the same read. A cursor before the first edge
+    /// leaves all, one past the last, or of a kind that the store does not
+    /// know, none.
     #[must_use]
     pub fn after(mut self, cursor: &Cursor) -> Self {
         let place = cursor.key.split_first_chunk().and_then(|(discriminator, name)| {
             let kind = self.state.kinds.number(str::from_utf8(name).ok()?)?;
             let discriminator = u64::from_be_bytes(*discriminator);
-            Some(EdgeKey { here: self.end.here, kind, there: cursor.node, discriminator })
+            Some(EdgeKey { here: self.start.here, kind, there: cursor.node, discriminator })
         });
-        let place = place.unwrap_or(self.end);
-        let end = self.end.max(place);
-        self.items =
-            map(self.state, self.side).range((Bound::Excluded(place), Bound::Included(end)));
+        self.after = Some(place.unwrap_or(EdgeKey::last(self.start.here, u32::MAX)));
+        self.again()
+    }
+
+    fn again(mut self) -> Self {
+        self.items = map(self.state, self.side).range(rest(self.start, self.end, self.after));
         self
     }
 
@@ -295,7 +296,7 @@ impl<'s> Edges<'s> {
     }
 }
 
-fn map(state: &Delta, side: Side) -> &im::OrdMap<EdgeKey, std::sync::Arc<EdgeRecord>> {
+fn map(state: &Delta, side: Side) -> &im::OrdMap<EdgeKey, Arc<EdgeRecord>> {
     match side {
         Side::Out => &state.out,
         Side::In => &state.into,

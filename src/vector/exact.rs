@@ -14,7 +14,7 @@ pub(crate) struct Closest {
 
 #[derive(Debug, PartialEq)]
 struct Candidate {
-    distance: f32,
+    distance: f64,
     id: NodeId,
 }
 
@@ -38,12 +38,12 @@ impl Closest {
     }
 
     /// Whether a candidate at `distance` would be kept.
-    pub(crate) fn wants(&self, distance: f32, id: NodeId) -> bool {
+    pub(crate) fn wants(&self, distance: f64, id: NodeId) -> bool {
         self.heap.len() < self.k
             || self.heap.peek().is_some_and(|worst| Candidate { distance, id } < *worst)
     }
 
-    pub(crate) fn offer(&mut self, distance: f32, id: NodeId) {
+    pub(crate) fn offer(&mut self, distance: f64, id: NodeId) {
         if self.wants(distance, id) {
             if self.heap.len() == self.k {
                 self.heap.pop();
@@ -53,7 +53,7 @@ impl Closest {
     }
 
     /// The candidates that were kept, best first.
-    pub(crate) fn into_sorted(self) -> impl Iterator<Item = (f32, NodeId)> {
+    pub(crate) fn into_sorted(self) -> impl Iterator<Item = (f64, NodeId)> {
         self.heap.into_sorted_vec().into_iter().map(|candidate| (candidate.distance, candidate.id))
     }
 }

@@ -24,26 +24,20 @@ impl<'q> Measure<'q> {
 
     /// The distance to `vector`, whose Euclidean length is `vector_norm`. The
     /// lengths of query and vector are equal. Smaller is closer.
-    pub(crate) fn distance(&self, vector: &[f32], vector_norm: f64) -> f32 {
-        let distance = match self.metric {
+    pub(crate) fn distance(&self, vector: &[f32], vector_norm: f64) -> f64 {
+        match self.metric {
             Metric::Cosine => (1.0
                 - sum(self.query, vector, |a, b| a * b) / (self.norm * vector_norm))
                 .clamp(0.0, 2.0),
             Metric::Dot => -sum(self.query, vector, |a, b| a * b),
             Metric::L2 => sum(self.query, vector, |a, b| (a - b) * (a - b)).sqrt(),
-        };
-        narrow(distance)
+        }
     }
 }
 
 /// The Euclidean length of a vector.
 pub(crate) fn norm(vector: &[f32]) -> f64 {
     sum(vector, vector, |a, b| a * b).sqrt()
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
-fn narrow(distance: f64) -> f32 {
-    distance as f32
 }
 
 fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
@@ -68,7 +62,7 @@ mod tests {
     fn distances_are_those_of_the_definitions() {
         let (a, b) = ([3.0, 4.0], [4.0, -3.0]);
         for (metric, expected) in
-            [(Metric::Cosine, 1.0), (Metric::Dot, 0.0), (Metric::L2, 50f32.sqrt())]
+            [(Metric::Cosine, 1.0), (Metric::Dot, 0.0), (Metric::L2, 50f64.sqrt())]
         {
             assert_eq!(Measure::new(metric, &a).distance(&b, norm(&b)), expected, "{metric:?}");
         }

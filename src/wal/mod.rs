@@ -22,7 +22,7 @@ pub(crate) use writer::Writer;
 
 use crate::{
     error::{Error, Result},
-    format::{FileKind, HEADER_BYTES, Header, StoreId, wal::Frames},
+    format::{FileKind, HEADER_BYTES, Header, StoreId},
     model::Seq,
     os::{self, Fs},
 };
@@ -32,6 +32,7 @@ pub(crate) const DIR: &str = "wal";
 
 const SUFFIX: &str = ".wal";
 const DIGITS: usize = 20;
+const DAMAGED_SUFFIX: &str = ".damaged";
 
 /// Where a log is, and whose.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +63,15 @@ fn first_seq(name: &str) -> Option<Seq> {
     digits.parse().ok().map(Seq::new)
 }
 
+/// Whether a file of the log's directory was never finished, by its name.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(os::TEMPORARY_SUFFIX).is_some_and(|name| {
+        let (log, damaged) =
+            name.split_at_checked(DIGITS.saturating_add(SUFFIX.len())).unwrap_or_default();
+        first_seq(log).is_some() && (damaged.is_empty() || damaged.ends_with(DAMAGED_SUFFIX))
+    })
+}
+
 /// The error of a log that has a history, for a store that has no manifest to
 /// say which: what a creation that was cut short leaves is none.
 pub(crate) fn check_unused(fs: &dyn Fs, dir: &Path, manifest: &Path) -> Result<Option<Error>> {
@@ -74,9 +84,10 @@ pub(crate) fn check_unused(fs: &dyn Fs, dir: &Path, manifest: &Path) -> Result<O
         let Some(first) = first_seq(name) else { continue };
         let path = dir.join(name);
         let bytes = os::read_all(fs, &path).map_err(|error| Error::io("read", &path, error))?;
+        // Whatever was once written, even damaged, is a history.
         let unused = first == Seq::ZERO.next()
-            && Header::decode(FileKind::Wal, &bytes)
-                .is_ok_and(|header| Frames::new(&header).open(&bytes, HEADER_BYTES).is_none());
+            && Header::decode(FileKind::Wal, &bytes).is_ok()
+            && bytes.iter().skip(HEADER_BYTES).all(|byte| *byte == 0);
         if !unused {
             let what = format!("the file is missing, but the log holds {name}");
             return Ok(Some(Error::corrupt(manifest, 0, what)));

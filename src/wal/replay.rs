@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Place, file_path, first_seq};
+use super::{DAMAGED_SUFFIX, Place, file_path, first_seq};
 use crate::{
     error::{Error, Result},
     format::{
         Damage, FileKind, HEADER_BYTES, Header,
-        wal::{FRAME_ALIGN, FRAME_HEADER_BYTES, Frames},
+        manifest::Manifest,
+        wal::{FRAME_ALIGN, Frames},
     },
     model::Seq,
     os,
@@ -30,7 +31,9 @@ pub enum RecoveryMode {
     /// Keep what comes before the damage, and lose every commit after it. Log
     /// files from after it are kept beside the log with the suffix `.damaged`;
     /// [`Engine::recovery`](crate::Engine::recovery) says what happened. The
-    /// sequence numbers of the lost commits are given again.
+    /// sequence numbers of the lost commits are given again. If it is cut
+    /// short, [`Strict`](Self::Strict) refuses the store until it was opened so
+    /// to the end.
     Salvage,
 }
 
@@ -105,14 +108,16 @@ struct FileEnd {
 /// in which everything that was handed over is durable and can be followed by
 /// a new file.
 ///
-/// `durable` is a commit that must be there.
+/// `before_salvage` is called before a salvaging recovery first changes
+/// something.
 pub(crate) fn recover(
     place: Place<'_>,
-    checkpoint: Seq,
-    durable: Seq,
+    manifest: &Manifest,
     mode: RecoveryMode,
+    before_salvage: &dyn Fn() -> Result<()>,
     apply: &mut Apply<'_>,
 ) -> Result<Recovered> {
+    let Manifest { checkpoint, durable, .. } = *manifest;
     let firsts = list(place)?;
     let mut report = RecoveryReport { seq: checkpoint, ..RecoveryReport::default() };
     let mut apply = |seq: Seq, payload: &[u8]| {
@@ -129,7 +134,6 @@ pub(crate) fn recover(
     let mut log_bytes = 0_u64;
     // Files before this index hold what was recovered.
     let mut sound = firsts.len();
-    let mut expected = None;
     if firsts.first().is_none_or(|first| *first > checkpoint.next()) {
         let what = format!("no log file begins at commit {} or before", checkpoint.next());
         damage = Some(Error::corrupt(place.dir, 0, what));
@@ -140,24 +144,12 @@ pub(crate) fn recover(
             break;
         }
         let path = file_path(place.dir, *first);
-        if let Some((expected, offset, previous)) = expected.take()
-            && expected != *first
-        {
-            let what = format!("commits {expected} to before {first} are missing");
-            damage = Some(Error::corrupt(previous, offset, what));
-            sound = index;
-            break;
-        }
         let stop = firsts.get(index.saturating_add(1)).copied();
         let bytes =
             os::read_all(place.fs, &path).map_err(|error| Error::io("read", &path, error))?;
         log_bytes = log_bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         match read_file(place, &path, *first, stop, bytes, &mut apply) {
-            Ok(end) => {
-                let offset = u64::try_from(end.offset).unwrap_or(u64::MAX);
-                expected = Some((end.next, offset, path));
-                last_end = Some((*first, end));
-            }
+            Ok(end) => last_end = Some((*first, end)),
             Err(Stop::Unreadable(error)) => {
                 damage = Some(error);
                 sound = index;
@@ -187,6 +179,7 @@ pub(crate) fn recover(
         if mode == RecoveryMode::Strict || matches!(error, Error::Unsupported { .. }) {
             return Err(error);
         }
+        before_salvage()?;
         let after = firsts.get(sound..).unwrap_or_default();
         report.set_aside = set_aside(place, after)?;
         report.damage = Some(error);
@@ -329,54 +322,18 @@ fn tail(frames: &Frames, end: &FileEnd) -> Tail {
     if rest.iter().all(|byte| *byte == 0) {
         return Tail::Clean;
     }
-    // Random bytes that look like a frame's header cost a checksum over what
-    // they claim to be its length. A file made to have many of them shall not
-    // cost its length squared.
-    let mut budget = rest.len().saturating_mul(16);
-    let mut at = end.offset;
-    while at.saturating_add(FRAME_HEADER_BYTES) <= end.bytes.len() {
-        let mut step = FRAME_ALIGN;
-        if plausible(&end.bytes, at, good) {
-            if let Some(frame) = frames.open(&end.bytes, at) {
-                if frame.durable > good {
-                    return Tail::Damaged(format!(
-                        "no whole frame where commit {} belongs, which was durable: commit {} \
-                         at byte {at} says so",
-                        end.next, frame.seq
-                    ));
-                }
-                step = frame.size;
-            } else {
-                budget = budget.saturating_sub(claimed_len(&end.bytes, at));
-            }
-            if budget == 0 {
-                return Tail::Damaged("what follows is neither log nor a torn write".to_owned());
-            }
+    for at in (end.offset..end.bytes.len()).step_by(FRAME_ALIGN) {
+        if let Some(header) = frames.header(&end.bytes, at)
+            && header.durable > good
+        {
+            return Tail::Damaged(format!(
+                "no whole frame where commit {} belongs, which was durable: commit {} at byte \
+                 {at} says so",
+                end.next, header.seq
+            ));
         }
-        at = at.saturating_add(step);
     }
     Tail::Torn
-}
-
-/// Whether the sequence number of a frame at `at` could follow `good` within
-/// one file.
-fn plausible(bytes: &[u8], at: usize, good: Seq) -> bool {
-    let seq = bytes
-        .get(at.saturating_add(8)..)
-        .and_then(|rest| rest.first_chunk::<8>())
-        .map_or(0, |seq| u64::from_le_bytes(*seq));
-    let most = u64::try_from(bytes.len() / FRAME_HEADER_BYTES).unwrap_or(u64::MAX);
-    seq > good.get() && seq <= good.get().saturating_add(most)
-}
-
-fn claimed_len(bytes: &[u8], at: usize) -> usize {
-    bytes
-        .get(at.saturating_add(4)..)
-        .and_then(|rest| rest.first_chunk::<4>())
-        .and_then(|len| usize::try_from(u32::from_le_bytes(*len)).ok())
-        .unwrap_or(usize::MAX)
-        .min(bytes.len().saturating_sub(at))
-        .saturating_add(FRAME_HEADER_BYTES)
 }
 
 /// Writes commits `from` to `last` of the file that was read last into a new
@@ -407,12 +364,12 @@ fn rewrite(place: Place<'_>, from: Seq, last: Seq, end: Option<&FileEnd>) -> Res
 /// A name that nothing has, for what could not be read.
 fn damaged_path(place: Place<'_>, path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{:016x}.damaged", place.salt()));
+    name.push(format!(".{:016x}{DAMAGED_SUFFIX}", place.salt()));
     PathBuf::from(name)
 }
 
-/// Renames files out of the log, the last first, so that a crash in between
-/// leaves a log with a gap no longer than the damage.
+/// Renames files out of the log. The manifest says meanwhile that this is under
+/// way.
 fn set_aside(place: Place<'_>, firsts: &[Seq]) -> Result<Vec<SetAside>> {
     let mut done = Vec::new();
     for first in firsts.iter().rev() {

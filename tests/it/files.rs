@@ -152,8 +152,13 @@ fn every_flip_and_every_truncation_of_a_golden_file_is_noticed() {
 
 #[test]
 fn a_manifest_survives_the_round_trip_and_nothing_else() {
-    let manifest =
-        Manifest { store: [3; 16], generation: 9, checkpoint: Seq::new(5), durable: Seq::new(77) };
+    let manifest = Manifest {
+        store: [3; 16],
+        generation: 9,
+        checkpoint: Seq::new(5),
+        durable: Seq::new(77),
+        salvaging: true,
+    };
     let bytes = manifest.encode().unwrap();
     assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
     let longer = [bytes.as_slice(), &[0]].concat();

@@ -236,7 +236,7 @@ impl Oracle {
         assert_eq!(snapshot.key_count(), keys);
         for (space, dimension, metric) in SPACES {
             let query: Vec<f32> = (1..=*dimension).map(|x| x as f32).collect();
-            let mut expected: Vec<(f32, NodeId)> = self
+            let mut expected: Vec<(f64, NodeId)> = self
                 .nodes
                 .values()
                 .filter_map(|(node, _)| {
@@ -245,7 +245,7 @@ impl Oracle {
                 .collect();
             expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let hits = snapshot.nearest(space, &query, 100, &Filter::new()).unwrap();
-            let found: Vec<(f32, NodeId)> =
+            let found: Vec<(f64, NodeId)> =
                 hits.iter().map(|hit| (hit.distance, hit.node.id())).collect();
             assert_eq!(found, expected, "{space}");
         }
@@ -269,17 +269,15 @@ fn name(edge: &Edge) -> EdgeName {
     (edge.source, edge.kind.clone(), edge.target, edge.discriminator)
 }
 
-fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
+fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     match metric {
-        Metric::Cosine => {
-            (1.0 - dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(0.0, 2.0) as f32
-        }
+        Metric::Cosine => (1.0 - dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(0.0, 2.0),
         _ => {
             let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-            dot(&difference, &difference).sqrt() as f32
+            dot(&difference, &difference).sqrt()
         }
     }
 }

@@ -136,6 +136,51 @@ fn every_ordered_read_can_be_taken_up_again() {
 }
 
 #[test]
+fn a_cursor_never_leaves_its_read() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        for n in 0..6 {
+            b.put(Node::new(id(n), ["a", "b", "c"][n as usize % 3]));
+        }
+        for (kind, n) in [("x", 1), ("x", 2), ("y", 3), ("z", 4)] {
+            b.link(Edge::new(id(0), kind, id(n)));
+        }
+    });
+    let s = engine.snapshot();
+    let cursors: Vec<Cursor> = ["a", "b", "c"]
+        .map(|kind| {
+            let mut scan = s.scan(kind);
+            scan.next().unwrap().unwrap();
+            scan.cursor().unwrap()
+        })
+        .into();
+    for (kind, left) in [("a", [1, 0, 0]), ("b", [2, 1, 0]), ("c", [2, 2, 1]), ("none", [0; 3])] {
+        for (cursor, left) in cursors.iter().zip(left) {
+            let kinds: Vec<&str> = s.scan(kind).after(cursor).map(|n| n.unwrap().kind()).collect();
+            assert_eq!(kinds, vec![kind; left]);
+        }
+    }
+    let cursors: Vec<Cursor> = ["x", "y", "z"]
+        .map(|kind| {
+            let mut edges = s.edges_out(id(0)).kind(kind);
+            edges.next().unwrap().unwrap();
+            edges.cursor().unwrap()
+        })
+        .into();
+    for (kind, left) in [("x", [1, 0, 0]), ("y", [1, 0, 0]), ("z", [1, 1, 0]), ("none", [0; 3])] {
+        for (cursor, left) in cursors.iter().zip(left) {
+            let read = s.edges_out(id(0)).kind(kind).after(cursor);
+            let turned = s.edges_out(id(0)).after(cursor).kind(kind);
+            for read in [read, turned] {
+                let kinds: Vec<&str> = read.map(|e| e.unwrap().kind()).collect();
+                assert_eq!(kinds, vec![kind; left]);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_cursor_goes_on_over_what_changed_since() {
     let dir = temp_dir();
     let engine = open(&dir);
@@ -240,11 +285,11 @@ proptest! {
                 }
             });
         }
-        let mut expected: Vec<(f32, NodeId)> = points
+        let mut expected: Vec<(f64, NodeId)> = points
             .iter()
             .enumerate()
             .filter(|(n, (_, _, of, key))| kind.is_none_or(|k| k == *of) && from.is_none_or(|f| f <= *key) && (!odd || n % 2 == 1))
-            .map(|(n, (x, y, _, _))| ((f64::from(*x).powi(2) + f64::from(*y).powi(2)).sqrt() as f32, id(n as u64)))
+            .map(|(n, (x, y, _, _))| ((f64::from(*x).powi(2) + f64::from(*y).powi(2)).sqrt(), id(n as u64)))
             .collect();
         expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         expected.truncate(k);
@@ -343,6 +388,9 @@ fn a_path_search_stops_at_its_budget() {
     let s = engine.snapshot();
     assert_eq!(star(&s, 99), Err(ErrorKind::Limit));
     assert_eq!(star(&s, 100), Ok(false));
+    // Edges of other kinds are not looked at.
+    let options = PathOptions { kinds: &["none"], max_edges: 1, ..PathOptions::default() };
+    assert!(s.shortest_path(id(0), id(101), &options).unwrap().is_none());
 }
 
 #[test]
@@ -377,6 +425,12 @@ fn questions_that_cannot_be_answered_are_errors() {
         s.nearest("v", &[1.0, 2.0], 1, &Filter::new().index("nope", ..)).map_err(kind).unwrap_err(),
         ErrorKind::Invalid
     );
+    // An empty range is empty, one that runs backwards is a mistake.
+    assert_eq!(s.range("i", vec![1]..vec![1], Direction::Ascending).unwrap().count(), 0);
+    let excluded = (Bound::Excluded(vec![1]), Bound::Excluded(vec![1]));
+    assert_eq!(s.range("i", excluded, Direction::Descending).unwrap().count(), 0);
+    let backwards = (Bound::Included(vec![2]), Bound::Included(vec![1]));
+    assert!(s.range("i", backwards, Direction::Ascending).is_err());
     // What is merely not there is no error.
     assert!(s.get(id(2)).unwrap().is_none());
     assert_eq!(s.scan("nope").count() + s.edges_out(id(2)).count(), 0);

@@ -329,6 +329,111 @@ fn missing_files_are_refused() {
     let mut without = image.clone();
     without.remove(Path::new("MANIFEST"));
     scratch.refuses(&without, Path::new("MANIFEST"));
+    // Also where the log holds nothing whole any more.
+    let mut image = killed_store(3, Durability::Sync);
+    let wal = wal_files(&image).pop().unwrap();
+    image.remove(Path::new("MANIFEST"));
+    for byte in [HEADER_BYTES, HEADER_BYTES + 40] {
+        let mut damaged = image.clone();
+        damaged.get_mut(&wal).unwrap()[byte] ^= 1;
+        scratch.refuses(&damaged, Path::new("MANIFEST"));
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_not_removed() {
+    let image = killed_store(3, Durability::Sync);
+    let scratch = Scratch::new();
+    write_image(&scratch.path(), &image);
+    let path = |name: &str| scratch.path().join(name);
+    let strangers = ["notes.tmp", "wal/notes.tmp", "wal/1.wal.tmp", "wal/x.damaged.tmp"];
+    let ours = ["MANIFEST.tmp", "wal/00000000000000000009.wal.tmp"];
+    for name in strangers.iter().chain(&ours) {
+        fs::write(path(name), "x").unwrap();
+    }
+    fs::create_dir(path("dir.tmp")).unwrap();
+    assert_holds(&Engine::open(scratch.path()).unwrap(), 3);
+    assert!(strangers.iter().all(|name| path(name).exists()) && path("dir.tmp").exists());
+    assert!(ours.iter().all(|name| !path(name).exists()));
+}
+
+#[test]
+fn of_many_who_create_a_store_one_has_it() {
+    for _ in 0..30 {
+        let scratch = Scratch::new();
+        let barrier = std::sync::Barrier::new(4);
+        let opened: Vec<Result<Engine, Error>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        Engine::open(scratch.path())
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(opened.iter().filter(|result| result.is_ok()).count(), 1);
+        for error in opened.into_iter().filter_map(Result::err) {
+            assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_salvage_that_is_cut_short_is_not_taken_for_done() {
+    let (image, _) = many_files();
+    let wals = wal_files(&image);
+    let mut damaged = image.clone();
+    let starts = frame_starts(&image[&wals[1]]);
+    damaged.get_mut(&wals[1]).unwrap()[starts[5] + 40] ^= 4;
+    let keeps = wals[1].file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap() + 4;
+    let scratch = Scratch::new();
+    for n in 1.. {
+        write_image(&scratch.path(), &damaged);
+        let faults = FaultFs::new();
+        faults.fail(n, None, true);
+        let salvage = || Options::new().recovery(RecoveryMode::Salvage);
+        let result = salvage().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path());
+        let done = result.is_ok();
+        drop(result);
+        // Until it is done, only another salvage may open the store. Between
+        // the last sync of the manifest and the return it is done and failed.
+        match Engine::open(scratch.path()) {
+            Ok(engine) => assert_holds(&engine, keeps),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{n}: {error}");
+                let engine = salvage().open(scratch.path()).unwrap();
+                assert_holds(&engine, keeps);
+                drop(engine);
+                assert_holds(&Engine::open(scratch.path()).unwrap(), keeps);
+            }
+        }
+        if done {
+            assert!(n > 15, "a salvage has more than {n} calls");
+            break;
+        }
+    }
+}
+
+#[test]
+fn hostile_content_does_not_turn_a_torn_write_into_damage() {
+    // Content that looks like headers of frames with plausible numbers.
+    let dir = crate::temp_dir();
+    let path = dir.path().join("s");
+    let engine = Engine::open(&path).unwrap();
+    let word = [&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0][..], &3_u64.to_le_bytes()].concat();
+    engine.write(put(1)).unwrap();
+    let mut batch = Batch::new();
+    batch.put(Node::new(id(2), "n").content(word.repeat(100_000)));
+    engine.write(batch).unwrap();
+    let mut image = read_image(&path);
+    drop(engine);
+    let wal = wal_files(&image).pop().unwrap();
+    let starts = frame_starts(&image[&wal]);
+    image.get_mut(&wal).unwrap()[starts[1]..starts[1] + 512].fill(0);
+    let engine = Scratch::new().open(&image).unwrap();
+    assert_holds(&engine, 1);
 }
 
 #[test]
