@@ -140,6 +140,38 @@ fn writes(c: &mut Criterion) {
     group.finish();
 }
 
+/// A flood of submitted batches of one record, with and without letting them
+/// gather.
+fn submits(c: &mut Criterion) {
+    let mut group = c.benchmark_group("submit_os_batch_1");
+    group.throughput(Throughput::Elements(1));
+    for (name, interval) in [("gather", Duration::from_millis(5)), ("at_once", Duration::ZERO)] {
+        let dir = scratch();
+        let engine = Options::new()
+            .durability(Durability::Os)
+            .publish_interval(interval)
+            .open(dir.path().join("s"))
+            .unwrap();
+        let mut next = 0;
+        group.bench_function(name, |b| {
+            b.iter_custom(|iterations| {
+                let batches: Vec<Batch> = (0..iterations).map(|n| batch(next + n, 1)).collect();
+                next += iterations;
+                let start = Instant::now();
+                let tickets: Vec<_> =
+                    batches.into_iter().map(|b| engine.submit(b).unwrap()).collect();
+                for ticket in tickets {
+                    ticket.wait().unwrap();
+                }
+                start.elapsed()
+            });
+        });
+        let write = engine.stats().write;
+        println!("{name}: {} batches in {} groups", write.batches, write.groups);
+    }
+    group.finish();
+}
+
 fn reads(c: &mut Criterion) {
     const RECORDS: u64 = 100_000;
     let dir = scratch();
@@ -233,6 +265,6 @@ fn idle(_: &mut Criterion) {
 criterion_group! {
     name = spine;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    targets = fdatasync, writes, reads, replay, idle
+    targets = fdatasync, writes, submits, reads, replay, idle
 }
 criterion_main!(spine);

@@ -66,6 +66,14 @@ fn seen(snapshot: &Snapshot, writer: u64) -> Option<u64> {
     Some(n)
 }
 
+struct SetOnDrop<'d>(&'d AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn no_reader_sees_half_a_batch_or_time_running_backwards() {
     let dir = temp_dir();
@@ -137,10 +145,11 @@ fn no_reader_sees_half_a_batch_or_time_running_backwards() {
                 }
             });
         }
+        // Also when a writer fails: readers shall not go on for ever.
+        let _done = SetOnDrop(&done);
         for writer in writers {
             writer.join().unwrap();
         }
-        done.store(true, Ordering::SeqCst);
     });
     assert!(looks.load(Ordering::SeqCst) > READERS as u64);
     let stats = engine.stats();
