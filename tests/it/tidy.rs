@@ -213,3 +213,21 @@ fn the_format_page_is_in_step_with_the_code() {
         "src/format has changed: see whether docs/format.md still tells the truth, then let it end with\n{line}"
     );
 }
+
+/// Each promise of the README names the tests that hold it; each is there.
+#[test]
+fn the_promises_name_tests_that_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let tests: String = fs::read_dir(root().join("tests/it"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let mut names = 0;
+    for row in readme.lines().filter(|line| line.starts_with("| ") && line.contains(" | `")) {
+        for name in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+            assert!(tests.contains(&format!("fn {name}(")), "README.md names {name}, no test does");
+            names += 1;
+        }
+    }
+    assert!(names > 10, "the table is found");
+}
