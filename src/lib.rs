@@ -32,6 +32,17 @@ pub use snapshot::{
 pub use wal::{CutTail, RecoveryMode, RecoveryReport, SetAside};
 pub use write_log::Ticket;
 
+/// A disk that crashes, to test on: the engine, or any program over [`os::Fs`].
+///
+/// docs/testing.md has a complete example, and says what the model covers.
+#[cfg(feature = "sim")]
+pub mod sim {
+    pub use crate::os::sim::{
+        Call, Crash, Explored, Failure, Found, Loss, Points, SECTOR_BYTES, SimClock, SimDisk,
+        explore,
+    };
+}
+
 /// The documents of the repository.
 pub mod docs {
     #[doc = include_str!("../docs/architecture.md")]

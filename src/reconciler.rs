@@ -47,6 +47,8 @@ pub(crate) struct Reconciler {
     core: Mutex<Core>,
     closed: AtomicBool,
     thread: Worker,
+    /// There is no thread: whoever queues a batch commits it.
+    inline: bool,
     counters: Counters,
     pace: Mutex<Pace>,
 }
@@ -123,6 +125,7 @@ pub(crate) struct Start {
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
     pub(crate) max_interval: Duration,
+    pub(crate) inline: bool,
 }
 
 impl Reconciler {
@@ -146,6 +149,7 @@ impl Reconciler {
             }),
             closed: AtomicBool::new(false),
             thread: Worker::default(),
+            inline: start.inline,
             counters,
             pace: Mutex::new(Pace::default()),
         }
@@ -199,8 +203,9 @@ impl Reconciler {
         if self.log.is_empty() {
             return;
         }
-        if self.closed.load(Ordering::SeqCst) {
-            // The thread may be gone. The step turns late comers away.
+        if self.inline || self.closed.load(Ordering::SeqCst) {
+            // There is no thread, or it may be gone: then the step turns late
+            // comers away.
             self.run();
         } else {
             self.call();

@@ -27,7 +27,8 @@ use crate::{
 /// An open store.
 ///
 /// An engine is shared by reference or in an `Arc`; all its methods take
-/// `&self`. It has one thread of its own, which sleeps until it is needed.
+/// `&self`. It has one thread of its own, which sleeps until it is needed,
+/// unless [`Options::inline`] says otherwise.
 ///
 /// ```
 /// use ingrain::{Batch, Engine, Node, NodeId};
@@ -61,7 +62,7 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Held {
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<()>>,
     manifest: Manifest,
     _lock: Box<dyn Lock>,
 }
@@ -111,13 +112,19 @@ impl Engine {
             state: opened.state,
             entries: options.write_log_batches,
             bytes: options.write_log_bytes,
-            max_interval: options.publish_interval,
+            max_interval: if options.inline { Duration::ZERO } else { options.publish_interval },
+            inline: options.inline,
         }));
-        let worker = Arc::clone(&reconciler);
-        let thread = thread::Builder::new()
-            .name("ingrain".to_owned())
-            .spawn(move || worker.work())
-            .map_err(|error| Error::io("start a thread for", &dir, error))?;
+        let thread = if options.inline {
+            None
+        } else {
+            let worker = Arc::clone(&reconciler);
+            let thread = thread::Builder::new()
+                .name("ingrain".to_owned())
+                .spawn(move || worker.work())
+                .map_err(|error| Error::io("start a thread for", &dir, error))?;
+            Some(thread)
+        };
         let engine = Self {
             dir,
             fs: options.fs,
@@ -276,7 +283,9 @@ impl Engine {
         let Some(Held { thread, manifest, _lock }) = held.take() else { return Ok(()) };
         let last = self.reconciler.close();
         // A waker that closes the engine runs in the very thread.
-        if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id())
+            && thread.join().is_err()
+        {
             return Err(Error::invalid("engine: its thread panicked").poisons());
         }
         let last = last?;

@@ -41,6 +41,7 @@ pub struct Options {
     pub(super) wal_file_bytes: u64,
     pub(super) publish_interval: Duration,
     pub(super) recovery: RecoveryMode,
+    pub(super) inline: bool,
     pub(super) spaces: BTreeMap<String, Space>,
     pub(super) indexes: BTreeSet<String>,
     pub(super) fs: Arc<dyn Fs>,
@@ -58,6 +59,7 @@ impl Default for Options {
             wal_file_bytes: 64 << 20,
             publish_interval: Duration::from_millis(5),
             recovery: RecoveryMode::Strict,
+            inline: false,
             spaces: BTreeMap::new(),
             indexes: BTreeSet::new(),
             fs: Arc::new(RealFs),
@@ -137,6 +139,16 @@ impl Options {
     #[must_use]
     pub fn recovery(mut self, mode: RecoveryMode) -> Self {
         self.recovery = mode;
+        self
+    }
+
+    /// Whether the engine does without a thread of its own: false by default.
+    /// Then a submitted batch is committed before [`Engine::submit`] returns,
+    /// and what an engine does is a function of the calls to it, its file
+    /// system and its clock: a simulation can be repeated.
+    #[must_use]
+    pub fn inline(mut self, inline: bool) -> Self {
+        self.inline = inline;
         self
     }
 

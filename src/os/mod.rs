@@ -14,6 +14,8 @@ use std::{
 use crate::model::Timestamp;
 
 mod real;
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
 
 pub use real::{RealClock, RealFs};
 

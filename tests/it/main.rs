@@ -12,6 +12,7 @@
 
 mod basics;
 mod cli;
+mod disk;
 mod faults;
 mod files;
 mod keys;

@@ -1,0 +1,300 @@
+//! The two file systems, held to the same rules, and what only the simulated
+//! one can show.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use ingrain::os::{Fs, RealFs};
+
+use crate::temp_dir;
+
+/// What every `Fs` does.
+fn conforms(fs: &dyn Fs, dir: &Path) {
+    let kind = |result: std::io::Result<()>| result.unwrap_err().kind();
+    let file = |name: &str| dir.join(name);
+    let names = || {
+        let mut names = fs.list(dir).unwrap();
+        names.sort();
+        names
+    };
+    // Directories.
+    fs.create_dir(&file("d")).unwrap();
+    assert_eq!(kind(fs.create_dir(&file("d"))), ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.create_dir(&file("none/d"))), ErrorKind::NotFound);
+    assert_eq!(kind(fs.list(&file("none")).map(drop)), ErrorKind::NotFound);
+    assert_eq!(fs.list(&file("d")).unwrap(), Vec::<std::ffi::OsString>::new());
+    fs.sync_dir(&file("d")).unwrap();
+    fs.sync_dir(dir).unwrap();
+    assert_eq!(kind(fs.sync_dir(&file("none"))), ErrorKind::NotFound);
+    // Files.
+    let f = fs.create_new(&file("f")).unwrap();
+    assert_eq!(kind(fs.create_new(&file("f")).map(drop)), ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.create_new(&file("d")).map(drop)), ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.create_new(&file("none/f")).map(drop)), ErrorKind::NotFound);
+    assert_eq!(kind(fs.open(&file("none")).map(drop)), ErrorKind::NotFound);
+    assert_eq!(kind(fs.list(&file("f")).map(drop)), ErrorKind::NotADirectory);
+    assert_eq!(f.size().unwrap(), 0);
+    f.write_at(0, b"hello").unwrap();
+    f.write_at(10, b"world").unwrap();
+    f.write_at(4, b"").unwrap();
+    assert_eq!(f.size().unwrap(), 15);
+    let mut all = [9; 15];
+    f.read_at(0, &mut all).unwrap();
+    assert_eq!(&all, b"hello\0\0\0\0\0world");
+    f.write_at(3, b"XY").unwrap();
+    let mut part = [0; 3];
+    f.read_at(2, &mut part).unwrap();
+    assert_eq!(&part, b"lXY");
+    assert_eq!(kind(f.read_at(13, &mut part)), ErrorKind::UnexpectedEof);
+    assert_eq!(kind(f.read_at(99, &mut part)), ErrorKind::UnexpectedEof);
+    f.read_at(15, &mut []).unwrap();
+    f.sync().unwrap();
+    // Another handle sees the same, and only reads.
+    let g = fs.open(&file("f")).unwrap();
+    g.read_at(2, &mut part).unwrap();
+    assert_eq!((&part, g.size().unwrap()), (b"lXY", 15));
+    g.write_at(0, b"no").unwrap_err();
+    // Renaming, also over another, which handles keep.
+    assert_eq!(kind(fs.rename(&file("none"), &file("x"))), ErrorKind::NotFound);
+    let h = fs.create_new(&file("h")).unwrap();
+    h.write_at(0, b"h").unwrap();
+    fs.rename(&file("h"), &file("f")).unwrap();
+    assert_eq!(names(), ["d", "f"]);
+    assert_eq!(fs.open(&file("f")).unwrap().size().unwrap(), 1);
+    assert_eq!(f.size().unwrap(), 15, "the old file lives as long as its handles");
+    h.write_at(1, b"i").unwrap();
+    assert_eq!(fs.open(&file("f")).unwrap().size().unwrap(), 2, "a handle follows its file");
+    // Removing.
+    assert_eq!(kind(fs.remove(&file("none"))), ErrorKind::NotFound);
+    fs.remove(&file("f")).unwrap();
+    assert_eq!(names(), ["d"]);
+    assert_eq!(h.size().unwrap(), 2);
+    // Locks.
+    let lock = fs.lock(&file("LOCK")).unwrap().unwrap();
+    assert!(fs.lock(&file("LOCK")).unwrap().is_none());
+    drop(lock);
+    assert!(fs.lock(&file("LOCK")).unwrap().is_some());
+    assert_ne!(fs.random(), fs.random());
+}
+
+#[test]
+fn the_machine_conforms() {
+    let dir = temp_dir();
+    conforms(&RealFs, dir.path());
+}
+
+#[cfg(feature = "sim")]
+mod sim {
+    use std::collections::BTreeSet;
+
+    use ingrain::sim::{Call, Failure, Loss, Points, SimDisk, explore};
+
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        Path::new("/").join(name)
+    }
+
+    #[test]
+    fn the_simulated_disk_conforms() {
+        conforms(&SimDisk::new(), Path::new("/"));
+        let disk = SimDisk::new();
+        disk.create_dir(&path("base")).unwrap();
+        conforms(&disk, &path("base"));
+        // And still after crashes that lose nothing, or had nothing to lose.
+        let disk = SimDisk::new().crash(Loss::All, 0);
+        conforms(&disk, Path::new("/"));
+    }
+
+    fn content(disk: &SimDisk, name: &str) -> Option<Vec<u8>> {
+        let file = disk.open(&path(name)).ok()?;
+        let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+        file.read_at(0, &mut bytes).unwrap();
+        Some(bytes)
+    }
+
+    #[test]
+    fn a_crash_leaves_what_was_synced_and_any_part_of_the_rest() {
+        let disk = SimDisk::new();
+        let f = disk.create_new(&path("f")).unwrap();
+        f.write_at(0, &[1; 1024]).unwrap();
+        f.sync().unwrap();
+        assert_eq!(content(&disk.crash(Loss::All, 0), "f"), None, "its name was not synced");
+        disk.sync_dir(Path::new("/")).unwrap();
+        f.write_at(512, &[2; 1024]).unwrap();
+        let old = [1; 1024].to_vec();
+        assert_eq!(content(&disk.crash(Loss::All, 0), "f"), Some(old.clone()));
+        assert_eq!(content(&disk.crash(Loss::Data, 0), "f"), Some(old.clone()));
+        let new = [[1; 512], [2; 512], [2; 512]].concat();
+        assert_eq!(content(&disk.crash(Loss::Nothing, 0), "f"), Some(new.clone()));
+        assert_eq!(
+            content(&disk.crash(Loss::Zeros, 0), "f"),
+            Some([old.clone(), vec![0; 512]].concat())
+        );
+        let some: BTreeSet<_> =
+            (0..64).map(|s| content(&disk.crash(Loss::Some, s), "f").unwrap()).collect();
+        assert_eq!(some, BTreeSet::from([old, new]));
+        let torn: BTreeSet<_> =
+            (0..64).map(|s| content(&disk.crash(Loss::Torn, s), "f").unwrap()).collect();
+        assert_eq!(torn.len(), 4, "each of two sectors, or not");
+    }
+
+    #[test]
+    fn entries_are_lost_apart_from_data() {
+        let disk = SimDisk::new();
+        let a = disk.create_new(&path("a")).unwrap();
+        a.write_at(0, b"old").unwrap();
+        a.sync().unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let t = disk.create_new(&path("t")).unwrap();
+        t.write_at(0, b"new").unwrap();
+        disk.rename(&path("t"), &path("a")).unwrap();
+        // The classic mistake: renamed before it was synced.
+        assert_eq!(content(&disk.crash(Loss::Data, 0), "a"), Some(Vec::new()));
+        assert_eq!(content(&disk.crash(Loss::Entries, 0), "a"), Some(b"old".to_vec()));
+        assert_eq!(content(&disk.crash(Loss::Nothing, 0), "a"), Some(b"new".to_vec()));
+        t.sync().unwrap();
+        let seen: BTreeSet<_> = (0..64)
+            .map(|seed| {
+                let left = disk.crash(Loss::Some, seed);
+                (content(&left, "a"), content(&left, "t"))
+            })
+            .collect();
+        let (old, new) = (Some(b"old".to_vec()), Some(b"new".to_vec()));
+        assert_eq!(seen, BTreeSet::from([(old.clone(), None), (old, new.clone()), (new, None)]));
+    }
+
+    #[test]
+    fn a_directory_whose_name_is_lost_takes_its_files_along() {
+        let disk = SimDisk::new();
+        disk.create_dir(&path("d")).unwrap();
+        let f = disk.create_new(&path("d/f")).unwrap();
+        f.write_at(0, b"x").unwrap();
+        f.sync().unwrap();
+        disk.sync_dir(&path("d")).unwrap();
+        assert!(disk.crash(Loss::All, 0).list(Path::new("/")).unwrap().is_empty());
+        assert!(disk.crash(Loss::All, 0).open(&path("d/f")).is_err());
+        disk.sync_dir(Path::new("/")).unwrap();
+        assert_eq!(content(&disk.crash(Loss::All, 0), "d/f"), Some(b"x".to_vec()));
+    }
+
+    #[test]
+    fn faults_come_when_they_are_told_to() {
+        let disk = SimDisk::new();
+        let f = disk.create_new(&path("f")).unwrap();
+        disk.fail(2, Some(Call::Write), Failure::Io, false);
+        f.write_at(0, b"one").unwrap();
+        f.sync().unwrap();
+        f.write_at(3, b"two").unwrap_err();
+        f.write_at(3, b"TWO").unwrap();
+        assert_eq!(content(&disk, "f").unwrap(), b"oneTWO");
+        disk.fail(1, None, Failure::NoSpace, true);
+        assert_eq!(f.sync().unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(f.read_at(0, &mut [0]).unwrap_err().kind(), ErrorKind::StorageFull);
+        disk.fail(1, Some(Call::Write), Failure::Short(2), false);
+        assert_eq!(f.write_at(6, b"three").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(content(&disk, "f").unwrap(), b"oneTWOth");
+        disk.limit_space(Some(3));
+        f.write_at(0, b"12").unwrap();
+        f.write_at(2, b"34").unwrap_err();
+        f.write_at(0, b"5").unwrap_err();
+        disk.heal();
+        f.write_at(0, b"0").unwrap();
+        assert_eq!(content(&disk, "f").unwrap(), b"023TWOth");
+        assert_eq!(disk.calls()[&Call::Write], 8);
+    }
+
+    #[test]
+    fn a_sync_that_loses_dirty_pages_lies_afterwards() {
+        let disk = SimDisk::new();
+        let f = disk.create_new(&path("f")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        f.write_at(0, b"one").unwrap();
+        f.sync().unwrap();
+        f.write_at(3, b"two").unwrap();
+        disk.fail(1, Some(Call::Sync), Failure::LoseDirty, false);
+        f.sync().unwrap_err();
+        f.sync().unwrap();
+        assert_eq!(content(&disk, "f").unwrap(), b"onetwo", "the cache has it");
+        assert_eq!(
+            content(&disk.crash(Loss::Nothing, 0), "f").unwrap(),
+            b"one",
+            "nothing else has"
+        );
+    }
+
+    #[test]
+    fn files_can_be_damaged_behind_the_back() {
+        let disk = SimDisk::new();
+        let f = disk.create_new(&path("f")).unwrap();
+        f.write_at(0, b"abc").unwrap();
+        disk.flip(&path("f"), 1, 0x20).unwrap();
+        assert_eq!(content(&disk, "f").unwrap(), b"aBc");
+        disk.truncate(&path("f"), 1).unwrap();
+        assert_eq!(content(&disk, "f").unwrap(), b"a");
+        assert!(disk.flip(&path("f"), 7, 1).is_err());
+    }
+
+    /// A toy that replaces a file and says when it is done; broken, it forgets
+    /// one of the steps.
+    fn replace(disk: &SimDisk, forget: Option<usize>) {
+        for n in 0..4_u64 {
+            let t = disk.create_new(&path("t")).unwrap();
+            let steps: [&dyn Fn(); 4] = [
+                &|| t.write_at(0, &[n as u8; 700]).unwrap(),
+                &|| t.sync().unwrap(),
+                &|| disk.rename(&path("t"), &path("f")).unwrap(),
+                &|| disk.sync_dir(Path::new("/")).unwrap(),
+            ];
+            for (at, step) in steps.iter().enumerate() {
+                if forget != Some(at) {
+                    step();
+                }
+            }
+            disk.mark(n);
+        }
+    }
+
+    #[test]
+    fn the_explorer_finds_each_step_that_is_forgotten() {
+        let check = |crash: &ingrain::sim::Crash| {
+            let least = crash.marks.last().copied();
+            match content(&crash.disk, "f") {
+                None if least.is_none() => Ok(()),
+                Some(f)
+                    if f.len() == 700
+                        && f.iter().all(|b| *b == f[0])
+                        && Some(u64::from(f[0])) >= least =>
+                {
+                    Ok(())
+                }
+                other => Err(format!("promised {least:?}, found {:?}", other.map(|f| f.len()))),
+            }
+        };
+        for points in [Points::All, Points::Boundaries] {
+            let explored = explore(points, 4, |disk| replace(disk, None), check).unwrap();
+            assert!(explored.crashes > 50, "{explored:?}");
+            for forget in [1, 3] {
+                let found =
+                    explore(points, 4, |disk| replace(disk, Some(forget)), check).unwrap_err();
+                assert!(found.to_string().contains("seed"), "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_a_function_of_its_seed() {
+        let images = || {
+            let disk = SimDisk::new();
+            replace(&disk, None);
+            disk.crashes(Points::All, 3)
+                .map(|crash| {
+                    (crash.point, crash.seed, content(&crash.disk, "f"), content(&crash.disk, "t"))
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(images(), images());
+    }
+}
