@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::type_complexity,
@@ -21,6 +22,7 @@ mod reads;
 mod recovery;
 mod threads;
 mod tidy;
+mod torture;
 mod writes;
 
 /// A directory that goes with its value: in memory where the machine has one,

@@ -50,14 +50,19 @@ type EdgeName = (NodeId, String, NodeId, u64);
 
 /// The store as plain maps.
 #[derive(Debug, Default, Clone)]
-struct Oracle {
-    seq: u64,
+pub struct Oracle {
+    pub seq: u64,
     nodes: BTreeMap<NodeId, (Node, u64)>,
     edges: BTreeMap<EdgeName, Edge>,
 }
 
 impl Oracle {
-    fn write(&mut self, time: Timestamp, ops: &[Op]) -> Result<(), (usize, ConflictReason)> {
+    /// After `seq` commits that made no node.
+    pub fn after(seq: u64) -> Self {
+        Self { seq, ..Self::default() }
+    }
+
+    pub fn write(&mut self, time: Timestamp, ops: &[Op]) -> Result<(), (usize, ConflictReason)> {
         let mut next = self.clone();
         next.seq += 1;
         for (at, op) in ops.iter().enumerate() {
@@ -167,7 +172,7 @@ impl Oracle {
     }
 
     /// Compares every read of a snapshot with the maps.
-    fn check(&self, snapshot: &Snapshot) {
+    pub fn check(&self, snapshot: &Snapshot) {
         assert_eq!(snapshot.seq(), Seq::new(self.seq));
         assert_eq!(snapshot.node_count(), self.nodes.len());
         assert_eq!(snapshot.edge_count(), self.edges.len());
@@ -427,18 +432,23 @@ fn any_action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn open(path: &Path, clock: &ClockHandle) -> Engine {
-    let mut options = Options::new().wal_file_bytes(64 << 10).clock(Arc::new(clock.clone()));
+/// The spaces and indexes that the operations use: the first commit.
+pub fn options() -> Options {
+    let mut options = Options::new().wal_file_bytes(64 << 10);
     for (name, dimension, metric) in SPACES {
         options = options.space(*name, Space::new(*dimension, *metric));
     }
     for index in INDEXES {
         options = options.index(*index);
     }
-    options.open(path).unwrap()
+    options
 }
 
-fn batch(ops: &[Op], sync: bool) -> Batch {
+fn open(path: &Path, clock: &ClockHandle) -> Engine {
+    options().clock(Arc::new(clock.clone())).open(path).unwrap()
+}
+
+pub fn batch(ops: &[Op], sync: bool) -> Batch {
     let mut batch = Batch::new();
     for op in ops {
         batch.push(op.clone());
@@ -471,7 +481,7 @@ proptest! {
         let clock = ClockHandle::default();
         let mut engine = open(&path, &clock);
         // The spaces and indexes of the options took the first commit.
-        let mut oracle = Oracle { seq: 1, ..Oracle::default() };
+        let mut oracle = Oracle::after(1);
         // Held to the end: none may change.
         let mut held: Vec<(Snapshot, Oracle)> = Vec::new();
         for (step, action) in actions.into_iter().enumerate() {

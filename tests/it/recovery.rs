@@ -9,7 +9,7 @@ use std::{
 
 use ingrain::{
     Batch, Durability, Engine, Error, ErrorKind, Node, NodeId, Options, RecoveryMode, Seq,
-    format::{FileKind, HEADER_BYTES, Header, wal::Frames},
+    format::{FileKind, HEADER_BYTES, Header, manifest::Manifest, wal::Frames},
 };
 
 use crate::faults::{Call, FaultFs, Handle};
@@ -397,10 +397,15 @@ fn a_salvage_that_is_cut_short_is_not_taken_for_done() {
         let result = salvage().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path());
         let done = result.is_ok();
         drop(result);
-        // Until it is done, only another salvage may open the store. Between
-        // the last sync of the manifest and the return it is done and failed.
+        // Until it is done, only another salvage may open the store. It is
+        // done when its second manifest is there, even if it failed later.
+        let manifest =
+            Manifest::decode(&fs::read(scratch.path().join("MANIFEST")).unwrap()).unwrap();
         match Engine::open(scratch.path()) {
-            Ok(engine) => assert_holds(&engine, keeps),
+            Ok(engine) => {
+                assert_eq!(manifest.generation, 3, "{n}");
+                assert_holds(&engine, keeps);
+            }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{n}: {error}");
                 let engine = salvage().open(scratch.path()).unwrap();

@@ -1,0 +1,368 @@
+//! The engine on a disk that crashes and fails, at every point.
+//!
+//! `INGRAIN_TORTURE=<minutes> cargo test --release --all-features torture_without_end -- --nocapture`
+//! goes on with new seeds for that long. A failure prints its seed;
+//! `INGRAIN_TORTURE_SEED=<seed>` begins there.
+#![cfg(feature = "sim")]
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ingrain::{
+    Engine, Error, ErrorKind, Op, Options, Seq, Timestamp,
+    os::Fs,
+    sim::{Crash, Failure, Loss, Points, SimClock, SimDisk},
+};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+
+use crate::model::{Oracle, any_op, batch, options};
+
+/// What a workload does next.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A batch, durable or not, with content of this many bytes more.
+    Write(Vec<Op>, bool, usize),
+    /// Several, queued together.
+    Submit(Vec<Vec<Op>>, bool),
+    /// Closed and opened again.
+    Close,
+    /// Dropped and opened again.
+    Drop,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let ops = || vec(any_op(), 1..5);
+    prop_oneof![
+        30 => (ops(), prop::bool::weighted(0.7), 0..1_600_usize)
+            .prop_map(|(ops, sync, bytes)| Step::Write(ops, sync, bytes)),
+        6 => (vec(ops(), 1..4), any::<bool>()).prop_map(|(batches, sync)| Step::Submit(batches, sync)),
+        1 => Just(Step::Close),
+        1 => Just(Step::Drop),
+    ]
+}
+
+fn steps(seed: u64, len: usize) -> Vec<Step> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    vec(any_step(), len).new_tree(&mut runner).unwrap().current()
+}
+
+/// What the marks on the disk say.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Submitted,
+    /// Acknowledged as handed to the operating system.
+    Os,
+    /// Acknowledged as durable.
+    Sync,
+}
+
+fn mark(disk: &SimDisk, mark: Mark, seq: u64) {
+    disk.mark(seq << 2 | mark as u64);
+}
+
+fn store(disk: &SimDisk, clock: &SimClock) -> Options {
+    options().inline(true).fs(Arc::new(disk.clone())).clock(Arc::new(clock.clone()))
+}
+
+/// The states of a run, by sequence number.
+struct Run {
+    states: Vec<Oracle>,
+    /// How the run ended, if not at its end.
+    failed: Option<Error>,
+    acknowledged: u64,
+    /// The last commit that was acknowledged as durable.
+    durable: u64,
+}
+
+const PATH: &str = "/s";
+
+/// Runs the steps until they end or something fails.
+fn run(disk: &SimDisk, steps: &[Step]) -> Run {
+    let clock = SimClock::default();
+    let first = Oracle::after(1);
+    // The spaces and indexes are the first commit.
+    let mut run =
+        Run { states: vec![Oracle::default(), first], failed: None, acknowledged: 0, durable: 0 };
+    mark(disk, Mark::Submitted, 1);
+    let mut engine = match store(disk, &clock).open(PATH) {
+        Ok(engine) => engine,
+        Err(error) => {
+            run.failed = Some(error);
+            return run;
+        }
+    };
+    mark(disk, Mark::Sync, 1);
+    (run.acknowledged, run.durable) = (1, 1);
+    for (at, step) in steps.iter().enumerate() {
+        // The wall clock goes back a day now and then.
+        let now = i64::try_from(at).unwrap() * 1_000 - if at % 7 == 0 { 86_400_000_000 } else { 0 };
+        let now = Timestamp::from_micros(now);
+        clock.set(now);
+        let (batches, sync) = match step {
+            Step::Write(ops, sync, bytes) => (vec![grown(ops, *bytes)], *sync),
+            Step::Submit(batches, sync) => (batches.clone(), *sync),
+            Step::Close | Step::Drop => {
+                if matches!(step, Step::Close)
+                    && let Err(error) = engine.close()
+                {
+                    run.failed = Some(error);
+                    return run;
+                }
+                drop(engine);
+                engine = match store(disk, &clock).open(PATH) {
+                    Ok(engine) => engine,
+                    Err(error) => {
+                        run.failed = Some(error);
+                        return run;
+                    }
+                };
+                continue;
+            }
+        };
+        for ops in batches {
+            let mut next = run.states.last().unwrap().clone();
+            let expected = next.write(now, &ops);
+            if expected.is_ok() {
+                run.states.push(next.clone());
+                mark(disk, Mark::Submitted, next.seq);
+            }
+            let answer = match step {
+                Step::Submit(..) => {
+                    engine.submit(batch(&ops, sync)).and_then(|ticket| ticket.wait())
+                }
+                _ => engine.write(batch(&ops, sync)),
+            };
+            match (answer, expected) {
+                (Ok(seq), Ok(())) => {
+                    assert_eq!(seq.get(), next.seq);
+                    mark(disk, if sync { Mark::Sync } else { Mark::Os }, next.seq);
+                    run.acknowledged = next.seq;
+                    if sync {
+                        run.durable = next.seq;
+                    }
+                }
+                (Err(Error::Conflict { .. }), Err(_)) => {}
+                (Err(error @ Error::Poisoned { .. }), _) => {
+                    poisoned(&engine, &run);
+                    run.failed = Some(error);
+                    return run;
+                }
+                (answer, expected) => panic!("engine: {answer:?}, oracle: {expected:?}"),
+            }
+        }
+    }
+    run.states.last().unwrap().check(&engine.snapshot());
+    run
+}
+
+/// I5: writes are refused, reads show what was acknowledged.
+fn poisoned(engine: &Engine, run: &Run) {
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.seq().get(), run.acknowledged);
+    run.states[run.acknowledged as usize].check(&snapshot);
+    let again = engine.write(batch(&[Op::Delete { id: ingrain::NodeId::MIN }], true));
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+/// Puts make the log grow, so that it rotates.
+fn grown(ops: &[Op], bytes: usize) -> Vec<Op> {
+    let mut ops = ops.to_vec();
+    for op in &mut ops {
+        if let Op::Put { node, .. } = op {
+            node.content.resize(node.content.len() + bytes, 0xa5);
+        }
+    }
+    ops
+}
+
+/// Opens a disk and compares all that is there with the state of its sequence
+/// number, which must lie between `least` and `most`.
+fn check_store(disk: &SimDisk, states: &[Oracle], least: u64, most: u64) -> Result<Engine, String> {
+    let engine = store(disk, &SimClock::default()).open(PATH).map_err(|error| error.to_string())?;
+    let snapshot = engine.snapshot();
+    let seq = snapshot.seq().get();
+    // A store whose creation was cut short has its first commit anew.
+    if seq < least.max(1) || seq > most.max(1) {
+        return Err(format!("recovered {seq}, expected {least} to {most}"));
+    }
+    states[seq as usize].check(&snapshot);
+    Ok(engine)
+}
+
+fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), String> {
+    let (mut least, mut most) = (0, 0);
+    for mark in &crash.marks {
+        let seq = mark >> 2;
+        if mark & 3 == Mark::Submitted as u64 {
+            most = seq;
+        }
+        // What was only handed to the operating system survives the process.
+        if mark & 3 == Mark::Sync as u64
+            || (mark & 3 == Mark::Os as u64 && crash.loss == Loss::Nothing)
+        {
+            least = seq;
+        }
+    }
+    let engine = check_store(&crash.disk, states, least, most)?;
+    let recovered = engine.snapshot().seq();
+    let opened = crash.disk.operations();
+    // The store goes on.
+    let answer = engine.write(batch(&[Op::Delete { id: ingrain::NodeId::MIN }], true));
+    if answer.as_ref().ok() != Some(&Seq::new(recovered.get() + 1)) {
+        return Err(format!("after recovery to {recovered}: {answer:?}"));
+    }
+    if deep {
+        // A second crash, within the recovery: what it had shown stays.
+        for again in crash.disk.crashes(Points::All, 1) {
+            let least = if again.point >= opened { recovered.get() } else { least };
+            if again.point > opened {
+                break;
+            }
+            check_store(&again.disk, states, least, most.max(recovered.get())).map_err(|what| {
+                format!("second crash {:?} at {}: {what}", again.loss, again.point)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Every crash of a run. Returns how many states were tried.
+fn crashes(seed: u64, len: usize, coins: u64) -> usize {
+    let disk = SimDisk::new();
+    let steps = steps(seed, len);
+    let run = run(&disk, &steps);
+    assert!(run.failed.is_none(), "seed {seed}: {:?}", run.failed);
+    let mut tried = 0;
+    for crash in disk.crashes(Points::Boundaries, coins) {
+        tried += 1;
+        // Where something could be lost, and not always the same.
+        let deep = tried % 16 == 0;
+        if let Err(what) = check_crash(&crash, &run.states, deep) {
+            panic!(
+                "seed {seed}, {len} steps, point {}, loss {:?}, coin {}: {what}",
+                crash.point, crash.loss, crash.seed
+            );
+        }
+    }
+    tried
+}
+
+#[test]
+fn every_crash_of_a_workload_is_survived() {
+    const SEED: u64 = 1;
+    const STEPS: usize = 620;
+    let disk = SimDisk::new();
+    let run = run(&disk, &steps(SEED, STEPS));
+    assert!(run.states.len() > 300, "{} batches", run.states.len());
+    let logs = disk.list(Path::new("/s/wal")).unwrap().len();
+    assert!(logs > 12, "{logs} log files: rotations besides the lives");
+    let tried = crashes(SEED, STEPS, 2);
+    assert!(tried > 300 * 8, "{tried} crashes");
+}
+
+/// Every call of a workload made to fail, in every way.
+fn faults(seed: u64, len: usize, failure: Failure, sticky: bool) -> u64 {
+    let steps = steps(seed, len);
+    for n in 1.. {
+        let disk = SimDisk::new();
+        disk.fail(n, None, failure, sticky);
+        let run = run(&disk, &steps);
+        let place = || format!("seed {seed}, {len} steps, call {n}: {failure:?}, sticky {sticky}");
+        let Some(error) = &run.failed else {
+            let calls: u64 = disk.calls().values().sum();
+            // A file that could not be removed is left for later.
+            if n > calls {
+                return n;
+            }
+            continue;
+        };
+        assert!(
+            matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned),
+            "{}: {error}",
+            place()
+        );
+        disk.heal();
+        let most = run.states.len() as u64 - 1;
+        for loss in [Loss::Nothing, Loss::All] {
+            // What was acknowledged under `Os` needs the process's word only,
+            // and pages that the kernel dropped may have held some of it.
+            let by_process = loss == Loss::Nothing && failure != Failure::LoseDirty;
+            let least = if by_process { run.acknowledged } else { run.durable };
+            let left = disk.crash(loss, n);
+            if let Err(what) = check_store(&left, &run.states, least, most) {
+                panic!("{}, loss {loss:?}: {what}", place());
+            }
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn every_failing_call_of_a_workload_is_survived() {
+    for (failure, sticky) in [
+        (Failure::Io, false),
+        (Failure::Io, true),
+        (Failure::NoSpace, true),
+        (Failure::Short(100), false),
+        (Failure::LoseDirty, false),
+    ] {
+        let calls = faults(1, 120, failure, sticky);
+        assert!(calls > 100, "{calls} calls");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_at_any_kilobyte_is_survived() {
+    let steps = steps(2, 60);
+    let mut full = 0;
+    for kilobytes in 0.. {
+        let disk = SimDisk::new();
+        disk.limit_space(Some(kilobytes * 1024));
+        let run = run(&disk, &steps);
+        disk.heal();
+        let engine = check_store(&disk, &run.states, run.acknowledged, run.states.len() as u64 - 1);
+        if let Err(what) = engine {
+            panic!("{kilobytes} KiB: {what}");
+        }
+        if run.failed.is_none() {
+            break;
+        }
+        full += 1;
+    }
+    assert!(full > 60, "{full}");
+}
+
+#[test]
+fn torture_without_end() {
+    let Some(minutes) = std::env::var("INGRAIN_TORTURE").ok().and_then(|m| m.parse::<f64>().ok())
+    else {
+        return;
+    };
+    let first = std::env::var("INGRAIN_TORTURE_SEED").ok().and_then(|s| s.parse().ok());
+    let first = first.unwrap_or(1_000);
+    let start = Instant::now();
+    let end = Duration::from_secs_f64(minutes * 60.0);
+    let (mut states, mut seeds) = (0, 0_u64);
+    while start.elapsed() < end {
+        let seed = first + seeds;
+        println!("seed {seed}");
+        states += crashes(seed, 60 + (seed % 100) as usize, 3);
+        let failure = [Failure::Io, Failure::NoSpace, Failure::Short(70), Failure::LoseDirty];
+        states += faults(seed, 40, failure[(seed % 4) as usize], seed % 8 < 4) as usize;
+        seeds += 1;
+    }
+    let rate = states as f64 / start.elapsed().as_secs_f64();
+    println!("{seeds} seeds, {states} states, {rate:.0} states/s, 0 failures");
+}
