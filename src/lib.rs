@@ -49,4 +49,6 @@ pub mod docs {
     pub mod architecture {}
     #[doc = include_str!("../docs/format.md")]
     pub mod format {}
+    #[doc = include_str!("../docs/testing.md")]
+    pub mod testing {}
 }

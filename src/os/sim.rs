@@ -95,6 +95,8 @@ struct Faults {
     failure: Option<Failure>,
     /// Bytes that writes may still take.
     space: Option<usize>,
+    /// Reads until one gives flipped bits, and which.
+    flip: Option<(u64, u8)>,
     calls: BTreeMap<Call, u64>,
 }
 
@@ -493,8 +495,9 @@ impl SimDisk {
     pub fn fail(&self, n: u64, only: Option<Call>, failure: Failure, sticky: bool) {
         let mut shared = self.lock_shared();
         let calls = std::mem::take(&mut shared.faults.calls);
-        let space = shared.faults.space;
-        shared.faults = Faults { only, countdown: n, sticky, failure: Some(failure), space, calls };
+        let Faults { space, flip, .. } = shared.faults;
+        let failure = Some(failure);
+        shared.faults = Faults { only, countdown: n, sticky, failure, space, flip, calls };
     }
 
     /// Lets writes take this many bytes more, then fail for lack of space,
@@ -530,6 +533,12 @@ impl SimDisk {
             }
         }
         if found { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Flips bits in the first byte of what the `n`th read from now on gives,
+    /// counted from 1, and leaves the file as it is.
+    pub fn flip_reads(&self, n: u64, bits: u8) {
+        self.lock_shared().faults.flip = Some((n, bits));
     }
 
     /// Cuts a file short behind everybody's back.
@@ -821,6 +830,13 @@ impl File for SimFile {
             .and_then(|rest| rest.get(..buffer.len()))
             .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(found);
+        if let Some((countdown, bits)) = &mut shared.faults.flip {
+            *countdown = countdown.saturating_sub(1);
+            if let (0, Some(byte)) = (*countdown, buffer.first_mut()) {
+                *byte ^= *bits;
+                shared.faults.flip = None;
+            }
+        }
         Ok(())
     }
 

@@ -235,6 +235,10 @@ mod sim {
         disk.truncate(&path("f"), 1).unwrap();
         assert_eq!(content(&disk, "f").unwrap(), b"a");
         assert!(disk.flip(&path("f"), 7, 1).is_err());
+        disk.flip_reads(2, 1);
+        assert_eq!(content(&disk, "f").unwrap(), b"a");
+        assert_eq!(content(&disk, "f").unwrap(), b"`", "once");
+        assert_eq!(content(&disk, "f").unwrap(), b"a");
     }
 
     /// A toy that replaces a file and says when it is done; broken, it forgets

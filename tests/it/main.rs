@@ -17,6 +17,7 @@ mod disk;
 mod faults;
 mod files;
 mod keys;
+mod killed;
 mod model;
 mod reads;
 mod recovery;
