@@ -13,6 +13,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence},
     },
+    task::Waker,
     thread,
     time::Duration,
 };
@@ -27,7 +28,7 @@ use crate::{
     pacing::{Pace, Pacing},
     snapshot::{Delta, decide},
     wal::{self, Writer},
-    write_log::{Pending, Ticket, WriteLog},
+    write_log::{Pending, Ticket, WriteLog, wake},
 };
 
 /// Most batches of a group.
@@ -69,10 +70,9 @@ struct Core {
 /// Batches and what to answer them.
 type Answers = Vec<(Pending, Result<Seq>)>;
 
-fn answer(answers: Answers) {
-    for (pending, answer) in answers {
-        pending.answer(answer);
-    }
+/// Gives the answers, and the wakers to be called for them.
+fn answer(answers: Answers) -> Vec<Waker> {
+    answers.into_iter().filter_map(|(pending, answer)| pending.answer(answer)).collect()
 }
 
 /// Counts since the engine was opened.
@@ -184,7 +184,12 @@ impl Reconciler {
             let answers = self.step(core);
             // The next group need not wait for this one's answers.
             self.hand_over();
-            answer(answers);
+            let idle = answers.is_empty();
+            wake(answer(answers));
+            if idle {
+                // Another took the batch and is about to answer it.
+                break;
+            }
         }
         ticket.wait()
     }
@@ -193,7 +198,7 @@ impl Reconciler {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::Closed);
         }
-        self.log.push(pending, patience, &*self.clock, || self.call())
+        self.log.push(pending, patience, &*self.clock, || self.hand_over())
     }
 
     /// Sees to it that somebody takes what is queued. To be called after
@@ -203,17 +208,12 @@ impl Reconciler {
         if self.log.is_empty() {
             return;
         }
-        if self.inline || self.closed.load(Ordering::SeqCst) {
-            // There is no thread, or it may be gone: then the step turns late
-            // comers away.
-            self.run();
-        } else {
-            self.call();
+        let urgent = || self.log.pressure().saturating_mul(2) >= self.log.capacity();
+        // There may be no thread, or it may be gone (then the step turns late
+        // comers away), or held up by somebody's waker.
+        if self.inline || self.closed.load(Ordering::SeqCst) || !self.thread.call(urgent) {
+            self.run(false);
         }
-    }
-
-    fn call(&self) {
-        self.thread.call(|| self.log.pressure().saturating_mul(2) >= self.log.capacity());
     }
 
     fn try_enter(&self) -> Option<MutexGuard<'_, Core>> {
@@ -229,16 +229,34 @@ impl Reconciler {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes steps until the write log is empty, or until it pays to let
-    /// batches gather: then it returns for how long.
-    fn run(&self) -> Duration {
+    /// Takes steps until the write log is empty. The engine's own thread also
+    /// stops where it pays to let batches gather: then this returns for how
+    /// long.
+    fn run(&self, own_thread: bool) -> Duration {
         loop {
             let core = self.enter();
             let wait = core.pacing.wait(self.clock.monotonic(), self.log.pressure());
-            if !wait.is_zero() && !self.closed.load(Ordering::SeqCst) {
+            if own_thread && !wait.is_zero() && !self.closed.load(Ordering::SeqCst) {
                 return wait;
             }
-            answer(self.step(core));
+            let mut wakers = answer(self.step(core));
+            if own_thread && !wakers.is_empty() {
+                // From here on others see that they cannot rely on this thread,
+                // which takes once more what was queued before they did.
+                self.thread.waking(true);
+                let mut groups = self.log.len() / GROUP_BATCHES;
+                while !self.log.is_empty() {
+                    wakers.extend(answer(self.step(self.enter())));
+                    groups = match groups.checked_sub(1) {
+                        Some(groups) => groups,
+                        None => break,
+                    };
+                }
+                wake(wakers);
+                self.thread.waking(false);
+            } else {
+                wake(wakers);
+            }
             fence(Ordering::SeqCst);
             if self.log.is_empty() {
                 return Duration::ZERO;
@@ -306,14 +324,20 @@ impl Reconciler {
         let mut committed = 0_u64;
         while let Some(mut pending) = core.group.pop_front() {
             let seq = core.working.seq.next();
-            let ops = std::mem::take(&mut pending.ops);
-            let answer = decide(&core.working, seq, pending.time, ops).map(|effects| {
+            let (time, ops) = (pending.time, std::mem::take(&mut pending.ops));
+            let asked = pending.durability;
+            // In its place before anything can go wrong, so that it is answered
+            // with the rest.
+            core.decided.push((pending, Err(Error::Closed)));
+            let answer = decide(&core.working, seq, time, ops).map(|effects| {
                 core.working.apply(seq, effects);
-                durability = durability.max(pending.durability);
+                durability = durability.max(asked);
                 committed += 1;
                 seq
             });
-            core.decided.push((pending, answer));
+            if let Some((_, place)) = core.decided.last_mut() {
+                *place = answer;
+            }
         }
         self.counters.refused.fetch_add(
             u64::try_from(core.decided.len()).unwrap_or(u64::MAX).saturating_sub(committed),
@@ -344,7 +368,7 @@ impl Reconciler {
         self.thread.start();
         let mut wait = Duration::ZERO;
         while self.thread.sleep(wait, || self.log.is_empty()) {
-            wait = self.run();
+            wait = self.run(true);
         }
     }
 
@@ -353,7 +377,7 @@ impl Reconciler {
     pub(crate) fn close(&self) -> Result<Seq> {
         self.closed.store(true, Ordering::SeqCst);
         while !self.log.is_empty() {
-            answer(self.step(self.enter()));
+            wake(answer(self.step(self.enter())));
         }
         self.thread.stop();
         let mut core = self.enter();
@@ -411,7 +435,9 @@ const BUSY: u8 = 0;
 const IDLE: u8 = 1;
 /// Asleep for an interval, while batches gather.
 const GATHERING: u8 = 2;
-const STOPPED: u8 = 3;
+/// Calling wakers, which may take their time.
+const WAKING: u8 = 3;
+const STOPPED: u8 = 4;
 
 impl Worker {
     /// Called by the thread itself, before anything else.
@@ -420,15 +446,16 @@ impl Worker {
     }
 
     /// Wakes the thread if it sleeps; while it lets batches gather, only if
-    /// `urgent`.
-    fn call(&self, urgent: impl FnOnce() -> bool) {
+    /// `urgent`. Returns false if it may not come: it is calling wakers.
+    fn call(&self, urgent: impl FnOnce() -> bool) -> bool {
         // Pairs with the fence in `sleep`: either the thread sees what was
         // queued before this call, or this sees that it sleeps.
         fence(Ordering::SeqCst);
         match self.state.load(Ordering::Relaxed) {
             IDLE => {}
             GATHERING if urgent() => {}
-            _ => return,
+            WAKING => return false,
+            _ => return true,
         }
         // Only one of many callers need wake it.
         let woken = self
@@ -440,6 +467,17 @@ impl Worker {
         if woken {
             self.unpark();
         }
+        true
+    }
+
+    /// Called by the thread itself, before and after it calls wakers.
+    fn waking(&self, waking: bool) {
+        let (from, to) = if waking { (BUSY, WAKING) } else { (WAKING, BUSY) };
+        // Stopped stays stopped.
+        let _ = self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+        // Pairs with the fence in `call`: what was queued before a caller could
+        // see the change is seen by the look at the queue that follows.
+        fence(Ordering::SeqCst);
     }
 
     fn stop(&self) {

@@ -50,21 +50,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Slot {
-    fn complete(&self, answer: Result<Seq>) {
+    /// Gives the answer, and the waker to be called for it.
+    fn complete(&self, answer: Result<Seq>) -> Option<Waker> {
         let waker = {
             let mut state = lock(&self.state);
             if state.answer.is_some() {
-                return;
+                return None;
             }
             state.answer = Some(answer);
             state.waker.take()
         };
         self.done.notify_all();
-        if let Some(waker) = waker {
-            // A waker that panics is its owner's to mend; the answers that
-            // follow are owed to others.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        waker
+    }
+}
+
+/// Calls wakers, which may do anything: take their time, write, panic.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        // A waker that panics is its owner's to mend; those that follow are
+        // owed to others.
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 
@@ -131,10 +137,10 @@ impl Pending {
         (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
     }
 
-    pub(crate) fn answer(mut self, answer: Result<Seq>) {
-        if let Some(slot) = self.slot.take() {
-            slot.complete(answer);
-        }
+    /// Gives the answer. The waker, if any, is the caller's to [`wake`].
+    #[must_use]
+    pub(crate) fn answer(mut self, answer: Result<Seq>) -> Option<Waker> {
+        self.slot.take().and_then(|slot| slot.complete(answer))
     }
 
     /// Bytes that the batch holds while it waits.
@@ -147,7 +153,8 @@ impl Drop for Pending {
     /// A batch that is dropped without an answer met a panic on its way.
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            slot.complete(Err(Error::invalid("batch: it was dropped by a panic").poisons()));
+            let error = Error::invalid("batch: it was dropped by a panic");
+            wake(slot.complete(Err(error.poisons())));
         }
     }
 }
@@ -233,7 +240,8 @@ impl WriteLog {
                     queued: self.len(),
                     bytes: self.bytes(),
                 };
-                pending.answer(Err(error.clone()));
+                // Its ticket was handed to nobody yet.
+                drop(pending.answer(Err(error.clone())));
                 return Err(error);
             };
             nudge();

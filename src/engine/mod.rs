@@ -269,8 +269,8 @@ impl Engine {
 
     /// Commits what is in the write log, makes everything durable, notes in
     /// the manifest how far the log reaches, and lets go of the store. Writes
-    /// fail with `Closed` from then on; snapshots stay good. Closing again does
-    /// nothing.
+    /// fail with `Closed` from then on; snapshots stay good. Closing again, also
+    /// while another closes, does nothing.
     ///
     /// Dropping an engine closes it too, but cannot say if that failed.
     ///
@@ -279,8 +279,10 @@ impl Engine {
     /// cannot be written. The engine is closed all the same, and what was
     /// acknowledged is there when it is opened again.
     pub fn close(&self) -> Result<()> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Held { thread, manifest, _lock }) = held.take() else { return Ok(()) };
+        // Not held while the thread is waited for: it may be closing too, in a
+        // waker.
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Held { thread, manifest, _lock }) = held else { return Ok(()) };
         let last = self.reconciler.close();
         // A waker that closes the engine runs in the very thread.
         if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id())

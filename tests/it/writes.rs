@@ -677,6 +677,65 @@ fn a_panic_in_a_commit_leaves_nobody_waiting() {
     }
 }
 
+/// Holds the thread that wakes it until it is told to go on, then writes and
+/// closes.
+struct Slow(
+    Arc<Engine>,
+    std::sync::Mutex<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>,
+);
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        let (reached, go_on) = &*self.1.lock().unwrap();
+        reached.send(()).unwrap();
+        go_on.recv().unwrap();
+        // It may be closed by now: then that is the answer.
+        match self.0.write(put(1)) {
+            Ok(_) | Err(Error::Closed) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.0.close().unwrap();
+        reached.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_slow_wake_up_holds_up_nobody_else() {
+    let dir = temp_dir();
+    let faults = FaultFs::new();
+    let engine = Arc::new(
+        Options::new()
+            .fs(Arc::new(Handle(Arc::clone(&faults))))
+            .open(dir.path().join("s"))
+            .unwrap(),
+    );
+    faults.close_gate();
+    let mut ticket = pin!(engine.submit(put(1)).unwrap());
+    faults.wait_until_held();
+    let ((reached, reach), (go, go_on)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let waker = Waker::from(Arc::new(Slow(Arc::clone(&engine), (reached, go_on).into())));
+    assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    faults.open_gate();
+    reach.recv().unwrap();
+    // The engine's thread is in the waker.
+    for n in 2..20 {
+        engine.submit(put(n)).unwrap().wait().unwrap();
+    }
+    thread::scope(|scope| {
+        for writer in 1..5_u64 {
+            let engine = &engine;
+            scope.spawn(move || {
+                (0..50).for_each(|n| assert!(engine.write(put(writer << 32 | n)).is_ok()))
+            });
+        }
+    });
+    go.send(()).unwrap();
+    // Closing here and there at once.
+    engine.close().unwrap();
+    reach.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(engine.snapshot().node_count(), 219);
+}
+
 /// What a task does when it is woken: here it panics.
 struct Panic;
 
