@@ -741,3 +741,46 @@ fn the_demo_runs_on_the_sample() {
     );
     assert!(dir.fails("demo --data @nowhere").contains("--data"));
 }
+
+#[test]
+fn an_export_goes_where_it_is_told_and_harms_nothing_else() {
+    let dir = small();
+    let read = |name: &str| fs::read_to_string(dir.path(name)).unwrap();
+    // A name that ends as a temporary one might, and a stranger's file beside.
+    dir.file("n.tmp", "precious");
+    dir.ok("export --store @a --nodes @n --edges @e");
+    assert_eq!(read("n.tmp"), "precious");
+    dir.ok("export --store @a --nodes @x.tmp --edges @x");
+    assert!(read("x.tmp").contains("\"id\"") && read("x").contains("\"source\""));
+    // One file by two names.
+    std::os::unix::fs::symlink(dir.path("n"), dir.path("link")).unwrap();
+    for other in ["@n", "@./n", "@link"] {
+        let error = dir.fails(&format!("export --store @a --nodes @n --edges {other}"));
+        assert!(error.contains("same file"), "{error}");
+    }
+    // The store's own files.
+    for place in ["@a/MANIFEST", "@a/new", "@a/wal/new"] {
+        let error = dir.fails(&format!("export --store @a --nodes {place}"));
+        assert!(error.contains("in the store"), "{error}");
+    }
+    assert_eq!(dir.stats("a")["nodes"], 5);
+    // What is there and no regular file stays what it is.
+    dir.ok("export --store @a --nodes /dev/null");
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+}
+
+#[test]
+fn odd_files_are_told_apart() {
+    let dir = small();
+    let text = dir.ok("import --json --store @b --nodes @nodes --edges @edges");
+    assert!(text.starts_with("{\"acked_nodes\":5,\"acked_edges\":0}\n"), "{text}");
+    dir.file("bom", [b"\xef\xbb\xbf".as_slice(), &dir.read("nodes")].concat());
+    dir.ok("import --store @c --nodes @bom");
+    assert_eq!(dir.stats("c")["nodes"], 5);
+    let error = dir.fails("import --store @nodes --nodes @nodes");
+    assert!(error.contains("it is a file"), "{error}");
+    let error = dir.fails("stats --store @nodes");
+    assert!(error.contains("it is a file"), "{error}");
+    let error = dir.fails("import --store @d --nodes /dev/null --vectors @vectors");
+    assert!(error.contains("no regular file"), "{error}");
+}

@@ -1,8 +1,9 @@
 //! The command `export`.
 
 use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -11,6 +12,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use ingrain::{Direction, EdgeRef, KeyRange, NodeRef, Snapshot};
 use serde_json::Value as Json;
+use tempfile::NamedTempFile;
 
 use crate::{
     args::ExportArgs,
@@ -23,14 +25,6 @@ use crate::{
 
 pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<ExitCode> {
     let started = Instant::now();
-    let targets = [&args.nodes, &args.edges, &args.vectors];
-    for (at, path) in targets.iter().enumerate() {
-        if path.is_some() && targets.iter().skip(at + 1).any(|other| other == path) {
-            return Err(CliError::message(
-                "--nodes, --edges and --vectors name the same file; give each a file of its own",
-            ));
-        }
-    }
     let engine = store::open(&args.store)?;
     let snapshot = engine.snapshot();
     if snapshot.node_count() == 0 {
@@ -43,7 +37,18 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<ExitCode> {
         Some(_) => Some(store::space(&snapshot, args.space.as_deref())?),
         None => None,
     };
-    let create = |path: &Option<PathBuf>| path.as_deref().map(OutFile::create).transpose();
+    let mut targets = Vec::new();
+    let mut create = |path: &Option<PathBuf>| {
+        let Some(path) = path else { return Ok(None) };
+        let target = resolve(path, &args.store)?;
+        if targets.contains(&target) {
+            return Err(CliError::message(
+                "--nodes, --edges and --vectors name the same file; give each a file of its own",
+            ));
+        }
+        targets.push(target.clone());
+        OutFile::create(target).map(Some)
+    };
     let mut nodes = create(&args.nodes)?;
     let mut edges = create(&args.edges)?;
     let mut vectors = create(&args.vectors)?;
@@ -177,50 +182,106 @@ fn edges_of<'s>(snapshot: &'s Snapshot, node: &NodeRef<'_>) -> Result<Vec<EdgeRe
     Ok(edges.into_iter().map(|(_, edge)| edge).collect())
 }
 
-/// A file that appears under its name only when it is complete.
+/// The file that a path means, links followed. A store's own files are no
+/// place to export to.
+fn resolve(path: &Path, store: &Path) -> Result<PathBuf> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| CliError::io("find", &path, error)
+    };
+    let target = match path.canonicalize() {
+        Ok(target) => target,
+        Err(_) => {
+            let parent = match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            let name = path.file_name().ok_or_else(|| {
+                CliError::message(format!("{}: it is no name for a file", path.display()))
+            })?;
+            parent.canonicalize().map_err(failed(parent))?.join(name)
+        }
+    };
+    if target.starts_with(store.canonicalize().map_err(failed(store))?) {
+        return Err(CliError::message(format!(
+            "{}: it lies in the store; export to a place outside",
+            path.display()
+        )));
+    }
+    Ok(target)
+}
+
+/// A file that appears under its name only when it is complete. What is there
+/// and no regular file, a pipe say, is written to as it is.
 struct OutFile {
-    temporary: Temporary,
+    target: PathBuf,
     writer: Writer,
 }
 
 enum Writer {
-    Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Plain(BufWriter<Place>),
+    Gzip(GzEncoder<BufWriter<Place>>),
 }
 
-/// A complete file that has to be given its name.
-struct Finished(Temporary);
-
-/// A file beside the one that is to be; gone if it is not renamed.
-struct Temporary {
-    path: PathBuf,
-    target: PathBuf,
-    keep: bool,
+enum Place {
+    /// Beside the file that is to be; gone if it is not renamed.
+    Temporary(NamedTempFile),
+    Direct(File),
 }
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.keep {
-            // What made the export fail is the error to report.
-            let _ = fs::remove_file(&self.path);
+impl Place {
+    fn file(&mut self) -> &mut File {
+        match self {
+            Self::Temporary(file) => file.as_file_mut(),
+            Self::Direct(file) => file,
         }
     }
 }
 
+impl Write for Place {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file().flush()
+    }
+}
+
+/// A complete file that has to be given its name.
+struct Finished {
+    target: PathBuf,
+    place: Place,
+}
+
 impl OutFile {
-    fn create(target: &Path) -> Result<Self> {
-        let mut name = target.as_os_str().to_owned();
-        name.push(".tmp");
-        let path = PathBuf::from(name);
-        let file = File::create(&path).map_err(|error| CliError::io("create", &path, error))?;
-        let file = BufWriter::with_capacity(256 << 10, file);
+    fn create(target: PathBuf) -> Result<Self> {
+        let failed = |error| CliError::io("create", &target, error);
+        let place = match fs::metadata(&target) {
+            Ok(existing) if existing.is_dir() => {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
+            Ok(existing) if !existing.is_file() => {
+                Place::Direct(OpenOptions::new().write(true).open(&target).map_err(failed)?)
+            }
+            _ => {
+                let parent = target.parent().unwrap_or(Path::new("/"));
+                // As any new file: what the umask leaves of it.
+                let file = tempfile::Builder::new()
+                    .prefix(".ingrain-export-")
+                    .permissions(Permissions::from_mode(0o666))
+                    .tempfile_in(parent)
+                    .map_err(failed)?;
+                Place::Temporary(file)
+            }
+        };
+        let file = BufWriter::with_capacity(256 << 10, place);
         let writer = if target.extension().is_some_and(|extension| extension == "gz") {
             Writer::Gzip(GzEncoder::new(file, Compression::default()))
         } else {
             Writer::Plain(file)
         };
-        let temporary = Temporary { path, target: target.to_owned(), keep: false };
-        Ok(Self { temporary, writer })
+        Ok(Self { target, writer })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -228,7 +289,7 @@ impl OutFile {
             Writer::Plain(writer) => writer.write_all(bytes),
             Writer::Gzip(writer) => writer.write_all(bytes),
         }
-        .map_err(|error| CliError::io("write", &self.temporary.path, error))
+        .map_err(|error| CliError::io("write", &self.target, error))
     }
 
     fn line(&mut self, value: &Json) -> Result<()> {
@@ -238,23 +299,26 @@ impl OutFile {
     }
 
     fn finish(self) -> Result<Finished> {
-        let Self { temporary, writer } = self;
-        let failed = |error| CliError::io("write", &temporary.path, error);
-        let mut writer = match writer {
+        let Self { target, writer } = self;
+        let failed = |error| CliError::io("write", &target, error);
+        let writer = match writer {
             Writer::Plain(writer) => writer,
             Writer::Gzip(writer) => writer.finish().map_err(failed)?,
         };
-        writer.flush().and_then(|()| writer.get_ref().sync_all()).map_err(failed)?;
-        Ok(Finished(temporary))
+        let mut place = writer.into_inner().map_err(|error| failed(error.into_error()))?;
+        if let Place::Temporary(file) = &mut place {
+            file.as_file().sync_all().map_err(failed)?;
+        }
+        Ok(Finished { target, place })
     }
 }
 
 impl Finished {
     fn publish(self) -> Result<()> {
-        let Self(mut temporary) = self;
-        fs::rename(&temporary.path, &temporary.target)
-            .map_err(|error| CliError::io("rename to", &temporary.target, error))?;
-        temporary.keep = true;
+        if let Place::Temporary(file) = self.place {
+            file.persist(&self.target)
+                .map_err(|error| CliError::io("rename to", &self.target, error.error))?;
+        }
         Ok(())
     }
 }

@@ -49,6 +49,12 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
             parent.display()
         )));
     }
+    if args.store.exists() && !args.store.is_dir() {
+        return Err(CliError::message(format!(
+            "store {}: it is a file; a store is a directory",
+            args.store.display()
+        )));
+    }
     let engine = Options::new().durability(args.durability.into()).open(&args.store)?;
     let space = match &vectors {
         Some(vectors) => Some(open_space(&engine, args, vectors.dimension())?),
@@ -142,6 +148,13 @@ fn check_rows(path: &Path, vectors: &Npy, file: &Path) -> Result<()> {
         return Err(CliError::message(format!(
             "{}: its array has one dimension; it must have (rows, dimension)",
             file.display()
+        )));
+    }
+    if !path.is_file() {
+        return Err(CliError::message(format!(
+            "{}: it is no regular file; with --vectors the lines are counted first, so write \
+             them to a file",
+            path.display()
         )));
     }
     let mut lines = Lines::open(path)?;
@@ -474,11 +487,10 @@ impl Import<'_> {
         if !self.output.is_json() {
             return Ok(());
         }
-        let ack = object([
-            ("acked_nodes", Json::from(self.acked.nodes)),
-            ("acked_edges", Json::from(self.acked.edges)),
-        ]);
-        heard(self.output.json(&ack).and_then(|()| self.output.flush()))
+        // To the letter as documented, for those who do not parse it.
+        let Counts { nodes, edges } = self.acked;
+        let ack = format_args!("{{\"acked_nodes\":{nodes},\"acked_edges\":{edges}}}");
+        heard(self.output.text(ack).and_then(|()| self.output.flush()))
     }
 
     /// A line that cannot be used: those before it are written first.

@@ -16,6 +16,8 @@ use crate::error::{CliError, Result};
 
 /// Longest line, in bytes.
 const LINE_BYTES: usize = 64 << 20;
+/// Some programs put it before UTF-8, where it says nothing.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 64 << 10;
 
 pub(crate) struct Lines {
@@ -93,6 +95,9 @@ impl Lines {
                 return Ok(None);
             };
             self.number += 1;
+            if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
+                self.line.drain(..BYTE_ORDER_MARK.len());
+            }
             if !fits {
                 let cause = format!("the line is longer than {LINE_BYTES} bytes");
                 return Ok(Some(Text { number: self.number, bytes: Err(cause) }));

@@ -251,11 +251,12 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
 }
 
 fn number(name: &str, value: &Value) -> Result<f32, String> {
-    match value {
-        Value::Float(number) => Ok(*number as f32),
-        Value::Int(number) => Ok(*number as f32),
-        _ => Err(format!("{name:?} is not a number")),
-    }
+    let number = match value {
+        Value::Float(number) => *number as f32,
+        Value::Int(number) => *number as f32,
+        _ => return Err(format!("{name:?} is not a number")),
+    };
+    if number.is_finite() { Ok(number) } else { Err(format!("{name:?} is out of range")) }
 }
 
 fn time(name: &str, value: &Value) -> Result<Timestamp, String> {

@@ -11,6 +11,12 @@ pub(crate) const TIMELINE: &str = "timeline";
 
 /// Opens a store that is there.
 pub(crate) fn open(path: &Path) -> Result<Engine> {
+    if path.exists() && !path.is_dir() {
+        return Err(CliError::message(format!(
+            "store {}: it is a file; a store is a directory",
+            path.display()
+        )));
+    }
     if !path.is_dir() {
         return Err(CliError::message(format!(
             "store {}: there is no such directory; \"ingrain import\" creates a store",
