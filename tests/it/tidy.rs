@@ -225,7 +225,12 @@ fn the_promises_name_tests_that_exist() {
     let mut names = 0;
     for row in readme.lines().filter(|line| line.starts_with("| ") && line.contains(" | `")) {
         for name in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
-            assert!(tests.contains(&format!("fn {name}(")), "README.md names {name}, no test does");
+            // Written out, or given its name by a macro.
+            let there = [format!("fn {name}("), format!("\n    {name}:")];
+            assert!(
+                there.iter().any(|t| tests.contains(t)),
+                "README.md names {name}, no test does"
+            );
             names += 1;
         }
     }

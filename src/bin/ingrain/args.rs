@@ -43,8 +43,26 @@ pub(crate) enum Command {
     Demo(DemoArgs),
 }
 
+const IMPORT_HELP: &str = "\
+Nodes: each line is a JSON object with a string \"id\". The first field of --content that is text \
+becomes the content; every other field becomes an attribute. A text field \"kind\" is the kind, \
+which is \"node\" without. A node that is there already is changed to what its line says, and keeps \
+its edges.
+
+Edges: each line is a JSON object with strings \"source\", \"target\" and \"type\", and maybe a number \
+\"weight\"; every other field becomes an attribute. Each line is an edge of its own: lines with the \
+same source, target and type are parallel edges if other fields differ, and equal lines of one file \
+too. Only a weight changes an edge that is there.
+
+Vectors: row n belongs to the nth line of the nodes that is not blank. A row of NaN stands for no \
+vector; under the metric cosine a row of zeros makes its line a bad one.
+
+With --json, a line {\"acked_nodes\":N,\"acked_edges\":M} follows each batch once it is durable, with \
+the lines acknowledged so far. An import that was cut short is resumed by starting it again.";
+
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("input").required(true).multiple(true).args(["nodes", "edges"]))]
+#[command(after_help = IMPORT_HELP)]
 pub(crate) struct ImportArgs {
     /// Directory of the store, created if absent
     #[arg(long, value_name = "DIR")]
