@@ -1,10 +1,7 @@
 //! The two file systems, held to the same rules, and what only the simulated
 //! one can show.
 
-use std::{
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::{io::ErrorKind, path::Path};
 
 use ingrain::os::{Fs, RealFs};
 
@@ -87,7 +84,7 @@ fn the_machine_conforms() {
 
 #[cfg(feature = "sim")]
 mod sim {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, path::PathBuf};
 
     use ingrain::sim::{Call, Failure, Loss, Points, SimDisk, explore};
 
