@@ -327,6 +327,18 @@ fn faults(seed: u64, len: usize, only: Option<Call>, failure: Failure, sticky: b
                 panic!("{}, loss {loss:?}: {what}", place());
             }
         }
+        // Opened again on the running machine, whose cache may have more than
+        // the medium: what it shows then, a crash does not take back.
+        match check_store(&disk, &run.states, run.durable, most) {
+            Ok(engine) => {
+                let shown = engine.snapshot().seq().get();
+                let left = disk.crash(Loss::All, n);
+                if let Err(what) = check_store(&left, &run.states, shown, most.max(1)) {
+                    panic!("{}, opened again and crashed: {what}", place());
+                }
+            }
+            Err(what) => panic!("{}, opened again: {what}", place()),
+        }
     }
     unreachable!()
 }
