@@ -43,6 +43,17 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
         let (state, report) = (Delta::default(), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
+    // An earlier life may have renamed a file into its place and failed to make
+    // that durable: what is read here is built upon only once it is.
+    for dir in [dir, &wal_dir] {
+        match fs.sync_dir(dir) {
+            // Recovery has more to say about a log that is not there.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("sync", dir, error));
+            }
+            _ => {}
+        }
+    }
     let place = place(manifest.store);
     let mut state = Delta::default();
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {

@@ -66,7 +66,7 @@ impl Fs for RealFs {
         // flock: it goes with its holder, and a second descriptor of the same
         // process is refused as one of another is.
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
+            Ok(()) => Ok(Some(Box::new(RealLock { file }))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -102,10 +102,19 @@ impl File for RealFile {
 
 #[derive(Debug)]
 struct RealLock {
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl Lock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that was forked and has not yet come
+        // to its exec holds a copy of the descriptor, and with it the lock. If
+        // this fails, closing is what is left.
+        let _ = self.file.unlock();
+    }
+}
 
 /// The clocks of the machine.
 #[derive(Debug, Clone, Copy, Default)]

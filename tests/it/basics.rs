@@ -55,3 +55,32 @@ fn what_is_written_is_there_and_there_again() {
     assert_eq!(engine.snapshot().edges_in(b).count(), 0);
     assert_eq!(engine.snapshot().node_count(), 1);
 }
+
+/// A process that is being started holds copies of all descriptors for a
+/// moment, the lock's among them.
+#[test]
+fn a_closed_store_opens_while_processes_are_started() {
+    use std::{
+        process::{Command, Stdio},
+        sync::atomic::{AtomicBool, Ordering},
+    };
+    let dir = crate::temp_dir();
+    let path = dir.path().join("store");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let mut command = Command::new("true");
+                command.stdout(Stdio::null()).status().unwrap();
+            }
+        });
+        for _ in 0..200 {
+            let opened = Engine::open(&path).map(|engine| engine.close());
+            if !matches!(opened, Ok(Ok(()))) {
+                done.store(true, Ordering::SeqCst);
+                panic!("{opened:?}");
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+}

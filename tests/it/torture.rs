@@ -40,7 +40,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     let ops = || vec(any_op(), 1..5);
     prop_oneof![
         // Alone, an operation rarely meets a precondition that does not hold.
-        60 => (vec(any_op(), 1..2), prop::bool::weighted(0.7), 0..8_000_usize)
+        60 => (vec(any_op(), 1..2), prop::bool::weighted(0.7), 0..12_000_usize)
             .prop_map(|(ops, sync, bytes)| Step::Write(ops, sync, bytes)),
         15 => (ops(), any::<bool>()).prop_map(|(ops, sync)| Step::Write(ops, sync, 0)),
         12 => (vec(ops(), 1..4), any::<bool>()).prop_map(|(batches, sync)| Step::Submit(batches, sync)),
@@ -256,7 +256,7 @@ fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), Strin
 
 /// The workload that the suite tries at every point.
 const SEED: u64 = 1;
-const STEPS: usize = 440;
+const STEPS: usize = 460;
 
 /// Every crash of a run. Returns how many states were tried.
 fn crashes(seed: u64, len: usize, coins: u64) -> usize {
