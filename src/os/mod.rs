@@ -7,6 +7,7 @@
 use std::{
     ffi::OsString,
     fmt, io,
+    ops::Deref,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,8 +25,8 @@ pub use real::{RealClock, RealFs};
 /// Every call may fail, and says so. Paths are whole, as given to
 /// [`Options::open`](crate::Options::open) with names appended. What a crash
 /// may undo is what POSIX lets it: file data until [`File::sync`] returns, and
-/// creations, renames and removals until [`Fs::sync_dir`] of their directory
-/// returns.
+/// creations, links, renames and removals until [`Fs::sync_dir`] of their
+/// directory returns.
 pub trait Fs: Send + Sync + fmt::Debug {
     /// Creates one directory.
     ///
@@ -45,19 +46,41 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// `NotFound` when there is none.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
 
-    /// Renames a file, in place of any that has the new name, atomically.
+    /// Maps a whole file for reading, as long as it is now. The caller promises
+    /// that nobody writes to the file or cuts it short while it is mapped.
+    /// Removing it, or renaming another in its place, is fine: the bytes stay
+    /// readable.
+    ///
+    /// Where the medium cannot give a page when it is first touched, the
+    /// process may be ended by a signal: a mapping has no other way to say so.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    fn map(&self, path: &Path) -> io::Result<Mapping>;
+
+    /// Gives a file one more name, which may be in another directory. The file
+    /// lives until its last name is removed.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file, `AlreadyExists` when there is
+    /// something of the new name; `Unsupported`, `CrossesDevices`,
+    /// `TooManyLinks` or `PermissionDenied` where the file system cannot.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Renames a file, in place of any that has the new name, atomically. When
+    /// both are names of one file, both stay, as POSIX has it.
     ///
     /// # Errors
     /// The operating system's.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file.
+    /// Removes a file, or one of its names.
     ///
     /// # Errors
     /// The operating system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the creations, renames and removals in a directory durable.
+    /// Makes the creations, links, renames and removals in a directory durable.
     ///
     /// # Errors
     /// The operating system's.
@@ -109,6 +132,43 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// The operating system's.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// The bytes of a file, mapped for reading by [`Fs::map`].
+pub struct Mapping(Bytes);
+
+/// Two variants and not a trait object: looking at the bytes is a branch, not a
+/// virtual call.
+enum Bytes {
+    Mapped(real::Mapped),
+    Owned(Vec<u8>),
+}
+
+impl Mapping {
+    /// Bytes in memory, for a file system that has its files there and for
+    /// tests.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(Bytes::Owned(bytes))
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Mapped(mapped) => mapped.bytes(),
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping").field("len", &self.len()).finish()
+    }
 }
 
 /// A lock that is held until dropped.

@@ -1,4 +1,4 @@
-//! The machine: the one file that uses `std::fs` and the clocks.
+//! The machine: the one file that uses `std::fs`, memory maps and the clocks.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -17,10 +17,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Clock, File, Fs, Lock};
+use super::{Bytes, Clock, File, Fs, Lock, Mapping};
 use crate::model::Timestamp;
 
 /// The file system of the machine.
+///
+/// A file that is mapped ([`Fs::map`]) must not be changed by anybody. The
+/// engine never changes one that it maps; if another program cuts it short, the
+/// operating system ends the process (SIGBUS), and if another program writes to
+/// it, what is read is undefined. Both are faults of whoever does it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
 
@@ -36,6 +41,14 @@ impl Fs for RealFs {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         Ok(Box::new(RealFile(fs::File::open(path)?)))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Mapping> {
+        Ok(Mapping(Bytes::Mapped(Mapped::new(&fs::File::open(path)?)?)))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -97,6 +110,29 @@ impl File for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+/// A file that is mapped: it lives as long as this, without a descriptor.
+pub(super) struct Mapped(memmap2::Mmap);
+
+impl Mapped {
+    #[allow(unsafe_code, reason = "a slice of a mapped file is sound only while the file stays")]
+    fn new(file: &fs::File) -> io::Result<Self> {
+        // SAFETY: the bytes must not change, nor the file become shorter, while
+        // they are borrowed. The engine maps only files that it has written and
+        // synced and never changes again: they are replaced by new files under
+        // new names and removed, and a removed file lasts as long as its
+        // mappings. Other callers of `Fs::map` promise the same. Another program
+        // that cuts the file short brings SIGBUS upon this one, which is
+        // documented at `RealFs` as the fault of its user.
+        let map = unsafe { memmap2::Mmap::map(file) }?;
+        Ok(Self(map))
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

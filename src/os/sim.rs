@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Clock, File, Fs, Lock};
+use super::{Clock, File, Fs, Lock, Mapping};
 use crate::model::Timestamp;
 
 /// Writes are torn at multiples of this.
@@ -54,6 +54,10 @@ pub enum Call {
     Create,
     /// [`Fs::open`].
     Open,
+    /// [`Fs::map`]. It is one call, and looking at the bytes is none.
+    Map,
+    /// [`Fs::link`].
+    Link,
     /// [`Fs::rename`].
     Rename,
     /// [`Fs::remove`].
@@ -95,7 +99,7 @@ struct Faults {
     failure: Option<Failure>,
     /// Bytes that writes may still take.
     space: Option<usize>,
-    /// Reads until one gives flipped bits, and which.
+    /// Reads and maps until one gives flipped bits, and which.
     flip: Option<(u64, u8)>,
     calls: BTreeMap<Call, u64>,
 }
@@ -115,6 +119,17 @@ impl Faults {
             self.countdown = 0;
         }
         Some(failure)
+    }
+
+    /// Counts what is about to be given to a reader, and flips its bits if it is
+    /// the one. What is empty leaves the fault to the next.
+    fn flip_read(&mut self, bytes: &mut [u8]) {
+        let Some((countdown, bits)) = &mut self.flip else { return };
+        *countdown = countdown.saturating_sub(1);
+        if let (0, Some(byte)) = (*countdown, bytes.first_mut()) {
+            *byte ^= *bits;
+            self.flip = None;
+        }
     }
 }
 
@@ -136,6 +151,7 @@ enum Op {
     Sync(usize),
     LoseDirty(usize),
     SyncDir(PathBuf),
+    Link(usize, PathBuf),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
     Mark(u64),
@@ -346,6 +362,11 @@ impl Medium {
                     }
                 }
             }
+            Op::Link(file, to) => {
+                if let Ok((parent, name)) = split(to) {
+                    self.change(parent, Change::Add(name.to_owned(), Entry::File(*file)));
+                }
+            }
             Op::Rename(from, to) => {
                 if let (Ok((parent, from)), Ok((_, to))) = (split(from), split(to)) {
                     self.change(parent, Change::Rename(from.to_owned(), to.to_owned()));
@@ -514,7 +535,7 @@ impl SimDisk {
     }
 
     /// Flips bits of a file behind everybody's back, on the medium and in what
-    /// is read.
+    /// is read; not in what was mapped before.
     ///
     /// # Errors
     /// `NotFound` if there is no such file or byte.
@@ -536,12 +557,15 @@ impl SimDisk {
     }
 
     /// Flips bits in the first byte of what the `n`th read from now on gives,
-    /// counted from 1, and leaves the file as it is.
+    /// counted from 1, and leaves the file as it is. A map counts as one read,
+    /// however much of it is looked at; it keeps the flipped byte as long as it
+    /// lives, and the next map of the file has the right one.
     pub fn flip_reads(&self, n: u64, bits: u8) {
         self.lock_shared().faults.flip = Some((n, bits));
     }
 
-    /// Cuts a file short behind everybody's back.
+    /// Cuts a file short behind everybody's back. What was mapped before stays
+    /// whole.
     ///
     /// # Errors
     /// `NotFound` if there is no such file.
@@ -728,6 +752,33 @@ impl Fs for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), file, writable: false }))
     }
 
+    /// A copy of what programs see now.
+    fn map(&self, path: &Path) -> io::Result<Mapping> {
+        let mut shared = self.lock_shared();
+        shared.meet(Call::Map)?;
+        let file = shared.medium.file(path)?;
+        let mut bytes = shared.medium.inode(file)?.live.clone();
+        shared.faults.flip_read(&mut bytes);
+        Ok(Mapping::from_bytes(bytes))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut shared = self.lock_shared();
+        shared.meet(Call::Link)?;
+        let Some(entry) = shared.medium.entry(from)? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if shared.medium.entry(to)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        // Linux refuses a second name for a directory with EPERM.
+        let Entry::File(file) = entry else {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        };
+        shared.done(Op::Link(file, to.to_owned()));
+        Ok(())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut shared = self.lock_shared();
         shared.meet(Call::Rename)?;
@@ -737,8 +788,12 @@ impl Fs for SimDisk {
                 "the simulated disk renames within a directory",
             ));
         }
-        if shared.medium.entry(from)?.is_none() {
+        let Some(entry) = shared.medium.entry(from)? else {
             return Err(io::ErrorKind::NotFound.into());
+        };
+        // Two names of one file: nothing is done.
+        if matches!(entry, Entry::File(_)) && shared.medium.entry(to)? == Some(entry) {
+            return Ok(());
         }
         shared.done(Op::Rename(from.to_owned(), to.to_owned()));
         Ok(())
@@ -830,13 +885,7 @@ impl File for SimFile {
             .and_then(|rest| rest.get(..buffer.len()))
             .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(found);
-        if let Some((countdown, bits)) = &mut shared.faults.flip {
-            *countdown = countdown.saturating_sub(1);
-            if let (0, Some(byte)) = (*countdown, buffer.first_mut()) {
-                *byte ^= *bits;
-                shared.faults.flip = None;
-            }
-        }
+        shared.faults.flip_read(buffer);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use ingrain::os::{Fs, RealFs};
+use ingrain::os::{Fs, Mapping, RealFs};
 
 use crate::temp_dir;
 
@@ -68,6 +68,48 @@ fn conforms(fs: &dyn Fs, dir: &Path) {
     fs.remove(&file("f")).unwrap();
     assert_eq!(names(), ["d"]);
     assert_eq!(h.size().unwrap(), 2);
+    // Mapping.
+    assert_eq!(kind(fs.map(&file("none")).map(drop)), ErrorKind::NotFound);
+    assert_eq!(kind(fs.map(&file("none/f")).map(drop)), ErrorKind::NotFound);
+    let m = fs.create_new(&file("m")).unwrap();
+    assert_eq!(&*fs.map(&file("m")).unwrap(), b"", "nothing of an empty file");
+    let long: Vec<u8> = (0..10_000_u32).map(|n| (n % 251) as u8).collect();
+    m.write_at(0, &long).unwrap();
+    m.sync().unwrap();
+    drop(m);
+    let (removed, renamed) = (fs.map(&file("m")).unwrap(), fs.map(&file("m")).unwrap());
+    assert_eq!(*removed, *long);
+    fs.remove(&file("m")).unwrap();
+    assert_eq!(*removed, *long, "a mapping keeps its file");
+    fs.create_new(&file("m")).unwrap().write_at(0, b"new").unwrap();
+    fs.create_new(&file("t")).unwrap().write_at(0, b"newer").unwrap();
+    let replaced = fs.map(&file("m")).unwrap();
+    fs.rename(&file("t"), &file("m")).unwrap();
+    assert_eq!((&*replaced, &*fs.map(&file("m")).unwrap()), (&b"new"[..], &b"newer"[..]));
+    assert_eq!(*renamed, *long);
+    // Links.
+    assert_eq!(kind(fs.link(&file("none"), &file("l"))), ErrorKind::NotFound);
+    assert_eq!(kind(fs.link(&file("m"), &file("none/l"))), ErrorKind::NotFound);
+    assert_eq!(kind(fs.link(&file("m"), &file("m"))), ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.link(&file("m"), &file("d"))), ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.link(&file("d"), &file("l"))), ErrorKind::PermissionDenied);
+    let l = fs.create_new(&file("l")).unwrap();
+    assert_eq!(kind(fs.link(&file("l"), &file("m"))), ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.link(&file("m"), &file("l"))), ErrorKind::AlreadyExists);
+    fs.link(&file("l"), &file("d/l")).unwrap();
+    assert_eq!(fs.list(&file("d")).unwrap(), ["l"]);
+    l.write_at(0, b"both").unwrap();
+    assert_eq!(&*fs.map(&file("d/l")).unwrap(), b"both", "one file with two names");
+    fs.remove(&file("l")).unwrap();
+    assert_eq!(kind(fs.open(&file("l")).map(drop)), ErrorKind::NotFound);
+    assert_eq!(&*fs.map(&file("d/l")).unwrap(), b"both", "the other name stays");
+    fs.link(&file("d/l"), &file("l")).unwrap();
+    fs.link(&file("d/l"), &file("k")).unwrap();
+    fs.rename(&file("k"), &file("l")).unwrap();
+    assert_eq!(names(), ["d", "k", "l", "m"], "renamed to another of its names, it keeps both");
+    fs.rename(&file("m"), &file("l")).unwrap();
+    assert_eq!(&*fs.map(&file("l")).unwrap(), b"newer");
+    assert_eq!(&*fs.map(&file("k")).unwrap(), b"both", "one name replaced, the others stay");
     // Locks.
     let lock = fs.lock(&file("LOCK")).unwrap().unwrap();
     assert!(fs.lock(&file("LOCK")).unwrap().is_none());
@@ -80,6 +122,15 @@ fn conforms(fs: &dyn Fs, dir: &Path) {
 fn the_machine_conforms() {
     let dir = temp_dir();
     conforms(&RealFs, dir.path());
+}
+
+#[test]
+fn a_mapping_shows_its_bytes_and_prints_their_number() {
+    fn shared<T: Send + Sync + 'static>(_: &T) {}
+    let mapping = Mapping::from_bytes(b"abc".to_vec());
+    shared(&mapping);
+    assert_eq!(mapping[1..], *b"bc");
+    assert_eq!(format!("{mapping:?}"), "Mapping { len: 3 }");
 }
 
 #[cfg(feature = "sim")]
@@ -175,6 +226,136 @@ mod sim {
         assert!(disk.crash(Loss::All, 0).open(&path("d/f")).is_err());
         disk.sync_dir(Path::new("/")).unwrap();
         assert_eq!(content(&disk.crash(Loss::All, 0), "d/f"), Some(b"x".to_vec()));
+    }
+
+    /// A disk with a synced file "a" of the bytes "old" and a directory "d".
+    fn disk_to_link_on() -> SimDisk {
+        let disk = SimDisk::new();
+        let a = disk.create_new(&path("a")).unwrap();
+        a.write_at(0, b"old").unwrap();
+        a.sync().unwrap();
+        disk.create_dir(&path("d")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk
+    }
+
+    #[test]
+    fn a_link_is_durable_once_its_own_directory_is_synced() {
+        let disk = disk_to_link_on();
+        let old = Some(b"old".to_vec());
+        disk.link(&path("a"), &path("d/b")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let lost = disk.crash(Loss::All, 0);
+        assert_eq!((content(&lost, "a"), content(&lost, "d/b")), (old.clone(), None));
+        assert_eq!(content(&disk.crash(Loss::Entries, 0), "d/b"), None);
+        for loss in [Loss::Nothing, Loss::Data, Loss::Zeros] {
+            assert_eq!(content(&disk.crash(loss, 0), "d/b"), old, "{loss:?}");
+        }
+        disk.sync_dir(&path("d")).unwrap();
+        let kept = disk.crash(Loss::All, 0);
+        assert_eq!((content(&kept, "a"), content(&kept, "d/b")), (old.clone(), old.clone()));
+        // The first name goes, also for good; the file stays.
+        disk.remove(&path("a")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let left = disk.crash(Loss::All, 0);
+        assert_eq!((content(&left, "a"), content(&left, "d/b")), (None, old.clone()));
+        // And is one file still after the crash.
+        left.link(&path("d/b"), &path("c")).unwrap();
+        left.sync_dir(Path::new("/")).unwrap();
+        left.remove(&path("d/b")).unwrap();
+        assert_eq!(content(&left.crash(Loss::Nothing, 0), "c"), old);
+    }
+
+    #[test]
+    fn each_name_of_a_file_is_lost_by_itself() {
+        let disk = disk_to_link_on();
+        let (old, new) = (Some(b"old".to_vec()), Some(b"new".to_vec()));
+        disk.link(&path("a"), &path("b")).unwrap();
+        disk.remove(&path("a")).unwrap();
+        let seen = |x: &str, y: &str| -> BTreeSet<_> {
+            (0..64)
+                .map(|seed| {
+                    let left = disk.crash(Loss::Some, seed);
+                    (content(&left, x), content(&left, y))
+                })
+                .collect()
+        };
+        let each =
+            [(None, None), (None, old.clone()), (old.clone(), None), (old.clone(), old.clone())];
+        // The mistake: removed before the link was synced.
+        assert_eq!(seen("a", "b"), BTreeSet::from(each));
+        // A name that is used again is the old file, nothing or the new one.
+        let t = disk.create_new(&path("d/t")).unwrap();
+        t.write_at(0, b"new").unwrap();
+        t.sync().unwrap();
+        disk.link(&path("d/t"), &path("a")).unwrap();
+        assert_eq!(content(&disk.crash(Loss::Nothing, 0), "a"), new);
+        let a: BTreeSet<_> = seen("a", "b").into_iter().map(|(a, _)| a).collect();
+        assert_eq!(a, BTreeSet::from([old.clone(), None, new.clone()]));
+        disk.sync_dir(Path::new("/")).unwrap();
+        assert_eq!(seen("a", "b"), BTreeSet::from([(new, old)]));
+    }
+
+    #[test]
+    fn the_data_of_a_file_are_synced_under_all_its_names() {
+        let disk = disk_to_link_on();
+        let f = disk.create_new(&path("f")).unwrap();
+        f.write_at(0, b"x").unwrap();
+        disk.link(&path("f"), &path("d/g")).unwrap();
+        disk.sync_dir(&path("d")).unwrap();
+        assert_eq!(content(&disk.crash(Loss::All, 0), "d/g"), Some(Vec::new()));
+        f.sync().unwrap();
+        let left = disk.crash(Loss::All, 0);
+        assert_eq!((content(&left, "f"), content(&left, "d/g")), (None, Some(b"x".to_vec())));
+    }
+
+    #[test]
+    fn the_explorer_finds_a_link_that_is_not_synced() {
+        let run = |synced: bool| {
+            explore(
+                Points::Boundaries,
+                4,
+                |disk| {
+                    let f = disk.create_new(&path("f")).unwrap();
+                    f.write_at(0, b"x").unwrap();
+                    f.sync().unwrap();
+                    disk.link(&path("f"), &path("g")).unwrap();
+                    if synced {
+                        disk.sync_dir(Path::new("/")).unwrap();
+                    }
+                    disk.mark(1);
+                    disk.remove(&path("f")).unwrap();
+                },
+                |crash| match content(&crash.disk, "g") {
+                    None if crash.marks.is_empty() => Ok(()),
+                    Some(bytes) if bytes == b"x" => Ok(()),
+                    other => Err(format!("{other:?}")),
+                },
+            )
+        };
+        assert!(run(true).unwrap().crashes > 10);
+        run(false).unwrap_err();
+    }
+
+    #[test]
+    fn maps_and_links_fail_and_maps_flip() {
+        let disk = disk_to_link_on();
+        disk.fail(1, Some(Call::Map), Failure::Io, false);
+        disk.map(&path("a")).unwrap_err();
+        disk.fail(1, Some(Call::Link), Failure::NoSpace, false);
+        let error = disk.link(&path("a"), &path("b")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert_eq!(content(&disk, "b"), None);
+        // Maps and reads are counted together.
+        disk.flip_reads(3, 0x20);
+        assert_eq!(content(&disk, "a").unwrap(), b"old");
+        assert_eq!(&*disk.map(&path("a")).unwrap(), b"old");
+        let flipped = disk.map(&path("a")).unwrap();
+        assert_eq!(&*disk.map(&path("a")).unwrap(), b"old", "once");
+        assert_eq!(&*flipped, b"Old", "and for good");
+        disk.flip(&path("a"), 1, 0x20).unwrap();
+        assert_eq!(&*disk.map(&path("a")).unwrap(), b"oLd");
+        assert_eq!((disk.calls()[&Call::Map], disk.calls()[&Call::Link]), (5, 1));
     }
 
     #[test]

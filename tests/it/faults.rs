@@ -11,7 +11,7 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use ingrain::os::{File, Fs, Lock, RealFs};
+use ingrain::os::{File, Fs, Lock, Mapping, RealFs};
 
 /// The calls that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Call {
     CreateDir,
     Create,
     Open,
+    Map,
+    Link,
     Rename,
     Remove,
     SyncDir,
@@ -163,6 +165,16 @@ impl Fs for Handle {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         self.0.pass(Call::Open)?;
         Ok(Box::new(FaultFile { fs: Arc::clone(&self.0), file: RealFs.open(path)? }))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Mapping> {
+        self.0.pass(Call::Map)?;
+        RealFs.map(path)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.pass(Call::Link)?;
+        RealFs.link(from, to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
