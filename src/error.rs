@@ -29,10 +29,12 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
-    /// The write log stayed full until the deadline. The batch has no sequence
-    /// number and left no trace: try again later, or slow down.
+    /// The write log stayed full until the deadline, or the delta had used up
+    /// its budget and no checkpoint made room. The batch has no sequence number
+    /// and left no trace: try again later, or slow down.
     #[error(
-        "the write log stayed full for {waited_ms} ms ({queued} batches, {bytes} bytes queued)"
+        "no room was made for the batch in {waited_ms} ms ({queued} batches, {bytes} bytes queued, \
+         {delta} bytes in the delta)"
     )]
     Backpressure {
         /// How long the caller was held.
@@ -41,6 +43,8 @@ pub enum Error {
         queued: usize,
         /// Bytes in the write log when it gave up.
         bytes: usize,
+        /// Bytes that waited for a checkpoint when it gave up.
+        delta: usize,
     },
     /// A precondition of the batch did not hold when its turn came. Nothing of
     /// the batch was applied.
@@ -77,6 +81,17 @@ pub enum Error {
     #[error("the engine takes no more writes, its log failed: {cause}")]
     Poisoned {
         /// The failure.
+        cause: Arc<Error>,
+    },
+    /// A checkpoint failed at this step. If it was before `cut`, everything is
+    /// as it was: what was acknowledged is in the log, new files are gone, and
+    /// the engine goes on. A failure of `cut` leaves a log that is longer than
+    /// it need be.
+    #[error("checkpoint failed at {step}: {cause}")]
+    Checkpoint {
+        /// What it was doing, as docs/architecture.md names it.
+        step: &'static str,
+        /// Why it failed.
         cause: Arc<Error>,
     },
     /// The operating system refused.
@@ -169,6 +184,7 @@ impl Error {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Poisoned { .. } => ErrorKind::Poisoned,
+            Self::Checkpoint { cause, .. } => cause.kind(),
             Self::Io { .. } => ErrorKind::Io,
             Self::Closed => ErrorKind::Closed,
             Self::Unsupported { .. } => ErrorKind::Unsupported,

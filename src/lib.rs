@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod checkpoint;
 mod engine;
 mod error;
 pub mod format;
@@ -11,11 +12,13 @@ mod model;
 pub mod os;
 mod pacing;
 mod reconciler;
+mod segment;
 mod snapshot;
 mod vector;
 mod wal;
 mod write_log;
 
+pub use checkpoint::CheckpointStats;
 pub use engine::{Engine, Options, Stats};
 pub use error::{ConflictReason, Error, ErrorKind, Result};
 pub use id::NodeId;
@@ -26,7 +29,7 @@ pub use model::{
 pub use pacing::{Advice, Pace};
 pub use reconciler::WriteStats;
 pub use snapshot::{
-    Cursor, Direction, EdgeRef, Edges, Filter, Hit, IndexEntry, KeyRange, NodeRef, Path,
+    Cursor, Digest, Direction, EdgeRef, Edges, Filter, Hit, IndexEntry, KeyRange, NodeRef, Path,
     PathOptions, PathStep, Range, Scan, Snapshot, Toward,
 };
 pub use wal::{CutTail, RecoveryMode, RecoveryReport, SetAside};

@@ -23,9 +23,12 @@ pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Manifest>> {
 }
 
 /// Replaces the manifest of the store in `dir`, durably.
-pub(crate) fn publish(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<()> {
+pub(crate) fn publish(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<(), os::Failure> {
     let path = dir.join(FILE);
-    let bytes = manifest.encode().map_err(|damage| damage.in_file(&path))?;
+    let bytes = manifest.encode().map_err(|damage| {
+        let error = io::Error::new(io::ErrorKind::InvalidData, damage);
+        os::Failure::before("encode", &path, error)
+    })?;
     os::write_atomic(fs, &path, &bytes)?;
     Ok(())
 }

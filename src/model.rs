@@ -634,7 +634,7 @@ fn add(sum: usize, more: usize) -> usize {
     sum.saturating_add(more)
 }
 
-fn map_memory(map: &Attributes) -> usize {
+pub(crate) fn map_memory(map: &Attributes) -> usize {
     let entry = |(name, value): (&String, &Value)| {
         ENTRY_BYTES.saturating_add(name.capacity()).saturating_add(value.memory())
     };

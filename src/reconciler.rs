@@ -10,8 +10,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     },
     task::Waker,
     thread,
@@ -26,7 +26,7 @@ use crate::{
     model::{Durability, Seq},
     os::{Clock, Fs},
     pacing::{Pace, Pacing},
-    snapshot::{Delta, decide},
+    snapshot::{Base, Frozen, State, decide},
     wal::{self, Writer},
     write_log::{Pending, Ticket, WriteLog, wake},
 };
@@ -37,14 +37,13 @@ const GROUP_BATCHES: usize = 8_192;
 const GROUP_BYTES: usize = 8 << 20;
 
 /// What writers, readers and the reconciler's thread share.
-#[derive(Debug)]
 pub(crate) struct Reconciler {
     fs: Arc<dyn Fs>,
     clock: Arc<dyn Clock>,
     wal_dir: PathBuf,
     store: StoreId,
     log: WriteLog,
-    published: ArcSwap<Delta>,
+    published: ArcSwap<State>,
     core: Mutex<Core>,
     closed: AtomicBool,
     thread: Worker,
@@ -52,14 +51,55 @@ pub(crate) struct Reconciler {
     inline: bool,
     counters: Counters,
     pace: Mutex<Pace>,
+    budget: Budget,
+    /// Asks for a checkpoint.
+    checkpoint: Box<dyn Fn() + Send + Sync>,
 }
+
+/// What may gather between checkpoints, and what has.
+#[derive(Debug)]
+struct Budget {
+    delta: usize,
+    wal: u64,
+    /// Bytes of the layers. Relaxed: it bounds memory and orders nothing.
+    layers: AtomicUsize,
+    /// Bytes of the active layer.
+    active: AtomicUsize,
+    /// Writers that wait for a checkpoint.
+    gate: Mutex<()>,
+    opened: Condvar,
+}
+
+impl Budget {
+    /// How much of the budget is used, in thousandths.
+    fn fill(&self) -> usize {
+        self.layers.load(Ordering::Relaxed).saturating_mul(1000) / self.delta.max(1)
+    }
+
+    fn note(&self, state: &State) {
+        self.layers.store(state.layer_bytes(), Ordering::Relaxed);
+        self.active.store(state.active.bytes, Ordering::Relaxed);
+    }
+
+    fn open(&self) {
+        // Taken and dropped, so that the signal does not fall between a
+        // writer's look at the budget and its wait.
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.opened.notify_all();
+    }
+}
+
+/// From here on, in thousandths of the budget, writers are slowed.
+const SLOW_FROM: usize = 750;
+/// The longest that a writer is slowed when the budget is nearly used up.
+const SLOWEST: Duration = Duration::from_millis(8);
 
 /// The state of the serial step.
 #[derive(Debug)]
 struct Core {
     writer: Writer,
     /// The published state and what is being committed on top of it.
-    working: Delta,
+    working: State,
     pacing: Pacing,
     /// Why no more is taken.
     refusal: Option<Error>,
@@ -121,15 +161,34 @@ pub(crate) struct Start {
     pub(crate) wal_dir: PathBuf,
     pub(crate) store: StoreId,
     pub(crate) writer: Writer,
-    pub(crate) state: Delta,
+    pub(crate) state: State,
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
     pub(crate) max_interval: Duration,
     pub(crate) inline: bool,
+    pub(crate) delta_bytes: usize,
+    pub(crate) wal_bytes: u64,
+    /// Asks for a checkpoint.
+    pub(crate) checkpoint: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Reconciler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reconciler").field("log", &self.log).finish_non_exhaustive()
+    }
 }
 
 impl Reconciler {
     pub(crate) fn new(start: Start) -> Self {
+        let budget = Budget {
+            delta: start.delta_bytes,
+            wal: start.wal_bytes,
+            layers: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
+            gate: Mutex::new(()),
+            opened: Condvar::new(),
+        };
+        budget.note(&start.state);
         let counters = Counters::default();
         counters.note(&start.writer);
         Self {
@@ -152,11 +211,13 @@ impl Reconciler {
             inline: start.inline,
             counters,
             pace: Mutex::new(Pace::default()),
+            budget,
+            checkpoint: start.checkpoint,
         }
     }
 
     /// The published state.
-    pub(crate) fn state(&self) -> Arc<Delta> {
+    pub(crate) fn state(&self) -> Arc<State> {
         self.published.load_full()
     }
 
@@ -198,7 +259,105 @@ impl Reconciler {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::Closed);
         }
+        let patience = self.admit(patience)?;
         self.log.push(pending, patience, &*self.clock, || self.hand_over())
+    }
+
+    /// Holds a writer while the delta is as large as it may become, and slows
+    /// it down when that is near. Gives the patience that is left.
+    ///
+    /// Without a thread there is nobody to wait for: the engine makes the
+    /// checkpoint before it comes here.
+    fn admit(&self, patience: Duration) -> Result<Duration> {
+        if self.budget.fill() < SLOW_FROM {
+            return Ok(patience);
+        }
+        let start = self.clock.monotonic();
+        let mut slowed = false;
+        loop {
+            let fill = self.budget.fill();
+            let waited = self.clock.monotonic().saturating_sub(start);
+            let left = patience.saturating_sub(waited);
+            if fill < SLOW_FROM || (fill < 1000 && (slowed || self.inline)) {
+                return Ok(left);
+            }
+            if left.is_zero() || self.inline || self.closed.load(Ordering::SeqCst) {
+                return Err(Error::Backpressure {
+                    waited_ms: waited.as_millis().try_into().unwrap_or(u64::MAX),
+                    queued: self.log.len(),
+                    bytes: self.log.bytes(),
+                    delta: self.budget.layers.load(Ordering::Relaxed),
+                });
+            }
+            let wait = if fill < 1000 {
+                slowed = true;
+                let over = u32::try_from(fill.saturating_sub(SLOW_FROM)).unwrap_or(u32::MAX);
+                SLOWEST.saturating_mul(over) / 250
+            } else {
+                (self.checkpoint)();
+                left
+            };
+            let guard = self.budget.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.budget.fill() >= SLOW_FROM {
+                let waited = self.budget.opened.wait_timeout(guard, wait.min(left));
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Whether a checkpoint is due.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        self.budget.active.load(Ordering::Relaxed) >= self.budget.delta / 2
+            || self.counters.wal_bytes.load(Ordering::Relaxed) >= self.budget.wal
+    }
+
+    /// Whether the delta has used up its budget.
+    pub(crate) fn is_full(&self) -> bool {
+        self.budget.fill() >= 1000
+    }
+
+    /// Takes what was committed so far for a checkpoint, or what an earlier one
+    /// took and did not write. `None` if there is nothing to write.
+    pub(crate) fn freeze(&self) -> Result<Option<(Arc<Frozen>, Arc<Base>)>> {
+        let mut core = self.enter();
+        match &core.refusal {
+            // What was committed before is to be kept all the same.
+            None | Some(Error::Closed) => {}
+            Some(refusal) => return Err(refusal.clone()),
+        }
+        let fresh = core.working.frozen.is_none();
+        let Some(frozen) = core.working.freeze().cloned() else { return Ok(None) };
+        if fresh {
+            core.writer.rotate();
+            self.publish(&core);
+        }
+        let base = Arc::clone(&core.working.base);
+        Ok(Some((frozen, base)))
+    }
+
+    /// Publishes the base that a checkpoint made of what was frozen.
+    pub(crate) fn install(&self, base: Arc<Base>) {
+        let mut core = self.enter();
+        core.working.install(base);
+        self.publish(&core);
+        drop(core);
+        self.budget.open();
+    }
+
+    /// Removes the log files that the checkpoint covers.
+    pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
+        let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        let begun = self.enter().writer.continue_from(place, checkpoint);
+        let (files, bytes) = begun.and_then(|()| wal::cut(place, checkpoint))?;
+        let mut core = self.enter();
+        core.writer.removed(files, bytes);
+        self.counters.note(&core.writer);
+        Ok(())
+    }
+
+    fn publish(&self, core: &Core) {
+        self.published.store(Arc::new(core.working.clone()));
+        self.budget.note(&core.working);
     }
 
     /// Sees to it that somebody takes what is queued. To be called after
@@ -284,7 +443,7 @@ impl Reconciler {
     /// Takes no more batches, nor those of the group. Readers keep what was
     /// published.
     fn refuse(&self, core: &mut Core, refusal: Error) {
-        core.working = Delta::clone(&self.published.load());
+        core.working = State::clone(&self.published.load());
         for (_, answer) in &mut core.decided {
             *answer = Err(refusal.clone());
         }
@@ -354,12 +513,16 @@ impl Reconciler {
         let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
         core.writer.append(place, payloads, durability == Durability::Sync)?;
         let before = self.clock.monotonic();
-        self.published.store(Arc::new(core.working.clone()));
+        self.publish(core);
         let after = self.clock.monotonic();
         core.pacing.published(after, after.saturating_sub(before));
         *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = core.pacing.pace();
         self.counters.batches.fetch_add(committed, Ordering::Relaxed);
         self.counters.groups.fetch_add(1, Ordering::Relaxed);
+        self.counters.note(&core.writer);
+        if self.checkpoint_due() {
+            (self.checkpoint)();
+        }
         Ok(())
     }
 
@@ -376,6 +539,7 @@ impl Reconciler {
     /// log. Returns the last commit, which is durable then.
     pub(crate) fn close(&self) -> Result<Seq> {
         self.closed.store(true, Ordering::SeqCst);
+        self.budget.open();
         while !self.log.is_empty() {
             wake(answer(self.step(self.enter())));
         }

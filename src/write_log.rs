@@ -239,6 +239,7 @@ impl WriteLog {
                     waited_ms: waited.as_millis().try_into().unwrap_or(u64::MAX),
                     queued: self.len(),
                     bytes: self.bytes(),
+                    delta: 0,
                 };
                 // Its ticket was handed to nobody yet.
                 drop(pending.answer(Err(error.clone())));

@@ -5,7 +5,10 @@ mod options;
 
 use std::{
     path::{self, Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -13,9 +16,9 @@ use std::{
 pub use options::Options;
 
 use crate::{
+    checkpoint::{CheckpointStats, Checkpointer, Extent},
     error::{Error, Result},
-    format::{manifest::Manifest, wal::encode_batch},
-    manifest,
+    format::wal::encode_batch,
     model::{Batch, Durability, Op, Seq, Space, Timestamp, check_count},
     os::{Clock, Fs, Lock},
     reconciler::{Reconciler, Start, WriteStats},
@@ -54,7 +57,10 @@ pub struct Engine {
     durability: Durability,
     patience: Duration,
     write_log_bytes: usize,
+    inline: bool,
     reconciler: Arc<Reconciler>,
+    checkpointer: Arc<Checkpointer>,
+    request: Arc<Request>,
     report: RecoveryReport,
     /// What an engine that is not closed holds.
     held: Mutex<Option<Held>>,
@@ -62,9 +68,63 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Held {
-    thread: Option<thread::JoinHandle<()>>,
-    manifest: Manifest,
+    threads: Vec<thread::JoinHandle<()>>,
     _lock: Box<dyn Lock>,
+}
+
+/// Asks the second thread for a checkpoint.
+#[derive(Debug, Default)]
+struct Request {
+    wanted: AtomicBool,
+    stopped: AtomicBool,
+    thread: OnceLock<thread::Thread>,
+}
+
+impl Request {
+    fn ask(&self) {
+        // Only the first of many who ask need wake it. It takes the wish back
+        // before it looks whether a checkpoint is due, so that none is missed.
+        if !self.wanted.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// The body of the thread.
+    fn work(&self, reconciler: &Reconciler, checkpointer: &Checkpointer) {
+        /// Between a failure and the next try: doubled each time.
+        const LEAST_PAUSE: Duration = Duration::from_millis(50);
+        const MOST_PAUSE: Duration = Duration::from_secs(30);
+        let _ = self.thread.set(thread::current());
+        let mut pause = LEAST_PAUSE;
+        while !self.stopped.load(Ordering::Acquire) {
+            if !self.wanted.swap(false, Ordering::AcqRel) {
+                thread::park();
+                continue;
+            }
+            if !reconciler.checkpoint_due() && !reconciler.is_full() {
+                continue;
+            }
+            // The failure is in the stats; what it left behind is tried again.
+            if checkpointer.run_until(&self.stopped).is_ok() {
+                pause = LEAST_PAUSE;
+            } else if !self.stopped.load(Ordering::Acquire) {
+                thread::park_timeout(pause);
+                pause = pause.saturating_mul(2).min(MOST_PAUSE);
+                self.wanted.store(true, Ordering::Release);
+            }
+        }
+    }
 }
 
 /// Numbers about an engine.
@@ -85,6 +145,8 @@ pub struct Stats {
     pub kinds: usize,
     /// The write path.
     pub write: WriteStats,
+    /// The base, and how it is kept up.
+    pub checkpoint: CheckpointStats,
 }
 
 impl Engine {
@@ -103,6 +165,8 @@ impl Engine {
         let dir = path::absolute(path).map_err(|error| Error::io("open", path, error))?;
         let opened = open::open(&dir, &options)?;
         let missing = open::missing(&opened.state, &options)?;
+        let request = Arc::new(Request::default());
+        let ask = Arc::clone(&request);
         let reconciler = Arc::new(Reconciler::new(Start {
             fs: Arc::clone(&options.fs),
             clock: Arc::clone(&options.clock),
@@ -114,17 +178,17 @@ impl Engine {
             bytes: options.write_log_bytes,
             max_interval: if options.inline { Duration::ZERO } else { options.publish_interval },
             inline: options.inline,
+            delta_bytes: options.delta_bytes,
+            wal_bytes: options.wal_bytes,
+            checkpoint: Box::new(move || ask.ask()),
         }));
-        let thread = if options.inline {
-            None
-        } else {
-            let worker = Arc::clone(&reconciler);
-            let thread = thread::Builder::new()
-                .name("ingrain".to_owned())
-                .spawn(move || worker.work())
-                .map_err(|error| Error::io("start a thread for", &dir, error))?;
-            Some(thread)
-        };
+        let checkpointer = Arc::new(Checkpointer::new(
+            Arc::clone(&options.fs),
+            &dir,
+            Arc::clone(&reconciler),
+            options.part_bytes,
+            opened.manifest,
+        ));
         let engine = Self {
             dir,
             fs: options.fs,
@@ -132,14 +196,60 @@ impl Engine {
             durability: options.durability,
             patience: options.patience,
             write_log_bytes: options.write_log_bytes,
+            inline: options.inline,
             reconciler,
+            checkpointer,
+            request,
             report: opened.report,
-            held: Mutex::new(Some(Held { thread, manifest: opened.manifest, _lock: opened.lock })),
+            held: Mutex::new(Some(Held { threads: Vec::new(), _lock: opened.lock })),
         };
+        if !options.inline {
+            engine.start()?;
+        }
+        if engine.reconciler.checkpoint_due() {
+            engine.request.ask();
+        }
         if !missing.is_empty() {
             engine.write(Batch { ops: missing, durability: None })?;
         }
         Ok(engine)
+    }
+
+    /// Starts the threads. If one cannot be had, dropping the engine ends the
+    /// other.
+    fn start(&self) -> Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = held.as_mut() else { return Ok(()) };
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map_err(|error| Error::io("start a thread for", &self.dir, error))
+        };
+        let worker = Arc::clone(&self.reconciler);
+        held.threads.push(spawn("ingrain", Box::new(move || worker.work()))?);
+        let (reconciler, checkpointer, request) = (
+            Arc::clone(&self.reconciler),
+            Arc::clone(&self.checkpointer),
+            Arc::clone(&self.request),
+        );
+        let work = move || request.work(&reconciler, &checkpointer);
+        held.threads.push(spawn("ingrain-base", Box::new(work))?);
+        Ok(())
+    }
+
+    /// Without threads, the writers make checkpoints: a step with each write,
+    /// or all of it when there is no more room.
+    fn maintain(&self) {
+        if !self.inline {
+            return;
+        }
+        let (under_way, full) = (self.checkpointer.is_under_way(), self.reconciler.is_full());
+        // A failure is in the stats. The write that met it is not concerned;
+        // when there is no room left, the next one is.
+        if full {
+            let _ = self.checkpointer.run(Extent::Touched);
+        } else if under_way || self.request.wanted.swap(false, Ordering::AcqRel) {
+            let _ = self.checkpointer.step();
+        }
     }
 
     /// Writes a batch. When it returns, the batch is as durable as asked and
@@ -155,6 +265,7 @@ impl Engine {
     /// failed: then the batch may or may not be there after reopening.
     pub fn write(&self, batch: Batch) -> Result<Seq> {
         let (pending, ticket) = self.prepare(batch)?;
+        self.maintain();
         self.reconciler.write(pending, ticket, self.patience)
     }
 
@@ -165,6 +276,7 @@ impl Engine {
     /// ticket brings the others.
     pub fn submit(&self, batch: Batch) -> Result<Ticket> {
         let (pending, ticket) = self.prepare(batch)?;
+        self.maintain();
         self.reconciler.submit(pending, self.patience)?;
         Ok(ticket)
     }
@@ -232,7 +344,7 @@ impl Engine {
         while expired.peek().is_some() {
             let mut batch = Batch::new();
             for id in expired.by_ref().take(at_once) {
-                batch.prune(id, before);
+                batch.prune(id?, before);
             }
             found = found.saturating_add(batch.len());
             self.write(batch)?;
@@ -252,6 +364,7 @@ impl Engine {
             vectors: snapshot.vector_count(),
             kinds: snapshot.kind_count(),
             write: self.reconciler.stats(),
+            checkpoint: self.checkpointer.stats(),
         }
     }
 
@@ -267,44 +380,92 @@ impl Engine {
         &self.dir
     }
 
-    /// Commits what is in the write log, makes everything durable, notes in
-    /// the manifest how far the log reaches, and lets go of the store. Writes
-    /// fail with `Closed` from then on; snapshots stay good. Closing again, also
-    /// while another closes, does nothing.
+    /// Brings everything that was committed before the call into the base, and
+    /// cuts the log. Returns the last commit that the base holds. Writes and
+    /// reads go on meanwhile.
     ///
-    /// Dropping an engine closes it too, but cannot say if that failed.
+    /// Checkpoints happen by themselves as [`Options::delta_bytes`] and
+    /// [`Options::wal_bytes`] say; this is for those who want one now. It costs
+    /// the writing of every part of a table that was touched.
     ///
     /// # Errors
-    /// `Poisoned` if the log had failed or fails now; `Io` if the manifest
-    /// cannot be written. The engine is closed all the same, and what was
-    /// acknowledged is there when it is opened again.
+    /// `Checkpoint`, naming the step that failed: then everything is as it was,
+    /// and the next checkpoint, asked for or not, starts again. `Poisoned` if
+    /// the log had failed.
+    pub fn checkpoint(&self) -> Result<Seq> {
+        self.open_still()?;
+        self.checkpointer.run(Extent::Touched)
+    }
+
+    /// Writes the whole base anew, without garbage and in parts of even size.
+    /// Until it is done, the disk holds the old base too: at most twice what is
+    /// live, and the delta.
+    ///
+    /// Garbage is collected by itself, down to half of what is live; this is
+    /// for a store that shall be small now.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn compact(&self) -> Result<Seq> {
+        self.open_still()?;
+        self.checkpointer.run(Extent::All)
+    }
+
+    fn open_still(&self) -> Result<()> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() { Ok(()) } else { Err(Error::Closed) }
+    }
+
+    /// Commits what is in the write log, makes everything durable, notes in
+    /// the manifest how far the log reaches, and lets go of the store. A log
+    /// that would take the next opening a while to replay is brought into the
+    /// base first. Writes fail with `Closed` from then on; snapshots stay good.
+    /// Closing again, also while another closes, does nothing.
+    ///
+    /// Dropping an engine closes it too, but cannot say if that failed, and
+    /// leaves the log as it is.
+    ///
+    /// # Errors
+    /// `Poisoned` if the log had failed or fails now; `Checkpoint` or `Io` if
+    /// the base or the manifest cannot be written. The engine is closed all the
+    /// same, and what was acknowledged is there when it is opened again.
     pub fn close(&self) -> Result<()> {
-        // Not held while the thread is waited for: it may be closing too, in a
-        // waker.
+        self.end(true)
+    }
+
+    fn end(&self, tidy: bool) -> Result<()> {
+        /// A log of this size is replayed in a few milliseconds.
+        const SHORT_LOG_BYTES: u64 = 1 << 20;
+        // Not held while the threads are waited for: one may be closing too, in
+        // a waker.
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Held { thread, manifest, _lock }) = held else { return Ok(()) };
+        let Some(Held { threads, _lock }) = held else { return Ok(()) };
+        self.request.stop();
         let last = self.reconciler.close();
-        // A waker that closes the engine runs in the very thread.
-        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id())
-            && thread.join().is_err()
-        {
+        let mut panicked = false;
+        for thread in threads {
+            // A waker that closes the engine runs in one of them.
+            if thread.thread().id() != thread::current().id() {
+                panicked |= thread.join().is_err();
+            }
+        }
+        if panicked {
             return Err(Error::invalid("engine: its thread panicked").poisons());
         }
         let last = last?;
-        if last > manifest.durable {
-            manifest::publish(
-                &*self.fs,
-                &self.dir,
-                &Manifest { durable: last, ..manifest.next() },
-            )?;
-        }
-        Ok(())
+        let tidied = if tidy && self.reconciler.stats().wal_bytes > SHORT_LOG_BYTES {
+            self.checkpointer.run(Extent::Touched).map(drop)
+        } else {
+            Ok(())
+        };
+        self.checkpointer.note_durable(last)?;
+        tidied
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         // There is nobody to tell. What was acknowledged is in the log.
-        let _ = self.close();
+        let _ = self.end(false);
     }
 }

@@ -1,6 +1,6 @@
 //! Opening: from the files of a store, or from nothing, to its last state.
 
-use std::{io, path::Path};
+use std::{collections::HashSet, io, path::Path};
 
 use super::Options;
 use crate::{
@@ -9,7 +9,8 @@ use crate::{
     manifest,
     model::{Op, Seq},
     os::{Fs, Lock},
-    snapshot::{Delta, decide},
+    segment,
+    snapshot::{Base, State, decide},
     wal::{self, RecoveryMode, RecoveryReport, Writer},
 };
 
@@ -20,7 +21,7 @@ const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
 pub(super) struct Opened {
     pub(super) lock: Box<dyn Lock>,
     pub(super) manifest: Manifest,
-    pub(super) state: Delta,
+    pub(super) state: State,
     pub(super) writer: Writer,
     pub(super) report: RecoveryReport,
 }
@@ -40,12 +41,13 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     let place = |store| wal::Place { fs, dir: &wal_dir, store };
     let Some(mut manifest) = manifest::load(fs, dir)? else {
         let (manifest, writer) = create(dir, &wal_dir, options)?;
-        let (state, report) = (Delta::default(), RecoveryReport::default());
+        let base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
+        let (state, report) = (State::of_base(base), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
     // An earlier life may have renamed a file into its place and failed to make
     // that durable: what is read here is built upon only once it is.
-    for dir in [dir, &wal_dir] {
+    for dir in [dir, &wal_dir, &dir.join(segment::DIR)] {
         match fs.sync_dir(dir) {
             // Recovery has more to say about a log that is not there.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -55,7 +57,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
         }
     }
     let place = place(manifest.store);
-    let mut state = Delta::default();
+    let data_dir = dir.join(segment::DIR);
+    let mut state = State::of_base(Base::open(&options.fs, &data_dir, &manifest, None)?);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again";
         return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
@@ -64,7 +67,10 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
         place,
         &manifest,
         options.recovery,
-        &|| manifest::publish(fs, dir, &Manifest { salvaging: true, ..manifest.next() }),
+        &|| {
+            let salvaging = Manifest { salvaging: true, ..manifest.next() };
+            manifest::publish(fs, dir, &salvaging).map_err(Error::from)
+        },
         &mut |seq, payload| replay(&mut state, seq, payload),
     )?;
     if recovered.report.damage.is_some() || manifest.salvaging {
@@ -75,6 +81,11 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     }
     remove_orphans(fs, dir, |name| name == MANIFEST_TEMPORARY)?;
     remove_orphans(fs, &wal_dir, wal::is_unfinished)?;
+    let kept: HashSet<u32> = manifest.files().map(|(_, file)| file.number).collect();
+    remove_orphans(fs, &data_dir, |name| {
+        segment::file_number(name).is_some_and(|number| !kept.contains(&number))
+    })?;
+    wal::cut(place, manifest.checkpoint)?;
     let writer = Writer::new(
         place,
         options.wal_file_bytes,
@@ -86,7 +97,7 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
 }
 
 /// Applies a batch of the log, which was decided when it was written.
-fn replay(state: &mut Delta, seq: Seq, payload: &[u8]) -> Result<(), Damage> {
+fn replay(state: &mut State, seq: Seq, payload: &[u8]) -> Result<(), Damage> {
     let batch = decode_batch(payload)?;
     let effects = decide(state, seq, batch.time, batch.ops).map_err(|error| {
         Damage::new(0, format!("it does not follow from the commits before: {error}"))
@@ -119,7 +130,7 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     }
     // Without a manifest it is a store in the making at most. Anything that a
     // creation does not leave behind belongs to somebody else.
-    let ours = [LOCK, wal::DIR, MANIFEST_TEMPORARY];
+    let ours = [LOCK, wal::DIR, segment::DIR, MANIFEST_TEMPORARY];
     if let Some(name) = names.iter().find(|name| !ours.iter().any(|ours| *name == ours)) {
         return Err(Error::invalid(format!(
             "path {}: it is no store, and holds {}",
@@ -147,20 +158,24 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
     if let Some(parent) = dir.parent() {
         fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
     }
-    match fs.create_dir(wal_dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(Error::io("create", wal_dir, error));
+    let data_dir = dir.join(segment::DIR);
+    for dir in [wal_dir, &data_dir] {
+        match fs.create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", dir, error));
+            }
+            _ => {}
         }
-        _ => {}
+    }
+    // Data files without a manifest are somebody's store.
+    let names = fs.list(&data_dir).map_err(|error| Error::io("list", &data_dir, error))?;
+    if let Some(name) = names.first() {
+        let what = format!("the file is missing, but there is {}", Path::new(name).display());
+        return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
     }
     fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
-    let manifest = Manifest {
-        store: fs.random(),
-        generation: 1,
-        checkpoint: Seq::ZERO,
-        durable: Seq::ZERO,
-        salvaging: false,
-    };
+    let manifest =
+        Manifest { store: fs.random(), generation: 1, next_file: 1, ..Manifest::default() };
     let place = wal::Place { fs, dir: wal_dir, store: manifest.store };
     let mut writer = Writer::new(place, options.wal_file_bytes, Seq::ZERO, 0, 0);
     writer.create(place)?;
@@ -180,7 +195,7 @@ fn remove_orphans(fs: &dyn Fs, dir: &Path, unfinished: impl Fn(&str) -> bool) ->
 }
 
 /// The operations that give a store the spaces and indexes of the options.
-pub(super) fn missing(state: &Delta, options: &Options) -> Result<Vec<Op>> {
+pub(super) fn missing(state: &State, options: &Options) -> Result<Vec<Op>> {
     let mut ops = Vec::new();
     for (name, space) in &options.spaces {
         match state.spaces.get(name.as_str()) {

@@ -40,6 +40,9 @@ pub struct Options {
     pub(super) patience: Duration,
     pub(super) wal_file_bytes: u64,
     pub(super) publish_interval: Duration,
+    pub(super) delta_bytes: usize,
+    pub(super) wal_bytes: u64,
+    pub(super) part_bytes: u64,
     pub(super) recovery: RecoveryMode,
     pub(super) inline: bool,
     pub(super) spaces: BTreeMap<String, Space>,
@@ -58,6 +61,9 @@ impl Default for Options {
             patience: Duration::from_secs(10),
             wal_file_bytes: 64 << 20,
             publish_interval: Duration::from_millis(5),
+            delta_bytes: 256 << 20,
+            wal_bytes: 128 << 20,
+            part_bytes: 128 << 20,
             recovery: RecoveryMode::Strict,
             inline: false,
             spaces: BTreeMap::new(),
@@ -135,6 +141,35 @@ impl Options {
         self
     }
 
+    /// About how much memory may be taken by what was committed and is not in
+    /// the base yet: 256 KiB to 1 TiB, by default 256 MiB. At half of it a
+    /// checkpoint begins by itself; from three quarters on writers are slowed,
+    /// and at all of it they are held, until the checkpoint has made room or
+    /// their patience ends. Batches in the write log come on top.
+    #[must_use]
+    pub fn delta_bytes(mut self, bytes: usize) -> Self {
+        self.delta_bytes = bytes;
+        self
+    }
+
+    /// The size of the log at which a checkpoint begins by itself: 64 KiB to
+    /// 1 TiB, by default 128 MiB. It bounds what opening has to replay, and the
+    /// log's disk, to about that and what is written while a checkpoint runs.
+    #[must_use]
+    pub fn wal_bytes(mut self, bytes: u64) -> Self {
+        self.wal_bytes = bytes;
+        self
+    }
+
+    /// About the largest that a part of a table becomes before it is split:
+    /// 64 bytes to 1 GiB, by default 128 MiB. A checkpoint rewrites a part whole
+    /// if anything in it has changed.
+    #[must_use]
+    pub fn part_bytes(mut self, bytes: u64) -> Self {
+        self.part_bytes = bytes;
+        self
+    }
+
     /// What to do with a damaged log: [`RecoveryMode::Strict`] by default.
     #[must_use]
     pub fn recovery(mut self, mode: RecoveryMode) -> Self {
@@ -181,7 +216,9 @@ impl Options {
         self
     }
 
-    /// Opens the store in a directory. It costs the reading of its log.
+    /// Opens the store in a directory. It costs the manifest, and the replay of
+    /// what was committed since the last checkpoint, whatever the size of the
+    /// store.
     ///
     /// # Errors
     /// `Invalid` for an unusable option or a directory that holds something
@@ -198,6 +235,10 @@ impl Options {
         let write_log_bytes = u64::try_from(self.write_log_bytes).unwrap_or(u64::MAX);
         within("write_log_bytes", write_log_bytes, 64 << 10, 64 << 30)?;
         within("wal_file_bytes", self.wal_file_bytes, 64 << 10, 1 << 30)?;
+        let delta_bytes = u64::try_from(self.delta_bytes).unwrap_or(u64::MAX);
+        within("delta_bytes", delta_bytes, 256 << 10, 1 << 40)?;
+        within("wal_bytes", self.wal_bytes, 64 << 10, 1 << 40)?;
+        within("part_bytes", self.part_bytes, 64, 1 << 30)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;
         within("publish_interval", self.publish_interval, Duration::ZERO, Duration::from_secs(1))?;
         if !self.patience.is_zero() && self.patience < self.publish_interval {

@@ -10,10 +10,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Damage, Fields, FileKind, HEADER_BYTES, Header, StoreId};
-use crate::model::Seq;
+use crate::model::{Seq, Space};
 
 /// The body of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The store.
@@ -30,6 +30,99 @@ pub struct Manifest {
     /// Whether a salvaging recovery began to take the log apart and has not
     /// ended.
     pub salvaging: bool,
+    /// The number of the next data file: larger than any that was given.
+    pub next_file: u32,
+    /// The names of the kinds, by number.
+    pub kinds: Vec<String>,
+    /// The names of the indexes, by number.
+    pub indexes: Vec<String>,
+    /// The vector spaces, by number.
+    pub spaces: Vec<NamedSpace>,
+    /// What the base holds.
+    pub counts: Counts,
+    /// Content and attributes, by number.
+    pub heaps: Vec<HeapFile>,
+    /// The node tables, in the order of their keys.
+    pub nodes: Vec<TableFile>,
+    /// The edges by source, in the order of their keys.
+    pub out: Vec<TableFile>,
+    /// The edges by target, in the order of their keys.
+    pub into: Vec<TableFile>,
+    /// The index keys, in order.
+    pub keys: Vec<TableFile>,
+    /// The vectors, by number.
+    pub vectors: Vec<VectorFile>,
+}
+
+/// A vector space and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedSpace {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub space: Space,
+}
+
+/// How much of everything there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Nodes.
+    pub nodes: u64,
+    /// Edges.
+    pub edges: u64,
+    /// Index keys.
+    pub keys: u64,
+    /// Vectors, in all spaces together.
+    pub vectors: u64,
+}
+
+/// A file under `data/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataFile {
+    /// Its number, which no other file of the store ever had.
+    pub number: u32,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its [digest](super::segment::digest).
+    #[serde(with = "serde_bytes")]
+    pub digest: [u8; 16],
+}
+
+/// A heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeapFile {
+    /// The file.
+    pub file: DataFile,
+    /// Bytes of it that tables refer to.
+    pub live: u64,
+}
+
+/// A part of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableFile {
+    /// The file.
+    pub file: DataFile,
+    /// Its first key: of a node table 16 bytes, of an edge table the first 44
+    /// bytes of its first row, of a key table its first entry.
+    #[serde(with = "serde_bytes")]
+    pub first: Vec<u8>,
+}
+
+/// A file of vectors of one space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorFile {
+    /// The file.
+    pub file: DataFile,
+    /// The number of the space.
+    pub space: u32,
+    /// Vectors in it that their nodes still have.
+    pub live: u64,
 }
 
 const PREFIX_BYTES: usize = HEADER_BYTES.saturating_add(8);
@@ -39,6 +132,21 @@ impl Manifest {
     #[must_use]
     pub fn next(&self) -> Self {
         Self { generation: self.generation.saturating_add(1), ..self.clone() }
+    }
+
+    /// Every data file, and what it is.
+    pub fn files(&self) -> impl Iterator<Item = (FileKind, DataFile)> {
+        let tables = [
+            (FileKind::Nodes, &self.nodes),
+            (FileKind::Out, &self.out),
+            (FileKind::In, &self.into),
+            (FileKind::Keys, &self.keys),
+        ];
+        let tables =
+            tables.into_iter().flat_map(|(kind, files)| files.iter().map(move |f| (kind, f.file)));
+        let heaps = self.heaps.iter().map(|heap| (FileKind::Heap, heap.file));
+        let vectors = self.vectors.iter().map(|vectors| (FileKind::Vectors, vectors.file));
+        tables.chain(heaps).chain(vectors)
     }
 
     /// The bytes of the file.
@@ -88,6 +196,13 @@ impl Manifest {
         }
         let manifest: Self = rmp_serde::from_slice(body)
             .map_err(|error| Damage::new(PREFIX_BYTES, error.to_string()))?;
+        let mut numbers: Vec<u32> = manifest.files().map(|(_, file)| file.number).collect();
+        numbers.sort_unstable();
+        if numbers.last().is_some_and(|last| *last >= manifest.next_file)
+            || !numbers.is_sorted_by(|a, b| a < b)
+        {
+            return Err(Damage::new(PREFIX_BYTES, "a number stands for two files, or for none"));
+        }
         Ok(Self { store: header.store, generation: header.number, ..manifest })
     }
 }

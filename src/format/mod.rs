@@ -12,8 +12,11 @@
     clippy::expect_used
 )]
 
+pub mod heap;
 pub mod manifest;
 mod pack;
+pub mod segment;
+pub mod tables;
 pub mod wal;
 
 use std::path::Path;
@@ -69,6 +72,18 @@ pub enum FileKind {
     Manifest,
     /// `wal/*.wal`.
     Wal,
+    /// `data/*.nodes`: nodes by id.
+    Nodes,
+    /// `data/*.out`: edges by source.
+    Out,
+    /// `data/*.in`: edges by target.
+    In,
+    /// `data/*.keys`: index keys.
+    Keys,
+    /// `data/*.heap`: contents and attributes.
+    Heap,
+    /// `data/*.vec`: vectors.
+    Vectors,
 }
 
 impl FileKind {
@@ -76,6 +91,12 @@ impl FileKind {
         match self {
             Self::Manifest => *b"INGRAINM",
             Self::Wal => *b"INGRAINW",
+            Self::Nodes => *b"INGRAINN",
+            Self::Out => *b"INGRAINO",
+            Self::In => *b"INGRAINI",
+            Self::Keys => *b"INGRAINK",
+            Self::Heap => *b"INGRAINH",
+            Self::Vectors => *b"INGRAINV",
         }
     }
 }
@@ -91,7 +112,7 @@ pub const HEADER_BYTES: usize = 64;
 /// | 8 | 4 | format version |
 /// | 12 | 4 | zero |
 /// | 16 | 16 | store id |
-/// | 32 | 8 | number: a WAL's first sequence number, a manifest's generation |
+/// | 32 | 8 | number: a WAL's first sequence number, a manifest's generation, a data file's number |
 /// | 40 | 8 | salt: drawn anew for each file |
 /// | 48 | 12 | zero |
 /// | 60 | 4 | CRC-32 of bytes 0 to 59 |

@@ -209,6 +209,21 @@ impl<'a> Unpacker<'a> {
         Ok(taken)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.remaining_slice().is_empty()
+    }
+
+    /// So many bytes as they stand.
+    pub(super) fn bytes(&mut self, len: u64) -> Result<&'a [u8], Damage> {
+        let len = u32::try_from(len).map_err(|_| self.damage(format!("a part of {len} bytes")))?;
+        self.take(len, "a part")
+    }
+
+    /// What is left, as it stands.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.bytes.remaining_slice()
+    }
+
     pub(super) fn bin(&mut self) -> Result<&'a [u8], Damage> {
         let len = self.read("bytes", decode::read_bin_len)?;
         self.take(len, "bytes")

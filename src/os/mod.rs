@@ -210,20 +210,23 @@ pub(crate) fn write_atomic(
     let temporary = temporary(path);
     match fs.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Failure { op: "remove", path: temporary, error });
+            return Err(Failure { op: "remove", path: temporary, error, replaced: false });
         }
         _ => {}
     }
     let fail = |op, path: &Path| {
         let path = path.to_owned();
-        move |error| Failure { op, path, error }
+        move |error| Failure { op, path, error, replaced: false }
     };
     let file = fs.create_new(&temporary).map_err(fail("create", &temporary))?;
     let written = file
         .write_at(0, data)
         .map_err(fail("write", &temporary))
         .and_then(|()| file.sync().map_err(fail("sync", &temporary)))
-        .and_then(|()| fs.rename(&temporary, path).map_err(fail("rename", &temporary)));
+        .and_then(|()| {
+            let failed = fail("rename", &temporary);
+            fs.rename(&temporary, path).map_err(|error| Failure { replaced: true, ..failed(error) })
+        });
     if let Err(failure) = written {
         // The failure is what the caller must hear of. A temporary file that
         // stays is removed by the next opening.
@@ -231,7 +234,8 @@ pub(crate) fn write_atomic(
         return Err(failure);
     }
     if let Some(parent) = path.parent() {
-        fs.sync_dir(parent).map_err(fail("sync", parent))?;
+        let failed = fail("sync", parent);
+        fs.sync_dir(parent).map_err(|error| Failure { replaced: true, ..failed(error) })?;
     }
     Ok(file)
 }
@@ -251,6 +255,19 @@ pub(crate) struct Failure {
     op: &'static str,
     path: PathBuf,
     error: io::Error,
+    replaced: bool,
+}
+
+impl Failure {
+    /// One that left everything as it was.
+    pub(crate) fn before(op: &'static str, path: &Path, error: io::Error) -> Self {
+        Self { op, path: path.to_owned(), error, replaced: false }
+    }
+
+    /// Whether the new file may be in its place, now or after a crash.
+    pub(crate) fn may_have_replaced(&self) -> bool {
+        self.replaced
+    }
 }
 
 impl From<Failure> for crate::error::Error {

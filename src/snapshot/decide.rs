@@ -8,10 +8,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use foldhash::quality::RandomState;
 
-use super::delta::{Delta, EdgeKey, EdgeRecord, Effect, NodeRecord, Vector};
+use super::{
+    NodeRef,
+    base::Base,
+    delta::{Content, EdgeRecord, Effect, NodeRecord, State, Vector, VectorSlot},
+};
 use crate::{
     error::{ConflictReason, Error, Result},
-    format::check_attributes_size,
+    format::{check_attributes_size, tables::EdgeKey},
     id::NodeId,
     limits,
     model::{
@@ -25,9 +29,10 @@ use crate::{
 ///
 /// # Errors
 /// `Conflict` for the first operation whose precondition does not hold;
-/// `Limit` and `Invalid` where only the state can tell.
+/// `Limit` and `Invalid` where only the state can tell; `Corrupt` if what it
+/// depends on is damaged on disk.
 pub(crate) fn decide(
-    state: &Delta,
+    state: &State,
     seq: Seq,
     time: Timestamp,
     ops: Vec<Op>,
@@ -53,7 +58,7 @@ pub(crate) fn decide(
 }
 
 struct Decision<'s> {
-    state: &'s Delta,
+    state: &'s State,
     seq: Seq,
     time: Timestamp,
     effects: Vec<Effect>,
@@ -73,37 +78,39 @@ impl Decision<'_> {
             Op::Put { node, precondition } => self.put(node, precondition),
             Op::Patch { id, patch } => self.patch(id, patch),
             Op::Touch { id, count } => {
-                let mut record = self.present(id)?.as_ref().clone();
+                let (mut record, old) = self.present_record(id)?;
                 record.access_count = record.access_count.saturating_add(count);
                 record.accessed = record.accessed.max(self.time);
-                self.set(record);
+                self.set(record, Some(old));
                 Ok(())
             }
             Op::Expire { id, expires } => {
-                let mut record = self.present(id)?.as_ref().clone();
+                let (mut record, old) = self.present_record(id)?;
                 record.expires = expires;
-                self.set(record);
+                self.set(record, Some(old));
                 Ok(())
             }
-            Op::Delete { id } => {
-                self.delete(id);
-                Ok(())
-            }
+            Op::Delete { id } => self.delete(id),
             Op::Prune { id, before } => {
-                let expired = self
-                    .node(id)
-                    .is_some_and(|record| record.expires.is_some_and(|at| at <= before));
-                if expired {
-                    self.delete(id);
+                let node = self.outline(id)?;
+                if node.is_some_and(|node| node.expires.is_some_and(|at| at <= before)) {
+                    self.delete(id)?;
                 }
                 Ok(())
             }
             Op::Link { edge } => {
-                self.present(edge.source)?;
-                self.present(edge.target)?;
+                self.check_present(edge.source)?;
+                self.check_present(edge.target)?;
                 let kind = self.kind(&edge.kind)?;
+                let stored = self.stored_edge(EdgeKey {
+                    here: edge.source,
+                    kind,
+                    there: edge.target,
+                    discriminator: edge.discriminator,
+                })?;
                 self.effects.push(Effect::Edge {
                     keep_created: edge.created.is_none(),
+                    stored,
                     record: EdgeRecord {
                         source: edge.source,
                         kind,
@@ -121,12 +128,9 @@ impl Decision<'_> {
             Op::Unlink { source, kind, target, discriminator } => {
                 // A kind that has no number has no edges.
                 if let Some(kind) = self.known_kind(&kind) {
-                    self.effects.push(Effect::DeleteEdge(EdgeKey {
-                        here: source,
-                        kind,
-                        there: target,
-                        discriminator,
-                    }));
+                    let key = EdgeKey { here: source, kind, there: target, discriminator };
+                    let stored = self.stored_edge(key)?.is_some();
+                    self.effects.push(Effect::DeleteEdge { key, stored });
                 }
                 Ok(())
             }
@@ -137,7 +141,7 @@ impl Decision<'_> {
 
     fn put(&mut self, node: Node, precondition: Precondition) -> Result<()> {
         let id = node.id;
-        let old = self.node(id).cloned();
+        let old = self.outline(id)?;
         let conflict = |reason| Err(conflict(id, reason));
         match (precondition, &old) {
             (Precondition::Absent, Some(_)) => return conflict(ConflictReason::Exists),
@@ -150,7 +154,7 @@ impl Decision<'_> {
             }
             _ => {}
         }
-        let old = old.as_deref();
+        let before = old.as_deref();
         let keys = node
             .keys
             .into_iter()
@@ -165,29 +169,29 @@ impl Decision<'_> {
             id,
             kind: self.kind(&node.kind)?,
             version: self.seq,
-            content: node.content.into(),
+            content: Content::Memory(node.content.into()),
             attributes: Arc::new(node.attributes),
             strength: node.strength,
             confidence: node.confidence,
-            created: node.created.or(old.map(|old| old.created)).unwrap_or(self.time),
+            created: node.created.or(before.map(|old| old.created)).unwrap_or(self.time),
             updated: node.updated.unwrap_or(self.time),
-            accessed: node.accessed.or(old.map(|old| old.accessed)).unwrap_or(self.time),
-            access_count: node.access_count.or(old.map(|old| old.access_count)).unwrap_or(0),
+            accessed: node.accessed.or(before.map(|old| old.accessed)).unwrap_or(self.time),
+            access_count: node.access_count.or(before.map(|old| old.access_count)).unwrap_or(0),
             expires: node.expires,
             keys: sorted_keys(keys),
             vectors: sorted_vectors(vectors),
         };
-        self.set(record);
+        self.set(record, old);
         Ok(())
     }
 
     fn patch(&mut self, id: NodeId, patch: Patch) -> Result<()> {
-        let mut record = self.present(id)?.as_ref().clone();
+        let (mut record, old) = self.present_record(id)?;
         if let Some(kind) = &patch.kind {
             record.kind = self.kind(kind)?;
         }
         if let Some(content) = patch.content {
-            record.content = content.into();
+            record.content = Content::Memory(content.into());
         }
         if !patch.attributes.is_empty() {
             let mut attributes = Attributes::clone(&record.attributes);
@@ -217,7 +221,7 @@ impl Decision<'_> {
             let mut vectors = record.vectors.into_vec();
             for (name, replacement) in patch.vectors {
                 let (space, _) = self.space(&name)?;
-                vectors.retain(|(of, _)| *of != space);
+                vectors.retain(|slot| slot.space != space);
                 if let Some(numbers) = replacement {
                     vectors.push(self.vector(&name, numbers)?);
                 }
@@ -227,7 +231,7 @@ impl Decision<'_> {
         }
         record.version = self.seq;
         record.updated = self.time;
-        self.set(record);
+        self.set(record, Some(old));
         Ok(())
     }
 
@@ -260,32 +264,68 @@ impl Decision<'_> {
         Ok(())
     }
 
-    fn node(&self, id: NodeId) -> Option<&Arc<NodeRecord>> {
+    /// The node as it is in memory: `None` if it is not, `Some(None)` if it is
+    /// not there.
+    fn in_memory(&self, id: NodeId) -> Option<Option<&Arc<NodeRecord>>> {
         match self.nodes.get(&id) {
-            Some(changed) => changed.as_ref(),
-            None => self.state.nodes.get(&id),
+            Some(changed) => Some(changed.as_ref()),
+            None => self.state.layered_node(&id),
         }
     }
 
-    fn present(&self, id: NodeId) -> Result<&Arc<NodeRecord>> {
-        self.node(id).ok_or_else(|| conflict(id, ConflictReason::Missing))
+    /// The node before the operation, without content and attributes if they
+    /// are not in memory.
+    fn outline(&self, id: NodeId) -> Result<Option<Arc<NodeRecord>>> {
+        match self.in_memory(id) {
+            Some(record) => Ok(record.cloned()),
+            None => Ok(self.state.base.node(id)?.map(|node| Arc::new(node.outline()))),
+        }
     }
 
-    fn set(&mut self, record: NodeRecord) {
+    fn check_present(&self, id: NodeId) -> Result<()> {
+        let there = match self.in_memory(id) {
+            Some(record) => record.is_some(),
+            None => self.state.base.node_row(id)?.is_some(),
+        };
+        if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
+    }
+
+    /// A copy of the node to be changed, and the node before.
+    fn present_record(&self, id: NodeId) -> Result<(NodeRecord, Arc<NodeRecord>)> {
+        if let Some(record) = self.in_memory(id) {
+            let record = record.ok_or_else(|| conflict(id, ConflictReason::Missing))?;
+            return Ok((NodeRecord::clone(record), Arc::clone(record)));
+        }
+        let node = NodeRef::find(self.state, id)?;
+        let node = node.ok_or_else(|| conflict(id, ConflictReason::Missing))?;
+        let record = node.to_record()?;
+        Ok((record.clone(), Arc::new(record)))
+    }
+
+    /// When the edge was created that the base has, by its key at its source.
+    fn stored_edge(&self, key: EdgeKey) -> Result<Option<Timestamp>> {
+        let row = Base::edge(&self.state.base.out, &key)?;
+        Ok(row.map(|row| Timestamp::from_micros(row.created.get())))
+    }
+
+    fn set(&mut self, record: NodeRecord, old: Option<Arc<NodeRecord>>) {
         let record = Arc::new(record);
         if self.track {
             self.nodes.insert(record.id, Some(Arc::clone(&record)));
         }
-        self.effects.push(Effect::Node(record));
+        self.effects.push(Effect::Node { record, old });
     }
 
-    fn delete(&mut self, id: NodeId) {
-        if self.node(id).is_some() {
-            if self.track {
-                self.nodes.insert(id, None);
-            }
-            self.effects.push(Effect::DeleteNode(id));
+    fn delete(&mut self, id: NodeId) -> Result<()> {
+        let Some(old) = self.outline(id)? else { return Ok(()) };
+        let base = &self.state.base;
+        let out = Base::edges_of(&base.out, id)?.collect::<Result<Vec<_>>>()?;
+        let into = Base::edges_of(&base.into, id)?.collect::<Result<Vec<_>>>()?;
+        if self.track {
+            self.nodes.insert(id, None);
         }
+        self.effects.push(Effect::DeleteNode { old, out, into });
+        Ok(())
     }
 
     fn known_kind(&self, name: &str) -> Option<u32> {
@@ -316,11 +356,12 @@ impl Decision<'_> {
         known.ok_or_else(|| unknown_index(name))
     }
 
-    fn vector(&self, name: &str, numbers: Vec<f32>) -> Result<(u32, Arc<Vector>)> {
+    fn vector(&self, name: &str, numbers: Vec<f32>) -> Result<VectorSlot> {
         let (number, space) = self.space(name)?;
         space.check_vector(name, &numbers)?;
         let norm = vector::norm(&numbers);
-        Ok((number, Arc::new(Vector { numbers: numbers.into(), norm })))
+        let vector = Vector { numbers: numbers.into(), norm, seq: self.seq };
+        Ok(VectorSlot { space: number, seq: self.seq, memory: Some(Arc::new(vector)) })
     }
 }
 
@@ -340,7 +381,7 @@ fn sorted_keys(mut keys: Vec<(u32, Arc<[u8]>)>) -> Box<[(u32, Arc<[u8]>)]> {
     keys.into()
 }
 
-fn sorted_vectors(mut vectors: Vec<(u32, Arc<Vector>)>) -> Box<[(u32, Arc<Vector>)]> {
-    vectors.sort_unstable_by_key(|(space, _)| *space);
+fn sorted_vectors(mut vectors: Vec<VectorSlot>) -> Box<[VectorSlot]> {
+    vectors.sort_unstable_by_key(|slot| slot.space);
     vectors.into()
 }

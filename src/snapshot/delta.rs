@@ -1,15 +1,22 @@
-//! What was committed since the last checkpoint, in persistent maps: a clone
-//! shares everything with its original, and costs a few counters.
+//! What was committed since a checkpoint, in persistent maps: a clone shares
+//! everything with its original, and costs a few counters.
 
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use equivalent::Equivalent;
 use foldhash::quality::RandomState;
-use im::{GenericHashMap, OrdMap, OrdSet, shared_ptr::DefaultSharedPtr};
+use im::{GenericHashMap, OrdMap, shared_ptr::DefaultSharedPtr};
 
+use super::base::{Base, Heap};
 use crate::{
+    error::Result,
+    format::{
+        heap::ContentPlace,
+        manifest::{Counts, NamedSpace},
+        tables::{EXPIRY, EdgeKey, KeyPlace},
+    },
     id::NodeId,
-    model::{Attributes, Catalog, Seq, Space, Timestamp},
+    model::{Attributes, Catalog, KeyBuilder, Seq, Space, Timestamp, map_memory},
 };
 
 /// Hashed by the 128 bits of the id with a seed of its own, since ids can come
@@ -22,7 +29,7 @@ pub(crate) struct NodeRecord {
     pub(crate) id: NodeId,
     pub(crate) kind: u32,
     pub(crate) version: Seq,
-    pub(crate) content: Arc<[u8]>,
+    pub(crate) content: Content,
     pub(crate) attributes: Arc<Attributes>,
     pub(crate) strength: f32,
     pub(crate) confidence: f32,
@@ -34,7 +41,39 @@ pub(crate) struct NodeRecord {
     /// Sorted, each once.
     pub(crate) keys: Box<[(u32, Arc<[u8]>)]>,
     /// Sorted by space, one each.
-    pub(crate) vectors: Box<[(u32, Arc<Vector>)]>,
+    pub(crate) vectors: Box<[VectorSlot]>,
+}
+
+/// The content of a node.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Memory(Arc<[u8]>),
+    /// Where an earlier state of the node has it. The heap stays mapped as long
+    /// as this, whatever checkpoints do to its file.
+    Stored {
+        heap: Arc<Heap>,
+        place: ContentPlace,
+    },
+}
+
+impl Content {
+    /// The bytes, checked if they are mapped.
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes),
+            Self::Stored { heap, place } => heap.bytes(place.offset, place.len),
+        }
+    }
+}
+
+/// That a node has a vector in a space.
+#[derive(Debug, Clone)]
+pub(crate) struct VectorSlot {
+    pub(crate) space: u32,
+    /// The commit that wrote the vector: with node and space its name.
+    pub(crate) seq: Seq,
+    /// `None` if the base has it.
+    pub(crate) memory: Option<Arc<Vector>>,
 }
 
 /// A vector with its Euclidean length.
@@ -42,6 +81,7 @@ pub(crate) struct NodeRecord {
 pub(crate) struct Vector {
     pub(crate) numbers: Box<[f32]>,
     pub(crate) norm: f64,
+    pub(crate) seq: Seq,
 }
 
 /// An edge as it is stored.
@@ -58,28 +98,15 @@ pub(crate) struct EdgeRecord {
     pub(crate) updated: Timestamp,
 }
 
-/// An edge's place at one of its ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct EdgeKey {
-    /// The end at which it is found: the source of `out`, the target of `into`.
-    pub(crate) here: NodeId,
-    pub(crate) kind: u32,
-    pub(crate) there: NodeId,
-    pub(crate) discriminator: u64,
-}
-
-impl EdgeKey {
-    pub(crate) const fn first(here: NodeId, kind: u32) -> Self {
-        Self { here, kind, there: NodeId::MIN, discriminator: 0 }
-    }
-
-    pub(crate) const fn last(here: NodeId, kind: u32) -> Self {
-        Self { here, kind, there: NodeId::MAX, discriminator: u64::MAX }
-    }
-
-    /// The same edge at its other end.
-    const fn turned(self) -> Self {
-        Self { here: self.there, there: self.here, ..self }
+impl EdgeRecord {
+    /// Its place at its source.
+    pub(crate) fn key(&self) -> EdgeKey {
+        EdgeKey {
+            here: self.source,
+            kind: self.kind,
+            there: self.target,
+            discriminator: self.discriminator,
+        }
     }
 }
 
@@ -91,16 +118,8 @@ pub(crate) struct KeyEntry {
     pub(crate) node: NodeId,
 }
 
-/// A place in an index to search from: a [`KeyEntry`] that owns nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeyPlace<'k> {
-    pub(crate) index: u32,
-    pub(crate) key: &'k [u8],
-    pub(crate) node: NodeId,
-}
-
 impl KeyEntry {
-    fn place(&self) -> KeyPlace<'_> {
+    pub(crate) fn place(&self) -> KeyPlace<'_> {
         KeyPlace { index: self.index, key: &self.key, node: self.node }
     }
 }
@@ -116,6 +135,62 @@ impl equivalent::Comparable<KeyEntry> for KeyPlace<'_> {
         self.cmp(&entry.place())
     }
 }
+
+impl NodeRecord {
+    /// Its places in the indexes, that of its expiry among them.
+    fn entries(&self) -> impl Iterator<Item = KeyEntry> {
+        let keys = self.keys.iter().map(|(index, key)| KeyEntry {
+            index: *index,
+            key: Arc::clone(key),
+            node: self.id,
+        });
+        keys.chain(self.expires.map(|expires| KeyEntry {
+            index: EXPIRY,
+            key: expiry_key(expires).into(),
+            node: self.id,
+        }))
+    }
+
+    fn has_entry(&self, entry: &KeyEntry) -> bool {
+        if entry.index == EXPIRY {
+            return self.expires.is_some_and(|expires| *expiry_key(expires) == *entry.key);
+        }
+        self.keys
+            .binary_search_by(|(index, key)| (index, &**key).cmp(&(&entry.index, &*entry.key)))
+            .is_ok()
+    }
+
+    /// Its vector in a space.
+    pub(crate) fn vector(&self, space: u32) -> Option<&VectorSlot> {
+        let at = self.vectors.binary_search_by_key(&space, |slot| slot.space).ok()?;
+        self.vectors.get(at)
+    }
+
+    /// About how many bytes of memory the record takes in a layer.
+    fn memory(&self) -> usize {
+        let content = match &self.content {
+            Content::Memory(bytes) => bytes.len().saturating_add(16),
+            Content::Stored { .. } => 0,
+        };
+        let keys = self.keys.iter().map(|(_, key)| key.len().saturating_add(ENTRY_BYTES));
+        let vectors = self
+            .vectors
+            .iter()
+            .filter_map(|slot| slot.memory.as_ref())
+            .map(|vector| size_of_val(&*vector.numbers).saturating_add(ENTRY_BYTES));
+        keys.chain(vectors)
+            .chain([content, map_memory(&self.attributes), size_of::<Self>(), ENTRY_BYTES])
+            .fold(0, usize::saturating_add)
+    }
+}
+
+/// The key under which a node stands that expires then.
+pub(crate) fn expiry_key(expires: Timestamp) -> Vec<u8> {
+    KeyBuilder::new().time(expires).build()
+}
+
+/// About what an entry of a persistent map takes beside what it points to.
+const ENTRY_BYTES: usize = 96;
 
 /// Names and the numbers that stand for them, given in the order of their
 /// first appearance in the log, so that every replay gives the same.
@@ -151,24 +226,68 @@ impl Dictionary {
     }
 }
 
+/// Changes on top of a base, or of another layer: what is not in it is as it is
+/// below. `None` and `false` stand for what is there no more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layer {
+    pub(crate) nodes: IdMap<Option<Arc<NodeRecord>>>,
+    /// Nodes that are of a kind now and were not below, or the other way round.
+    pub(crate) by_kind: OrdMap<(u32, NodeId), bool>,
+    pub(crate) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+    pub(crate) into: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+    pub(crate) keys: OrdMap<KeyEntry, bool>,
+    pub(crate) vectors: OrdMap<(u32, NodeId), Option<Arc<Vector>>>,
+    /// About how many bytes of memory all this takes.
+    pub(crate) bytes: usize,
+}
+
+impl Layer {
+    /// Whether nothing was changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+            && self.out.is_empty()
+            && self.into.is_empty()
+            && self.keys.is_empty()
+            && self.vectors.is_empty()
+            && self.by_kind.is_empty()
+    }
+
+    fn grow(&mut self, more: usize, less: usize) {
+        self.bytes = self.bytes.saturating_add(more).saturating_sub(less);
+    }
+}
+
+/// What a checkpoint writes: a layer, and what was true when it was taken.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) layer: Layer,
+    pub(crate) seq: Seq,
+    pub(crate) kinds: Dictionary,
+    pub(crate) indexes: Dictionary,
+    pub(crate) spaces: Vec<NamedSpace>,
+    pub(crate) counts: Counts,
+}
+
 /// The state of a store.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Delta {
+pub(crate) struct State {
     /// The last commit in it.
     pub(crate) seq: Seq,
     pub(crate) kinds: Dictionary,
     pub(crate) spaces: Arc<BTreeMap<Box<str>, (u32, Space)>>,
     pub(crate) indexes: Dictionary,
-    pub(crate) nodes: IdMap<Arc<NodeRecord>>,
-    pub(crate) by_kind: OrdSet<(u32, NodeId)>,
-    pub(crate) out: OrdMap<EdgeKey, Arc<EdgeRecord>>,
-    pub(crate) into: OrdMap<EdgeKey, Arc<EdgeRecord>>,
-    pub(crate) keys: OrdSet<KeyEntry>,
-    pub(crate) vectors: OrdMap<(u32, NodeId), Arc<Vector>>,
-    pub(crate) expiring: OrdSet<(Timestamp, NodeId)>,
+    pub(crate) counts: Counts,
+    /// What was committed since the last checkpoint began.
+    pub(crate) active: Layer,
+    /// What a checkpoint is writing, or failed to write.
+    pub(crate) frozen: Option<Arc<Frozen>>,
+    pub(crate) base: Arc<Base>,
 }
 
 /// A change that was decided and cannot fail.
+///
+/// What there is in the base is looked up when it is decided, since looking can
+/// fail.
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// A kind gets the next number.
@@ -177,18 +296,126 @@ pub(crate) enum Effect {
     /// An index gets the next number.
     Index(Arc<str>),
     /// Replaces the node's record, if any.
-    Node(Arc<NodeRecord>),
-    DeleteNode(NodeId),
+    Node {
+        record: Arc<NodeRecord>,
+        old: Option<Arc<NodeRecord>>,
+    },
+    DeleteNode {
+        old: Arc<NodeRecord>,
+        /// The edges that leave it and reach it in the base, as keys at it.
+        out: Vec<EdgeKey>,
+        into: Vec<EdgeKey>,
+    },
     /// Replaces the edge, if any. With `keep_created`, the time of creation of
     /// the one that it replaces stays.
     Edge {
         record: EdgeRecord,
         keep_created: bool,
+        /// When the edge was created that the base has.
+        stored: Option<Timestamp>,
     },
-    DeleteEdge(EdgeKey),
+    DeleteEdge {
+        /// At its source.
+        key: EdgeKey,
+        /// Whether the base has it.
+        stored: bool,
+    },
 }
 
-impl Delta {
+impl State {
+    /// The state that a checkpoint left.
+    pub(crate) fn of_base(base: Base) -> Self {
+        let manifest = Arc::clone(&base.manifest);
+        let dictionary = |names: &[String]| {
+            let mut dictionary = Dictionary::default();
+            for name in names {
+                dictionary.add(name.as_str().into());
+            }
+            dictionary
+        };
+        let spaces = (0_u32..).zip(&manifest.spaces);
+        Self {
+            seq: manifest.checkpoint,
+            kinds: dictionary(&manifest.kinds),
+            indexes: dictionary(&manifest.indexes),
+            spaces: Arc::new(spaces.map(|(n, s)| (s.name.as_str().into(), (n, s.space))).collect()),
+            counts: manifest.counts,
+            active: Layer::default(),
+            frozen: None,
+            base: Arc::new(base),
+        }
+    }
+
+    /// Takes the active layer for a checkpoint, unless one was taken and not
+    /// written yet. `None` if there is nothing to write.
+    pub(crate) fn freeze(&mut self) -> Option<&Arc<Frozen>> {
+        if self.frozen.is_none() {
+            if self.active.is_empty() && self.seq == self.base.manifest.checkpoint {
+                return None;
+            }
+            self.frozen = Some(Arc::new(Frozen {
+                layer: std::mem::take(&mut self.active),
+                seq: self.seq,
+                kinds: self.kinds.clone(),
+                indexes: self.indexes.clone(),
+                spaces: self.spaces_by_number(),
+                counts: self.counts,
+            }));
+        }
+        self.frozen.as_ref()
+    }
+
+    /// Of a state whose base has everything: what a checkpoint of no changes
+    /// writes.
+    pub(crate) fn nothing_frozen(&self) -> Frozen {
+        Frozen {
+            layer: Layer::default(),
+            seq: self.base.manifest.checkpoint,
+            kinds: self.kinds.clone(),
+            indexes: self.indexes.clone(),
+            spaces: self.spaces_by_number(),
+            counts: self.base.manifest.counts,
+        }
+    }
+
+    /// Puts the base in the place of what was frozen, which it holds.
+    pub(crate) fn install(&mut self, base: Arc<Base>) {
+        self.frozen = None;
+        self.base = base;
+    }
+
+    /// About how many bytes of memory the layers take.
+    pub(crate) fn layer_bytes(&self) -> usize {
+        self.layers().map(|layer| layer.bytes).fold(0, usize::saturating_add)
+    }
+
+    /// The spaces by number.
+    fn spaces_by_number(&self) -> Vec<NamedSpace> {
+        let mut spaces: Vec<_> = self.spaces.iter().collect();
+        spaces.sort_unstable_by_key(|(_, (number, _))| *number);
+        spaces
+            .into_iter()
+            .map(|(name, (_, space))| NamedSpace { name: name.to_string(), space: *space })
+            .collect()
+    }
+
+    /// The layers, newest first.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Layer> {
+        std::iter::once(&self.active).chain(self.frozen.as_ref().map(|frozen| &frozen.layer))
+    }
+
+    /// What the layers say of a node: `None` nothing, `Some(None)` that it is
+    /// not there.
+    #[inline]
+    pub(crate) fn layered_node(&self, id: &NodeId) -> Option<Option<&Arc<NodeRecord>>> {
+        self.layers().find_map(|layer| layer.nodes.get(id)).map(Option::as_ref)
+    }
+
+    /// Whether anything may stand below the active layer.
+    fn has_below(&self) -> bool {
+        self.frozen.is_some() || !self.base.is_empty()
+    }
+
     /// Applies the effects of one batch, which becomes commit `seq`.
     pub(crate) fn apply(&mut self, seq: Seq, effects: impl IntoIterator<Item = Effect>) {
         for effect in effects {
@@ -198,100 +425,195 @@ impl Delta {
                     Arc::make_mut(&mut self.spaces).insert(name, (number, space));
                 }
                 Effect::Index(name) => self.indexes.add(name),
-                Effect::Node(record) => self.put_node(record),
-                Effect::DeleteNode(id) => self.delete_node(id),
-                Effect::Edge { record, keep_created } => self.put_edge(record, keep_created),
-                Effect::DeleteEdge(key) => self.delete_edge(key),
+                Effect::Node { record, old } => self.put_node(record, old.as_deref()),
+                Effect::DeleteNode { old, out, into } => self.delete_node(&old, &out, &into),
+                Effect::Edge { record, keep_created, stored } => {
+                    self.put_edge(record, keep_created, stored);
+                }
+                Effect::DeleteEdge { key, stored } => self.delete_edge(key, stored),
             }
         }
         self.seq = seq;
     }
 
-    fn put_node(&mut self, record: Arc<NodeRecord>) {
+    fn put_node(&mut self, record: Arc<NodeRecord>, old: Option<&NodeRecord>) {
         let id = record.id;
-        let old = self.nodes.insert(id, Arc::clone(&record));
-        if let Some(old) = &old {
-            if old.kind != record.kind {
-                self.by_kind.remove(&(old.kind, id));
-            }
-            for (index, key) in &old.keys {
-                if record.keys.binary_search(&(*index, Arc::clone(key))).is_err() {
-                    self.keys.remove(&KeyPlace { index: *index, key, node: id });
-                }
-            }
-            for (space, _) in &old.vectors {
-                if record.vectors.binary_search_by_key(space, |(space, _)| *space).is_err() {
-                    self.vectors.remove(&(*space, id));
-                }
-            }
-            if let Some(expires) = old.expires.filter(|_| old.expires != record.expires) {
-                self.expiring.remove(&(expires, id));
-            }
-        }
-        let old = old.as_deref();
         if old.is_none_or(|old| old.kind != record.kind) {
-            self.by_kind.insert((record.kind, id));
+            if let Some(old) = old {
+                self.set_kind(old.kind, id, false);
+            }
+            self.set_kind(record.kind, id, true);
         }
-        for entry in &record.keys {
-            if old.is_none_or(|old| old.keys.binary_search(entry).is_err()) {
-                let (index, key) = entry;
-                self.keys.insert(KeyEntry { index: *index, key: Arc::clone(key), node: id });
+        if let Some(old) = old {
+            for entry in old.entries().filter(|entry| !record.has_entry(entry)) {
+                self.set_key(entry, false);
+            }
+            for slot in &old.vectors {
+                if record.vector(slot.space).is_none() {
+                    self.set_vector(slot.space, id, None);
+                    self.counts.vectors = self.counts.vectors.saturating_sub(1);
+                }
+            }
+        } else {
+            self.counts.nodes = self.counts.nodes.saturating_add(1);
+        }
+        for entry in record.entries() {
+            if old.is_none_or(|old| !old.has_entry(&entry)) {
+                self.set_key(entry, true);
             }
         }
-        for (space, vector) in &record.vectors {
-            self.vectors.insert((*space, id), Arc::clone(vector));
+        for slot in &record.vectors {
+            let before = old.and_then(|old| old.vector(slot.space));
+            // One batch may write it twice, under one sequence number.
+            let same = |before: &VectorSlot| {
+                before.seq == slot.seq
+                    && match (&before.memory, &slot.memory) {
+                        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                        (_, now) => now.is_none(),
+                    }
+            };
+            if !before.is_some_and(same) {
+                self.set_vector(slot.space, id, slot.memory.clone());
+            }
+            if before.is_none() {
+                self.counts.vectors = self.counts.vectors.saturating_add(1);
+            }
         }
-        if let Some(expires) = record.expires {
-            self.expiring.insert((expires, id));
-        }
+        self.set_node(id, Some(record));
     }
 
-    fn delete_node(&mut self, id: NodeId) {
-        let Some(record) = self.nodes.remove(&id) else { return };
-        self.by_kind.remove(&(record.kind, id));
-        for (index, key) in &record.keys {
-            self.keys.remove(&KeyPlace { index: *index, key, node: id });
+    fn delete_node(&mut self, old: &NodeRecord, out: &[EdgeKey], into: &[EdgeKey]) {
+        let id = old.id;
+        self.set_kind(old.kind, id, false);
+        for entry in old.entries() {
+            self.set_key(entry, false);
         }
-        for (space, _) in &record.vectors {
-            self.vectors.remove(&(*space, id));
+        for slot in &old.vectors {
+            self.set_vector(slot.space, id, None);
+            self.counts.vectors = self.counts.vectors.saturating_sub(1);
         }
-        if let Some(expires) = record.expires {
-            self.expiring.remove(&(expires, id));
-        }
-        let all = EdgeKey::first(id, 0)..=EdgeKey::last(id, u32::MAX);
-        let out: Vec<EdgeKey> = self.out.range(all.clone()).map(|(key, _)| *key).collect();
+        self.counts.nodes = self.counts.nodes.saturating_sub(1);
+        self.set_node(id, None);
         for key in out {
-            self.delete_edge(key);
+            self.delete_edge(*key, true);
         }
-        let into: Vec<EdgeKey> = self.into.range(all).map(|(key, _)| *key).collect();
         for key in into {
-            self.delete_edge(key.turned());
+            self.delete_edge(key.turned(), true);
+        }
+        // What the base has is gone by now.
+        let all = EdgeKey::first(id, 0)..=EdgeKey::last(id, u32::MAX);
+        let mut left: Vec<EdgeKey> = Vec::new();
+        for layer in self.layers() {
+            left.extend(layer.out.range(all.clone()).map(|(key, _)| *key));
+            left.extend(layer.into.range(all.clone()).map(|(key, _)| key.turned()));
+        }
+        for key in left {
+            self.delete_edge(key, false);
         }
     }
 
-    fn put_edge(&mut self, mut record: EdgeRecord, keep_created: bool) {
-        let key = EdgeKey {
-            here: record.source,
-            kind: record.kind,
-            there: record.target,
-            discriminator: record.discriminator,
+    /// What the layers say of an edge, by its key at its source.
+    pub(crate) fn layered_edge(&self, key: &EdgeKey) -> Option<Option<&Arc<EdgeRecord>>> {
+        self.layers().find_map(|layer| layer.out.get(key)).map(Option::as_ref)
+    }
+
+    fn put_edge(&mut self, mut record: EdgeRecord, keep_created: bool, stored: Option<Timestamp>) {
+        let key = record.key();
+        let created = match self.layered_edge(&key) {
+            Some(layered) => layered.map(|old| old.created),
+            None => stored,
         };
-        if keep_created && let Some(old) = self.out.get(&key) {
-            record.created = old.created;
+        if keep_created && let Some(created) = created {
+            record.created = created;
         }
-        let record = Arc::new(record);
-        self.out.insert(key, Arc::clone(&record));
-        self.into.insert(key.turned(), record);
+        if created.is_none() {
+            self.counts.edges = self.counts.edges.saturating_add(1);
+        }
+        self.set_edge(key, Some(Arc::new(record)));
     }
 
     /// Deletes the edge with this key at its source.
-    fn delete_edge(&mut self, key: EdgeKey) {
-        self.out.remove(&key);
-        self.into.remove(&key.turned());
+    fn delete_edge(&mut self, key: EdgeKey, stored: bool) {
+        let there = match self.layered_edge(&key) {
+            Some(layered) => layered.is_some(),
+            None => stored,
+        };
+        if there {
+            self.counts.edges = self.counts.edges.saturating_sub(1);
+            self.set_edge(key, None);
+        }
+    }
+
+    fn set_node(&mut self, id: NodeId, record: Option<Arc<NodeRecord>>) {
+        let memory = |record: &Option<Arc<NodeRecord>>| {
+            record.as_ref().map_or(ENTRY_BYTES, |record| record.memory())
+        };
+        let (more, old) = if record.is_some() || self.has_below() {
+            (memory(&record), self.active.nodes.insert(id, record))
+        } else {
+            // No trace needed of what nothing below has.
+            (0, self.active.nodes.remove(&id))
+        };
+        self.active.grow(more, old.as_ref().map_or(0, memory));
+    }
+
+    fn set_kind(&mut self, kind: u32, id: NodeId, is: bool) {
+        let bytes = ENTRY_BYTES / 2;
+        if is || self.has_below() {
+            if self.active.by_kind.insert((kind, id), is).is_none() {
+                self.active.grow(bytes, 0);
+            }
+        } else if self.active.by_kind.remove(&(kind, id)).is_some() {
+            self.active.grow(0, bytes);
+        }
+    }
+
+    fn set_key(&mut self, entry: KeyEntry, has: bool) {
+        if entry.index != EXPIRY {
+            let keys = &mut self.counts.keys;
+            *keys = if has { keys.saturating_add(1) } else { keys.saturating_sub(1) };
+        }
+        let bytes = ENTRY_BYTES.saturating_add(entry.key.len());
+        if has || self.has_below() {
+            if self.active.keys.insert(entry, has).is_none() {
+                self.active.grow(bytes, 0);
+            }
+        } else if self.active.keys.remove(&entry).is_some() {
+            self.active.grow(0, bytes);
+        }
+    }
+
+    fn set_vector(&mut self, space: u32, id: NodeId, vector: Option<Arc<Vector>>) {
+        // The vector itself counts with its node.
+        if vector.is_some() || self.has_below() {
+            if self.active.vectors.insert((space, id), vector).is_none() {
+                self.active.grow(ENTRY_BYTES, 0);
+            }
+        } else if self.active.vectors.remove(&(space, id)).is_some() {
+            self.active.grow(0, ENTRY_BYTES);
+        }
+    }
+
+    /// Sets an edge, both ways, by its key at its source.
+    fn set_edge(&mut self, key: EdgeKey, record: Option<Arc<EdgeRecord>>) {
+        let memory = |record: &Option<Arc<EdgeRecord>>| {
+            let record = record.as_ref().map_or(0, |record| {
+                size_of::<EdgeRecord>().saturating_add(map_memory(&record.attributes))
+            });
+            record.saturating_add(2 * ENTRY_BYTES)
+        };
+        let (more, old) = if record.is_some() || self.has_below() {
+            self.active.into.insert(key.turned(), record.clone());
+            (memory(&record), self.active.out.insert(key, record))
+        } else {
+            self.active.into.remove(&key.turned());
+            (0, self.active.out.remove(&key))
+        };
+        self.active.grow(more, old.as_ref().map_or(0, memory));
     }
 }
 
-impl Catalog for Delta {
+impl Catalog for State {
     fn space(&self, name: &str) -> Option<Space> {
         self.spaces.get(name).map(|(_, space)| *space)
     }

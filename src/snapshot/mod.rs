@@ -1,22 +1,30 @@
 //! A pinned state of the store, and every read of it.
 
+mod base;
 mod decide;
 mod delta;
+mod digest;
+mod merge;
 mod nearest;
 mod paths;
 mod ranges;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
+use base::EdgeRepr;
+pub(crate) use base::{
+    Base, EdgePart, KeyPart, NodePart, Part, Run, StoredNode, VectorPart, encode_edge_key,
+};
 pub(crate) use decide::decide;
-pub(crate) use delta::Delta;
-use delta::{EdgeKey, EdgeRecord, NodeRecord};
+pub(crate) use delta::{Content, EdgeRecord, Frozen, Layer, NodeRecord, State, Vector};
+pub use digest::Digest;
 pub use nearest::{Filter, Hit};
 pub use paths::{Path, PathOptions, PathStep, Toward};
 pub use ranges::{Cursor, Direction, Edges, IndexEntry, KeyRange, Range, Scan};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
+    format::tables::EdgeKey,
     id::NodeId,
     model::{Attributes, Edge, IndexKey, Node, Seq, Space, Timestamp},
 };
@@ -25,14 +33,14 @@ use crate::{
 /// the same sequence number.
 ///
 /// Taking one costs a counter; reads take no lock and wait for nobody. What a
-/// snapshot holds stays in memory until it and all newer writes of the same
-/// nodes are gone, so do not keep one for longer than its work takes.
+/// snapshot holds stays in memory, and the files that it reads stay on disk,
+/// until it is gone: do not keep one for longer than its work takes.
 ///
 /// Lookups that find nothing give `None`, never an error. Errors mean that the
 /// question cannot be answered: an unknown index or space, or damage on disk.
 #[derive(Clone)]
 pub struct Snapshot {
-    state: Arc<Delta>,
+    state: Arc<State>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -46,7 +54,7 @@ impl fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(state: Arc<Delta>) -> Self {
+    pub(crate) fn new(state: Arc<State>) -> Self {
         Self { state }
     }
 
@@ -56,12 +64,13 @@ impl Snapshot {
         self.state.seq
     }
 
-    /// The node of that name. One hash lookup; nothing is copied.
+    /// The node of that name. A hash lookup in what is in memory, then a search
+    /// in what is on disk; nothing is copied.
     ///
     /// # Errors
     /// `Corrupt` if the node is damaged on disk.
     pub fn get(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
-        Ok(self.state.nodes.get(&id).map(|record| NodeRef { state: &self.state, record }))
+        NodeRef::find(&self.state, id)
     }
 
     /// The nodes of those names, each at the place of its name.
@@ -77,7 +86,10 @@ impl Snapshot {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn contains(&self, id: NodeId) -> Result<bool> {
-        Ok(self.state.nodes.contains_key(&id))
+        match self.state.layered_node(&id) {
+            Some(layered) => Ok(layered.is_some()),
+            None => Ok(self.state.base.node_row(id)?.is_some()),
+        }
     }
 
     /// The edge of that name, if there. One ordered lookup, however many edges
@@ -94,31 +106,36 @@ impl Snapshot {
     ) -> Result<Option<EdgeRef<'_>>> {
         let Some(kind) = self.state.kinds.number(kind) else { return Ok(None) };
         let key = EdgeKey { here: source, kind, there: target, discriminator };
-        Ok(self.state.out.get(&key).map(|record| EdgeRef { state: &self.state, record }))
+        let repr = match self.state.layered_edge(&key) {
+            Some(layered) => layered.map(|record| EdgeRepr::Memory(record)),
+            None => Base::edge(&self.state.base.out, &key)?
+                .map(|row| EdgeRepr::Stored { row, inbound: false }),
+        };
+        Ok(repr.map(|repr| EdgeRef { state: &self.state, repr }))
     }
 
     /// The number of nodes.
     #[must_use]
     pub fn node_count(&self) -> usize {
-        self.state.nodes.len()
+        count(self.state.counts.nodes)
     }
 
     /// The number of edges.
     #[must_use]
     pub fn edge_count(&self) -> usize {
-        self.state.out.len()
+        count(self.state.counts.edges)
     }
 
     /// The number of index keys.
     #[must_use]
     pub fn key_count(&self) -> usize {
-        self.state.keys.len()
+        count(self.state.counts.keys)
     }
 
     /// The number of vectors, in all spaces together.
     #[must_use]
     pub fn vector_count(&self) -> usize {
-        self.state.vectors.len()
+        count(self.state.counts.vectors)
     }
 
     /// Every kind that a node or edge of the store ever had, in the order of
@@ -142,44 +159,85 @@ impl Snapshot {
     pub fn indexes(&self) -> impl Iterator<Item = &str> {
         self.state.indexes.iter()
     }
+}
 
-    /// The nodes that expire at `before` or earlier, the first to expire first.
-    pub fn expired(&self, before: Timestamp) -> impl Iterator<Item = NodeId> {
-        self.state.expiring.range(..=(before, NodeId::MAX)).map(|(_, id)| *id)
-    }
+/// A count that is of things that fit into memory or files.
+fn count(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// A node of a [`Snapshot`], borrowed from it.
 #[derive(Clone, Copy)]
 pub struct NodeRef<'s> {
-    state: &'s Delta,
-    record: &'s NodeRecord,
+    state: &'s State,
+    repr: NodeRepr<'s>,
+}
+
+#[derive(Clone, Copy)]
+enum NodeRepr<'s> {
+    Memory { record: &'s NodeRecord, content: &'s [u8] },
+    Stored(StoredNode<'s>),
+}
+
+macro_rules! scalars {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(&self) -> $type {
+            match &self.repr {
+                NodeRepr::Memory { record, .. } => record.$name,
+                NodeRepr::Stored(node) => node.meta.$name,
+            }
+        }
+    )*};
 }
 
 impl<'s> NodeRef<'s> {
+    fn find(state: &'s State, id: NodeId) -> Result<Option<Self>> {
+        match state.layered_node(&id) {
+            Some(layered) => layered.map(|record| Self::of_record(state, record)).transpose(),
+            None => Ok(state.base.node(id)?.map(|node| Self::stored(state, node))),
+        }
+    }
+
+    fn of_record(state: &'s State, record: &'s NodeRecord) -> Result<Self> {
+        let content = record.content.bytes()?;
+        Ok(Self { state, repr: NodeRepr::Memory { record, content } })
+    }
+
+    fn stored(state: &'s State, node: StoredNode<'s>) -> Self {
+        Self { state, repr: NodeRepr::Stored(node) }
+    }
+
     /// The name.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.record.id
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => record.id,
+            NodeRepr::Stored(node) => node.row.id(),
+        }
+    }
+
+    fn kind_number(&self) -> u32 {
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => record.kind,
+            NodeRepr::Stored(node) => node.row.kind.get(),
+        }
     }
 
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'s str {
-        self.state.kinds.name(self.record.kind)
-    }
-
-    /// The commit that last put or patched the node, for
-    /// [`Batch::put_if_version`](crate::Batch::put_if_version).
-    #[must_use]
-    pub fn version(&self) -> Seq {
-        self.record.version
+        self.state.kinds.name(self.kind_number())
     }
 
     /// The content, exactly as it was given.
     #[must_use]
     pub fn content(&self) -> &'s [u8] {
-        &self.record.content
+        match &self.repr {
+            NodeRepr::Memory { content, .. } => content,
+            NodeRepr::Stored(node) => node.content,
+        }
     }
 
     /// The attributes, borrowed where they are in memory, decoded where they
@@ -188,63 +246,79 @@ impl<'s> NodeRef<'s> {
     /// # Errors
     /// `Corrupt` if they are damaged on disk.
     pub fn attributes(&self) -> Result<Cow<'s, Attributes>> {
-        Ok(Cow::Borrowed(&self.record.attributes))
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => Ok(Cow::Borrowed(&*record.attributes)),
+            NodeRepr::Stored(node) => node.attributes().map(Cow::Owned),
+        }
     }
 
-    /// How well it is remembered.
-    #[must_use]
-    pub fn strength(&self) -> f32 {
-        self.record.strength
+    scalars! {
+        /// The commit that last put or patched the node, for
+        /// [`Batch::put_if_version`](crate::Batch::put_if_version).
+        version: Seq;
+        /// How well it is remembered.
+        strength: f32;
+        /// How sure it is, from 0 to 1.
+        confidence: f32;
+        /// When it came to be.
+        created: Timestamp;
+        /// When it was last put or patched.
+        updated: Timestamp;
+        /// When it was last touched; when it was made, if never.
+        accessed: Timestamp;
+        /// How often it was touched.
+        access_count: u64;
+        /// When it may be pruned.
+        expires: Option<Timestamp>;
     }
 
-    /// How sure it is, from 0 to 1.
-    #[must_use]
-    pub fn confidence(&self) -> f32 {
-        self.record.confidence
-    }
-
-    /// When it came to be.
-    #[must_use]
-    pub fn created(&self) -> Timestamp {
-        self.record.created
-    }
-
-    /// When it was last put or patched.
-    #[must_use]
-    pub fn updated(&self) -> Timestamp {
-        self.record.updated
-    }
-
-    /// When it was last touched; when it was made, if never.
-    #[must_use]
-    pub fn accessed(&self) -> Timestamp {
-        self.record.accessed
-    }
-
-    /// How often it was touched.
-    #[must_use]
-    pub fn access_count(&self) -> u64 {
-        self.record.access_count
-    }
-
-    /// When it may be pruned.
-    #[must_use]
-    pub fn expires(&self) -> Option<Timestamp> {
-        self.record.expires
+    fn numbered_keys(&self) -> impl Iterator<Item = (u32, &'s [u8])> + use<'s> {
+        let (memory, stored) = match &self.repr {
+            NodeRepr::Memory { record, .. } => (Some(record.keys.iter()), None),
+            NodeRepr::Stored(node) => (None, Some(node.keys())),
+        };
+        let memory = memory.into_iter().flatten().map(|(index, key)| (*index, &**key));
+        memory.chain(stored.into_iter().flatten())
     }
 
     /// Its keys: name of the index and key, in no particular order of names.
     pub fn keys(&self) -> impl Iterator<Item = (&'s str, &'s [u8])> + use<'s> {
         let state = self.state;
-        self.record.keys.iter().map(move |(index, key)| (state.indexes.name(*index), &**key))
+        self.numbered_keys().map(move |(index, key)| (state.indexes.name(index), key))
+    }
+
+    /// The commit that wrote its vector in a space.
+    fn vector_seq(&self, space: u32) -> Option<Seq> {
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => record.vector(space).map(|slot| slot.seq),
+            NodeRepr::Stored(node) => {
+                node.vectors().find(|(of, _)| *of == space).map(|(_, seq)| seq)
+            }
+        }
     }
 
     /// Its vector in a space.
-    #[must_use]
-    pub fn vector(&self, space: &str) -> Option<&'s [f32]> {
-        let (number, _) = self.state.spaces.get(space)?;
-        let at = self.record.vectors.binary_search_by_key(number, |(space, _)| *space).ok()?;
-        self.record.vectors.get(at).map(|(_, vector)| &*vector.numbers)
+    ///
+    /// # Errors
+    /// `Corrupt` if it is damaged on disk.
+    pub fn vector(&self, space: &str) -> Result<Option<&'s [f32]>> {
+        match self.state.spaces.get(space) {
+            Some((number, _)) => self.numbered_vector(*number),
+            None => Ok(None),
+        }
+    }
+
+    fn numbered_vector(&self, space: u32) -> Result<Option<&'s [f32]>> {
+        let Some(seq) = self.vector_seq(space) else { return Ok(None) };
+        if let NodeRepr::Memory { record, .. } = &self.repr
+            && let Some(vector) = record.vector(space).and_then(|slot| slot.memory.as_ref())
+        {
+            return Ok(Some(&vector.numbers));
+        }
+        let found = self.state.base.vector(space, self.id(), seq)?;
+        let lost =
+            || Error::corrupt("data", 0, format!("the vector of node {} is not there", self.id()));
+        found.map(Some).ok_or_else(lost)
     }
 
     /// A copy of the node that can be changed and put, here or into another
@@ -258,12 +332,12 @@ impl<'s> NodeRef<'s> {
             .map(|(index, key)| IndexKey { index: index.to_owned(), key: key.to_vec() })
             .collect();
         keys.sort_unstable();
-        let vectors: BTreeMap<String, Vec<f32>> = self
-            .state
-            .spaces
-            .keys()
-            .filter_map(|space| Some((space.to_string(), self.vector(space)?.to_vec())))
-            .collect();
+        let mut vectors = BTreeMap::new();
+        for (name, (number, _)) in &*self.state.spaces {
+            if let Some(vector) = self.numbered_vector(*number)? {
+                vectors.insert(name.to_string(), vector.to_vec());
+            }
+        }
         Ok(Node {
             id: self.id(),
             kind: self.kind().to_owned(),
@@ -279,6 +353,14 @@ impl<'s> NodeRef<'s> {
             keys,
             vectors,
         })
+    }
+
+    /// The record that a change to the node starts from.
+    fn to_record(self) -> Result<NodeRecord> {
+        match self.repr {
+            NodeRepr::Memory { record, .. } => Ok(record.clone()),
+            NodeRepr::Stored(node) => node.to_record(),
+        }
     }
 }
 
@@ -296,66 +378,103 @@ impl fmt::Debug for NodeRef<'_> {
 /// An edge of a [`Snapshot`], borrowed from it.
 #[derive(Clone, Copy)]
 pub struct EdgeRef<'s> {
-    state: &'s Delta,
-    record: &'s EdgeRecord,
+    state: &'s State,
+    repr: EdgeRepr<'s>,
 }
 
 impl<'s> EdgeRef<'s> {
+    /// Its place at its source.
+    fn key(&self) -> EdgeKey {
+        match self.repr {
+            EdgeRepr::Memory(record) => record.key(),
+            EdgeRepr::Stored { row, inbound: false } => row.key(),
+            EdgeRepr::Stored { row, inbound: true } => row.key().turned(),
+        }
+    }
+
     /// The node it leaves.
     #[must_use]
     pub fn source(&self) -> NodeId {
-        self.record.source
+        self.key().here
     }
 
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'s str {
-        self.state.kinds.name(self.record.kind)
+        self.state.kinds.name(self.key().kind)
     }
 
     /// The node it reaches.
     #[must_use]
     pub fn target(&self) -> NodeId {
-        self.record.target
+        self.key().there
     }
 
     /// What tells it from parallel edges of its kind.
     #[must_use]
     pub fn discriminator(&self) -> u64 {
-        self.record.discriminator
+        self.key().discriminator
     }
 
     /// The weight.
     #[must_use]
     pub fn weight(&self) -> f64 {
-        self.record.weight
+        match self.repr {
+            EdgeRepr::Memory(record) => record.weight,
+            EdgeRepr::Stored { row, .. } => row.weight.get(),
+        }
     }
 
     /// How sure it is, from 0 to 1.
     #[must_use]
     pub fn confidence(&self) -> f32 {
-        self.record.confidence
+        match self.repr {
+            EdgeRepr::Memory(record) => record.confidence,
+            EdgeRepr::Stored { row, .. } => row.confidence.get(),
+        }
     }
 
     /// The attributes, borrowed where they are in memory, decoded where they
-    /// are on disk.
+    /// are on disk. Those of an edge that was found at its target cost a search
+    /// for it at its source.
     ///
     /// # Errors
     /// `Corrupt` if they are damaged on disk.
     pub fn attributes(&self) -> Result<Cow<'s, Attributes>> {
-        Ok(Cow::Borrowed(&self.record.attributes))
+        let base = &self.state.base;
+        match self.repr {
+            EdgeRepr::Memory(record) => Ok(Cow::Borrowed(&record.attributes)),
+            EdgeRepr::Stored { row, inbound } => {
+                let row = if inbound && row.attributes().len > 0 {
+                    let lost = || {
+                        let what = format!("{:?}: it is not at its source", self);
+                        Error::corrupt("data", 0, what)
+                    };
+                    Base::edge(&base.out, &self.key())?.ok_or_else(lost)?
+                } else {
+                    row
+                };
+                base.attributes(row).map(Cow::Owned)
+            }
+        }
     }
 
     /// When it came to be.
     #[must_use]
     pub fn created(&self) -> Timestamp {
-        self.record.created
+        match self.repr {
+            EdgeRepr::Memory(record) => record.created,
+            EdgeRepr::Stored { row, .. } => Timestamp::from_micros(row.created.get()),
+        }
     }
 
     /// When it was last linked.
     #[must_use]
     pub fn updated(&self) -> Timestamp {
-        self.record.updated
+        match self.repr {
+            EdgeRepr::Memory(record) => record.updated,
+            EdgeRepr::Stored { row, .. } => Timestamp::from_micros(row.updated.get()),
+        }
     }
 
     /// A copy of the edge that can be changed and linked.

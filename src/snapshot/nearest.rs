@@ -1,6 +1,6 @@
 //! Vector search.
 
-use super::{NodeRef, Snapshot, ranges::KeyRange};
+use super::{Layer, NodeRef, Snapshot, ranges::KeyRange};
 use crate::{
     error::{Error, Result},
     id::NodeId,
@@ -112,25 +112,44 @@ impl Snapshot {
             }
             None => None,
         };
-        let allowed = |id: NodeId| {
-            let Some(record) = self.state.nodes.get(&id) else { return false };
-            kind.is_none_or(|kind| record.kind == kind)
-                && index.is_none_or(|(number, range)| {
-                    record.keys.iter().any(|(of, key)| *of == number && range.contains(key))
-                })
-                && filter
-                    .test
-                    .as_ref()
-                    .is_none_or(|test| test(&NodeRef { state: &self.state, record }))
-        };
         let filtered = kind.is_some() || index.is_some() || filter.test.is_some();
+        let allowed = |node: &NodeRef<'_>| {
+            kind.is_none_or(|kind| node.kind_number() == kind)
+                && index.is_none_or(|(number, range)| {
+                    node.numbered_keys().any(|(of, key)| of == number && range.contains(key))
+                })
+                && filter.test.as_ref().is_none_or(|test| test(node))
+        };
         let measure = Measure::new(definition.metric, query);
         let mut closest = Closest::new(k);
         let all = (number, NodeId::MIN)..=(number, NodeId::MAX);
-        for ((_, id), vector) in self.state.vectors.range(all) {
-            let distance = measure.distance(&vector.numbers, vector.norm);
-            if closest.wants(distance, *id) && (!filtered || allowed(*id)) {
-                closest.offer(distance, *id);
+        let layers: Vec<&Layer> = self.state.layers().collect();
+        for (at, layer) in layers.iter().enumerate() {
+            let newer = layers.get(..at).unwrap_or_default();
+            for ((_, id), vector) in layer.vectors.range(all.clone()) {
+                let Some(vector) = vector else { continue };
+                let distance = measure.distance(&vector.numbers, vector.norm);
+                if closest.wants(distance, *id)
+                    && !newer.iter().any(|layer| layer.vectors.contains_key(&(number, *id)))
+                    && (!filtered || self.get(*id)?.is_some_and(|node| allowed(&node)))
+                {
+                    closest.offer(distance, *id);
+                }
+            }
+        }
+        for part in self.state.base.vectors.iter().filter(|part| part.space == number) {
+            for row in 0..part.len {
+                let (head, numbers) = part.row(row)?;
+                let id = head.id();
+                let distance = measure.distance(numbers, head.norm.get());
+                // Whether the vector is still its node's, the node knows.
+                if closest.wants(distance, id)
+                    && let Some(node) = self.get(id)?
+                    && node.vector_seq(number) == Some(head.seq())
+                    && (!filtered || allowed(&node))
+                {
+                    closest.offer(distance, id);
+                }
             }
         }
         closest

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{EdgeRef, Edges, Snapshot, delta::EdgeRecord};
+use super::{EdgeRef, Edges, Snapshot};
 use crate::{
     error::{Error, Result},
     graph::{Adjacency, Limits, Outcome, shortest},
@@ -82,10 +82,7 @@ impl Snapshot {
         let limits = Limits { depth: options.max_depth, budget: options.max_edges };
         match shortest(&Walk { snapshot: self, options }, from, to, limits)? {
             Outcome::Found(steps) => {
-                let step = |(record, node)| PathStep {
-                    edge: EdgeRef { state: &self.state, record },
-                    node,
-                };
+                let step = |(edge, node)| PathStep { edge, node };
                 Ok(Some(Path { start: from, steps: steps.into_iter().map(step).collect() }))
             }
             Outcome::None => Ok(None),
@@ -104,7 +101,7 @@ struct Walk<'s, 'o> {
 }
 
 impl<'s> Adjacency for Walk<'s, '_> {
-    type Step = &'s EdgeRecord;
+    type Step = EdgeRef<'s>;
 
     fn neighbours(
         &self,
@@ -125,7 +122,7 @@ impl<'s> Adjacency for Walk<'s, '_> {
             for edge in of_kinds.into_iter().flatten() {
                 let edge = edge?;
                 let neighbour = if out { edge.target() } else { edge.source() };
-                if visit(neighbour, edge.record).is_break() {
+                if visit(neighbour, edge).is_break() {
                     return Ok(());
                 }
             }

@@ -2,21 +2,23 @@
 //! can be left and taken up again with a [`Cursor`], also on a later snapshot.
 
 use std::{
+    cmp::Ordering,
     iter::FusedIterator,
     ops::{Bound, RangeBounds},
     sync::Arc,
 };
 
-use im::{ordmap, ordset, shared_ptr::DefaultSharedPtr};
-
 use super::{
     EdgeRef, NodeRef, Snapshot,
-    delta::{Delta, EdgeKey, EdgeRecord, KeyEntry, KeyPlace},
+    base::{Base, EdgePart, EdgeRepr, KeyPart, KindRun, Run, end_of},
+    delta::{EdgeRecord, KeyEntry, Layer, State, expiry_key},
+    merge::{Found, Merge},
 };
 use crate::{
     error::{Error, Result},
+    format::tables::{EXPIRY, EdgeKey, EdgeRow, KeyPlace, NodeRow},
     id::NodeId,
-    model::unknown_index,
+    model::{Timestamp, unknown_index},
 };
 
 /// Which way to go through an order.
@@ -174,20 +176,131 @@ impl Snapshot {
         range.check()?;
         Ok(Range::new(&self.state, number, range, direction))
     }
+
+    /// The nodes that expire at `before` or earlier, the first to expire first.
+    pub fn expired(&self, before: Timestamp) -> impl Iterator<Item = Result<NodeId>> {
+        let range = KeyRange { start: Bound::Unbounded, end: Bound::Included(expiry_key(before)) };
+        let mut range = Range::new(&self.state, EXPIRY, range, Direction::Ascending);
+        std::iter::from_fn(move || range.next_place()).map(|place| place.map(|place| place.node))
+    }
+}
+
+type KindMerge<'s> =
+    Merge<'s, (u32, NodeId), bool, &'s NodeRow, Within<KindRun<'s>, (u32, NodeId)>>;
+
+/// A run of the base, which may have failed to begin, within bounds.
+struct Within<I, K> {
+    run: Result<I, Option<Error>>,
+    bounds: (Bound<K>, Bound<K>),
+    descending: bool,
+}
+
+impl<I, K> Within<I, K> {
+    fn new(run: Result<I>, bounds: (Bound<K>, Bound<K>), descending: bool) -> Self {
+        Self { run: run.map_err(Some), bounds, descending }
+    }
+}
+
+impl<I, K, T> Iterator for Within<I, K>
+where
+    I: Iterator<Item = Result<T>>,
+    T: InOrder<K>,
+{
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Result<T>> {
+        let run = match &mut self.run {
+            Ok(run) => run,
+            Err(error) => return error.take().map(Err),
+        };
+        loop {
+            let item = match run.next()? {
+                Ok(item) => item,
+                Err(error) => return Some(Err(error)),
+            };
+            let after_start = match &self.bounds.0 {
+                Bound::Included(start) => item.compare(start).is_ge(),
+                Bound::Excluded(start) => item.compare(start).is_gt(),
+                Bound::Unbounded => true,
+            };
+            let before_end = match &self.bounds.1 {
+                Bound::Included(end) => item.compare(end).is_le(),
+                Bound::Excluded(end) => item.compare(end).is_lt(),
+                Bound::Unbounded => true,
+            };
+            let (begun, goes_on) =
+                if self.descending { (before_end, after_start) } else { (after_start, before_end) };
+            if !goes_on {
+                return None;
+            }
+            if begun {
+                return Some(Ok(item));
+            }
+        }
+    }
+}
+
+/// An item of a run, whose place can be compared.
+trait InOrder<K> {
+    fn compare(&self, key: &K) -> Ordering;
+}
+
+impl InOrder<(u32, NodeId)> for &NodeRow {
+    fn compare(&self, key: &(u32, NodeId)) -> Ordering {
+        (self.kind.get(), self.id()).cmp(key)
+    }
+}
+
+impl InOrder<EdgeKey> for &EdgeRow {
+    fn compare(&self, key: &EdgeKey) -> Ordering {
+        self.key().cmp(key)
+    }
+}
+
+impl InOrder<OwnedPlace> for KeyPlace<'_> {
+    fn compare(&self, key: &OwnedPlace) -> Ordering {
+        (self.index, self.key, self.node).cmp(&(key.index, &*key.key, key.node))
+    }
 }
 
 /// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`].
 pub struct Scan<'s> {
-    state: &'s Delta,
+    state: &'s State,
     start: (u32, NodeId),
     end: (u32, NodeId),
-    items: ordset::RangedIter<'s, (u32, NodeId), DefaultSharedPtr>,
+    /// The nodes of one kind.
+    items: Option<KindMerge<'s>>,
+    /// The kind after that, if there are more.
+    next_kind: u32,
     at: Option<(u32, NodeId)>,
 }
 
 impl<'s> Scan<'s> {
-    fn new(state: &'s Delta, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
-        Self { state, start, end, items: state.by_kind.range(start..=end), at: None }
+    fn new(state: &'s State, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
+        let mut scan = Self { state, start, end, items: None, next_kind: 0, at: None };
+        scan.begin((Bound::Included(start), Bound::Included(end)));
+        scan
+    }
+
+    fn begin(&mut self, (from, to): (Bound<(u32, NodeId)>, Bound<(u32, NodeId)>)) {
+        let (Bound::Included((kind, id)) | Bound::Excluded((kind, id))) = from else { return };
+        let kinds = u32::try_from(self.state.kinds.len()).unwrap_or(u32::MAX);
+        self.items = None;
+        self.next_kind = kind;
+        if kind >= kinds {
+            return;
+        }
+        let to = match to {
+            Bound::Included((last, _)) if last == kind => to,
+            _ => Bound::Included((kind, NodeId::MAX)),
+        };
+        if from != Bound::Excluded((kind, NodeId::MAX)) {
+            let state = self.state;
+            let base = Within::new(state.base.of_kind(kind, id), (from, to), false);
+            let map = |layer: &'s Layer| &layer.by_kind;
+            self.items = Some(Merge::new(state.layers(), map, (from, to), base, false));
+        }
+        self.next_kind = kind.saturating_add(1);
     }
 
     /// Goes on after a cursor of a scan. A cursor before the first node leaves
@@ -196,7 +309,11 @@ impl<'s> Scan<'s> {
     pub fn after(mut self, cursor: &Cursor) -> Self {
         let kind = str::from_utf8(&cursor.key).ok().and_then(|name| self.state.kinds.number(name));
         let place = kind.map_or(self.end, |kind| (kind, cursor.node));
-        self.items = self.state.by_kind.range(rest(self.start, self.end, Some(place)));
+        if place >= self.end {
+            (self.items, self.next_kind) = (None, u32::MAX);
+        } else {
+            self.begin(rest(self.start, self.end, Some(place)));
+        }
         self
     }
 
@@ -222,11 +339,41 @@ impl<'s> Iterator for Scan<'s> {
     type Item = Result<NodeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (kind, id) = *self.items.next()?;
-        self.at = Some((kind, id));
-        // Kinds and nodes change in the same commit: each is there.
-        let record = self.state.nodes.get(&id)?;
-        Some(Ok(NodeRef { state: self.state, record }))
+        loop {
+            if let Some(item) = self.items.as_mut().and_then(Iterator::next) {
+                let (at, found) = match item {
+                    Ok(item) => item,
+                    Err(error) => {
+                        (self.items, self.next_kind) = (None, u32::MAX);
+                        return Some(Err(error));
+                    }
+                };
+                self.at = Some(at);
+                let (_, id) = at;
+                let node = match (found, self.state.layered_node(&id)) {
+                    (Found::Base(row), None) => {
+                        self.state.base.stored(row).map(|node| NodeRef::stored(self.state, node))
+                    }
+                    (_, Some(Some(record))) => NodeRef::of_record(self.state, record),
+                    (Found::Memory(_), None) => match self.state.base.node(id) {
+                        Ok(Some(node)) => Ok(NodeRef::stored(self.state, node)),
+                        // Kinds and nodes change in the same commit.
+                        Ok(None) => Err(Error::invalid(format!("node {id}: it is not there"))),
+                        Err(error) => Err(error),
+                    },
+                    // As above: what is deleted is of no kind.
+                    (_, Some(None)) => Err(Error::invalid(format!("node {id}: it is not there"))),
+                };
+                return Some(node);
+            }
+            let (last, _) = self.end;
+            let kinds = u32::try_from(self.state.kinds.len()).unwrap_or(u32::MAX);
+            if self.next_kind > last || self.next_kind >= kinds {
+                return None;
+            }
+            let next = (self.next_kind, NodeId::MIN);
+            self.begin((Bound::Included(next), Bound::Included(self.end)));
+        }
     }
 }
 
@@ -238,22 +385,25 @@ enum Side {
     In,
 }
 
+type EdgeMerge<'s> =
+    Merge<'s, EdgeKey, Option<Arc<EdgeRecord>>, &'s EdgeRow, Within<Run<'s, EdgePart>, EdgeKey>>;
+
 /// The edges of [`Snapshot::edges_out`] and [`Snapshot::edges_in`].
 pub struct Edges<'s> {
-    state: &'s Delta,
+    state: &'s State,
     side: Side,
     start: EdgeKey,
     end: EdgeKey,
     after: Option<EdgeKey>,
-    items: ordmap::RangedIter<'s, EdgeKey, Arc<EdgeRecord>, DefaultSharedPtr>,
+    /// Once the first is asked for.
+    items: Option<EdgeMerge<'s>>,
     at: Option<EdgeKey>,
 }
 
 impl<'s> Edges<'s> {
-    fn new(state: &'s Delta, here: NodeId, side: Side) -> Self {
+    fn new(state: &'s State, here: NodeId, side: Side) -> Self {
         let (start, end) = (EdgeKey::first(here, 0), EdgeKey::last(here, u32::MAX));
-        let items = map(state, side).range(start..=end);
-        Self { state, side, start, end, after: None, items, at: None }
+        Self { state, side, start, end, after: None, items: None, at: None }
     }
 
     /// Only those of a kind. A kind that nothing has leaves none.
@@ -263,7 +413,8 @@ impl<'s> Edges<'s> {
         let number = self.state.kinds.number(kind).unwrap_or(u32::MAX);
         self.start = EdgeKey::first(self.start.here, number);
         self.end = EdgeKey::last(self.start.here, number);
-        self.again()
+        self.items = None;
+        self
     }
 
     /// Goes on after a cursor of the same read. A cursor before the first edge
@@ -277,12 +428,28 @@ impl<'s> Edges<'s> {
             Some(EdgeKey { here: self.start.here, kind, there: cursor.node, discriminator })
         });
         self.after = Some(place.unwrap_or(EdgeKey::last(self.start.here, u32::MAX)));
-        self.again()
+        self.items = None;
+        self
     }
 
-    fn again(mut self) -> Self {
-        self.items = map(self.state, self.side).range(rest(self.start, self.end, self.after));
-        self
+    fn begin(&self) -> EdgeMerge<'s> {
+        let (state, side) = (self.state, self.side);
+        let parts = match side {
+            Side::Out => &*state.base.out,
+            Side::In => &*state.base.into,
+        };
+        let bounds = rest(self.start, self.end, self.after);
+        let run = Base::edge_bound(parts, &self.after.unwrap_or(self.start)).map(|low| Run {
+            parts,
+            low,
+            high: end_of(parts),
+            descending: false,
+        });
+        let map = move |layer: &'s Layer| match side {
+            Side::Out => &layer.out,
+            Side::In => &layer.into,
+        };
+        Merge::new(state.layers(), map, bounds, Within::new(run, bounds, false), false)
     }
 
     /// Where the read is: after the edge that it gave last. `None` before the
@@ -296,33 +463,55 @@ impl<'s> Edges<'s> {
     }
 }
 
-fn map(state: &Delta, side: Side) -> &im::OrdMap<EdgeKey, Arc<EdgeRecord>> {
-    match side {
-        Side::Out => &state.out,
-        Side::In => &state.into,
-    }
-}
-
 impl<'s> Iterator for Edges<'s> {
     type Item = Result<EdgeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (key, record) = self.items.next()?;
-        self.at = Some(*key);
-        Some(Ok(EdgeRef { state: self.state, record }))
+        if self.items.is_none() {
+            self.items = Some(self.begin());
+        }
+        let (key, found) = match self.items.as_mut()?.next()? {
+            Ok(item) => item,
+            Err(error) => return Some(Err(error)),
+        };
+        self.at = Some(key);
+        let repr = match found {
+            Found::Memory(record) => EdgeRepr::Memory(record.as_deref()?),
+            Found::Base(row) => EdgeRepr::Stored { row, inbound: self.side == Side::In },
+        };
+        Some(Ok(EdgeRef { state: self.state, repr }))
     }
 }
 
 impl FusedIterator for Edges<'_> {}
 
+type KeyMerge<'s> = Merge<'s, KeyEntry, bool, KeyPlace<'s>, Within<Run<'s, KeyPart>, OwnedPlace>>;
+
 /// The entries of [`Snapshot::range`].
 pub struct Range<'s> {
-    state: &'s Delta,
+    state: &'s State,
     index: u32,
     range: KeyRange,
     direction: Direction,
-    items: ordset::RangedIter<'s, KeyEntry, DefaultSharedPtr>,
-    at: Option<&'s KeyEntry>,
+    /// What [`after`](Self::after) was given.
+    left_at: Option<Cursor>,
+    /// Once the first is asked for.
+    items: Option<KeyMerge<'s>>,
+    at: Option<KeyPlace<'s>>,
+}
+
+/// A [`KeyPlace`] that borrows nothing.
+#[derive(Debug, Clone)]
+struct OwnedPlace {
+    index: u32,
+    key: Vec<u8>,
+    node: NodeId,
+}
+
+impl From<KeyPlace<'_>> for OwnedPlace {
+    fn from(place: KeyPlace<'_>) -> Self {
+        Self { index: place.index, key: place.key.to_vec(), node: place.node }
+    }
 }
 
 /// An entry of an index.
@@ -336,37 +525,54 @@ pub struct IndexEntry<'s> {
 }
 
 impl<'s> Range<'s> {
-    fn new(state: &'s Delta, index: u32, range: KeyRange, direction: Direction) -> Self {
-        let start = start_place(index, &range);
-        let end = end_place(index, &range);
-        let items = state.keys.range::<_, KeyPlace<'_>>((start, end));
-        Self { state, index, range, direction, items, at: None }
+    fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
+        Self { state, index, range, direction, left_at: None, items: None, at: None }
     }
 
     /// Goes on after a cursor of a range over the same index in the same
     /// direction.
     #[must_use]
     pub fn after(mut self, cursor: &Cursor) -> Self {
-        let place = KeyPlace { index: self.index, key: &cursor.key, node: cursor.node };
-        let (start, end) =
-            (start_place(self.index, &self.range), end_place(self.index, &self.range));
-        let (start, end) = match self.direction {
-            Direction::Ascending => (tighter(start, place, |new, old| new >= old), end),
-            Direction::Descending => (start, tighter(end, place, |new, old| new <= old)),
-        };
-        let (
-            Bound::Included(from) | Bound::Excluded(from),
-            Bound::Included(to) | Bound::Excluded(to),
-        ) = (start, end)
-        else {
-            return self;
-        };
-        self.items = if from <= to {
-            self.state.keys.range::<_, KeyPlace<'_>>((start, end))
-        } else {
-            self.state.keys.range::<_, KeyPlace<'_>>((Bound::Excluded(from), Bound::Included(from)))
-        };
+        self.left_at = Some(cursor.clone());
+        self.items = None;
         self
+    }
+
+    fn begin(&self) -> KeyMerge<'s> {
+        let state = self.state;
+        let descending = self.direction == Direction::Descending;
+        let (mut start, mut end) =
+            (start_place(self.index, &self.range), end_place(self.index, &self.range));
+        if let Some(Cursor { node, key }) = &self.left_at {
+            let place = KeyPlace { index: self.index, key, node: *node };
+            if descending {
+                end = tighter(end, place, |new, old| new <= old);
+            } else {
+                start = tighter(start, place, |new, old| new >= old);
+            }
+        }
+        let (from, to) = (bound_place(start), bound_place(end));
+        if from > to {
+            // Nothing: the cursor is past the last.
+            (start, end) = (Bound::Excluded(from), Bound::Included(from));
+        }
+        let (from, to) = (bound_place(start), bound_place(end));
+        let run = state.base.key_bound(&from).and_then(|low| {
+            let high = state.base.key_bound(&to)?;
+            let len = state.base.keys.get(high.0).map_or(0, |part| part.entries.len());
+            // The entry at the bound itself may belong to it.
+            let high = (high.0, high.1.saturating_add(1).min(len));
+            Ok(Run { parts: &*state.base.keys, low, high, descending })
+        });
+        let owned = (start.map(OwnedPlace::from), end.map(OwnedPlace::from));
+        let base = Within::new(run, owned, descending);
+        Merge::new::<KeyPlace<'_>, _>(
+            state.layers(),
+            |layer| &layer.keys,
+            (start, end),
+            base,
+            descending,
+        )
     }
 
     /// Where the read is: after the entry that it gave last. `None` before the
@@ -375,6 +581,26 @@ impl<'s> Range<'s> {
     pub fn cursor(&self) -> Option<Cursor> {
         let at = self.at?;
         Some(Cursor { node: at.node, key: at.key.to_vec() })
+    }
+
+    /// The next entry, without its node.
+    fn next_place(&mut self) -> Option<Result<KeyPlace<'s>>> {
+        if self.items.is_none() {
+            self.items = Some(self.begin());
+        }
+        let item = self.items.as_mut()?.next()?;
+        Some(item.map(|(place, _)| {
+            self.at = Some(place);
+            place
+        }))
+    }
+}
+
+fn bound_place<'k>(bound: Bound<KeyPlace<'k>>) -> KeyPlace<'k> {
+    match bound {
+        Bound::Included(place) | Bound::Excluded(place) => place,
+        // There is none of these.
+        Bound::Unbounded => KeyPlace { index: 0, key: &[], node: NodeId::MIN },
     }
 }
 
@@ -388,7 +614,8 @@ fn start_place(index: u32, range: &KeyRange) -> Bound<KeyPlace<'_>> {
 
 fn end_place(index: u32, range: &KeyRange) -> Bound<KeyPlace<'_>> {
     match &range.end {
-        // Indexes are few: there is always a next number.
+        // Indexes are few: there is always a next number. Expiries are asked for
+        // with an end.
         Bound::Unbounded => Bound::Excluded(KeyPlace {
             index: index.saturating_add(1),
             key: &[],
@@ -415,14 +642,12 @@ impl<'s> Iterator for Range<'s> {
     type Item = Result<IndexEntry<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = match self.direction {
-            Direction::Ascending => self.items.next(),
-            Direction::Descending => self.items.next_back(),
-        }?;
-        self.at = Some(entry);
-        // Keys and nodes change in the same commit: each is there.
-        let record = self.state.nodes.get(&entry.node)?;
-        Some(Ok(IndexEntry { key: &entry.key, node: NodeRef { state: self.state, record } }))
+        Some(self.next_place()?.and_then(|place| {
+            // Keys and nodes change in the same commit: each is there.
+            let node = NodeRef::find(self.state, place.node)?;
+            let gone = || Error::invalid(format!("node {}: it is not there", place.node));
+            Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
+        }))
     }
 }
 

@@ -16,8 +16,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use replay::recover;
 pub use replay::{CutTail, RecoveryMode, RecoveryReport, SetAside};
+pub(crate) use replay::{covered, recover};
 pub(crate) use writer::Writer;
 
 use crate::{
@@ -70,6 +70,24 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
             name.split_at_checked(DIGITS.saturating_add(SUFFIX.len())).unwrap_or_default();
         first_seq(log).is_some() && (damaged.is_empty() || damaged.ends_with(DAMAGED_SUFFIX))
     })
+}
+
+/// Removes the files that a checkpoint covers: those that another file follows
+/// at the commit after it, or before. Returns how many, and their bytes.
+pub(crate) fn cut(place: Place<'_>, checkpoint: Seq) -> Result<(u64, u64)> {
+    let firsts = replay::list(place)?;
+    let (mut files, mut bytes) = (0_u64, 0_u64);
+    for first in firsts.iter().take(covered(&firsts, checkpoint)) {
+        let path = file_path(place.dir, *first);
+        let len = place.fs.open(&path).and_then(|file| file.size());
+        bytes = bytes.saturating_add(len.map_err(|error| Error::io("read", &path, error))?);
+        place.fs.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+        files = files.saturating_add(1);
+    }
+    if files > 0 {
+        place.fs.sync_dir(place.dir).map_err(|error| Error::io("sync", place.dir, error))?;
+    }
+    Ok((files, bytes))
 }
 
 /// The error of a log that has a history, for a store that has no manifest to

@@ -118,7 +118,9 @@ pub(crate) fn recover(
     apply: &mut Apply<'_>,
 ) -> Result<Recovered> {
     let Manifest { checkpoint, durable, .. } = *manifest;
-    let firsts = list(place)?;
+    let all = list(place)?;
+    // A checkpoint that was cut short may have left some of what it covers.
+    let firsts = all.get(covered(&all, checkpoint)..).unwrap_or_default();
     let mut report = RecoveryReport { seq: checkpoint, ..RecoveryReport::default() };
     let mut apply = |seq: Seq, payload: &[u8]| {
         if seq > checkpoint {
@@ -215,7 +217,8 @@ pub(crate) fn recover(
     // The next file replaces one of its name, which holds nothing.
     let mut files = 0_u64;
     let mut bytes = 0_u64;
-    for first in list(place)?.into_iter().filter(|first| *first <= last) {
+    let all = list(place)?;
+    for first in all.into_iter().filter(|first| *first <= last) {
         let path = file_path(place.dir, first);
         let len = place.fs.open(&path).and_then(|file| file.size());
         bytes = bytes.saturating_add(len.map_err(|error| Error::io("read", &path, error))?);
@@ -231,8 +234,13 @@ fn uncertain_from(first: Seq, end: &FileEnd, durable: Seq, last: Seq) -> Seq {
     end.durable.max(durable).max(before_file).min(last).next()
 }
 
+/// How many of the log's files, from the first, a checkpoint covers whole.
+pub(crate) fn covered(firsts: &[Seq], checkpoint: Seq) -> usize {
+    firsts.partition_point(|first| *first <= checkpoint.next()).saturating_sub(1)
+}
+
 /// The first sequence numbers of the log's files, in order.
-fn list(place: Place<'_>) -> Result<Vec<Seq>> {
+pub(super) fn list(place: Place<'_>) -> Result<Vec<Seq>> {
     let names = place.fs.list(place.dir).map_err(|error| Error::io("list", place.dir, error))?;
     let mut firsts: Vec<Seq> = names.iter().filter_map(|name| first_seq(name.to_str()?)).collect();
     firsts.sort_unstable();

@@ -40,6 +40,8 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     files: u64,
     bytes: u64,
+    /// The next frame goes into a new file.
+    rotate: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl Writer {
             buffer: Vec::new(),
             files,
             bytes,
+            rotate: false,
         }
     }
 
@@ -90,6 +93,35 @@ impl Writer {
     /// Bytes of the log's files, zeros ahead of the frames included.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Has the next frame go into a new file, so that those before it can be
+    /// removed once a checkpoint covers them.
+    pub(crate) fn rotate(&mut self) {
+        self.rotate = true;
+    }
+
+    /// Begins a file for what follows `checkpoint` if there is none, so that
+    /// all before it can go. The log has a file that continues the checkpoint
+    /// at any time.
+    pub(crate) fn continue_from(&mut self, place: Place<'_>, checkpoint: Seq) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.last == checkpoint && (self.rotate || self.current.is_none()) {
+            let begun = self.sync().and_then(|()| self.begin_file(place));
+            if let Err(error) = &begun {
+                self.failed = Some(error.clone());
+            }
+            return begun;
+        }
+        Ok(())
+    }
+
+    /// Notes that files were removed.
+    pub(crate) fn removed(&mut self, files: u64, bytes: u64) {
+        self.files = self.files.saturating_sub(files);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Creates the first file of a store's log.
@@ -168,7 +200,7 @@ impl Writer {
     }
 
     fn must_rotate(&self, size: usize) -> bool {
-        let Some(current) = &self.current else { return true };
+        let Some(current) = self.current.as_ref().filter(|_| !self.rotate) else { return true };
         let size = u64::try_from(size).unwrap_or(u64::MAX);
         // A group that is larger than a file gets one of its own.
         current.end > u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX)
@@ -192,6 +224,7 @@ impl Writer {
         let filled = u64::try_from(start.len()).unwrap_or(u64::MAX);
         self.files = self.files.saturating_add(1);
         self.bytes = self.bytes.saturating_add(filled);
+        self.rotate = false;
         self.current = Some(Current {
             path,
             file,

@@ -35,7 +35,9 @@ pub fn read_image(dir: &Path) -> Image {
 
 pub fn write_image(dir: &Path, image: &Image) {
     let _ = fs::remove_dir_all(dir);
-    fs::create_dir_all(dir.join("wal")).unwrap();
+    for below in ["wal", "data"] {
+        fs::create_dir_all(dir.join(below)).unwrap();
+    }
     for (name, bytes) in image {
         fs::write(dir.join(name), bytes).unwrap();
     }

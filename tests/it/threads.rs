@@ -51,7 +51,7 @@ fn seen(snapshot: &Snapshot, writer: u64) -> Option<u64> {
     assert_eq!(n, number(b.content()), "half a batch: two rounds");
     assert_eq!(a.version(), b.version());
     for (node, part) in [(a, 0), (b, 1)] {
-        assert_eq!(node.vector("rounds").unwrap(), [writer as f32, n as f32]);
+        assert_eq!(node.vector("rounds").unwrap().unwrap(), [writer as f32, n as f32]);
         let out: Vec<f64> =
             snapshot.edges_out(id(writer, part)).map(|e| e.unwrap().weight()).collect();
         let into: Vec<f64> =
@@ -135,7 +135,7 @@ fn no_reader_sees_half_a_batch_or_time_running_backwards() {
                     }
                     let hits = snapshot.nearest("rounds", &[3.0, 9.0], 8, &Filter::new()).unwrap();
                     for hit in hits {
-                        let n = hit.node.vector("rounds").unwrap()[1];
+                        let n = hit.node.vector("rounds").unwrap().unwrap()[1];
                         assert_eq!(
                             u64::from_le_bytes(hit.node.content().try_into().unwrap()),
                             n as u64

@@ -847,8 +847,9 @@ fn a_creation_is_synced_step_by_step() {
         .filter(|c| ![Call::List, Call::Remove, Call::Open].contains(c))
         .collect();
     let file = [Create, Write, Sync, Rename, SyncDir];
-    // The store's directory in its parent, the log's in the store's, the log,
-    // and the manifest last.
-    let expected = [&[CreateDir, SyncDir, CreateDir, SyncDir][..], &file, &file].concat();
+    // The store's directory in its parent, the log's and the data's in the
+    // store's, the log, and the manifest last.
+    let dirs = [CreateDir, SyncDir, CreateDir, CreateDir, SyncDir];
+    let expected = [&dirs[..], &file, &file].concat();
     assert_eq!(calls, expected);
 }

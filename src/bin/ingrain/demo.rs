@@ -427,7 +427,7 @@ fn differs(snapshot: &Snapshot, expected: &Node) -> Result<Option<&'static str>>
         Some("has other content")
     } else if node.kind() != expected.kind || *node.attributes()? != expected.attributes {
         Some("has other attributes")
-    } else if node.vector(SPACE) != vector {
+    } else if node.vector(SPACE)? != vector {
         Some("has another vector")
     } else if !node.keys().any(|(index, _)| index == TIMELINE) {
         Some("is not on the timeline")
@@ -471,7 +471,7 @@ fn ask(engine: &Engine, snapshot: &Snapshot, output: &mut Output) -> Result<()> 
     }
     answer(output, "edges", took, &dog, found, &table)?;
 
-    if let Some(vector) = node.vector(SPACE) {
+    if let Some(vector) = node.vector(SPACE)? {
         let filter = Filter::new().test(|other| other.id() != node.id());
         let (hits, took) = timed(|| snapshot.nearest(SPACE, vector, 5, &filter));
         let hits = hits?;

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<ExitCode> {
         }
         if let (Some(file), Some((name, space))) = (&mut vectors, &space) {
             let absent;
-            let vector = match node.vector(name) {
+            let vector = match node.vector(name)? {
                 Some(vector) => {
                     vector_count += 1;
                     vector

@@ -53,10 +53,12 @@ fn node_json(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<Json> {
         |(index, key)| object([("index", Json::from(index)), ("key", record::to_hex(key).into())]);
     let mut keys: Vec<(&str, &[u8])> = node.keys().collect();
     keys.sort_unstable();
-    let vectors: Map<String, Json> = snapshot
-        .spaces()
-        .filter_map(|(name, _)| Some((name.to_owned(), Json::from(node.vector(name)?.len()))))
-        .collect();
+    let mut vectors = Map::new();
+    for (name, _) in snapshot.spaces() {
+        if let Some(vector) = node.vector(name)? {
+            vectors.insert(name.to_owned(), Json::from(vector.len()));
+        }
+    }
     Ok(object([
         ("id", Json::from(ids::name(node)?)),
         ("uuid", Json::from(node.id().to_string())),
@@ -90,7 +92,7 @@ pub(crate) fn node_table(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<comf
         table.add_row([format!("key in {index}"), record::to_hex(key)]);
     }
     for (space, _) in snapshot.spaces() {
-        if let Some(vector) = node.vector(space) {
+        if let Some(vector) = node.vector(space)? {
             table.add_row([format!("vector in {space}"), format!("{} numbers", vector.len())]);
         }
     }
@@ -294,7 +296,7 @@ pub(crate) fn nearest(args: &NearestArgs, output: &mut Output) -> Result<ExitCod
     };
     if let Some(like) = &args.like {
         let node = ids::find(&snapshot, like)?;
-        let vector = node.vector(&space).ok_or_else(|| {
+        let vector = node.vector(&space)?.ok_or_else(|| {
             CliError::message(format!("node {like:?}: it has no vector in space {space:?}"))
         })?;
         let filter = filter().test(|other| other.id() != node.id());

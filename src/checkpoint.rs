@@ -1,0 +1,1360 @@
+//! Delta and base become a new base, in files that replace those that were
+//! touched; or everything stays as it was.
+//!
+//! A checkpoint is a state machine: each [`step`](Checkpointer::step) does one
+//! piece of the work. The engine's second thread drives it, or a caller who
+//! wants it done, or, in an engine without threads, the writers between their
+//! writes.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytemuck::{Pod, bytes_of};
+use foldhash::quality::RandomState;
+
+use crate::{
+    error::{Error, Result},
+    format::{
+        FileKind, Header,
+        heap::{ContentPlace, NodeMeta, NodeParts, encode_attributes},
+        manifest::{DataFile, HeapFile, Manifest, TableFile, VectorFile},
+        tables::{
+            self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, Le64, Le64s, LeF32, LeF64,
+            NodeRow, RefRow, SLOT_BYTES, VectorHead, vector_row_bytes,
+        },
+    },
+    id::NodeId,
+    manifest,
+    model::Seq,
+    os::Fs,
+    reconciler::Reconciler,
+    segment::{self, Writer},
+    snapshot::{
+        Base, Content, EdgePart, EdgeRecord, Frozen, KeyPart, NodePart, NodeRecord, Part, Vector,
+        VectorPart, encode_edge_key,
+    },
+};
+
+/// A heap takes no further record once it has this many bytes, so that garbage
+/// is collected in pieces.
+const HEAP_BYTES: u64 = 1 << 30;
+/// Vector files of about one size before they are merged.
+const VECTOR_FILES: usize = 4;
+
+/// Numbers about checkpoints since the engine was opened.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct CheckpointStats {
+    /// Checkpoints that were completed.
+    pub completed: u64,
+    /// Checkpoints that failed and left everything as it was.
+    pub failed: u64,
+    /// The last failure, until a checkpoint is completed.
+    pub last_failure: Option<String>,
+    /// The last commit that the base holds.
+    pub seq: Seq,
+    /// Bytes of memory that the delta takes, about.
+    pub delta_bytes: usize,
+    /// Files of the base.
+    pub files: usize,
+    /// Bytes of those files.
+    pub file_bytes: u64,
+    /// Of those bytes, the ones that are referred to.
+    pub live_bytes: u64,
+    /// Bytes written to files of the base.
+    pub written_bytes: u64,
+}
+
+/// Makes checkpoints of one engine, one at a time.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    data_dir: PathBuf,
+    reconciler: Arc<Reconciler>,
+    /// Largest part of a table, about.
+    part_bytes: u64,
+    work: Mutex<Work>,
+    written: AtomicU64,
+    /// Apart from the work, so that it can be looked at meanwhile.
+    outcome: Mutex<Outcome>,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    completed: u64,
+    failed: u64,
+    last_failure: Option<String>,
+}
+
+#[derive(Debug)]
+struct Work {
+    /// The manifest that is in force.
+    manifest: Manifest,
+    /// The last generation that may be on the disk.
+    generation: u64,
+    /// The next file's number: none is given twice, not even after a failure.
+    next_file: u32,
+    /// Files of a checkpoint of which it is not known whether the disk has its
+    /// manifest. They go when a later one is in force.
+    uncertain: Vec<PathBuf>,
+    job: Option<Job>,
+}
+
+/// What a checkpoint does beside what it must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What was touched, and some garbage.
+    Touched,
+    /// Everything.
+    All,
+}
+
+/// A checkpoint under way.
+#[derive(Debug)]
+struct Job {
+    frozen: Arc<Frozen>,
+    old: Arc<Base>,
+    extent: Extent,
+    next: Manifest,
+    tasks: VecDeque<Task>,
+    /// The changed nodes, ascending.
+    ids: Vec<NodeId>,
+    /// Heaps whose content moves.
+    condemned: HashSet<u32>,
+    heap: HeapWriter,
+    /// All files made so far.
+    made: Vec<PathBuf>,
+    /// The new parts of the tables, in order, each with the old parts in whose
+    /// place it is.
+    nodes: Vec<(Parts, Vec<TableFile>)>,
+    out: Vec<(Parts, Vec<TableFile>)>,
+    into: Vec<(Parts, Vec<TableFile>)>,
+    keys: Vec<(Parts, Vec<TableFile>)>,
+    /// The files of the spaces that were looked at.
+    vectors: Vec<VectorFile>,
+    /// Bytes of heaps that the new parts refer to.
+    refs: Refs,
+}
+
+/// Bytes referred to, by heap.
+type Refs = BTreeMap<u32, u64>;
+
+/// A piece of a checkpoint.
+#[derive(Debug)]
+enum Task {
+    Nodes(Parts),
+    Out(Parts),
+    In(Parts),
+    Keys(Parts),
+    Vectors(u32),
+    Finish,
+}
+
+impl Task {
+    /// As docs/architecture.md names it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Nodes(_) => "nodes",
+            Self::Out(_) => "out",
+            Self::In(_) => "in",
+            Self::Keys(_) => "keys",
+            Self::Vectors(_) => "vectors",
+            Self::Finish => "publish",
+        }
+    }
+}
+
+/// Parts of the old table that follow each other and are written anew together:
+/// from, to.
+type Parts = (usize, usize);
+
+impl Checkpointer {
+    pub(crate) fn new(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        reconciler: Arc<Reconciler>,
+        part_bytes: u64,
+        manifest: Manifest,
+    ) -> Self {
+        Self {
+            fs,
+            dir: dir.to_owned(),
+            data_dir: dir.join(segment::DIR),
+            reconciler,
+            part_bytes,
+            work: Mutex::new(Work {
+                generation: manifest.generation,
+                next_file: manifest.next_file,
+                manifest,
+                uncertain: Vec::new(),
+                job: None,
+            }),
+            written: AtomicU64::new(0),
+            outcome: Mutex::default(),
+        }
+    }
+
+    fn enter(&self) -> MutexGuard<'_, Work> {
+        // A panic in the middle leaves a job, which is given up with the next.
+        self.work.lock().unwrap_or_else(|poisoned| {
+            self.work.clear_poison();
+            let mut work = poisoned.into_inner();
+            if let Some(job) = work.job.take() {
+                self.give_up(&mut work, job, true);
+            }
+            work
+        })
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that the base has all that was committed before the call.
+    /// Returns the last commit that it has.
+    pub(crate) fn run(&self, extent: Extent) -> Result<Seq> {
+        self.run_with(extent, |work| Ok(work.checkpoint))
+    }
+
+    /// As [`run`](Self::run), and does something before another checkpoint can
+    /// begin.
+    pub(crate) fn run_with<T>(
+        &self,
+        extent: Extent,
+        then: impl FnOnce(&Manifest) -> Result<T>,
+    ) -> Result<T> {
+        let target = self.reconciler.state().seq;
+        let mut work = self.enter();
+        // What is under way comes first.
+        while work.job.is_some() {
+            self.step_in(&mut work, extent)?;
+        }
+        let mut all = extent == Extent::All;
+        while all || work.manifest.checkpoint < target {
+            let begun = self.step_in(&mut work, if all { extent } else { Extent::Touched })?;
+            while work.job.is_some() {
+                self.step_in(&mut work, extent)?;
+            }
+            all = false;
+            if !begun {
+                break;
+            }
+        }
+        then(&work.manifest)
+    }
+
+    /// Makes one checkpoint, or none if it is told to stop meanwhile.
+    pub(crate) fn run_until(&self, stopped: &AtomicBool) -> Result<()> {
+        let mut work = self.enter();
+        while self.step_in(&mut work, Extent::Touched)? {
+            if stopped.load(Ordering::Acquire) {
+                if let Some(job) = work.job.take() {
+                    self.give_up(&mut work, job, true);
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does a piece of the work, beginning it if there is none under way.
+    /// Returns whether there is more.
+    pub(crate) fn step(&self) -> Result<bool> {
+        self.step_in(&mut self.enter(), Extent::Touched)
+    }
+
+    /// Whether a checkpoint is under way. Waits for nothing.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.work.try_lock().map_or(true, |work| work.job.is_some())
+    }
+
+    fn step_in(&self, work: &mut Work, extent: Extent) -> Result<bool> {
+        let Some(mut job) = work.job.take() else {
+            let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
+            work.job = self.note(begun)?;
+            return Ok(work.job.is_some());
+        };
+        let task = job.tasks.pop_front().unwrap_or(Task::Finish);
+        let step = task.name();
+        if matches!(task, Task::Finish) {
+            let finished = self.finish(work, job);
+            return self.note(finished).map(|()| false);
+        }
+        match self.task(work, &mut job, task) {
+            Ok(()) => {
+                work.job = Some(job);
+                Ok(true)
+            }
+            Err(cause) => {
+                self.give_up(work, job, true);
+                self.note(Err(at_step(step, cause)))
+            }
+        }
+    }
+
+    /// Counts a failure.
+    fn note<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            let mut outcome = self.outcome();
+            outcome.failed = outcome.failed.saturating_add(1);
+            outcome.last_failure = Some(error.to_string());
+        }
+        result
+    }
+
+    /// Removes what a failed checkpoint made, unless the disk may have a
+    /// manifest that names it.
+    fn give_up(&self, work: &mut Work, job: Job, certain: bool) {
+        let Job { mut made, heap, .. } = job;
+        drop(heap);
+        if certain {
+            for path in made {
+                // What stays is no part of the store: the next opening removes
+                // it.
+                let _ = self.fs.remove(&path);
+            }
+        } else {
+            work.uncertain.append(&mut made);
+        }
+    }
+
+    fn begin(&self, work: &Work, extent: Extent) -> Result<Option<Job>> {
+        let (frozen, old) = match self.reconciler.freeze()? {
+            Some(taken) => taken,
+            None if extent == Extent::All => {
+                let state = self.reconciler.state();
+                (Arc::new(state.nothing_frozen()), Arc::clone(&state.base))
+            }
+            None => return Ok(None),
+        };
+        let layer = &frozen.layer;
+        let mut next = work.manifest.next();
+        next.generation = work.generation.saturating_add(1);
+        next.checkpoint = frozen.seq;
+        next.durable = next.durable.max(frozen.seq);
+        next.kinds = frozen.kinds.iter().map(str::to_owned).collect();
+        next.indexes = frozen.indexes.iter().map(str::to_owned).collect();
+        next.spaces.clone_from(&frozen.spaces);
+        next.counts = frozen.counts;
+        let mut ids: Vec<NodeId> = layer.nodes.keys().copied().collect();
+        ids.sort_unstable();
+        let copy_bytes = u64::try_from(layer.bytes).unwrap_or(u64::MAX);
+        let condemned = condemned(&old.manifest, extent, copy_bytes);
+        let all = extent == Extent::All;
+        let mut tasks = VecDeque::new();
+
+        let moves = |refs: &segment::Table<RefRow>| -> Result<bool> {
+            for row in 0..refs.len() {
+                if condemned.contains(&refs.row(row)?.heap.get()) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let touched = |at: usize, parts: &[Arc<NodePart>]| -> Result<bool> {
+            let (from, to) = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
+            Ok(all || ids_within(&ids, from, to).len() > 0 || moves(&parts_at(parts, at)?.refs)?)
+        };
+        let empty = ids.is_empty();
+        for group in self.group(&old.nodes, empty, touched)? {
+            tasks.push_back(Task::Nodes(group));
+        }
+        for (parts, changes, task) in [
+            (&old.out, &layer.out, Task::Out as fn(Parts) -> Task),
+            (&old.into, &layer.into, Task::In as fn(Parts) -> Task),
+        ] {
+            let touched = |at: usize, parts: &[Arc<EdgePart>]| -> Result<bool> {
+                let within = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
+                let moves = match &parts_at(parts, at)?.refs {
+                    Some(refs) => moves(refs)?,
+                    None => false,
+                };
+                Ok(all || moves || changes.range(range(within)).next().is_some())
+            };
+            for group in self.group(parts, changes.is_empty(), touched)? {
+                tasks.push_back(task(group));
+            }
+        }
+        let touched = |at: usize, parts: &[Arc<KeyPart>]| -> Result<bool> {
+            let within = key_bounds(parts, (at, at.saturating_add(1)));
+            Ok(all || layer.keys.range::<_, KeyPlace<'_>>(range(within)).next().is_some())
+        };
+        for group in self.group(&old.keys, layer.keys.is_empty(), touched)? {
+            tasks.push_back(Task::Keys(group));
+        }
+        tasks.extend((0_u32..).zip(&frozen.spaces).map(|(space, _)| Task::Vectors(space)));
+        tasks.push_back(Task::Finish);
+        Ok(Some(Job {
+            frozen,
+            old,
+            extent,
+            next,
+            tasks,
+            ids,
+            condemned,
+            heap: HeapWriter::default(),
+            made: Vec::new(),
+            nodes: Vec::new(),
+            out: Vec::new(),
+            into: Vec::new(),
+            keys: Vec::new(),
+            vectors: Vec::new(),
+            refs: Refs::new(),
+        }))
+    }
+
+    /// Puts the parts of a table that are to be written anew into groups: each
+    /// that is touched, with neighbours so small that they should be one.
+    fn group<P: Part>(
+        &self,
+        parts: &[Arc<P>],
+        no_changes: bool,
+        touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
+    ) -> Result<Vec<Parts>> {
+        let target = self.part_bytes;
+        let small = |bytes: u64| bytes < target / 4;
+        let size = |at: usize| parts.get(at).map_or(u64::MAX, |part| part.bytes());
+        let mut groups: Vec<Parts> = Vec::new();
+        if parts.is_empty() && !no_changes {
+            groups.push((0, 0));
+        }
+        let mut at = 0;
+        while at < parts.len() {
+            if !touched(at, parts)? {
+                at = at.saturating_add(1);
+                continue;
+            }
+            let (mut from, mut to, mut bytes) = (at, at.saturating_add(1), size(at));
+            let fits = |bytes: u64, more: u64| {
+                (small(bytes) || small(more)) && bytes.saturating_add(more) <= target
+            };
+            let taken = groups.last().map_or(0, |(_, to)| *to);
+            if let Some(before) = from.checked_sub(1).filter(|before| *before >= taken)
+                && fits(bytes, size(before))
+            {
+                bytes = bytes.saturating_add(size(before));
+                from = before;
+            }
+            while to < parts.len() && fits(bytes, size(to)) {
+                bytes = bytes.saturating_add(size(to));
+                to = to.saturating_add(1);
+            }
+            groups.push((from, to));
+            at = to;
+        }
+        Ok(groups)
+    }
+
+    fn task(&self, work: &mut Work, job: &mut Job, task: Task) -> Result<()> {
+        let Job { frozen, old, ids, condemned, heap, made, refs, .. } = job;
+        let mut making = Making {
+            fs: &*self.fs,
+            dir: &self.data_dir,
+            store: work.manifest.store,
+            next_file: &mut work.next_file,
+            made,
+            written: &self.written,
+        };
+        let condemned = &*condemned;
+        let target = self.part_bytes;
+        match task {
+            Task::Nodes(parts) => {
+                let within = bounds(&old.nodes, parts, |part| part.first);
+                let ids = ids_within(ids, within.0, within.1);
+                let rows = rows_of(&old.nodes, parts).saturating_add(ids.len());
+                let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, target));
+                let changes = ids.iter().filter_map(|id| Some((*id, frozen.layer.nodes.get(id)?)));
+                let mut buffer = Vec::new();
+                merge(
+                    run(&old.nodes, parts),
+                    |row: &&NodeRow| row.id(),
+                    changes.map(|(id, record)| (id, record.as_deref())),
+                    |item| {
+                        let (row, content) = match item {
+                            Merged::New(record) => {
+                                let content = encode_node(record, old, condemned, &mut buffer)?;
+                                let place = heap.append(&mut making, &buffer)?;
+                                let elsewhere = content.is_some();
+                                (NodeRow::new(record.id, record.kind, place, elsewhere), content)
+                            }
+                            Merged::Old(row) => {
+                                carry_node(row, old, condemned, heap, &mut making, &mut buffer)?
+                            }
+                        };
+                        output.put(&mut making, refs, row, content)
+                    },
+                )?;
+                job.nodes.push((parts, output.finish(&mut making)?));
+            }
+            Task::Out(parts) | Task::In(parts) => {
+                let out = matches!(task, Task::Out(_));
+                let (table, changes) = if out {
+                    (&old.out, &frozen.layer.out)
+                } else {
+                    (&old.into, &frozen.layer.into)
+                };
+                let within = bounds(table, parts, |part| part.first);
+                let rows =
+                    rows_of(table, parts).saturating_add(changes.range(range(within)).count());
+                let kind = if out { FileKind::Out } else { FileKind::In };
+                let mut output = EdgeOutput::new(kind, rows_per_file::<EdgeRow>(rows, target));
+                merge(
+                    run(table, parts),
+                    |row: &&EdgeRow| row.key(),
+                    changes.range(range(within)).map(|(key, edge)| (*key, edge.as_deref())),
+                    |item| {
+                        let row = match item {
+                            Merged::New(edge) if out => {
+                                let place = write_attributes(edge, heap, &mut making)?;
+                                edge_row(edge, edge.key(), place)
+                            }
+                            Merged::New(edge) => {
+                                let len = attribute_bytes(edge).len();
+                                let len = u32::try_from(len).unwrap_or(u32::MAX);
+                                let place = HeapPlace { heap: 0, slot: 0, len };
+                                edge_row(edge, edge.key().turned(), place)
+                            }
+                            Merged::Old(row) => {
+                                let place = row.attributes();
+                                if out && place.len > 0 && condemned.contains(&place.heap) {
+                                    let bytes =
+                                        old.heap(place.heap)?.bytes(place.offset(), place.len)?;
+                                    row.with_attributes(heap.append(&mut making, bytes)?)
+                                } else {
+                                    *row
+                                }
+                            }
+                        };
+                        output.put(&mut making, refs, row)
+                    },
+                )?;
+                let files = output.finish(&mut making)?;
+                if out { job.out.push((parts, files)) } else { job.into.push((parts, files)) }
+            }
+            Task::Keys(parts) => {
+                let within = key_bounds(&old.keys, parts);
+                let changes = || frozen.layer.keys.range::<_, KeyPlace<'_>>(range(within));
+                let old_bytes = old.keys.get(parts.0..parts.1).unwrap_or_default();
+                let old_bytes = old_bytes.iter().map(|part| part.bytes());
+                let new_bytes = changes().map(|(entry, _)| {
+                    let len = entry.key.len().saturating_add(tables::KEY_HEAD_BYTES);
+                    u64::try_from(len).unwrap_or(u64::MAX)
+                });
+                let bytes = old_bytes.chain(new_bytes).fold(0, u64::saturating_add);
+                let mut output = KeyOutput::new(bytes.div_ceil(bytes.div_ceil(target).max(1)));
+                merge(
+                    run(&old.keys, parts),
+                    |place: &KeyPlace<'_>| *place,
+                    changes().map(|(entry, has)| (entry.place(), has.then_some(entry))),
+                    |item| match item {
+                        Merged::New(entry) => output.put(&mut making, entry.place()),
+                        Merged::Old(place) => output.put(&mut making, place),
+                    },
+                )?;
+                job.keys.push((parts, output.finish(&mut making)?));
+            }
+            Task::Vectors(space) => {
+                let files = vectors(space, frozen, old, job.extent, &mut making)?;
+                job.vectors.extend(files);
+            }
+            Task::Finish => {}
+        }
+        Ok(())
+    }
+
+    /// Finishes the files and puts them in force.
+    fn finish(&self, work: &mut Work, mut job: Job) -> Result<()> {
+        let prepared = self.prepare(work, &mut job);
+        let (next, base) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.give_up(work, job, true);
+                return Err(error);
+            }
+        };
+        work.generation = next.generation;
+        if let Err(failure) = manifest::publish(&*self.fs, &self.dir, &next) {
+            // After a rename that may have happened, the disk may have either
+            // manifest: each finds its files and its log.
+            self.give_up(work, job, !failure.may_have_replaced());
+            return Err(at_step("publish", failure.into()));
+        }
+        for path in work.uncertain.drain(..) {
+            let _ = self.fs.remove(&path);
+        }
+        work.manifest = next;
+        let kept: HashSet<u32> = base.segments().map(|segment| segment.file().number).collect();
+        for segment in job.old.segments().filter(|s| !kept.contains(&s.file().number)) {
+            segment.retire();
+        }
+        self.reconciler.install(Arc::new(base));
+        {
+            let mut outcome = self.outcome();
+            outcome.completed = outcome.completed.saturating_add(1);
+            outcome.last_failure = None;
+        }
+        let checkpoint = work.manifest.checkpoint;
+        // Large, and not to be dropped where anybody waits.
+        drop(job);
+        self.reconciler.cut(checkpoint).map_err(|cause| at_step("cut", cause))
+    }
+
+    fn prepare(&self, work: &mut Work, job: &mut Job) -> Result<(Manifest, Base)> {
+        let mut making = Making {
+            fs: &*self.fs,
+            dir: &self.data_dir,
+            store: work.manifest.store,
+            next_file: &mut work.next_file,
+            made: &mut job.made,
+            written: &self.written,
+        };
+        let heaps = job.heap.finish(&mut making).map_err(|cause| at_step("heap", cause))?;
+        let old = &job.old;
+        let mut refs = std::mem::take(&mut job.refs);
+        let read = |refs: &mut Refs, table: &segment::Table<RefRow>| -> Result<()> {
+            for row in 0..table.len() {
+                let row = table.row(row)?;
+                let bytes = refs.entry(row.heap.get()).or_default();
+                *bytes = bytes.saturating_add(row.bytes.get());
+            }
+            Ok(())
+        };
+        for part in left(&old.nodes, &job.nodes) {
+            read(&mut refs, &part.refs).map_err(|cause| at_step("heap", cause))?;
+        }
+        for part in left(&old.out, &job.out) {
+            if let Some(table) = &part.refs {
+                read(&mut refs, table).map_err(|cause| at_step("heap", cause))?;
+            }
+        }
+        let mut next = job.next.clone();
+        next.heaps = old
+            .manifest
+            .heaps
+            .iter()
+            .map(|heap| heap.file)
+            .chain(heaps)
+            .filter_map(|file| Some(HeapFile { file, live: *refs.get(&file.number)? }))
+            .collect();
+        next.nodes = replaced(&old.manifest.nodes, &mut job.nodes);
+        next.out = replaced(&old.manifest.out, &mut job.out);
+        next.into = replaced(&old.manifest.into, &mut job.into);
+        next.keys = replaced(&old.manifest.keys, &mut job.keys);
+        next.vectors = std::mem::take(&mut job.vectors);
+        next.vectors.sort_unstable_by_key(|file| file.file.number);
+        next.next_file = work.next_file;
+        self.fs
+            .sync_dir(&self.data_dir)
+            .map_err(|error| at_step("sync", Error::io("sync", &self.data_dir, error)))?;
+        let base = Base::open(&self.fs, &self.data_dir, &next, Some(old))
+            .map_err(|cause| at_step("map", cause))?;
+        Ok((next, base))
+    }
+
+    /// Publishes a manifest that says how far the log reaches, if the one in
+    /// force does not.
+    pub(crate) fn note_durable(&self, durable: Seq) -> Result<()> {
+        let mut work = self.enter();
+        if durable > work.manifest.durable {
+            let mut next = work.manifest.next();
+            next.generation = work.generation.saturating_add(1);
+            next.durable = durable;
+            next.next_file = work.next_file;
+            work.generation = next.generation;
+            manifest::publish(&*self.fs, &self.dir, &next)?;
+            work.manifest = next;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stats(&self) -> CheckpointStats {
+        let state = self.reconciler.state();
+        let manifest = &state.base.manifest;
+        let outcome = self.outcome();
+        let bytes = manifest.files().map(|(_, file)| file.len).fold(0, u64::saturating_add);
+        let dead = manifest.heaps.iter().map(|heap| heap.file.len.saturating_sub(heap.live));
+        let dead_vectors = manifest.vectors.iter().zip(&state.base.vectors).map(|(file, part)| {
+            let rows = u64::try_from(part.len).unwrap_or(u64::MAX);
+            let each = file.file.len.checked_div(rows).unwrap_or(0);
+            each.saturating_mul(rows.saturating_sub(file.live))
+        });
+        let dead = dead.chain(dead_vectors).fold(0, u64::saturating_add);
+        CheckpointStats {
+            completed: outcome.completed,
+            failed: outcome.failed,
+            last_failure: outcome.last_failure.clone(),
+            seq: manifest.checkpoint,
+            delta_bytes: state.layer_bytes(),
+            files: manifest.files().count(),
+            file_bytes: bytes,
+            live_bytes: bytes.saturating_sub(dead),
+            written_bytes: self.written.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn at_step(step: &'static str, cause: Error) -> Error {
+    match cause {
+        // Not the checkpoint's.
+        cause @ (Error::Poisoned { .. } | Error::Checkpoint { .. }) => cause,
+        cause => Error::Checkpoint { step, cause: Arc::new(cause) },
+    }
+}
+
+/// The heaps whose content is to move: of those that are garbage the most, as
+/// many as bring garbage down to half of what is live, and no more than what
+/// this checkpoint writes anyway, twice over.
+fn condemned(manifest: &Manifest, extent: Extent, copy_bytes: u64) -> HashSet<u32> {
+    const LEAST_COPY_BYTES: u64 = 32 << 20;
+    let mut heaps: Vec<&HeapFile> = manifest.heaps.iter().collect();
+    if extent == Extent::All {
+        // One whole heap is as good as another; many small ones are not.
+        let whole =
+            |heap: &HeapFile| heap.live.saturating_mul(50) >= heap.file.len.saturating_mul(49);
+        let large = |heap: &HeapFile| heap.file.len >= HEAP_BYTES / 2;
+        return heaps
+            .iter()
+            .filter(|heap| !whole(heap) || (heaps.len() > 1 && !large(heap)))
+            .map(|heap| heap.file.number)
+            .collect();
+    }
+    let live = heaps.iter().map(|heap| heap.live).fold(0, u64::saturating_add);
+    let total = heaps.iter().map(|heap| heap.file.len).fold(0, u64::saturating_add);
+    let mut garbage = total.saturating_sub(live);
+    let mut copied = 0_u64;
+    let most = copy_bytes.saturating_mul(2).max(LEAST_COPY_BYTES);
+    // Live bytes of a thousand.
+    heaps.sort_unstable_by_key(|heap| {
+        (heap.live.saturating_mul(1000).checked_div(heap.file.len), heap.file.number)
+    });
+    let mut chosen = HashSet::new();
+    for heap in heaps {
+        let dead = heap.file.len.saturating_sub(heap.live);
+        copied = copied.saturating_add(heap.live);
+        if garbage <= live / 2 || dead == 0 || (copied > most && !chosen.is_empty()) {
+            break;
+        }
+        garbage = garbage.saturating_sub(dead);
+        chosen.insert(heap.file.number);
+    }
+    chosen
+}
+
+/// What new files are made with.
+struct Making<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    store: [u8; 16],
+    next_file: &'a mut u32,
+    made: &'a mut Vec<PathBuf>,
+    written: &'a AtomicU64,
+}
+
+impl Making<'_> {
+    fn create(&mut self, kind: FileKind) -> Result<Writer> {
+        let number = *self.next_file;
+        *self.next_file = number
+            .checked_add(1)
+            .ok_or_else(|| Error::limit("data files that a store ever had", 0, 0))?;
+        let salt = self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt));
+        let header = Header { kind, store: self.store, number: number.into(), salt };
+        let path = segment::file_path(self.dir, kind, number);
+        self.made.push(path.clone());
+        Writer::create(self.fs, path, header)
+    }
+
+    fn finish(&self, writer: Writer) -> Result<DataFile> {
+        let file = writer.finish()?;
+        self.written.fetch_add(file.len, Ordering::Relaxed);
+        Ok(file)
+    }
+}
+
+/// The heaps of a checkpoint, one after the other.
+#[derive(Debug, Default)]
+struct HeapWriter {
+    current: Option<(u32, Writer)>,
+    done: Vec<DataFile>,
+}
+
+impl HeapWriter {
+    fn append(&mut self, making: &mut Making<'_>, bytes: &[u8]) -> Result<HeapPlace> {
+        if let Some((_, writer)) = self.current.take_if(|(_, w)| w.section_len() >= HEAP_BYTES) {
+            self.done.push(making.finish(writer)?);
+        }
+        if self.current.is_none() {
+            let number = *making.next_file;
+            let mut writer = making.create(FileKind::Heap)?;
+            writer.section(tables::ROWS, 1);
+            self.current = Some((number, writer));
+        }
+        let Some((number, writer)) = &mut self.current else {
+            return Err(Error::invalid("heap: none was begun"));
+        };
+        let slot = writer.section_len() / SLOT_BYTES;
+        let place = HeapPlace {
+            heap: *number,
+            // A heap ends long before 32 GiB, a record before 4 GiB.
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+            len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        };
+        writer.write(bytes)?;
+        let padding = place.size().saturating_sub(u64::from(place.len));
+        writer.write([0; 8].get(..usize::try_from(padding).unwrap_or(0)).unwrap_or_default())?;
+        Ok(place)
+    }
+
+    fn finish(&mut self, making: &mut Making<'_>) -> Result<Vec<DataFile>> {
+        if let Some((_, writer)) = self.current.take() {
+            self.done.push(making.finish(writer)?);
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+}
+
+/// What a merge gives for a key.
+enum Merged<R, C> {
+    /// The old row.
+    Old(R),
+    /// What it changed to.
+    New(C),
+}
+
+/// Merges rows and changes, both ascending, into what is there afterwards.
+fn merge<R, C, K: Ord>(
+    old: impl Iterator<Item = Result<R>>,
+    key: impl Fn(&R) -> K,
+    changes: impl Iterator<Item = (K, Option<C>)>,
+    mut emit: impl FnMut(Merged<R, C>) -> Result<()>,
+) -> Result<()> {
+    let mut changes = changes.peekable();
+    for row in old {
+        let row = row?;
+        let place = key(&row);
+        while let Some((_, change)) = changes.next_if(|(key, _)| *key < place) {
+            if let Some(change) = change {
+                emit(Merged::New(change))?;
+            }
+        }
+        match changes.next_if(|(key, _)| *key == place) {
+            Some((_, Some(change))) => emit(Merged::New(change))?,
+            Some((_, None)) => {}
+            None => emit(Merged::Old(row))?,
+        }
+    }
+    for (_, change) in changes {
+        if let Some(change) = change {
+            emit(Merged::New(change))?;
+        }
+    }
+    Ok(())
+}
+
+fn parts_at<P>(parts: &[Arc<P>], at: usize) -> Result<&P> {
+    let part = parts.get(at).map(|part| &**part);
+    part.ok_or_else(|| Error::invalid(format!("part {at} of a table: there is none")))
+}
+
+/// The keys of parts `from..to`: from, up to; the first part begins before all
+/// keys, the last ends after all.
+fn bounds<P, K>(parts: &[Arc<P>], (from, to): Parts, first: impl Fn(&P) -> K) -> Within<K> {
+    let low = parts.get(from).filter(|_| from > 0).map(|part| first(part));
+    (low, parts.get(to).map(|part| first(part)))
+}
+
+fn key_bounds(parts: &[Arc<KeyPart>], (from, to): Parts) -> Within<KeyPlace<'_>> {
+    let low = parts.get(from).filter(|_| from > 0).and_then(|part| part.first());
+    (low, parts.get(to).and_then(|part| part.first()))
+}
+
+/// From, up to; `None` for no bound.
+type Within<K> = (Option<K>, Option<K>);
+
+fn range<K>((from, to): Within<K>) -> (std::ops::Bound<K>, std::ops::Bound<K>) {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    (from.map_or(Unbounded, Included), to.map_or(Unbounded, Excluded))
+}
+
+fn ids_within(ids: &[NodeId], from: Option<NodeId>, to: Option<NodeId>) -> &[NodeId] {
+    let low = from.map_or(0, |from| ids.partition_point(|id| *id < from));
+    let high = to.map_or(ids.len(), |to| ids.partition_point(|id| *id < to));
+    ids.get(low..high).unwrap_or_default()
+}
+
+fn run<P: Part>(parts: &[Arc<P>], (from, to): Parts) -> crate::snapshot::Run<'_, P> {
+    crate::snapshot::Run { parts, low: (from, 0), high: (to, 0), descending: false }
+}
+
+fn rows_of<P: Part>(parts: &[Arc<P>], (from, to): Parts) -> usize {
+    let parts = parts.get(from..to).unwrap_or_default();
+    parts.iter().map(|part| part.len()).fold(0, usize::saturating_add)
+}
+
+/// Rows of each file, so that none is larger than `target` and all are about
+/// of one size.
+fn rows_per_file<R>(rows: usize, target: u64) -> usize {
+    let most = usize::try_from(target).unwrap_or(usize::MAX) / size_of::<R>();
+    rows.div_ceil(rows.div_ceil(most.max(1)).max(1)).max(1)
+}
+
+/// The old parts that no new one is in the place of.
+fn left<'a, P>(
+    old: &'a [Arc<P>],
+    new: &'a [(Parts, Vec<TableFile>)],
+) -> impl Iterator<Item = &'a Arc<P>> {
+    old.iter().enumerate().filter_map(move |(at, part)| {
+        let gone = new.iter().any(|((from, to), _)| (*from..*to).contains(&at));
+        (!gone).then_some(part)
+    })
+}
+
+/// The files of a table, new ones in the place of old ones.
+fn replaced(old: &[TableFile], new: &mut Vec<(Parts, Vec<TableFile>)>) -> Vec<TableFile> {
+    let mut files = Vec::new();
+    let mut at = 0;
+    for ((from, to), new) in new.drain(..) {
+        files.extend_from_slice(old.get(at..from).unwrap_or_default());
+        files.extend(new);
+        at = to;
+    }
+    files.extend_from_slice(old.get(at..).unwrap_or_default());
+    files
+}
+
+/// Where a content is that stays out of its node's record.
+type Elsewhere = Option<ContentPlace>;
+
+/// Encodes the record of a node that is in memory.
+fn encode_node(
+    record: &NodeRecord,
+    old: &Base,
+    condemned: &HashSet<u32>,
+    out: &mut Vec<u8>,
+) -> Result<Elsewhere> {
+    /// Shorter contents are not worth a second look-up.
+    const INLINE_BYTES: u32 = 64;
+    let elsewhere = match &record.content {
+        Content::Stored { heap, place }
+            if place.len > INLINE_BYTES
+                && !condemned.contains(&place.heap)
+                && old.heap(place.heap).is_ok_and(|found| Arc::ptr_eq(found, heap)) =>
+        {
+            Some(*place)
+        }
+        _ => None,
+    };
+    let mut meta = NodeMeta::new(record.version, record.created);
+    meta.updated = record.updated;
+    meta.accessed = record.accessed;
+    meta.access_count = record.access_count;
+    meta.expires = record.expires;
+    meta.strength = record.strength;
+    meta.confidence = record.confidence;
+    meta.elsewhere = elsewhere;
+    let keys: Vec<(u32, &[u8])> = record.keys.iter().map(|(n, key)| (*n, &**key)).collect();
+    let vectors: Vec<(u32, Seq)> =
+        record.vectors.iter().map(|slot| (slot.space, slot.seq)).collect();
+    let content = if elsewhere.is_some() { &[] } else { record.content.bytes()? };
+    out.clear();
+    meta.encode(
+        &NodeParts { keys: &keys, vectors: &vectors, attributes: &record.attributes, content },
+        out,
+    );
+    Ok(elsewhere)
+}
+
+/// The row of a node that did not change; its record moves if its heap does.
+fn carry_node(
+    row: &NodeRow,
+    old: &Base,
+    condemned: &HashSet<u32>,
+    heap: &mut HeapWriter,
+    making: &mut Making<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<(NodeRow, Elsewhere)> {
+    let place = row.place();
+    if !row.elsewhere() {
+        if !condemned.contains(&place.heap) {
+            return Ok((*row, None));
+        }
+        let bytes = old.heap(place.heap)?.bytes(place.offset(), place.len)?;
+        let place = heap.append(making, bytes)?;
+        return Ok((NodeRow::new(row.id(), row.kind.get(), place, false), None));
+    }
+    let node = old.stored(row)?;
+    let (_, content) = node.content_place();
+    if !condemned.contains(&place.heap) && !condemned.contains(&content.heap) {
+        return Ok((*row, Some(content)));
+    }
+    let elsewhere = encode_node(&node.to_record()?, old, condemned, buffer)?;
+    let place = heap.append(making, buffer)?;
+    Ok((NodeRow::new(row.id(), row.kind.get(), place, elsewhere.is_some()), elsewhere))
+}
+
+fn attribute_bytes(edge: &EdgeRecord) -> Vec<u8> {
+    if edge.attributes.is_empty() { Vec::new() } else { encode_attributes(&edge.attributes) }
+}
+
+fn write_attributes(
+    edge: &EdgeRecord,
+    heap: &mut HeapWriter,
+    making: &mut Making<'_>,
+) -> Result<HeapPlace> {
+    if edge.attributes.is_empty() {
+        return Ok(HeapPlace { heap: 0, slot: 0, len: 0 });
+    }
+    heap.append(making, &attribute_bytes(edge))
+}
+
+fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
+    let mut row = EdgeRow::new(key, attributes);
+    row.confidence = LeF32::new(edge.confidence);
+    row.weight = LeF64::new(edge.weight);
+    row.created = Le64s::new(edge.created.as_micros());
+    row.updated = Le64s::new(edge.updated.as_micros());
+    row
+}
+
+/// Adds what a new part refers to, in itself and in all.
+fn refer(part: &mut Refs, all: &mut Refs, heap: u32, bytes: u64) {
+    for refs in [part, all] {
+        let sum = refs.entry(heap).or_default();
+        *sum = sum.saturating_add(bytes);
+    }
+}
+
+fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
+    writer.section(tag, size_of::<R>());
+    writer.write(bytemuck::cast_slice(rows))
+}
+
+fn write_refs(writer: &mut Writer, refs: &Refs) -> Result<()> {
+    let row = |(heap, bytes): (&u32, &u64)| RefRow {
+        heap: Le32::new(*heap),
+        zero: Le32::new(0),
+        bytes: Le64::new(*bytes),
+    };
+    write_rows(writer, tables::REFS, &refs.iter().map(row).collect::<Vec<_>>())
+}
+
+/// The new parts of a node table.
+struct NodeOutput {
+    rows_per_file: usize,
+    current: Option<Writer>,
+    first: NodeId,
+    rows: u32,
+    members: BTreeMap<u32, Vec<Le32>>,
+    refs: Refs,
+    files: Vec<TableFile>,
+}
+
+impl NodeOutput {
+    fn new(rows_per_file: usize) -> Self {
+        Self {
+            rows_per_file,
+            current: None,
+            first: NodeId::MIN,
+            rows: 0,
+            members: BTreeMap::new(),
+            refs: Refs::new(),
+            files: Vec::new(),
+        }
+    }
+
+    fn put(
+        &mut self,
+        making: &mut Making<'_>,
+        all: &mut Refs,
+        row: NodeRow,
+        content: Elsewhere,
+    ) -> Result<()> {
+        if usize::try_from(self.rows).is_ok_and(|rows| rows >= self.rows_per_file) {
+            self.end(making)?;
+        }
+        if self.current.is_none() {
+            let mut writer = making.create(FileKind::Nodes)?;
+            writer.section(tables::ROWS, size_of::<NodeRow>());
+            self.current = Some(writer);
+            self.first = row.id();
+        }
+        if let Some(writer) = &mut self.current {
+            writer.write(bytes_of(&row))?;
+        }
+        self.members.entry(row.kind.get()).or_default().push(Le32::new(self.rows));
+        self.rows = self.rows.saturating_add(1);
+        refer(&mut self.refs, all, row.place().heap, row.place().size());
+        if let Some(place) = content {
+            let bytes = u64::from(place.len).next_multiple_of(SLOT_BYTES);
+            refer(&mut self.refs, all, place.heap, bytes);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+        let Some(mut writer) = self.current.take() else { return Ok(()) };
+        let members = std::mem::take(&mut self.members);
+        let mut first = 0_u32;
+        let mut kinds = Vec::with_capacity(members.len());
+        for (kind, rows) in &members {
+            kinds.push(KindRow { kind: Le32::new(*kind), first: Le32::new(first) });
+            first = first.saturating_add(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        }
+        write_rows(&mut writer, tables::KINDS, &kinds)?;
+        writer.section(tables::MEMBERS, size_of::<Le32>());
+        if members.len() > 1 {
+            for rows in members.values() {
+                writer.write(bytemuck::cast_slice(rows))?;
+            }
+        }
+        write_refs(&mut writer, &std::mem::take(&mut self.refs))?;
+        let first = self.first.as_bytes().to_vec();
+        self.files.push(TableFile { file: making.finish(writer)?, first });
+        self.rows = 0;
+        Ok(())
+    }
+
+    fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
+        self.end(making)?;
+        Ok(self.files)
+    }
+}
+
+/// The new parts of an edge table.
+struct EdgeOutput {
+    kind: FileKind,
+    rows_per_file: usize,
+    current: Option<(EdgeKey, Writer)>,
+    rows: usize,
+    refs: Refs,
+    files: Vec<TableFile>,
+}
+
+impl EdgeOutput {
+    fn new(kind: FileKind, rows_per_file: usize) -> Self {
+        Self { kind, rows_per_file, current: None, rows: 0, refs: Refs::new(), files: Vec::new() }
+    }
+
+    fn put(&mut self, making: &mut Making<'_>, all: &mut Refs, row: EdgeRow) -> Result<()> {
+        if self.rows >= self.rows_per_file {
+            self.end(making)?;
+        }
+        if self.current.is_none() {
+            let mut writer = making.create(self.kind)?;
+            writer.section(tables::ROWS, size_of::<EdgeRow>());
+            self.current = Some((row.key(), writer));
+        }
+        if let Some((_, writer)) = &mut self.current {
+            writer.write(bytes_of(&row))?;
+        }
+        self.rows = self.rows.saturating_add(1);
+        let place = row.attributes();
+        if self.kind == FileKind::Out && place.len > 0 {
+            refer(&mut self.refs, all, place.heap, place.size());
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+        let Some((first, mut writer)) = self.current.take() else { return Ok(()) };
+        if self.kind == FileKind::Out {
+            write_refs(&mut writer, &std::mem::take(&mut self.refs))?;
+        }
+        let first = encode_edge_key(&first);
+        self.files.push(TableFile { file: making.finish(writer)?, first });
+        self.rows = 0;
+        Ok(())
+    }
+
+    fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
+        self.end(making)?;
+        Ok(self.files)
+    }
+}
+
+/// The new parts of the key table.
+struct KeyOutput {
+    bytes_per_file: u64,
+    current: Option<Writer>,
+    first: Vec<u8>,
+    offsets: Vec<Le32>,
+    buffer: Vec<u8>,
+    files: Vec<TableFile>,
+}
+
+impl KeyOutput {
+    fn new(bytes_per_file: u64) -> Self {
+        Self {
+            bytes_per_file,
+            current: None,
+            first: Vec::new(),
+            offsets: Vec::new(),
+            buffer: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    fn put(&mut self, making: &mut Making<'_>, place: KeyPlace<'_>) -> Result<()> {
+        if self.current.as_ref().is_some_and(|w| w.section_len() >= self.bytes_per_file) {
+            self.end(making)?;
+        }
+        self.buffer.clear();
+        place.encode(&mut self.buffer);
+        if self.current.is_none() {
+            let mut writer = making.create(FileKind::Keys)?;
+            writer.section(tables::ROWS, 1);
+            self.current = Some(writer);
+            self.first.clone_from(&self.buffer);
+        }
+        if let Some(writer) = &mut self.current {
+            // Parts end long before 4 GiB.
+            let offset = u32::try_from(writer.section_len()).unwrap_or(u32::MAX);
+            self.offsets.push(Le32::new(offset));
+            writer.write(&self.buffer)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+        let Some(mut writer) = self.current.take() else { return Ok(()) };
+        write_rows(&mut writer, tables::OFFSETS, &std::mem::take(&mut self.offsets))?;
+        let first = std::mem::take(&mut self.first);
+        self.files.push(TableFile { file: making.finish(writer)?, first });
+        Ok(())
+    }
+
+    fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
+        self.end(making)?;
+        Ok(self.files)
+    }
+}
+
+/// The vector files of a space: what was there, what was frozen, and some of
+/// them made one.
+fn vectors(
+    space: u32,
+    frozen: &Frozen,
+    old: &Base,
+    extent: Extent,
+    making: &mut Making<'_>,
+) -> Result<Vec<VectorFile>> {
+    let changes = || {
+        let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
+        frozen.layer.vectors.range(all).map(|((_, id), vector)| (*id, vector))
+    };
+    let dimension = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
+    let dimension = dimension.map_or(0, |named| named.space.dimension);
+    let mut dead: HashMap<u32, u64, RandomState> = HashMap::default();
+    let mut fresh = 0_u64;
+    for (id, vector) in changes() {
+        fresh = fresh.saturating_add(u64::from(vector.is_some()));
+        if let Some(node) = old.node(id)?
+            && let Some((_, seq)) = node.vectors().find(|(of, _)| *of == space)
+            && let Some(part) = old.vector_part(space, id, seq)?
+        {
+            let count = dead.entry(part).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    let mut kept = Vec::new();
+    let mut merged: Vec<(&VectorFile, &Arc<VectorPart>)> = Vec::new();
+    // Files by the order of magnitude of what lives in them.
+    let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorFile, &Arc<VectorPart>)>> =
+        BTreeMap::new();
+    let files = old.manifest.vectors.iter().zip(&old.vectors);
+    for (file, part) in files.filter(|(file, _)| file.space == space) {
+        let now = VectorFile {
+            live: file.live.saturating_sub(dead.get(&file.file.number).copied().unwrap_or(0)),
+            ..*file
+        };
+        let len = u64::try_from(part.len).unwrap_or(u64::MAX);
+        if now.live == 0 {
+            continue;
+        }
+        if now.live < len / 2 || (extent == Extent::All && now.live < len) {
+            merged.push((file, part));
+        } else {
+            classes.entry(class(now.live)).or_default().push((now, file, part));
+        }
+    }
+    let several = classes.values().map(Vec::len).fold(merged.len(), usize::saturating_add) > 1;
+    for (size, files) in classes {
+        let with_fresh = files.len().saturating_add(usize::from(class(fresh) == size));
+        if with_fresh >= VECTOR_FILES || (extent == Extent::All && (several || fresh > 0)) {
+            merged.extend(files.into_iter().map(|(_, file, part)| (file, part)));
+        } else {
+            kept.extend(files.into_iter().map(|(now, _, _)| now));
+        }
+    }
+    if fresh == 0 && merged.is_empty() {
+        return Ok(kept);
+    }
+    let mut writer: Option<Writer> = None;
+    let mut live = 0_u64;
+    let mut put = |making: &mut Making<'_>, head: VectorHead, numbers: &[f32]| -> Result<()> {
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => {
+                let mut begun = making.create(FileKind::Vectors)?;
+                begun.section(tables::ROWS, vector_row_bytes(dimension));
+                none.insert(begun)
+            }
+        };
+        writer.write(bytes_of(&head))?;
+        writer.write(bytemuck::cast_slice(numbers))?;
+        live = live.saturating_add(1);
+        Ok(())
+    };
+    let head = |id: NodeId, vector: &Vector| VectorHead {
+        id: *id.as_bytes(),
+        seq: Le64::new(vector.seq.get()),
+        norm: LeF64::new(vector.norm),
+    };
+    let mut rows = vec![0_usize; merged.len()];
+    let mut changes = changes().peekable();
+    loop {
+        // The smallest id that any has next.
+        let mut least: Option<(NodeId, usize)> = None;
+        for (at, ((_, part), row)) in merged.iter().zip(&rows).enumerate() {
+            if *row < part.len {
+                let id = part.row(*row)?.0.id();
+                if least.is_none_or(|(least, _)| id < least) {
+                    least = Some((id, at));
+                }
+            }
+        }
+        let before = changes.next_if(|(id, _)| least.is_none_or(|(least, _)| *id < least));
+        if let Some((id, vector)) = before {
+            if let Some(vector) = vector {
+                put(making, head(id, vector), &vector.numbers)?;
+            }
+            continue;
+        }
+        let Some((id, at)) = least else { break };
+        let (Some((_, part)), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
+        let (stored, numbers) = part.row(*row)?;
+        *row = row.saturating_add(1);
+        let current = !frozen.layer.vectors.contains_key(&(space, id))
+            && old.node(id)?.is_some_and(|node| {
+                node.vectors().any(|(of, seq)| of == space && seq == stored.seq())
+            });
+        if current {
+            put(making, *stored, numbers)?;
+        }
+    }
+    if let Some(writer) = writer {
+        kept.push(VectorFile { file: making.finish(writer)?, space, live });
+    }
+    Ok(kept)
+}
+
+/// The order of magnitude of a count, in powers of four.
+const fn class(count: u64) -> u32 {
+    (u64::BITS - count.leading_zeros()) / 2
+}

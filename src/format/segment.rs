@@ -1,0 +1,303 @@
+//! The container of every file under `data/`: sections of rows or bytes, in
+//! blocks that are checked one by one.
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 4,096 | block 0: [`Header`], length of the file, the sections, checksum |
+//! | 4,096 | … | the sections, each from a multiple of 4,096, zeros between them |
+//! | … | … | checksum pages, to the end of the file |
+//!
+//! Block 0:
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 64 | [`Header`], its number that of the file |
+//! | 64 | 8 | length of the file |
+//! | 72 | 4 | number of sections: up to 8 |
+//! | 76 | 4 | zero |
+//! | 80 | 24 each | section: tag (4), bytes of a row (4), offset (8), length (8) |
+//! | … | … | zeros |
+//! | 4,092 | 4 | CRC-32 of bytes 0 to 4,091 |
+//!
+//! A checksum page has the CRC-32 of 1,023 blocks, the first being that of the
+//! block after block 0, and in its last 4 bytes the CRC-32 of: store id, number,
+//! salt, index of the page (8 bytes), the page's first 4,092 bytes. Pages belong
+//! to their file that way, and blocks to their place in it.
+
+use super::{Damage, Fields, FileKind, HEADER_BYTES, Header};
+
+/// Bytes of a block, the unit of checking.
+pub const BLOCK_BYTES: usize = 4096;
+/// Checksums in a page.
+pub const PAGE_CHECKSUMS: usize = 1023;
+/// Most sections of a file.
+pub const SECTIONS: usize = 8;
+
+const BLOCK: u64 = 4096;
+const CRC_AT: usize = BLOCK_BYTES.saturating_sub(4);
+
+/// A run of rows, or of bytes, in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// What it is, to the kind of the file.
+    pub tag: u32,
+    /// Bytes of a row; 1 for bytes.
+    pub row_bytes: u32,
+    /// Where it begins in the file: a multiple of [`BLOCK_BYTES`].
+    pub offset: u64,
+    /// Its length in bytes: a multiple of `row_bytes`.
+    pub len: u64,
+}
+
+impl Section {
+    /// Rows of the section.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.len.checked_div(u64::from(self.row_bytes)).unwrap_or(0)
+    }
+
+    /// Where the section ends, and the zeros begin.
+    fn end(&self) -> Option<u64> {
+        self.offset.checked_add(self.len)
+    }
+}
+
+/// What block 0 says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The header of the file.
+    pub header: Header,
+    /// The length of the file in bytes.
+    pub len: u64,
+    /// Its sections, in the order of their offsets.
+    pub sections: Vec<Section>,
+    /// Blocks between block 0 and the checksum pages.
+    blocks: u64,
+}
+
+/// Checksum pages of a file with so many blocks.
+const fn pages(blocks: u64) -> u64 {
+    blocks.div_ceil(1023)
+}
+
+impl Layout {
+    /// The layout of a file with these sections, one after the other.
+    ///
+    /// # Errors
+    /// [`Damage`] if they are too many, too long or not in order, which no
+    /// writer of this crate makes happen.
+    pub fn new(header: Header, sections: Vec<Section>) -> Result<Self, Damage> {
+        let end = sections.last().map_or(Some(BLOCK), |last| last.end());
+        let len = end.and_then(|end| {
+            let blocks = end.div_ceil(BLOCK).checked_sub(1)?;
+            blocks.checked_add(pages(blocks))?.checked_add(1)?.checked_mul(BLOCK)
+        });
+        let len = len.ok_or_else(|| Damage::new(64, "the sections end before they begin"))?;
+        Self::checked(header, len, sections)
+    }
+
+    fn checked(header: Header, len: u64, sections: Vec<Section>) -> Result<Self, Damage> {
+        if sections.len() > SECTIONS {
+            return Err(Damage::new(72, format!("{} sections declared", sections.len())));
+        }
+        let mut end = BLOCK;
+        for (index, section) in sections.iter().enumerate() {
+            let at = index.saturating_mul(24).saturating_add(80);
+            let whole = section.len.checked_rem(u64::from(section.row_bytes)) == Some(0);
+            let section_end = section
+                .end()
+                .filter(|_| section.offset >= end && section.offset.is_multiple_of(BLOCK) && whole);
+            let Some(section_end) = section_end else {
+                return Err(Damage::new(
+                    at,
+                    format!("section {index} is out of place: {section:?}"),
+                ));
+            };
+            end = section_end;
+        }
+        let blocks = end.div_ceil(BLOCK).saturating_sub(1);
+        let expected = blocks
+            .checked_add(pages(blocks))
+            .and_then(|blocks| blocks.checked_add(1)?.checked_mul(BLOCK));
+        if expected != Some(len) {
+            return Err(Damage::new(
+                64,
+                format!("the file has {len} bytes, its sections make {expected:?}"),
+            ));
+        }
+        Ok(Self { header, len, sections, blocks })
+    }
+
+    /// Block 0.
+    #[must_use]
+    pub fn encode(&self) -> [u8; BLOCK_BYTES] {
+        let mut out = Vec::with_capacity(BLOCK_BYTES);
+        out.extend(self.header.encode());
+        out.extend(self.len.to_le_bytes());
+        out.extend(u32::try_from(self.sections.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend([0; 4]);
+        for section in &self.sections {
+            out.extend(section.tag.to_le_bytes());
+            out.extend(section.row_bytes.to_le_bytes());
+            out.extend(section.offset.to_le_bytes());
+            out.extend(section.len.to_le_bytes());
+        }
+        out.resize(CRC_AT, 0);
+        out.extend(crc32fast::hash(&out).to_le_bytes());
+        out.try_into().unwrap_or([0; BLOCK_BYTES])
+    }
+
+    /// Reads block 0 of a file of `len` bytes.
+    ///
+    /// # Errors
+    /// [`Damage`] when it is short, of another kind or version, fails its
+    /// checksum, or does not fit the length.
+    pub fn decode(kind: FileKind, bytes: &[u8], len: u64) -> Result<Self, Damage> {
+        let header = Header::decode(kind, bytes)?;
+        let Some((block, _)) = bytes.split_first_chunk::<BLOCK_BYTES>() else {
+            return Err(Damage::new(bytes.len(), "the file ends within its first block"));
+        };
+        let mut crc = Fields { bytes: block, at: CRC_AT };
+        let crc = u32::from_le_bytes(crc.take()?);
+        if crc != crc32fast::hash(block.get(..CRC_AT).unwrap_or_default()) {
+            return Err(Damage::new(CRC_AT, "the first block fails its checksum"));
+        }
+        let mut fields = Fields { bytes: block, at: HEADER_BYTES };
+        let declared = u64::from_le_bytes(fields.take()?);
+        if declared != len {
+            return Err(Damage::new(
+                HEADER_BYTES,
+                format!("a file of {declared} bytes declared, {len} found"),
+            ));
+        }
+        let count = u32::from_le_bytes(fields.take()?);
+        let zero: [u8; 4] = fields.take()?;
+        let mut sections = Vec::new();
+        for _ in 0..usize::try_from(count).unwrap_or(usize::MAX).min(SECTIONS.saturating_add(1)) {
+            sections.push(Section {
+                tag: u32::from_le_bytes(fields.take()?),
+                row_bytes: u32::from_le_bytes(fields.take()?),
+                offset: u64::from_le_bytes(fields.take()?),
+                len: u64::from_le_bytes(fields.take()?),
+            });
+        }
+        let rest = block.get(fields.at..CRC_AT).unwrap_or_default();
+        if zero != [0; 4] || rest.iter().any(|byte| *byte != 0) {
+            return Err(Damage::new(76, "reserved bytes of the first block are not zero"));
+        }
+        Self::checked(header, len, sections)
+    }
+
+    /// The section with this tag, whose rows have this size.
+    ///
+    /// # Errors
+    /// [`Damage`] when there is none.
+    pub fn section(&self, tag: u32, row_bytes: usize) -> Result<Section, Damage> {
+        let found = self.sections.iter().find(|section| section.tag == tag);
+        match found {
+            Some(section) if usize::try_from(section.row_bytes) == Ok(row_bytes) => Ok(*section),
+            Some(section) => Err(Damage::new(
+                80,
+                format!("section {tag} has rows of {} bytes, not {row_bytes}", section.row_bytes),
+            )),
+            None => Err(Damage::new(72, format!("there is no section {tag}"))),
+        }
+    }
+
+    /// Blocks that the checksum pages cover; the first of them is block 1.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Where the checksum pages begin.
+    #[must_use]
+    pub fn pages_offset(&self) -> u64 {
+        self.blocks.saturating_add(1).saturating_mul(BLOCK)
+    }
+
+    /// The checksum pages over blocks with these checksums.
+    #[must_use]
+    pub fn encode_pages(&self, checksums: &[u32]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (index, checksums) in checksums.chunks(PAGE_CHECKSUMS).enumerate() {
+            let mut page = Vec::with_capacity(BLOCK_BYTES);
+            page.extend(checksums.iter().flat_map(|crc| crc.to_le_bytes()));
+            page.resize(CRC_AT, 0);
+            let crc = self.page_crc(u64::try_from(index).unwrap_or(u64::MAX), &page);
+            page.extend(crc.to_le_bytes());
+            out.extend(page);
+        }
+        out
+    }
+
+    fn page_crc(&self, index: u64, covered: &[u8]) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.header.store);
+        crc.update(&self.header.number.to_le_bytes());
+        crc.update(&self.header.salt.to_le_bytes());
+        crc.update(&index.to_le_bytes());
+        crc.update(covered);
+        crc.finalize()
+    }
+
+    /// Checks every block of a file, `bytes` being all of it.
+    ///
+    /// # Errors
+    /// The first [`Damage`].
+    pub fn check(&self, bytes: &[u8]) -> Result<(), Damage> {
+        let block = |at: u64| {
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            bytes.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
+        };
+        (1..=self.blocks).try_for_each(|index| {
+            self.check_block(index, block(index.saturating_mul(BLOCK)), block(self.page_of(index)))
+        })
+    }
+
+    /// Where the checksum page of a block stands in the file.
+    #[must_use]
+    pub fn page_of(&self, block: u64) -> u64 {
+        let page = block.saturating_sub(1) / 1023;
+        self.pages_offset().saturating_add(page.saturating_mul(BLOCK))
+    }
+
+    /// Whether block `index` (from 1) is what the checksum page of it, the
+    /// bytes at [`page_of`](Self::page_of), says. The page itself is checked
+    /// too.
+    ///
+    /// # Errors
+    /// [`Damage`], with its offset in the file.
+    pub fn check_block(&self, index: u64, block: &[u8], page: &[u8]) -> Result<(), Damage> {
+        let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let before = index.checked_sub(1).filter(|before| *before < self.blocks);
+        let Some(before) = before else {
+            return Err(Damage::new(place(self.len), format!("there is no block {index}")));
+        };
+        let page_at = place(self.page_of(index));
+        let mut crc = Fields { bytes: page, at: CRC_AT };
+        let crc = u32::from_le_bytes(crc.take()?);
+        if page.len() != BLOCK_BYTES
+            || crc != self.page_crc(before / 1023, page.get(..CRC_AT).unwrap_or_default())
+        {
+            return Err(Damage::new(page_at, "a checksum page fails its own checksum"));
+        }
+        let slot = usize::try_from(before % 1023).unwrap_or(0).saturating_mul(4);
+        let mut entry = Fields { bytes: page, at: slot };
+        if block.len() != BLOCK_BYTES || u32::from_le_bytes(entry.take()?) != crc32fast::hash(block)
+        {
+            let at = place(index.saturating_mul(BLOCK));
+            return Err(Damage::new(at, format!("block {index} fails its checksum")));
+        }
+        Ok(())
+    }
+}
+
+/// The digest of a file: the first 16 bytes of the BLAKE3 hash of its block 0
+/// and its checksum pages, and so of everything in it as far as CRC-32 tells.
+#[must_use]
+pub fn digest(block0: &[u8], pages: &[u8]) -> [u8; 16] {
+    let mut digest = [0; 16];
+    blake3::Hasher::new().update(block0).update(pages).finalize_xof().fill(&mut digest);
+    digest
+}

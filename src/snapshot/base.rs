@@ -1,0 +1,753 @@
+//! What the last checkpoint wrote: mapped tables, each a row of parts in the
+//! order of their keys, and the heaps that they refer to.
+
+use std::{path::Path, sync::Arc};
+
+use super::delta::{Content, EdgeRecord, NodeRecord, VectorSlot};
+use crate::{
+    error::{Error, Result},
+    format::{
+        Damage, FileKind,
+        heap::{ContentPlace, NodeMeta, decode_attributes},
+        manifest::{Manifest, TableFile},
+        tables::{
+            self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, NodeRow, RefRow,
+            VectorHead, vector_row_bytes,
+        },
+    },
+    id::NodeId,
+    model::{Attributes, Seq},
+    os::Fs,
+    segment::{KeyTable, Segment, Table},
+};
+
+/// The base of a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Base {
+    /// What it was opened from.
+    pub(crate) manifest: Arc<Manifest>,
+    /// By number.
+    pub(crate) heaps: Vec<Arc<Heap>>,
+    pub(crate) nodes: Vec<Arc<NodePart>>,
+    pub(crate) out: Vec<Arc<EdgePart>>,
+    pub(crate) into: Vec<Arc<EdgePart>>,
+    pub(crate) keys: Vec<Arc<KeyPart>>,
+    /// By number.
+    pub(crate) vectors: Vec<Arc<VectorPart>>,
+}
+
+/// Contents and attributes.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    pub(crate) segment: Arc<Segment>,
+    at: usize,
+    len: u64,
+}
+
+/// Nodes of a range of ids.
+#[derive(Debug)]
+pub(crate) struct NodePart {
+    pub(crate) first: NodeId,
+    pub(crate) rows: Table<NodeRow>,
+    pub(crate) kinds: Table<KindRow>,
+    members: Table<Le32>,
+    pub(crate) refs: Table<RefRow>,
+}
+
+/// Edges of a range of keys.
+#[derive(Debug)]
+pub(crate) struct EdgePart {
+    pub(crate) first: EdgeKey,
+    pub(crate) rows: Table<EdgeRow>,
+    /// `None` of an in table.
+    pub(crate) refs: Option<Table<RefRow>>,
+}
+
+/// Index keys of a range.
+#[derive(Debug)]
+pub(crate) struct KeyPart {
+    pub(crate) first: Vec<u8>,
+    pub(crate) entries: KeyTable,
+}
+
+/// Vectors of a space that were written together.
+#[derive(Debug)]
+pub(crate) struct VectorPart {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) space: u32,
+    dimension: usize,
+    at: usize,
+    pub(crate) len: usize,
+}
+
+/// A part of a table.
+pub(crate) trait Part {
+    /// What it has in each of its rows.
+    type Entry<'a>
+    where
+        Self: 'a;
+
+    fn len(&self) -> usize;
+
+    fn entry(&self, row: usize) -> Result<Self::Entry<'_>>;
+
+    fn segment(&self) -> &Arc<Segment>;
+
+    /// Bytes of its rows.
+    fn bytes(&self) -> u64;
+}
+
+impl Part for NodePart {
+    type Entry<'a> = &'a NodeRow;
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn entry(&self, row: usize) -> Result<&NodeRow> {
+        self.rows.row(row)
+    }
+
+    fn segment(&self) -> &Arc<Segment> {
+        self.rows.segment()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.bytes()
+    }
+}
+
+impl Part for EdgePart {
+    type Entry<'a> = &'a EdgeRow;
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn entry(&self, row: usize) -> Result<&EdgeRow> {
+        self.rows.row(row)
+    }
+
+    fn segment(&self) -> &Arc<Segment> {
+        self.rows.segment()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.bytes()
+    }
+}
+
+impl Part for KeyPart {
+    type Entry<'a> = KeyPlace<'a>;
+
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn entry(&self, row: usize) -> Result<KeyPlace<'_>> {
+        self.entries.entry(row)
+    }
+
+    fn segment(&self) -> &Arc<Segment> {
+        self.entries.segment()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.entries.bytes()
+    }
+}
+
+/// A node as the base has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredNode<'s> {
+    pub(crate) row: &'s NodeRow,
+    pub(crate) meta: NodeMeta<'s>,
+    pub(crate) content: &'s [u8],
+    /// Where the record stands.
+    heap: &'s Arc<Heap>,
+    at: HeapPlace,
+    /// Where the content stands.
+    content_heap: &'s Arc<Heap>,
+    content_offset: u64,
+}
+
+impl Heap {
+    fn open(segment: Segment) -> Result<Self> {
+        let segment = Arc::new(segment);
+        let section = segment.section(tables::ROWS, 1)?;
+        let at = usize::try_from(section.offset)
+            .map_err(|_| segment.damaged(80, "a section is larger than the address space"))?;
+        Ok(Self { at, len: section.len, segment })
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.segment.file().number
+    }
+
+    /// Where an offset of the section stands in the file.
+    fn file_offset(&self, offset: u64) -> usize {
+        self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes of the section, checked.
+    #[inline]
+    pub(crate) fn bytes(&self, offset: u64, len: u32) -> Result<&[u8]> {
+        if offset.saturating_add(u64::from(len)) > self.len {
+            return Err(self.segment.damaged(
+                self.file_offset(offset),
+                format!("{len} bytes are referred to beyond the end of the heap"),
+            ));
+        }
+        self.segment.bytes(self.file_offset(offset), usize::try_from(len).unwrap_or(usize::MAX))
+    }
+}
+
+impl VectorPart {
+    fn open(segment: Segment, space: u32, dimension: usize) -> Result<Self> {
+        let segment = Arc::new(segment);
+        let section = segment.section(tables::ROWS, vector_row_bytes(dimension))?;
+        let place = usize::try_from(section.offset).ok().zip(usize::try_from(section.rows()).ok());
+        let Some((at, len)) = place else {
+            return Err(segment.damaged(80, "a section is larger than the address space"));
+        };
+        Ok(Self { segment, space, dimension, at, len })
+    }
+
+    pub(crate) fn offset(&self, row: usize) -> usize {
+        self.at.saturating_add(row.saturating_mul(vector_row_bytes(self.dimension)))
+    }
+
+    /// A row as it stands.
+    pub(crate) fn bytes(&self, row: usize) -> Result<&[u8]> {
+        self.segment.bytes(self.offset(row), vector_row_bytes(self.dimension))
+    }
+
+    pub(crate) fn row(&self, row: usize) -> Result<(&VectorHead, &[f32])> {
+        let at = self.offset(row);
+        let damaged = |what: String| self.segment.damaged(at, what);
+        let (head, numbers) = self
+            .bytes(row)?
+            .split_at_checked(size_of::<VectorHead>())
+            .ok_or_else(|| damaged("a vector is cut".to_owned()))?;
+        let head = bytemuck::try_from_bytes(head).map_err(|error| damaged(error.to_string()))?;
+        let numbers =
+            bytemuck::try_cast_slice(numbers).map_err(|error| damaged(error.to_string()))?;
+        Ok((head, numbers))
+    }
+
+    /// The vector of a node that this commit wrote.
+    fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.row(middle)?.0.id() < id {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        if low == self.len {
+            return Ok(None);
+        }
+        let (head, numbers) = self.row(low)?;
+        Ok((head.id() == id && head.seq() == seq).then_some(numbers))
+    }
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("vectors are read where they are mapped, which needs a little-endian machine");
+
+impl NodePart {
+    /// The rows of a kind, as positions in the list of its members.
+    fn kind_range(&self, kind: u32) -> Result<(usize, usize)> {
+        let (mut low, mut high) = (0, self.kinds.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.kinds.row(middle)?.kind.get() < kind {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        if low == self.kinds.len() || self.kinds.row(low)?.kind.get() != kind {
+            return Ok((0, 0));
+        }
+        let place = |row: &KindRow| usize::try_from(row.first.get()).unwrap_or(usize::MAX);
+        let start = place(self.kinds.row(low)?);
+        let next = low.saturating_add(1);
+        let end =
+            if next < self.kinds.len() { place(self.kinds.row(next)?) } else { self.rows.len() };
+        if start > end || end > self.rows.len() {
+            let at = self.kinds.offset(low);
+            return Err(self.rows.segment().damaged(at, "the members of a kind are out of place"));
+        }
+        Ok((start, end))
+    }
+
+    /// A member of the list of members.
+    fn member(&self, at: usize) -> Result<usize> {
+        if self.members.len() == 0 {
+            return Ok(at);
+        }
+        Ok(usize::try_from(self.members.row(at)?.get()).unwrap_or(usize::MAX))
+    }
+
+    /// The first member in `start..end` whose id is not less than `id`.
+    fn member_lower_bound(&self, start: usize, end: usize, id: NodeId) -> Result<usize> {
+        let (mut low, mut high) = (start, end);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.rows.row(self.member(middle)?)?.id() < id {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}
+
+/// The number of parts that begin at `key` or before, less one: the part that
+/// has the key if any has.
+fn part_of<P, K: Ord + ?Sized>(parts: &[Arc<P>], key: &K, first: impl Fn(&P) -> &K) -> usize {
+    parts.partition_point(|part| first(part) <= key).saturating_sub(1)
+}
+
+impl Base {
+    /// Maps the files of a manifest, but for those that `old` has mapped.
+    pub(crate) fn open(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        manifest: &Manifest,
+        old: Option<&Self>,
+    ) -> Result<Self> {
+        let segment = |kind, file| Segment::open(fs, dir, kind, manifest.store, file);
+        let damaged = |what: &str| {
+            Damage::new(72, format!("the manifest has {what}")).in_file(&dir.join("../MANIFEST"))
+        };
+        let mut base = Self { manifest: Arc::new(manifest.clone()), ..Self::default() };
+        for heap in &manifest.heaps {
+            let known = old.and_then(|old| old.heap(heap.file.number).ok());
+            base.heaps.push(match known {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(Heap::open(segment(FileKind::Heap, heap.file)?)?),
+            });
+        }
+        base.heaps.sort_unstable_by_key(|heap| heap.number());
+        for file in &manifest.nodes {
+            base.nodes.push(reuse(old.map(|old| &*old.nodes), file, || {
+                let segment = Arc::new(segment(FileKind::Nodes, file.file)?);
+                let first = file.first.as_slice().try_into();
+                Ok(NodePart {
+                    first: NodeId::from_bytes(first.map_err(|_| damaged("a wrong key"))?),
+                    rows: Table::open(&segment, tables::ROWS)?,
+                    kinds: Table::open(&segment, tables::KINDS)?,
+                    members: Table::open(&segment, tables::MEMBERS)?,
+                    refs: Table::open(&segment, tables::REFS)?,
+                })
+            })?);
+        }
+        for (kind, files, parts, old) in [
+            (FileKind::Out, &manifest.out, &mut base.out, old.map(|old| &*old.out)),
+            (FileKind::In, &manifest.into, &mut base.into, old.map(|old| &*old.into)),
+        ] {
+            for file in files {
+                parts.push(reuse(old, file, || {
+                    let segment = Arc::new(segment(kind, file.file)?);
+                    let first = decode_edge_key(&file.first);
+                    let refs = match kind {
+                        FileKind::Out => Some(Table::open(&segment, tables::REFS)?),
+                        _ => None,
+                    };
+                    Ok(EdgePart {
+                        first: first.ok_or_else(|| damaged("a wrong key"))?,
+                        rows: Table::open(&segment, tables::ROWS)?,
+                        refs,
+                    })
+                })?);
+            }
+        }
+        for file in &manifest.keys {
+            base.keys.push(reuse(old.map(|old| &*old.keys), file, || {
+                let segment = Arc::new(segment(FileKind::Keys, file.file)?);
+                KeyPlace::decode(&file.first).map_err(|_| damaged("a wrong key"))?;
+                Ok(KeyPart { first: file.first.clone(), entries: KeyTable::open(&segment)? })
+            })?);
+        }
+        for file in &manifest.vectors {
+            let known = old.and_then(|old| {
+                old.vectors.iter().find(|part| part.segment.file().number == file.file.number)
+            });
+            base.vectors.push(match known {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let space = usize::try_from(file.space).ok();
+                    let space = space.and_then(|space| manifest.spaces.get(space));
+                    let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
+                    let segment = segment(FileKind::Vectors, file.file)?;
+                    Arc::new(VectorPart::open(segment, file.space, space.space.dimension)?)
+                }
+            });
+        }
+        let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
+            && base.out.is_sorted_by(|a, b| a.first < b.first)
+            && base.into.is_sorted_by(|a, b| a.first < b.first)
+            && base.keys.is_sorted_by(|a, b| a.first() < b.first());
+        if sorted { Ok(base) } else { Err(damaged("parts that are not in order")) }
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+            && self.out.is_empty()
+            && self.into.is_empty()
+            && self.keys.is_empty()
+            && self.vectors.is_empty()
+    }
+
+    /// Every file of it.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        fn of<P: Part>(parts: &[Arc<P>]) -> impl Iterator<Item = &Arc<Segment>> {
+            parts.iter().map(|part| part.segment())
+        }
+        self.heaps
+            .iter()
+            .map(|heap| &heap.segment)
+            .chain(of(&self.nodes))
+            .chain(of(&self.out))
+            .chain(of(&self.into))
+            .chain(of(&self.keys))
+            .chain(self.vectors.iter().map(|part| &part.segment))
+    }
+
+    pub(crate) fn heap(&self, number: u32) -> Result<&Arc<Heap>> {
+        let found = self.heaps.binary_search_by_key(&number, |heap| heap.number());
+        found.ok().and_then(|at| self.heaps.get(at)).ok_or_else(|| {
+            Error::corrupt("MANIFEST", 0, format!("heap {number} is referred to and not there"))
+        })
+    }
+
+    /// The node of that name.
+    pub(crate) fn node(&self, id: NodeId) -> Result<Option<StoredNode<'_>>> {
+        self.node_row(id)?.map(|row| self.stored(row)).transpose()
+    }
+
+    pub(crate) fn node_row(&self, id: NodeId) -> Result<Option<&NodeRow>> {
+        let Some(part) = self.nodes.get(part_of(&self.nodes, &id, |part| &part.first)) else {
+            return Ok(None);
+        };
+        let row = part.rows.lower_bound(&id)?;
+        if row == part.rows.len() {
+            return Ok(None);
+        }
+        let row = part.rows.row(row)?;
+        Ok((row.id() == id).then_some(row))
+    }
+
+    /// The node of a row of this base.
+    pub(crate) fn stored<'s>(&'s self, row: &'s NodeRow) -> Result<StoredNode<'s>> {
+        let at = row.place();
+        let heap = self.heap(at.heap)?;
+        let bytes = heap.bytes(at.offset(), at.len)?;
+        let meta = NodeMeta::decode(bytes).map_err(|damage| {
+            let offset = heap.file_offset(at.offset().saturating_add(damage.offset));
+            heap.segment.damaged(offset, format!("record of node {}: {}", row.id(), damage.what))
+        })?;
+        let (content, content_heap, content_offset) = match meta.elsewhere {
+            Some(ContentPlace { heap, offset, len }) => {
+                let heap = self.heap(heap)?;
+                (heap.bytes(offset, len)?, heap, offset)
+            }
+            None => {
+                let len = u64::try_from(meta.content.len()).unwrap_or(u64::MAX);
+                let end = at.offset().saturating_add(u64::from(at.len));
+                (meta.content, heap, end.saturating_sub(len))
+            }
+        };
+        Ok(StoredNode { row, meta, content, heap, at, content_heap, content_offset })
+    }
+
+    /// The first row of an edge table that is not less than `key`, as a
+    /// position.
+    pub(crate) fn edge_bound(parts: &[Arc<EdgePart>], key: &EdgeKey) -> Result<(usize, usize)> {
+        let part = part_of(parts, key, |part| &part.first);
+        match parts.get(part) {
+            Some(found) => Ok((part, found.rows.lower_bound(key)?)),
+            None => Ok((0, 0)),
+        }
+    }
+
+    /// The edge with that key in an edge table.
+    pub(crate) fn edge<'s>(
+        parts: &'s [Arc<EdgePart>],
+        key: &EdgeKey,
+    ) -> Result<Option<&'s EdgeRow>> {
+        let (part, row) = Self::edge_bound(parts, key)?;
+        let Some(part) = parts.get(part).filter(|part| row < part.rows.len()) else {
+            return Ok(None);
+        };
+        let row = part.rows.row(row)?;
+        Ok((row.key() == *key).then_some(row))
+    }
+
+    /// The edges of a node in an edge table.
+    pub(crate) fn edges_of<'s>(
+        parts: &'s [Arc<EdgePart>],
+        id: NodeId,
+    ) -> Result<impl Iterator<Item = Result<EdgeKey>> + use<'s>> {
+        let low = Self::edge_bound(parts, &EdgeKey::first(id, 0))?;
+        let run = Run { parts, low, high: end_of(parts), descending: false };
+        Ok(run
+            .map(|row| row.map(EdgeRow::key))
+            .take_while(move |key| key.as_ref().map_or(true, |key| key.here == id)))
+    }
+
+    /// The attributes of an edge of the out table.
+    pub(crate) fn attributes(&self, row: &EdgeRow) -> Result<Attributes> {
+        let place = row.attributes();
+        if place.len == 0 {
+            return Ok(Attributes::new());
+        }
+        let heap = self.heap(place.heap)?;
+        decode_attributes(heap.bytes(place.offset(), place.len)?).map_err(|damage| {
+            let offset = heap.file_offset(place.offset().saturating_add(damage.offset));
+            heap.segment.damaged(offset, damage.what)
+        })
+    }
+
+    /// The first entry that is not less than `place`, as a position.
+    pub(crate) fn key_bound(&self, place: &KeyPlace<'_>) -> Result<(usize, usize)> {
+        let before = |part: &Arc<KeyPart>| part.first().is_none_or(|f| f.compare(place).is_le());
+        let part = self.keys.partition_point(before).saturating_sub(1);
+        match self.keys.get(part) {
+            Some(found) => Ok((part, found.entries.lower_bound(place)?)),
+            None => Ok((0, 0)),
+        }
+    }
+
+    /// The vector of a node in a space that this commit wrote.
+    pub(crate) fn vector(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
+        for part in self.vectors.iter().rev().filter(|part| part.space == space) {
+            if let Some(found) = part.find(id, seq)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The number of the vector file that has it.
+    pub(crate) fn vector_part(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<u32>> {
+        for part in self.vectors.iter().rev().filter(|part| part.space == space) {
+            if part.find(id, seq)?.is_some() {
+                return Ok(Some(part.segment.file().number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The nodes of a kind, by id, from `from` on.
+    pub(crate) fn of_kind(&self, kind: u32, from: NodeId) -> Result<KindRun<'_>> {
+        let part = part_of(&self.nodes, &from, |part| &part.first);
+        let mut run = KindRun { base: self, kind, part, at: 0, end: 0 };
+        if let Some(part) = self.nodes.get(part) {
+            let (start, end) = part.kind_range(kind)?;
+            run.at = part.member_lower_bound(start, end, from)?;
+            run.end = end;
+        }
+        Ok(run)
+    }
+}
+
+fn reuse<P: Part>(
+    old: Option<&[Arc<P>]>,
+    file: &TableFile,
+    open: impl FnOnce() -> Result<P>,
+) -> Result<Arc<P>> {
+    let known = old.and_then(|old| old.iter().find(|part| part.segment().file() == file.file));
+    match known {
+        Some(known) => Ok(Arc::clone(known)),
+        None => open().map(Arc::new),
+    }
+}
+
+impl KeyPart {
+    pub(crate) fn first(&self) -> Option<KeyPlace<'_>> {
+        KeyPlace::decode(&self.first).ok()
+    }
+}
+
+/// The bytes of an [`EdgeKey`] in a manifest.
+pub(crate) fn encode_edge_key(key: &EdgeKey) -> Vec<u8> {
+    let mut out = key.here.as_bytes().to_vec();
+    out.extend(key.there.as_bytes());
+    out.extend(key.discriminator.to_le_bytes());
+    out.extend(key.kind.to_le_bytes());
+    out
+}
+
+fn decode_edge_key(bytes: &[u8]) -> Option<EdgeKey> {
+    let (here, rest) = bytes.split_first_chunk()?;
+    let (there, rest) = rest.split_first_chunk()?;
+    let (discriminator, rest) = rest.split_first_chunk()?;
+    Some(EdgeKey {
+        here: NodeId::from_bytes(*here),
+        kind: u32::from_le_bytes(rest.try_into().ok()?),
+        there: NodeId::from_bytes(*there),
+        discriminator: u64::from_le_bytes(*discriminator),
+    })
+}
+
+/// The position after the last row.
+pub(crate) fn end_of<P: Part>(parts: &[Arc<P>]) -> (usize, usize) {
+    (parts.len(), 0)
+}
+
+/// The rows between two positions, from either end.
+#[derive(Debug)]
+pub(crate) struct Run<'s, P> {
+    pub(crate) parts: &'s [Arc<P>],
+    /// Part and row of the first.
+    pub(crate) low: (usize, usize),
+    /// Part and row after the last.
+    pub(crate) high: (usize, usize),
+    pub(crate) descending: bool,
+}
+
+impl<'s, P: Part> Iterator for Run<'s, P> {
+    type Item = Result<P::Entry<'s>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.descending {
+            return self.next_back();
+        }
+        loop {
+            if self.low >= self.high {
+                return None;
+            }
+            let (part, row) = self.low;
+            let found = self.parts.get(part)?;
+            if row < found.len() {
+                self.low.1 = row.saturating_add(1);
+                return Some(found.entry(row));
+            }
+            self.low = (part.saturating_add(1), 0);
+        }
+    }
+}
+
+impl<'s, P: Part> Run<'s, P> {
+    fn next_back(&mut self) -> Option<Result<P::Entry<'s>>> {
+        loop {
+            if self.low >= self.high {
+                return None;
+            }
+            let (part, row) = self.high;
+            if let Some(before) = row.checked_sub(1) {
+                self.high.1 = before;
+                return Some(self.parts.get(part)?.entry(before));
+            }
+            let part = part.checked_sub(1)?;
+            self.high = (part, self.parts.get(part)?.len());
+        }
+    }
+}
+
+/// The nodes of a kind, by id.
+#[derive(Debug)]
+pub(crate) struct KindRun<'s> {
+    base: &'s Base,
+    kind: u32,
+    part: usize,
+    at: usize,
+    end: usize,
+}
+
+impl<'s> Iterator for KindRun<'s> {
+    type Item = Result<&'s NodeRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let part = self.base.nodes.get(self.part)?;
+            if self.at < self.end {
+                let at = self.at;
+                self.at = at.saturating_add(1);
+                return Some(part.member(at).and_then(|row| part.rows.row(row)));
+            }
+            self.part = self.part.saturating_add(1);
+            let range = self.base.nodes.get(self.part)?.kind_range(self.kind);
+            match range {
+                Ok((start, end)) => (self.at, self.end) = (start, end),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl<'s> StoredNode<'s> {
+    pub(crate) fn attributes(&self) -> Result<Attributes> {
+        self.meta.attributes().map_err(|damage| {
+            let what = format!("attributes of node {}: {}", self.row.id(), damage.what);
+            self.heap.segment.damaged(self.heap.file_offset(self.at.offset()), what)
+        })
+    }
+
+    /// Index and key of each key. The record was found to be whole.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (u32, &'s [u8])> + use<'s> {
+        self.meta.keys().filter_map(Result::ok)
+    }
+
+    /// Space of each vector, and the commit that wrote it.
+    pub(crate) fn vectors(&self) -> impl Iterator<Item = (u32, Seq)> + use<'s> {
+        self.meta.vectors().filter_map(Result::ok)
+    }
+
+    /// Where the content stands.
+    pub(crate) fn content_place(&self) -> (&'s Arc<Heap>, ContentPlace) {
+        let len = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
+        let heap = self.content_heap.number();
+        (self.content_heap, ContentPlace { heap, offset: self.content_offset, len })
+    }
+
+    /// The record that a change to the node starts from. The content stays
+    /// where it is.
+    pub(crate) fn to_record(self) -> Result<NodeRecord> {
+        let (heap, place) = self.content_place();
+        let attributes = Arc::new(self.attributes()?);
+        Ok(NodeRecord {
+            content: Content::Stored { heap: Arc::clone(heap), place },
+            attributes,
+            ..self.outline()
+        })
+    }
+
+    /// The record without content and attributes.
+    pub(crate) fn outline(&self) -> NodeRecord {
+        let meta = &self.meta;
+        NodeRecord {
+            id: self.row.id(),
+            kind: self.row.kind.get(),
+            version: meta.version,
+            content: Content::Memory(Arc::default()),
+            attributes: Arc::default(),
+            strength: meta.strength,
+            confidence: meta.confidence,
+            created: meta.created,
+            updated: meta.updated,
+            accessed: meta.accessed,
+            access_count: meta.access_count,
+            expires: meta.expires,
+            keys: self.keys().map(|(index, key)| (index, Arc::from(key))).collect(),
+            vectors: self
+                .vectors()
+                .map(|(space, seq)| VectorSlot { space, seq, memory: None })
+                .collect(),
+        }
+    }
+}
+
+/// The row of an edge, and whether it was found at its target.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EdgeRepr<'s> {
+    Memory(&'s EdgeRecord),
+    Stored { row: &'s EdgeRow, inbound: bool },
+}
