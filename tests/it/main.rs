@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod base;
 mod basics;
 mod cli;
 mod disk;
