@@ -2,6 +2,7 @@
 
 mod open;
 mod options;
+mod verify;
 
 use std::{
     path::{self, Path, PathBuf},
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use options::Options;
+pub use verify::VerifyReport;
 
 use crate::{
     checkpoint::{CheckpointStats, Checkpointer, Extent},

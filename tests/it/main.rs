@@ -25,6 +25,7 @@ mod recovery;
 mod threads;
 mod tidy;
 mod torture;
+mod verify;
 mod writes;
 
 /// A directory that goes with its value: in memory where the machine has one,
