@@ -63,9 +63,9 @@ fn ids_are_found_however_they_are_spread() {
         ("even", (0..3_000).map(|n| u128::from_be_bytes(*id(n).as_bytes())).collect()),
         ("times", (0..3_000).map(|_| u128::from_be_bytes(*NodeId::new().as_bytes())).collect()),
         ("dense", (0..3_000).map(|n| n * 2 + 7).collect()),
-        ("one prefix", (0..3_000).map(|n| 9 << 64 | n * 1_000_003).collect()),
+        ("one prefix", (0..3_000).map(|n| (9 << 64) | (n * 1_000_003)).collect()),
         ("powers", (0..126).map(|n| 2 << n).collect()),
-        ("clusters", (0..3_000).map(|n| (n % 7) << 120 | (n / 7) * 3).collect()),
+        ("clusters", (0..3_000).map(|n| ((n % 7) << 120) | ((n / 7) * 3)).collect()),
         ("ends", vec![0, 2, u128::MAX - 2, u128::MAX]),
         ("one", vec![5]),
     ];
