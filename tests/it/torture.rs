@@ -11,7 +11,7 @@ use std::{
 };
 
 use ingrain::{
-    Engine, Error, ErrorKind, Op, Options, Seq, Timestamp,
+    Batch, Engine, Error, ErrorKind, Node, NodeId, Op, Options, Seq, Timestamp,
     sim::{Call, Crash, Failure, Loss, Points, SimClock, SimDisk},
 };
 use proptest::{
@@ -415,6 +415,46 @@ every_failing_call! {
     every_short_write_is_survived: Some(Call::Write), Failure::Short(100), sticky false, at least 200;
     every_sync_that_loses_pages_is_survived:
         Some(Call::Sync), Failure::LoseDirty, sticky false, at least 100;
+}
+
+/// I10, at each call that a checkpoint makes: writes go on, and the next one
+/// succeeds.
+#[test]
+fn a_checkpoint_that_fails_at_any_call_stops_no_writes() {
+    let put = |n: u8| {
+        let mut batch = Batch::new();
+        batch.put(Node::new(NodeId::from_bytes([n; 16]), "note"));
+        batch
+    };
+    for failure in [Failure::Io, Failure::LoseDirty] {
+        for n in 1.. {
+            let disk = SimDisk::new();
+            let engine = store(&disk, &SimClock::default()).open(PATH).unwrap();
+            engine.write(put(1)).unwrap();
+            engine.checkpoint().unwrap();
+            engine.write(put(2)).unwrap();
+            let before: u64 = disk.calls().values().sum();
+            disk.fail(n, None, failure, false);
+            let made = engine.checkpoint();
+            let calls = disk.calls().values().sum::<u64>() - before;
+            if let Err(error) = &made {
+                assert!(matches!(error, Error::Checkpoint { .. }), "call {n}: {error}");
+            }
+            disk.heal();
+            let seq = engine.write(put(3)).unwrap_or_else(|error| panic!("call {n}: {error}"));
+            assert_eq!(engine.checkpoint().unwrap(), seq);
+            let digest = engine.snapshot().digest().unwrap();
+            for loss in [Loss::Nothing, Loss::All] {
+                let left = disk.crash(loss, n);
+                let again = store(&left, &SimClock::default()).open(PATH).unwrap();
+                assert_eq!(again.snapshot().digest().unwrap(), digest, "call {n}");
+            }
+            if n > calls {
+                assert!(n > 20, "{n} calls");
+                break;
+            }
+        }
+    }
 }
 
 #[test]
