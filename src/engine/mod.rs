@@ -1,7 +1,9 @@
 //! The engine: a store that is open.
 
+mod backup;
 mod open;
 mod options;
+mod target;
 
 use std::{
     path::{self, Path, PathBuf},
@@ -13,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use backup::BackupReport;
 pub use options::Options;
 
 use crate::{

@@ -14,7 +14,7 @@ use crate::{
     wal::{self, RecoveryMode, RecoveryReport, Writer},
 };
 
-const LOCK: &str = "LOCK";
+pub(super) const LOCK: &str = "LOCK";
 const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
 
 /// A store that was opened and recovered.

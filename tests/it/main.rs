@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod backup;
 mod basics;
 mod cli;
 mod disk;
