@@ -360,10 +360,16 @@ impl Checkpointer {
         };
         let touched = |at: usize, parts: &[Arc<NodePart>]| -> Result<bool> {
             let (from, to) = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
-            Ok(all || ids_within(&ids, from, to).len() > 0 || moves(&parts_at(parts, at)?.refs)?)
+            Ok(all || !ids_within(&ids, from, to).is_empty() || moves(&parts_at(parts, at)?.refs)?)
         };
-        let empty = ids.is_empty();
-        for group in self.group(&old.nodes, empty, touched)? {
+        let row =
+            |rows: usize, bytes: usize| u64::try_from(rows.saturating_mul(bytes)).unwrap_or(0);
+        let gone = |at: usize| {
+            let (from, to) = bounds(&old.nodes, (at, at.saturating_add(1)), |part| part.first);
+            let gone = |id: &&NodeId| matches!(layer.nodes.get(*id), Some(None));
+            row(ids_within(&ids, from, to).iter().filter(gone).count(), size_of::<NodeRow>())
+        };
+        for group in self.group(&old.nodes, ids.is_empty(), touched, gone)? {
             tasks.push_back(Task::Nodes(group));
         }
         for (parts, changes, task) in [
@@ -378,7 +384,12 @@ impl Checkpointer {
                 };
                 Ok(all || moves || changes.range(range(within)).next().is_some())
             };
-            for group in self.group(parts, changes.is_empty(), touched)? {
+            let gone = |at: usize| {
+                let within = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
+                let gone = changes.range(range(within)).filter(|(_, edge)| edge.is_none());
+                row(gone.count(), size_of::<EdgeRow>())
+            };
+            for group in self.group(parts, changes.is_empty(), touched, gone)? {
                 tasks.push_back(task(group));
             }
         }
@@ -386,7 +397,13 @@ impl Checkpointer {
             let within = key_bounds(parts, (at, at.saturating_add(1)));
             Ok(all || layer.keys.range::<_, KeyPlace<'_>>(range(within)).next().is_some())
         };
-        for group in self.group(&old.keys, layer.keys.is_empty(), touched)? {
+        let gone = |at: usize| {
+            let within = key_bounds(&old.keys, (at, at.saturating_add(1)));
+            let gone = layer.keys.range::<_, KeyPlace<'_>>(range(within)).filter(|(_, has)| !**has);
+            let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
+            row(bytes.fold(0, usize::saturating_add), 1)
+        };
+        for group in self.group(&old.keys, layer.keys.is_empty(), touched, gone)? {
             tasks.push_back(Task::Keys(group));
         }
         tasks.extend((0_u32..).zip(&frozen.spaces).map(|(space, _)| Task::Vectors(space)));
@@ -411,16 +428,20 @@ impl Checkpointer {
     }
 
     /// Puts the parts of a table that are to be written anew into groups: each
-    /// that is touched, with neighbours so small that they should be one.
+    /// that is touched, with neighbours so small that they should be one. `gone`
+    /// tells how many bytes of a part's rows will not be there afterwards.
     fn group<P: Part>(
         &self,
         parts: &[Arc<P>],
         no_changes: bool,
         touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
+        gone: impl Fn(usize) -> u64,
     ) -> Result<Vec<Parts>> {
         let target = self.part_bytes;
         let small = |bytes: u64| bytes < target / 4;
-        let size = |at: usize| parts.get(at).map_or(u64::MAX, |part| part.bytes());
+        let size = |at: usize| {
+            parts.get(at).map_or(u64::MAX, |part| part.bytes().saturating_sub(gone(at)))
+        };
         let mut groups: Vec<Parts> = Vec::new();
         if parts.is_empty() && !no_changes {
             groups.push((0, 0));
@@ -548,7 +569,8 @@ impl Checkpointer {
                     u64::try_from(len).unwrap_or(u64::MAX)
                 });
                 let bytes = old_bytes.chain(new_bytes).fold(0, u64::saturating_add);
-                let mut output = KeyOutput::new(bytes.div_ceil(bytes.div_ceil(target).max(1)));
+                let mut output =
+                    KeyOutput::new(bytes.div_ceil(bytes.div_ceil(target).max(1)).max(1));
                 merge(
                     run(&old.keys, parts),
                     |place: &KeyPlace<'_>| *place,
@@ -1263,10 +1285,9 @@ fn vectors(
         }
     }
     let mut kept = Vec::new();
-    let mut merged: Vec<(&VectorFile, &Arc<VectorPart>)> = Vec::new();
+    let mut merged: Vec<&Arc<VectorPart>> = Vec::new();
     // Files by the order of magnitude of what lives in them.
-    let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorFile, &Arc<VectorPart>)>> =
-        BTreeMap::new();
+    let mut classes: BTreeMap<u32, Vec<(VectorFile, &Arc<VectorPart>)>> = BTreeMap::new();
     let files = old.manifest.vectors.iter().zip(&old.vectors);
     for (file, part) in files.filter(|(file, _)| file.space == space) {
         let now = VectorFile {
@@ -1278,18 +1299,18 @@ fn vectors(
             continue;
         }
         if now.live < len / 2 || (extent == Extent::All && now.live < len) {
-            merged.push((file, part));
+            merged.push(part);
         } else {
-            classes.entry(class(now.live)).or_default().push((now, file, part));
+            classes.entry(class(now.live)).or_default().push((now, part));
         }
     }
     let several = classes.values().map(Vec::len).fold(merged.len(), usize::saturating_add) > 1;
     for (size, files) in classes {
         let with_fresh = files.len().saturating_add(usize::from(class(fresh) == size));
         if with_fresh >= VECTOR_FILES || (extent == Extent::All && (several || fresh > 0)) {
-            merged.extend(files.into_iter().map(|(_, file, part)| (file, part)));
+            merged.extend(files.into_iter().map(|(_, part)| part));
         } else {
-            kept.extend(files.into_iter().map(|(now, _, _)| now));
+            kept.extend(files.into_iter().map(|(now, _)| now));
         }
     }
     if fresh == 0 && merged.is_empty() {
@@ -1321,7 +1342,7 @@ fn vectors(
     loop {
         // The smallest id that any has next.
         let mut least: Option<(NodeId, usize)> = None;
-        for (at, ((_, part), row)) in merged.iter().zip(&rows).enumerate() {
+        for (at, (part, row)) in merged.iter().zip(&rows).enumerate() {
             if *row < part.len {
                 let id = part.row(*row)?.0.id();
                 if least.is_none_or(|(least, _)| id < least) {
@@ -1337,7 +1358,7 @@ fn vectors(
             continue;
         }
         let Some((id, at)) = least else { break };
-        let (Some((_, part)), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
+        let (Some(part), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
         let (stored, numbers) = part.row(*row)?;
         *row = row.saturating_add(1);
         let current = !frozen.layer.vectors.contains_key(&(space, id))

@@ -19,7 +19,7 @@ mod wal;
 mod write_log;
 
 pub use checkpoint::CheckpointStats;
-pub use engine::{BackupReport, Engine, Options, Stats};
+pub use engine::{BackupReport, Engine, Options, Stats, VerifyReport};
 pub use error::{ConflictReason, Error, ErrorKind, Result};
 pub use id::NodeId;
 pub use model::{

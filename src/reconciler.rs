@@ -319,39 +319,48 @@ impl Reconciler {
     /// Takes what was committed so far for a checkpoint, or what an earlier one
     /// took and did not write. `None` if there is nothing to write.
     pub(crate) fn freeze(&self) -> Result<Option<(Arc<Frozen>, Arc<Base>)>> {
-        let mut core = self.enter();
-        match &core.refusal {
-            // What was committed before is to be kept all the same.
-            None | Some(Error::Closed) => {}
-            Some(refusal) => return Err(refusal.clone()),
-        }
-        let fresh = core.working.frozen.is_none();
-        let Some(frozen) = core.working.freeze().cloned() else { return Ok(None) };
-        if fresh {
-            core.writer.rotate();
-            self.publish(&core);
-        }
-        let base = Arc::clone(&core.working.base);
-        Ok(Some((frozen, base)))
+        self.with_core(|core| {
+            match &core.refusal {
+                // What was committed before is to be kept all the same.
+                None | Some(Error::Closed) => {}
+                Some(refusal) => return Err(refusal.clone()),
+            }
+            let fresh = core.working.frozen.is_none();
+            let Some(frozen) = core.working.freeze().cloned() else { return Ok(None) };
+            if fresh {
+                core.writer.rotate();
+                self.publish(core);
+            }
+            Ok(Some((frozen, Arc::clone(&core.working.base))))
+        })
+    }
+
+    /// Does something with the core, and sees to the batches whose writers saw
+    /// it taken meanwhile.
+    fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        let done = work(&mut self.enter());
+        self.hand_over();
+        done
     }
 
     /// Publishes the base that a checkpoint made of what was frozen.
     pub(crate) fn install(&self, base: Arc<Base>) {
-        let mut core = self.enter();
-        core.working.install(base);
-        self.publish(&core);
-        drop(core);
+        self.with_core(|core| {
+            core.working.install(base);
+            self.publish(core);
+        });
         self.budget.open();
     }
 
     /// Removes the log files that the checkpoint covers.
     pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
         let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
-        let begun = self.enter().writer.continue_from(place, checkpoint);
-        let (files, bytes) = begun.and_then(|()| wal::cut(place, checkpoint))?;
-        let mut core = self.enter();
-        core.writer.removed(files, bytes);
-        self.counters.note(&core.writer);
+        self.with_core(|core| core.writer.continue_from(place, checkpoint))?;
+        let (files, bytes) = wal::cut(place, checkpoint)?;
+        self.with_core(|core| {
+            core.writer.removed(files, bytes);
+            self.counters.note(&core.writer);
+        });
         Ok(())
     }
 

@@ -4,11 +4,12 @@ mod backup;
 mod open;
 mod options;
 mod target;
+mod verify;
 
 use std::{
     path::{self, Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Condvar, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -17,6 +18,7 @@ use std::{
 
 pub use backup::BackupReport;
 pub use options::Options;
+pub use verify::VerifyReport;
 
 use crate::{
     checkpoint::{CheckpointStats, Checkpointer, Extent},
@@ -81,6 +83,9 @@ struct Request {
     wanted: AtomicBool,
     stopped: AtomicBool,
     thread: OnceLock<thread::Thread>,
+    /// For the pause after a failure.
+    pause: Mutex<()>,
+    stop: Condvar,
 }
 
 impl Request {
@@ -101,6 +106,10 @@ impl Request {
     fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.wake();
+        // Taken and dropped, so that the signal does not fall between the
+        // thread's look at the flag and its wait.
+        drop(self.pause.lock().unwrap_or_else(PoisonError::into_inner));
+        self.stop.notify_all();
     }
 
     /// The body of the thread.
@@ -121,8 +130,11 @@ impl Request {
             // The failure is in the stats; what it left behind is tried again.
             if checkpointer.run_until(&self.stopped).is_ok() {
                 pause = LEAST_PAUSE;
-            } else if !self.stopped.load(Ordering::Acquire) {
-                thread::park_timeout(pause);
+            } else {
+                let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+                let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);
+                let waited = self.stop.wait_timeout_while(guard, pause, stopped);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
                 pause = pause.saturating_mul(2).min(MOST_PAUSE);
                 self.wanted.store(true, Ordering::Release);
             }

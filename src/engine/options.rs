@@ -152,7 +152,7 @@ impl Options {
         self
     }
 
-    /// The size of the log at which a checkpoint begins by itself: 64 KiB to
+    /// The size of the log at which a checkpoint begins by itself: 4 KiB to
     /// 1 TiB, by default 128 MiB. It bounds what opening has to replay, and the
     /// log's disk, to about that and what is written while a checkpoint runs.
     #[must_use]
@@ -237,7 +237,7 @@ impl Options {
         within("wal_file_bytes", self.wal_file_bytes, 64 << 10, 1 << 30)?;
         let delta_bytes = u64::try_from(self.delta_bytes).unwrap_or(u64::MAX);
         within("delta_bytes", delta_bytes, 256 << 10, 1 << 40)?;
-        within("wal_bytes", self.wal_bytes, 64 << 10, 1 << 40)?;
+        within("wal_bytes", self.wal_bytes, 4 << 10, 1 << 40)?;
         within("part_bytes", self.part_bytes, 64, 1 << 30)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;
         within("publish_interval", self.publish_interval, Duration::ZERO, Duration::from_secs(1))?;

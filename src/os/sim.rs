@@ -243,7 +243,7 @@ struct Dir {
 enum Change {
     Add(OsString, Entry),
     Remove(OsString),
-    Rename(OsString, OsString),
+    Rename(OsString, OsString, Entry),
 }
 
 impl Change {
@@ -255,10 +255,12 @@ impl Change {
             Self::Remove(name) => {
                 entries.remove(name);
             }
-            // Of a file whose creation was lost there is nothing to rename.
-            Self::Rename(from, to) => {
-                if let Some(entry) = entries.remove(from) {
-                    entries.insert(to.clone(), entry);
+            // Of a file whose creation was lost there is nothing to rename,
+            // whatever else has its name.
+            Self::Rename(from, to, entry) => {
+                if entries.get(from) == Some(entry) {
+                    entries.remove(from);
+                    entries.insert(to.clone(), *entry);
                 }
             }
         }
@@ -368,8 +370,10 @@ impl Medium {
                 }
             }
             Op::Rename(from, to) => {
-                if let (Ok((parent, from)), Ok((_, to))) = (split(from), split(to)) {
-                    self.change(parent, Change::Rename(from.to_owned(), to.to_owned()));
+                if let (Ok((parent, name)), Ok((_, to)), Ok(Some(entry))) =
+                    (split(from), split(to), self.entry(from))
+                {
+                    self.change(parent, Change::Rename(name.to_owned(), to.to_owned(), entry));
                 }
             }
             Op::Remove(path) => {

@@ -151,40 +151,55 @@ impl Segment {
             let at = usize::try_from(at).unwrap_or(usize::MAX);
             self.map.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
         };
-        self.layout
-            .check_block(
-                index,
-                slice(index.saturating_mul(BLOCK)),
-                slice(self.layout.page_of(index)),
-            )
-            .map_err(|damage| damage.in_file(&self.path))?;
-        if let Some(word) = self.checked.get(block / 64) {
-            word.fetch_or(1 << (block % 64), Ordering::Relaxed);
+        let checked = self.layout.check_block(
+            index,
+            slice(index.saturating_mul(BLOCK)),
+            slice(self.layout.page_of(index)),
+        );
+        let (word, bit) = (self.checked.get(block / 64), 1 << (block % 64));
+        if let Some(word) = word {
+            match checked {
+                Ok(()) => word.fetch_or(bit, Ordering::Relaxed),
+                // It may have been good once.
+                Err(_) => word.fetch_and(!bit, Ordering::Relaxed),
+            };
         }
-        Ok(())
+        checked.map_err(|damage| damage.in_file(&self.path))
     }
 
-    /// Checks every byte of the file, and that it is the one that the manifest
-    /// names. Gives all the damage there is.
-    pub(crate) fn verify(&self) -> Vec<Error> {
-        let mut damage = Vec::new();
+    /// Whether the block of this byte was good when it was last checked.
+    pub(crate) fn is_good(&self, at: u64) -> bool {
+        let block = usize::try_from(at / BLOCK).unwrap_or(usize::MAX);
+        let word = self.checked.get(block / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+        word & (1 << (block % 64)) != 0
+    }
+
+    /// Checks every byte of the file, whatever was checked before, and that it
+    /// is the one that the manifest names. Gives bytes as they are found to be
+    /// good, and all the damage there is. From then on, what is damaged is not
+    /// read.
+    pub(crate) fn verify(&self) -> impl Iterator<Item = Result<u64>> {
         let pages_at = usize::try_from(self.layout.pages_offset()).unwrap_or(usize::MAX);
         let (block0, pages) =
             (self.map.get(..BLOCK_BYTES).unwrap_or_default(), self.map.get(pages_at..));
-        let intact = digest(block0, pages.unwrap_or_default()) == self.file.digest;
-        if !intact {
-            damage.push(self.damaged(0, "the file is not the one that the manifest names"));
-        }
-        for block in 1..=self.layout.blocks() {
-            if let Err(error) = self.check(usize::try_from(block).unwrap_or(usize::MAX)) {
-                // A bad page is named once, not for each of its blocks.
-                if damage.last().map(ToString::to_string) != Some(error.to_string()) {
-                    damage.push(error);
+        let named = if digest(block0, pages.unwrap_or_default()) == self.file.digest {
+            let blocks = self.layout.blocks().saturating_mul(BLOCK);
+            Ok(self.file.len.saturating_sub(blocks))
+        } else {
+            Err(self.damaged(0, "the file is not the one that the manifest names"))
+        };
+        // A bad page is named once, not for each of its blocks.
+        let mut last = None;
+        let blocks = (1..=self.layout.blocks()).filter_map(move |block| {
+            match self.check(usize::try_from(block).unwrap_or(usize::MAX)) {
+                Ok(()) => Some(Ok(BLOCK)),
+                Err(error) => {
+                    let before = last.replace(error.to_string());
+                    (before != last).then_some(Err(error))
                 }
             }
-        }
-        // Zeros fill up sections; they are under the checksums of blocks.
-        damage
+        });
+        std::iter::once(named).chain(blocks)
     }
 }
 
@@ -361,6 +376,13 @@ impl KeyTable {
     /// Bytes of the entries.
     pub(crate) fn bytes(&self) -> u64 {
         u64::try_from(self.len).unwrap_or(u64::MAX)
+    }
+
+    /// Where an entry stands in the file; where the entries begin if that
+    /// cannot be read.
+    pub(crate) fn offset(&self, row: usize) -> usize {
+        let offset = self.offsets.row(row).map_or(0, |offset| offset.get());
+        self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
     }
 
     pub(crate) fn entry(&self, row: usize) -> Result<KeyPlace<'_>> {

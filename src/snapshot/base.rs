@@ -50,7 +50,7 @@ pub(crate) struct NodePart {
     pub(crate) first: NodeId,
     pub(crate) rows: Table<NodeRow>,
     pub(crate) kinds: Table<KindRow>,
-    members: Table<Le32>,
+    pub(crate) members: Table<Le32>,
     pub(crate) refs: Table<RefRow>,
 }
 
@@ -184,15 +184,20 @@ impl Heap {
         self.segment.file().number
     }
 
+    /// Whether all of a place is in it.
+    pub(crate) fn has(&self, offset: u64, len: u32) -> bool {
+        offset.saturating_add(u64::from(len)) <= self.len
+    }
+
     /// Where an offset of the section stands in the file.
-    fn file_offset(&self, offset: u64) -> usize {
+    pub(crate) fn file_offset(&self, offset: u64) -> usize {
         self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
     }
 
     /// Bytes of the section, checked.
     #[inline]
     pub(crate) fn bytes(&self, offset: u64, len: u32) -> Result<&[u8]> {
-        if offset.saturating_add(u64::from(len)) > self.len {
+        if !self.has(offset, len) {
             return Err(self.segment.damaged(
                 self.file_offset(offset),
                 format!("{len} bytes are referred to beyond the end of the heap"),
@@ -236,7 +241,7 @@ impl VectorPart {
     }
 
     /// The vector of a node that this commit wrote.
-    fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
+    pub(crate) fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
         let (mut low, mut high) = (0, self.len);
         while low < high {
             let middle = low.midpoint(high);
@@ -285,7 +290,7 @@ impl NodePart {
     }
 
     /// A member of the list of members.
-    fn member(&self, at: usize) -> Result<usize> {
+    pub(crate) fn member(&self, at: usize) -> Result<usize> {
         if self.members.len() == 0 {
             return Ok(at);
         }

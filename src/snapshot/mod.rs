@@ -13,10 +13,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use base::EdgeRepr;
 pub(crate) use base::{
-    Base, EdgePart, KeyPart, NodePart, Part, Run, StoredNode, VectorPart, encode_edge_key,
+    Base, EdgePart, Heap, KeyPart, NodePart, Part, Run, StoredNode, VectorPart, encode_edge_key,
 };
 pub(crate) use decide::decide;
-pub(crate) use delta::{Content, EdgeRecord, Frozen, Layer, NodeRecord, State, Vector};
+pub(crate) use delta::{Content, EdgeRecord, Frozen, Layer, NodeRecord, State, Vector, expiry_key};
 pub use digest::Digest;
 pub use nearest::{Filter, Hit};
 pub use paths::{Path, PathOptions, PathStep, Toward};

@@ -188,15 +188,17 @@ impl Snapshot {
 type KindMerge<'s> =
     Merge<'s, (u32, NodeId), bool, &'s NodeRow, Within<KindRun<'s>, (u32, NodeId)>>;
 
+type Bounds<K> = (Bound<K>, Bound<K>);
+
 /// A run of the base, which may have failed to begin, within bounds.
 struct Within<I, K> {
     run: Result<I, Option<Error>>,
-    bounds: (Bound<K>, Bound<K>),
+    bounds: Bounds<K>,
     descending: bool,
 }
 
 impl<I, K> Within<I, K> {
-    fn new(run: Result<I>, bounds: (Bound<K>, Bound<K>), descending: bool) -> Self {
+    fn new(run: Result<I>, bounds: Bounds<K>, descending: bool) -> Self {
         Self { run: run.map_err(Some), bounds, descending }
     }
 }
@@ -282,7 +284,7 @@ impl<'s> Scan<'s> {
         scan
     }
 
-    fn begin(&mut self, (from, to): (Bound<(u32, NodeId)>, Bound<(u32, NodeId)>)) {
+    fn begin(&mut self, (from, to): Bounds<(u32, NodeId)>) {
         let (Bound::Included((kind, id)) | Bound::Excluded((kind, id))) = from else { return };
         let kinds = u32::try_from(self.state.kinds.len()).unwrap_or(u32::MAX);
         self.items = None;
@@ -562,7 +564,7 @@ impl<'s> Range<'s> {
             let len = state.base.keys.get(high.0).map_or(0, |part| part.entries.len());
             // The entry at the bound itself may belong to it.
             let high = (high.0, high.1.saturating_add(1).min(len));
-            Ok(Run { parts: &*state.base.keys, low, high, descending })
+            Ok(Run { parts: &state.base.keys, low, high, descending })
         });
         let owned = (start.map(OwnedPlace::from), end.map(OwnedPlace::from));
         let base = Within::new(run, owned, descending);

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use replay::{CutTail, RecoveryMode, RecoveryReport, SetAside};
-pub(crate) use replay::{covered, recover};
+pub(crate) use replay::{check_file, covered, list, recover};
 pub(crate) use writer::Writer;
 
 use crate::{
@@ -50,7 +50,7 @@ impl Place<'_> {
 }
 
 /// The name of the file whose first frame is `first`.
-fn file_path(dir: &Path, first: Seq) -> PathBuf {
+pub(crate) fn file_path(dir: &Path, first: Seq) -> PathBuf {
     dir.join(format!("{:0DIGITS$}{SUFFIX}", first.get()))
 }
 

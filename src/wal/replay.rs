@@ -1,7 +1,10 @@
 //! Reads the log back: every rule by which recovery tells a torn write, which
 //! is cut, from damage, which is refused.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -240,11 +243,34 @@ pub(crate) fn covered(firsts: &[Seq], checkpoint: Seq) -> usize {
 }
 
 /// The first sequence numbers of the log's files, in order.
-pub(super) fn list(place: Place<'_>) -> Result<Vec<Seq>> {
+pub(crate) fn list(place: Place<'_>) -> Result<Vec<Seq>> {
     let names = place.fs.list(place.dir).map_err(|error| Error::io("list", place.dir, error))?;
     let mut firsts: Vec<Seq> = names.iter().filter_map(|name| first_seq(name.to_str()?)).collect();
     firsts.sort_unstable();
     Ok(firsts)
+}
+
+/// Checks a file of the log from its first frame to the one before `stop`, and
+/// hands their payloads on. What follows there does not count. Returns the
+/// bytes of the file, which is held in memory meanwhile; `None` if there is no
+/// such file.
+pub(crate) fn check_file(
+    place: Place<'_>,
+    first: Seq,
+    stop: Seq,
+    each: &mut Apply<'_>,
+) -> Result<Option<u64>> {
+    let path = file_path(place.dir, first);
+    let bytes = match os::read_all(place.fs, &path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    match read_file(place, &path, first, Some(stop), bytes, each) {
+        Ok(_) => Ok(Some(len)),
+        Err(Stop::Unreadable(error) | Stop::Damaged(error, _)) => Err(error),
+    }
 }
 
 enum Stop {

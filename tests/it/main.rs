@@ -12,6 +12,7 @@
 )]
 
 mod backup;
+mod base;
 mod basics;
 mod cli;
 mod disk;
@@ -25,6 +26,7 @@ mod recovery;
 mod threads;
 mod tidy;
 mod torture;
+mod verify;
 mod writes;
 
 /// A directory that goes with its value: in memory where the machine has one,

@@ -458,8 +458,12 @@ pub fn options() -> Options {
     options
 }
 
-fn open(path: &Path, clock: &ClockHandle) -> Engine {
-    options().clock(Arc::new(clock.clone())).open(path).unwrap()
+/// With `steps`, the engine has no threads and is always in a checkpoint, of
+/// which each write does a step: reads go over three levels.
+fn open(path: &Path, clock: &ClockHandle, steps: bool) -> Engine {
+    let options = options().clock(Arc::new(clock.clone()));
+    let options = if steps { options.inline(true).wal_bytes(4 << 10) } else { options };
+    options.open(path).unwrap()
 }
 
 pub fn batch(ops: &[Op], sync: bool) -> Batch {
@@ -486,14 +490,14 @@ fn compare(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_read_agrees_with_plain_maps(actions in vec(any_action(), 1..24)) {
+    fn every_read_agrees_with_plain_maps(actions in vec(any_action(), 1..24), steps in any::<bool>()) {
         let dir = crate::temp_dir();
         let mut path = dir.path().join("store");
         let clock = ClockHandle::default();
-        let mut engine = open(&path, &clock);
+        let mut engine = open(&path, &clock, steps);
         // The spaces and indexes of the options took the first commit.
         let mut oracle = Oracle::after(1);
         let mut backups: Vec<(PathBuf, Oracle)> = Vec::new();
@@ -524,11 +528,11 @@ proptest! {
                 Action::Close => {
                     engine.close().unwrap();
                     drop(engine);
-                    engine = open(&path, &clock);
+                    engine = open(&path, &clock, steps);
                 }
                 Action::Drop => {
                     drop(engine);
-                    engine = open(&path, &clock);
+                    engine = open(&path, &clock, steps);
                 }
                 Action::Checkpoint => {
                     let seq = engine.checkpoint().unwrap();
@@ -544,7 +548,7 @@ proptest! {
                     assert_eq!(report.seq.get(), oracle.seq);
                     let left = if moves {
                         drop(engine);
-                        engine = open(&to, &clock);
+                        engine = open(&to, &clock, steps);
                         std::mem::replace(&mut path, to)
                     } else {
                         to
@@ -563,7 +567,7 @@ proptest! {
             oracle.check(&snapshot);
         }
         for (path, oracle) in backups {
-            oracle.check(&open(&path, &clock).snapshot());
+            oracle.check(&open(&path, &clock, steps).snapshot());
         }
     }
 }
