@@ -70,6 +70,7 @@ fn a_backup_of_a_store_at_rest_is_the_store() {
     let first = digest(&engine);
     let copy = options().open(dir.path().join("b")).unwrap();
     assert_eq!((digest(&copy), copy.snapshot().seq()), (first, report.seq));
+    assert!(copy.verify().unwrap().is_sound());
     // Each lives on by itself.
     for n in 200..300 {
         engine.write(some(n, true)).unwrap();

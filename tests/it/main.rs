@@ -23,6 +23,7 @@ mod killed;
 mod model;
 mod reads;
 mod recovery;
+mod repair;
 mod threads;
 mod tidy;
 mod torture;
