@@ -707,18 +707,22 @@ impl Checkpointer {
         Ok((next, base))
     }
 
+    /// Publishes a manifest that says that the store is whole.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut work = self.enter();
+        let mut next = work.manifest.next();
+        next.salvaging = false;
+        self.replace(&mut work, next)
+    }
+
     /// Publishes a manifest that says how far the log reaches, if the one in
     /// force does not.
     pub(crate) fn note_durable(&self, durable: Seq) -> Result<()> {
         let mut work = self.enter();
         if durable > work.manifest.durable {
             let mut next = work.manifest.next();
-            next.generation = work.generation.saturating_add(1);
             next.durable = durable;
-            next.next_file = work.next_file;
-            work.generation = next.generation;
-            manifest::publish(&*self.fs, &self.dir, &next)?;
-            work.manifest = next;
+            self.replace(&mut work, next)?;
         }
         Ok(())
     }
@@ -731,6 +735,16 @@ impl Checkpointer {
         if let Some(job) = work.job.take() {
             self.give_up(&mut work, job, true);
         }
+    }
+
+    /// Publishes a manifest of the same base.
+    fn replace(&self, work: &mut Work, mut next: Manifest) -> Result<()> {
+        next.generation = work.generation.saturating_add(1);
+        next.next_file = work.next_file;
+        work.generation = next.generation;
+        manifest::publish(&*self.fs, &self.dir, &next)?;
+        work.manifest = next;
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> CheckpointStats {

@@ -19,7 +19,9 @@ mod wal;
 mod write_log;
 
 pub use checkpoint::CheckpointStats;
-pub use engine::{Engine, Options, Stats, VerifyReport};
+pub use engine::{
+    BackupReport, EdgeName, Engine, Lost, LostItem, Options, RepairReport, Stats, VerifyReport,
+};
 pub use error::{ConflictReason, Error, ErrorKind, Result};
 pub use id::NodeId;
 pub use model::{

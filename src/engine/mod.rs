@@ -1,7 +1,10 @@
 //! The engine: a store that is open.
 
+mod backup;
 mod open;
 mod options;
+mod repair;
+mod target;
 mod verify;
 
 use std::{
@@ -14,7 +17,9 @@ use std::{
     time::Duration,
 };
 
+pub use backup::BackupReport;
 pub use options::Options;
+pub use repair::{EdgeName, Lost, LostItem, RepairReport};
 pub use verify::VerifyReport;
 
 use crate::{
@@ -276,7 +281,12 @@ impl Engine {
     /// In its turn, with no effect either: `Conflict`. `Poisoned` if the log
     /// failed: then the batch may or may not be there after reopening.
     pub fn write(&self, batch: Batch) -> Result<Seq> {
-        let (pending, ticket) = self.prepare(batch)?;
+        self.write_at(batch, self.clock.now())
+    }
+
+    /// Writes a batch that was made at that time.
+    fn write_at(&self, batch: Batch, time: Timestamp) -> Result<Seq> {
+        let (pending, ticket) = self.prepare(batch, time)?;
         self.maintain();
         self.reconciler.write(pending, ticket, self.patience)
     }
@@ -287,17 +297,16 @@ impl Engine {
     /// Those of [`write`](Self::write) that come before anything happens; the
     /// ticket brings the others.
     pub fn submit(&self, batch: Batch) -> Result<Ticket> {
-        let (pending, ticket) = self.prepare(batch)?;
+        let (pending, ticket) = self.prepare(batch, self.clock.now())?;
         self.maintain();
         self.reconciler.submit(pending, self.patience)?;
         Ok(ticket)
     }
 
-    fn prepare(&self, batch: Batch) -> Result<(Pending, Ticket)> {
+    fn prepare(&self, batch: Batch, time: Timestamp) -> Result<(Pending, Ticket)> {
         // Spaces and indexes are never taken away: what is known now is known
         // when the batch's turn comes.
         batch.check(&*self.reconciler.state())?;
-        let time = self.clock.now();
         let payload = encode_batch(time, &batch.ops)?;
         let durability = batch.durability.unwrap_or(self.durability);
         let (pending, ticket) = Pending::new(time, batch.ops, payload, durability);

@@ -14,7 +14,7 @@ use crate::{
     wal::{self, RecoveryMode, RecoveryReport, Writer},
 };
 
-const LOCK: &str = "LOCK";
+pub(super) const LOCK: &str = "LOCK";
 const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
 
 /// A store that was opened and recovered.
@@ -46,6 +46,9 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
             (State::of_base(base, options.delta_bytes), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
+    if options.unfinished {
+        return Err(Error::invalid(format!("path {}: there is a store", dir.display())));
+    }
     // An earlier life may have renamed a file into its place and failed to make
     // that durable: what is read here is built upon only once it is.
     for dir in [dir, &wal_dir, &dir.join(segment::DIR)] {
@@ -62,7 +65,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     let mut state =
         State::of_base(Base::open(&options.fs, &data_dir, &manifest, None)?, options.delta_bytes);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
-        let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again";
+        let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
+                    repair into this directory was: repair again, into another";
         return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
     }
     let recovered = wal::recover(
@@ -176,8 +180,13 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
         return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
     }
     fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
-    let manifest =
-        Manifest { store: fs.random(), generation: 1, next_file: 1, ..Manifest::default() };
+    let manifest = Manifest {
+        store: fs.random(),
+        generation: 1,
+        next_file: 1,
+        salvaging: options.unfinished,
+        ..Manifest::default()
+    };
     let place = wal::Place { fs, dir: wal_dir, store: manifest.store };
     let mut writer = Writer::new(place, options.wal_file_bytes, Seq::ZERO, 0, 0);
     writer.create(place)?;

@@ -45,6 +45,8 @@ pub struct Options {
     pub(super) part_bytes: u64,
     pub(super) recovery: RecoveryMode,
     pub(super) inline: bool,
+    /// The store is made, and opens only once that is done.
+    pub(super) unfinished: bool,
     pub(super) spaces: BTreeMap<String, Space>,
     pub(super) indexes: BTreeSet<String>,
     pub(super) fs: Arc<dyn Fs>,
@@ -66,6 +68,7 @@ impl Default for Options {
             part_bytes: 128 << 20,
             recovery: RecoveryMode::Strict,
             inline: false,
+            unfinished: false,
             spaces: BTreeMap::new(),
             indexes: BTreeSet::new(),
             fs: Arc::new(RealFs),
@@ -230,7 +233,7 @@ impl Options {
         Engine::open_with(path.as_ref(), self)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         within("write_log_batches", self.write_log_batches, 1, 1 << 24)?;
         let write_log_bytes = u64::try_from(self.write_log_bytes).unwrap_or(u64::MAX);
         within("write_log_bytes", write_log_bytes, 64 << 10, 64 << 30)?;

@@ -12,7 +12,7 @@ use crate::{
     format::{
         Damage, FileKind,
         heap::{ContentPlace, NodeMeta, decode_attributes},
-        manifest::{Manifest, TableFile},
+        manifest::{DataFile, Manifest, TableFile},
         tables::{
             self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, NodeRow, RefRow,
             VectorHead, vector_row_bytes,
@@ -84,6 +84,17 @@ pub(crate) struct VectorPart {
     dimension: usize,
     at: usize,
     pub(crate) len: usize,
+}
+
+/// A file that could not be opened, and why.
+pub(crate) type Unopened = (FileKind, DataFile, Error);
+
+/// The damage of a file that is whole but not the one that the manifest names.
+fn another(segment: &Segment) -> Option<Error> {
+    let mut checks = segment.verify();
+    let error = checks.next()?.err()?;
+    // Else its own checksums account for it.
+    checks.all(|check| check.is_ok()).then_some(error)
 }
 
 /// A part of a table.
@@ -332,6 +343,50 @@ impl Base {
         manifest: &Manifest,
         old: Option<&Self>,
     ) -> Result<Self> {
+        Self::open_with(fs, dir, manifest, old, &mut |_, _, error| Err(error))
+    }
+
+    /// Maps the files of a manifest that can be, and gives the others, each with
+    /// its damage. What refers to those finds nothing there. Only for reading
+    /// what is left: a base with holes answers wrongly.
+    pub(crate) fn open_what_can_be(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        manifest: &Manifest,
+    ) -> Result<(Self, Vec<Unopened>)> {
+        let mut unopened = Vec::new();
+        let mut base = Self::open_with(fs, dir, manifest, None, &mut |kind, file, error| {
+            if !matches!(error, Error::Corrupt { .. }) {
+                return Err(error);
+            }
+            unopened.push((kind, file, error));
+            Ok(())
+        })?;
+        // A whole file in the place of another, of a copy of the store say.
+        let mut keep = |kind, segment: &Segment| match another(segment) {
+            Some(error) => {
+                unopened.push((kind, segment.file(), error));
+                false
+            }
+            None => true,
+        };
+        base.heaps.retain(|heap| keep(FileKind::Heap, &heap.segment));
+        base.nodes.retain(|part| keep(FileKind::Nodes, part.segment()));
+        base.out.retain(|part| keep(FileKind::Out, part.segment()));
+        base.into.retain(|part| keep(FileKind::In, part.segment()));
+        base.keys.retain(|part| keep(FileKind::Keys, part.segment()));
+        base.vectors.retain(|part| keep(FileKind::Vectors, &part.segment));
+        Ok((base, unopened))
+    }
+
+    /// Asks `failed` whether to go on without a file.
+    fn open_with(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        manifest: &Manifest,
+        old: Option<&Self>,
+        failed: &mut dyn FnMut(FileKind, DataFile, Error) -> Result<()>,
+    ) -> Result<Self> {
         let segment = |kind, file| Segment::open(fs, dir, kind, manifest.store, file);
         let damaged = |what: &str| {
             Damage::new(72, format!("the manifest has {what}"))
@@ -341,14 +396,18 @@ impl Base {
         let mut base = Self { path, manifest: Arc::new(manifest.clone()), ..Self::default() };
         for heap in &manifest.heaps {
             let known = old.and_then(|old| old.heap(heap.file.number).ok());
-            base.heaps.push(match known {
-                Some(known) => Arc::clone(known),
-                None => Arc::new(Heap::open(segment(FileKind::Heap, heap.file)?)?),
-            });
+            let opened = match known {
+                Some(known) => Ok(Arc::clone(known)),
+                None => segment(FileKind::Heap, heap.file).and_then(Heap::open).map(Arc::new),
+            };
+            match opened {
+                Ok(heap) => base.heaps.push(heap),
+                Err(error) => failed(FileKind::Heap, heap.file, error)?,
+            }
         }
         base.heaps.sort_unstable_by_key(|heap| heap.number());
         for file in &manifest.nodes {
-            base.nodes.push(reuse(old.map(|old| &*old.nodes), file, || {
+            let opened = reuse(old.map(|old| &*old.nodes), file, || {
                 let segment = Arc::new(segment(FileKind::Nodes, file.file)?);
                 let first = file.first.as_slice().try_into();
                 Ok(NodePart {
@@ -358,14 +417,18 @@ impl Base {
                     members: Table::open(&segment, tables::MEMBERS)?,
                     refs: Table::open(&segment, tables::REFS)?,
                 })
-            })?);
+            });
+            match opened {
+                Ok(part) => base.nodes.push(part),
+                Err(error) => failed(FileKind::Nodes, file.file, error)?,
+            }
         }
         for (kind, files, parts, old) in [
             (FileKind::Out, &manifest.out, &mut base.out, old.map(|old| &*old.out)),
             (FileKind::In, &manifest.into, &mut base.into, old.map(|old| &*old.into)),
         ] {
             for file in files {
-                parts.push(reuse(old, file, || {
+                let opened = reuse(old, file, || {
                     let segment = Arc::new(segment(kind, file.file)?);
                     let first = decode_edge_key(&file.first);
                     let refs = match kind {
@@ -377,30 +440,39 @@ impl Base {
                         rows: Table::open(&segment, tables::ROWS)?,
                         refs,
                     })
-                })?);
+                });
+                match opened {
+                    Ok(part) => parts.push(part),
+                    Err(error) => failed(kind, file.file, error)?,
+                }
             }
         }
         for file in &manifest.keys {
-            base.keys.push(reuse(old.map(|old| &*old.keys), file, || {
+            let opened = reuse(old.map(|old| &*old.keys), file, || {
                 let segment = Arc::new(segment(FileKind::Keys, file.file)?);
                 KeyPlace::decode(&file.first).map_err(|_| damaged("a wrong key"))?;
                 Ok(KeyPart { first: file.first.clone(), entries: KeyTable::open(&segment)? })
-            })?);
+            });
+            match opened {
+                Ok(part) => base.keys.push(part),
+                Err(error) => failed(FileKind::Keys, file.file, error)?,
+            }
         }
         for file in &manifest.vectors {
             let known = old.and_then(|old| {
                 old.vectors.iter().find(|part| part.segment.file().number == file.file.number)
             });
-            base.vectors.push(match known {
-                Some(known) => Arc::clone(known),
-                None => {
-                    let space = usize::try_from(file.space).ok();
-                    let space = space.and_then(|space| manifest.spaces.get(space));
-                    let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
-                    let segment = segment(FileKind::Vectors, file.file)?;
-                    Arc::new(VectorPart::open(segment, file.space, space.space.dimension)?)
-                }
-            });
+            let open = || {
+                let space = usize::try_from(file.space).ok();
+                let space = space.and_then(|space| manifest.spaces.get(space));
+                let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
+                let segment = segment(FileKind::Vectors, file.file)?;
+                VectorPart::open(segment, file.space, space.space.dimension).map(Arc::new)
+            };
+            match known.map_or_else(open, |known| Ok(Arc::clone(known))) {
+                Ok(part) => base.vectors.push(part),
+                Err(error) => failed(FileKind::Vectors, file.file, error)?,
+            }
         }
         let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
             && base.out.is_sorted_by(|a, b| a.first < b.first)
@@ -440,10 +512,11 @@ impl Base {
 
     pub(crate) fn heap(&self, number: u32) -> Result<&Arc<Heap>> {
         let found = self.heaps.binary_search_by_key(&number, |heap| heap.number());
-        found
-            .ok()
-            .and_then(|at| self.heaps.get(at))
-            .ok_or_else(|| self.damaged(format!("heap {number} is referred to and not there")))
+        found.ok().and_then(|at| self.heaps.get(at)).ok_or_else(|| {
+            let data = self.path.join(segment::DIR);
+            let file = segment::file_path(&data, FileKind::Heap, number);
+            Error::corrupt(file, 0, "the heap is referred to and not there")
+        })
     }
 
     /// The node of that name.

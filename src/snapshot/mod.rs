@@ -14,7 +14,8 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use base::EdgeRepr;
 pub(crate) use base::{
-    Base, EdgePart, Heap, KeyPart, NodePart, Part, Run, StoredNode, VectorPart, encode_edge_key,
+    Base, EdgePart, Heap, KeyPart, NodePart, Part, Run, StoredNode, Unopened, VectorPart,
+    encode_edge_key,
 };
 pub(crate) use decide::decide;
 pub(crate) use delta::{Content, EdgeRecord, Frozen, Layer, NodeRecord, State, Vector, expiry_key};

@@ -120,10 +120,90 @@ pub(crate) fn recover(
     before_salvage: &dyn Fn() -> Result<()>,
     apply: &mut Apply<'_>,
 ) -> Result<Recovered> {
+    let Reading { firsts, mut report, damage, sound, last_end } = read(place, manifest, apply)?;
+    let (durable, last) = (manifest.durable, report.seq);
+    if let Some(error) = damage {
+        if mode == RecoveryMode::Strict || matches!(error, Error::Unsupported { .. }) {
+            return Err(error);
+        }
+        before_salvage()?;
+        let after = firsts.get(sound..).unwrap_or_default();
+        report.set_aside = set_aside(place, after)?;
+        report.damage = Some(error);
+        // What was recovered needs a file after it, so that the damage is not
+        // met again: also if there is nothing to put into it.
+        match last_end.as_ref().filter(|_| sound > 0) {
+            Some((first, end)) => {
+                let from = uncertain_from(*first, end, Seq::ZERO, last);
+                if from == *first && !after.contains(first) {
+                    // The rewritten file takes the name of the damaged one.
+                    let from = file_path(place.dir, *first);
+                    let to = damaged_path(place, &from);
+                    os::write_atomic(place.fs, &to, &end.bytes)?;
+                    report.set_aside.insert(0, SetAside { from, to });
+                }
+                rewrite(place, from, last, Some(end))?;
+            }
+            None => rewrite(place, last.next(), last, None)?,
+        }
+    } else if let Some((first, end)) = &last_end {
+        report.cut = cut_tail(place, *first, end);
+        let from = uncertain_from(*first, end, durable, last);
+        if from <= last {
+            rewrite(place, from, last, Some(end))?;
+        }
+    }
+
+    // The next file replaces one of its name, which holds nothing.
+    let mut files = 0_u64;
+    let mut bytes = 0_u64;
+    let all = list(place)?;
+    for first in all.into_iter().filter(|first| *first <= last) {
+        let path = file_path(place.dir, first);
+        let len = place.fs.open(&path).and_then(|file| file.size());
+        bytes = bytes.saturating_add(len.map_err(|error| Error::io("read", &path, error))?);
+        files = files.saturating_add(1);
+    }
+    Ok(Recovered { last, files, bytes, report })
+}
+
+/// Hands every batch after `checkpoint` to `apply`, in order, up to the end or
+/// to the first damage, and changes nothing. The report tells which.
+pub(crate) fn salvage(
+    place: Place<'_>,
+    manifest: &Manifest,
+    apply: &mut Apply<'_>,
+) -> Result<RecoveryReport> {
+    let Reading { mut report, damage, last_end, .. } = read(place, manifest, apply)?;
+    if matches!(damage, Some(Error::Unsupported { .. })) {
+        return damage.map_or(Ok(report), Err);
+    }
+    if damage.is_none() {
+        report.cut = last_end.and_then(|(first, end)| cut_tail(place, first, &end));
+    }
+    report.damage = damage;
+    Ok(report)
+}
+
+/// What the files of a log gave.
+struct Reading {
+    /// The first sequence numbers of the files.
+    firsts: Vec<Seq>,
+    report: RecoveryReport,
+    /// Where it stopped.
+    damage: Option<Error>,
+    /// Files before this index hold what was read.
+    sound: usize,
+    /// The file that was read last, by its first sequence number.
+    last_end: Option<(Seq, FileEnd)>,
+}
+
+/// Reads a log up to its end or its first damage.
+fn read(place: Place<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<Reading> {
     let Manifest { checkpoint, durable, .. } = *manifest;
     let all = list(place)?;
     // A checkpoint that was cut short may have left some of what it covers.
-    let firsts = all.get(covered(&all, checkpoint)..).unwrap_or_default();
+    let firsts = all.get(covered(&all, checkpoint)..).unwrap_or_default().to_vec();
     let mut report = RecoveryReport { seq: checkpoint, ..RecoveryReport::default() };
     let mut apply = |seq: Seq, payload: &[u8]| {
         if seq > checkpoint {
@@ -137,7 +217,6 @@ pub(crate) fn recover(
     let mut damage = None;
     let mut last_end: Option<(Seq, FileEnd)> = None;
     let mut log_bytes = 0_u64;
-    // Files before this index hold what was recovered.
     let mut sound = firsts.len();
     if firsts.first().is_none_or(|first| *first > checkpoint.next()) {
         let what = format!("no log file begins at commit {} or before", checkpoint.next());
@@ -180,54 +259,15 @@ pub(crate) fn recover(
         let what = format!("the log ends at commit {last}, but commit {durable} was durable");
         damage = Some(Error::corrupt(file, offset, what));
     }
-    if let Some(error) = damage {
-        if mode == RecoveryMode::Strict || matches!(error, Error::Unsupported { .. }) {
-            return Err(error);
-        }
-        before_salvage()?;
-        let after = firsts.get(sound..).unwrap_or_default();
-        report.set_aside = set_aside(place, after)?;
-        report.damage = Some(error);
-        // What was recovered needs a file after it, so that the damage is not
-        // met again: also if there is nothing to put into it.
-        match last_end.as_ref().filter(|_| sound > 0) {
-            Some((first, end)) => {
-                let from = uncertain_from(*first, end, Seq::ZERO, last);
-                if from == *first && !after.contains(first) {
-                    // The rewritten file takes the name of the damaged one.
-                    let from = file_path(place.dir, *first);
-                    let to = damaged_path(place, &from);
-                    os::write_atomic(place.fs, &to, &end.bytes)?;
-                    report.set_aside.insert(0, SetAside { from, to });
-                }
-                rewrite(place, from, last, Some(end))?;
-            }
-            None => rewrite(place, last.next(), last, None)?,
-        }
-    } else if let Some((first, end)) = &last_end {
-        if end.torn {
-            report.cut = Some(CutTail {
-                file: file_path(place.dir, *first),
-                offset: u64::try_from(end.offset).unwrap_or(u64::MAX),
-            });
-        }
-        let from = uncertain_from(*first, end, durable, last);
-        if from <= last {
-            rewrite(place, from, last, Some(end))?;
-        }
-    }
+    Ok(Reading { firsts, report, damage, sound, last_end })
+}
 
-    // The next file replaces one of its name, which holds nothing.
-    let mut files = 0_u64;
-    let mut bytes = 0_u64;
-    let all = list(place)?;
-    for first in all.into_iter().filter(|first| *first <= last) {
-        let path = file_path(place.dir, first);
-        let len = place.fs.open(&path).and_then(|file| file.size());
-        bytes = bytes.saturating_add(len.map_err(|error| Error::io("read", &path, error))?);
-        files = files.saturating_add(1);
-    }
-    Ok(Recovered { last, files, bytes, report })
+/// The torn write at the end of the last file.
+fn cut_tail(place: Place<'_>, first: Seq, end: &FileEnd) -> Option<CutTail> {
+    end.torn.then(|| CutTail {
+        file: file_path(place.dir, first),
+        offset: u64::try_from(end.offset).unwrap_or(u64::MAX),
+    })
 }
 
 /// The first commit that may not be durable: nothing says that a sync covered

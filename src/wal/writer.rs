@@ -109,11 +109,10 @@ impl Writer {
             return Err(error.clone());
         }
         if self.last == checkpoint && (self.rotate || self.current.is_none()) {
-            let begun = self.sync().and_then(|()| self.begin_file(place));
-            if let Err(error) = &begun {
-                self.failed = Some(error.clone());
-            }
-            return begun;
+            self.sync()?;
+            // A failure stops nothing: the next frame needs a new file as
+            // before, and what may be there of this one holds none.
+            return self.begin_file(place);
         }
         Ok(())
     }

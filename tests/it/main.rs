@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod backup;
 mod base;
 mod basics;
 mod cli;
@@ -22,6 +23,7 @@ mod killed;
 mod model;
 mod reads;
 mod recovery;
+mod repair;
 mod threads;
 mod tidy;
 mod torture;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -429,6 +429,8 @@ enum Action {
     Drop,
     Checkpoint,
     Compact,
+    /// Backed up; from then on the backup is the store, or it stays as it is.
+    Backup(bool),
 }
 
 fn any_action() -> impl Strategy<Value = Action> {
@@ -439,6 +441,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Drop),
         3 => Just(Action::Checkpoint),
         1 => Just(Action::Compact),
+        1 => any::<bool>().prop_map(Action::Backup),
     ]
 }
 
@@ -492,11 +495,12 @@ proptest! {
     #[test]
     fn every_read_agrees_with_plain_maps(actions in vec(any_action(), 1..24), steps in any::<bool>()) {
         let dir = crate::temp_dir();
-        let path = dir.path().join("store");
+        let mut path = dir.path().join("store");
         let clock = ClockHandle::default();
         let mut engine = open(&path, &clock, steps);
         // The spaces and indexes of the options took the first commit.
         let mut oracle = Oracle::after(1);
+        let mut backups: Vec<(PathBuf, Oracle)> = Vec::new();
         // Held to the end: none may change.
         let mut held: Vec<(Snapshot, Oracle)> = Vec::new();
         for (step, action) in actions.into_iter().enumerate() {
@@ -538,6 +542,19 @@ proptest! {
                     let seq = engine.compact().unwrap();
                     assert_eq!(seq.get(), oracle.seq);
                 }
+                Action::Backup(moves) => {
+                    let to = dir.path().join(format!("backup {step}"));
+                    let report = engine.backup(&to).unwrap();
+                    assert_eq!(report.seq.get(), oracle.seq);
+                    let left = if moves {
+                        drop(engine);
+                        engine = open(&to, &clock, steps);
+                        std::mem::replace(&mut path, to)
+                    } else {
+                        to
+                    };
+                    backups.push((left, oracle.clone()));
+                }
             }
             oracle.check(&engine.snapshot());
             if rests {
@@ -548,6 +565,9 @@ proptest! {
         }
         for (snapshot, oracle) in held {
             oracle.check(&snapshot);
+        }
+        for (path, oracle) in backups {
+            oracle.check(&open(&path, &clock, steps).snapshot());
         }
     }
 }

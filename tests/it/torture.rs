@@ -6,12 +6,15 @@
 #![cfg(feature = "sim")]
 
 use std::{
+    collections::BTreeSet,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use ingrain::{
-    Engine, Error, ErrorKind, Op, Options, Seq, Timestamp,
+    Batch, Engine, Error, ErrorKind, Node, NodeId, Op, Options, Seq, Timestamp,
+    os::Fs,
     sim::{Call, Crash, Failure, Loss, Points, SimClock, SimDisk},
 };
 use proptest::{
@@ -36,6 +39,8 @@ enum Step {
     Drop,
     Checkpoint,
     Compact,
+    /// Backed up to `/b<n>`, which is opened and compared.
+    Backup(usize),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -50,6 +55,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Drop),
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Compact),
+        1 => (0..4_usize).prop_map(Step::Backup),
     ]
 }
 
@@ -96,6 +102,8 @@ struct Run {
     rotations: u64,
     /// Checkpoints completed, and failed.
     checkpoints: (u64, u64),
+    /// Backups completed, by their path.
+    backups: BTreeSet<String>,
 }
 
 const PATH: &str = "/s";
@@ -112,6 +120,7 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
         durable: 0,
         rotations: 0,
         checkpoints: (0, 0),
+        backups: BTreeSet::new(),
     };
     mark(disk, Mark::Submitted, 1);
     let mut engine = match store(disk, &clock).open(PATH) {
@@ -131,6 +140,10 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
         let now = i64::try_from(at).unwrap() * 1_000 - if at % 7 == 0 { 86_400_000_000 } else { 0 };
         let now = Timestamp::from_micros(now);
         clock.set(now);
+        if let Step::Backup(n) = step {
+            back_up(disk, &engine, *n, &mut run);
+            continue;
+        }
         if let Step::Checkpoint | Step::Compact = step {
             let (digest, seq) = (engine.snapshot().digest(), engine.snapshot().seq());
             let made = match step {
@@ -147,7 +160,7 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
             continue;
         }
         let (batches, sync) = match step {
-            Step::Checkpoint | Step::Compact => unreachable!("done above"),
+            Step::Checkpoint | Step::Compact | Step::Backup(_) => unreachable!("done above"),
             Step::Write(ops, sync, bytes) => (vec![grown(ops, *bytes)], *sync),
             Step::Submit(batches, sync) => (batches.clone(), *sync),
             Step::Close | Step::Drop => {
@@ -212,6 +225,31 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
     run
 }
 
+/// A backup is the store at that moment, or no store, and the store does not
+/// notice.
+fn back_up(disk: &SimDisk, engine: &Engine, n: usize, run: &mut Run) {
+    let path = format!("/b{n}");
+    let state = run.states.last().unwrap();
+    match engine.backup(&path) {
+        Ok(report) => {
+            assert_eq!(report.seq.get(), state.seq);
+            assert!(run.backups.insert(path.clone()), "{path} was overwritten");
+            // One of the calls that open it may be the one that fails.
+            match store(disk, &SimClock::default()).create(false).open(&path) {
+                Ok(copy) => state.check(&copy.snapshot()),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Io, "{error}"),
+            }
+        }
+        Err(error) => {
+            // What is there stays, whatever it is.
+            let refused = error.kind() == ErrorKind::Invalid;
+            assert!(refused || error.kind() == ErrorKind::Io, "{error}");
+            assert!(refused || !run.backups.contains(&path), "{error}");
+        }
+    }
+    state.check(&engine.snapshot());
+}
+
 impl Run {
     fn count(&mut self, engine: &Engine) {
         let stats = engine.stats().checkpoint;
@@ -255,6 +293,22 @@ fn check_store(disk: &SimDisk, states: &[Oracle], least: u64, most: u64) -> Resu
     Ok(engine)
 }
 
+/// Where there is a manifest, there is a whole backup.
+fn check_backups(disk: &SimDisk, states: &[Oracle]) -> Result<(), String> {
+    for n in 0..4 {
+        let path = format!("/b{n}");
+        let names = disk.list(Path::new(&path)).unwrap_or_default();
+        if !names.iter().any(|name| name == "MANIFEST") {
+            continue;
+        }
+        let copy = store(disk, &SimClock::default())
+            .open(&path)
+            .map_err(|error| format!("{path}: {error}"))?;
+        states[copy.snapshot().seq().get() as usize].check(&copy.snapshot());
+    }
+    Ok(())
+}
+
 fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), String> {
     let (mut least, mut most) = (0, 0);
     for mark in &crash.marks {
@@ -268,6 +322,9 @@ fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), Strin
         {
             least = seq;
         }
+    }
+    if deep || crash.point.is_multiple_of(5) {
+        check_backups(&crash.disk, states)?;
     }
     let engine = check_store(&crash.disk, states, least, most)?;
     let recovered = engine.snapshot().seq();
@@ -293,7 +350,7 @@ fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), Strin
 }
 
 /// The workload that the suite tries at every point.
-const SEED: u64 = 1;
+const SEED: u64 = 20;
 const STEPS: usize = 200;
 /// The part of it in which every call fails in its turn.
 const FAULT_STEPS: usize = 150;
@@ -326,11 +383,14 @@ fn every_crash_of_a_workload_is_survived() {
     assert!(run.states.len() > 150, "{} batches", run.states.len());
     assert!(run.rotations >= 1, "{} rotations", run.rotations);
     assert!(run.checkpoints.0 > 6, "{:?}", run.checkpoints);
+    assert!(!run.backups.is_empty(), "no backup");
     println!(
-        "{} batches, {} rotations, {} checkpoints",
+        "{} batches, {} rotations, {} checkpoints, {} backups, {} calls",
         run.states.len() - 1,
         run.rotations,
-        run.checkpoints.0
+        run.checkpoints.0,
+        run.backups.len(),
+        disk.calls().values().sum::<u64>()
     );
     let tried = crashes(SEED, STEPS, 1);
     assert!(tried > 300 * 8, "{tried} crashes");
@@ -415,6 +475,46 @@ every_failing_call! {
     every_short_write_is_survived: Some(Call::Write), Failure::Short(100), sticky false, at least 200;
     every_sync_that_loses_pages_is_survived:
         Some(Call::Sync), Failure::LoseDirty, sticky false, at least 100;
+}
+
+/// I10, at each call that a checkpoint makes: writes go on, and the next one
+/// succeeds.
+#[test]
+fn a_checkpoint_that_fails_at_any_call_stops_no_writes() {
+    let put = |n: u8| {
+        let mut batch = Batch::new();
+        batch.put(Node::new(NodeId::from_bytes([n; 16]), "note"));
+        batch
+    };
+    for failure in [Failure::Io, Failure::LoseDirty] {
+        for n in 1.. {
+            let disk = SimDisk::new();
+            let engine = store(&disk, &SimClock::default()).open(PATH).unwrap();
+            engine.write(put(1)).unwrap();
+            engine.checkpoint().unwrap();
+            engine.write(put(2)).unwrap();
+            let before: u64 = disk.calls().values().sum();
+            disk.fail(n, None, failure, false);
+            let made = engine.checkpoint();
+            let calls = disk.calls().values().sum::<u64>() - before;
+            if let Err(error) = &made {
+                assert!(matches!(error, Error::Checkpoint { .. }), "call {n}: {error}");
+            }
+            disk.heal();
+            let seq = engine.write(put(3)).unwrap_or_else(|error| panic!("call {n}: {error}"));
+            assert_eq!(engine.checkpoint().unwrap(), seq);
+            let digest = engine.snapshot().digest().unwrap();
+            for loss in [Loss::Nothing, Loss::All] {
+                let left = disk.crash(loss, n);
+                let again = store(&left, &SimClock::default()).open(PATH).unwrap();
+                assert_eq!(again.snapshot().digest().unwrap(), digest, "call {n}");
+            }
+            if n > calls {
+                assert!(n > 20, "{n} calls");
+                break;
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! A directory in which a whole store is to appear, or none.
+
+use std::{io, path::Path};
+
+use super::open::LOCK;
+use crate::{
+    error::{Error, Result},
+    manifest,
+    os::{Fs, Lock},
+    segment, wal,
+};
+
+/// A directory that has no store yet, and nobody else makes one in it.
+#[derive(Debug)]
+pub(super) struct Target<'t> {
+    fs: &'t dyn Fs,
+    dir: &'t Path,
+    lock: Box<dyn Lock>,
+}
+
+impl<'t> Target<'t> {
+    /// Takes a directory, creating it if it is not there, with those of a store
+    /// in it.
+    pub(super) fn take(fs: &'t dyn Fs, dir: &'t Path) -> Result<Self> {
+        match fs.create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", dir, error));
+            }
+            _ => {}
+        }
+        // The parent first: what is synced into a directory that goes is gone.
+        if let Some(parent) = dir.parent() {
+            fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+        }
+        let path = dir.join(LOCK);
+        let lock = fs
+            .lock(&path)
+            .map_err(|error| Error::io("lock", &path, error))?
+            .ok_or(Error::Locked { path })?;
+        // Again: somebody may have been as quick.
+        check(fs, dir)?;
+        for name in [segment::DIR, wal::DIR] {
+            let path = dir.join(name);
+            match fs.create_dir(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", path, error));
+                }
+                _ => {}
+            }
+        }
+        fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
+        Ok(Self { fs, dir, lock })
+    }
+
+    pub(super) fn dir(&self) -> &'t Path {
+        self.dir
+    }
+
+    /// Removes all that was made, as far as that can be done: why it is to go is
+    /// what the caller must hear of. The directories stay, and the lock file,
+    /// which another may be waiting for.
+    pub(super) fn discard(self) {
+        let Self { fs, dir, lock } = self;
+        discard(fs, dir);
+        drop(lock);
+    }
+}
+
+/// As [`Target::discard`], under a lock that the caller holds.
+pub(super) fn discard(fs: &dyn Fs, dir: &Path) {
+    let removed = match fs.remove(&dir.join(manifest::FILE)) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(()) => true,
+    };
+    // What the manifest names goes only when no crash brings the manifest back.
+    if !removed || fs.sync_dir(dir).is_err() {
+        return;
+    }
+    for dir in [dir.join(segment::DIR), dir.join(wal::DIR)] {
+        for name in fs.list(&dir).unwrap_or_default() {
+            let _ = fs.remove(&dir.join(name));
+        }
+        let _ = fs.sync_dir(&dir);
+    }
+}
+
+/// Refuses a directory that holds anything but what a failed call left.
+pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let refused = |what: &str| {
+        Err(Error::invalid(format!("path {}: {what}; it must be absent or empty", dir.display())))
+    };
+    let names = match fs.list(dir) {
+        Ok(names) => names,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                io::ErrorKind::NotADirectory => refused("it is no directory"),
+                _ => Err(Error::io("list", dir, error)),
+            };
+        }
+    };
+    for name in names {
+        let empty = name == LOCK
+            || ((name == segment::DIR || name == wal::DIR)
+                && fs.list(&dir.join(&name)).is_ok_and(|names| names.is_empty()));
+        if !empty {
+            return refused(&format!("it holds {}", Path::new(&name).display()));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory that is the store's own, or within it.
+pub(super) fn check_apart(dir: &Path, store: &Path) -> Result<()> {
+    if dir.starts_with(store) {
+        return Err(Error::invalid(format!(
+            "path {}: it is within the store {}",
+            dir.display(),
+            store.display()
+        )));
+    }
+    Ok(())
+}

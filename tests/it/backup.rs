@@ -1,0 +1,382 @@
+//! Backups of live stores.
+#![allow(clippy::disallowed_methods, reason = "looks at the files of stores")]
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use ingrain::{
+    Batch, Digest, Durability, Edge, Engine, ErrorKind, Metric, Node, NodeId, Options, Seq, Space,
+    os::{File, Fs, Lock, Mapping, RealFs},
+};
+
+fn options() -> Options {
+    Options::new().space("text", Space::new(2, Metric::L2)).index("by").part_bytes(4_096)
+}
+
+fn id(n: u64) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+/// A batch that touches everything a store has.
+fn some(n: u64, os: bool) -> Batch {
+    let mut batch = Batch::new();
+    let x = n as f32;
+    batch
+        .put(
+            Node::new(id(n), "note")
+                .content(n.to_le_bytes())
+                .key("by", n.to_be_bytes())
+                .vector("text", [x, -x]),
+        )
+        .link(Edge::new(id(n), "after", id(n)).attribute("n", n as i64));
+    if n.is_multiple_of(3) {
+        batch.delete(id(n / 2));
+    }
+    if os {
+        batch.durability(Durability::Os);
+    }
+    batch
+}
+
+fn filled(path: &Path, options: Options, commits: u64) -> Engine {
+    let engine = options.open(path).unwrap();
+    for n in 0..commits {
+        engine.write(some(n, true)).unwrap();
+    }
+    engine
+}
+
+fn digest(engine: &Engine) -> Digest {
+    engine.snapshot().digest().unwrap()
+}
+
+#[test]
+fn a_backup_of_a_store_at_rest_is_the_store() {
+    let dir = crate::temp_dir();
+    let engine = filled(&dir.path().join("a"), options(), 200);
+    let report = engine.backup(dir.path().join("b")).unwrap();
+    assert_eq!(report.seq, engine.snapshot().seq());
+    assert_eq!(report.files, engine.stats().checkpoint.files);
+    assert_eq!(report.bytes, engine.stats().checkpoint.file_bytes);
+    assert_eq!((report.linked, report.copied), (report.files, 0));
+    let first = digest(&engine);
+    let copy = options().open(dir.path().join("b")).unwrap();
+    assert_eq!((digest(&copy), copy.snapshot().seq()), (first, report.seq));
+    assert!(copy.verify().unwrap().is_sound());
+    // Each lives on by itself.
+    for n in 200..300 {
+        engine.write(some(n, true)).unwrap();
+        copy.write(some(n + 1_000, true)).unwrap();
+    }
+    let both = (digest(&engine), digest(&copy));
+    engine.compact().unwrap();
+    copy.checkpoint().unwrap();
+    copy.compact().unwrap();
+    assert_eq!((digest(&engine), digest(&copy)), both);
+    // And of the backup, a backup.
+    copy.backup(dir.path().join("c")).unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    fs::remove_dir_all(dir.path().join("a")).unwrap();
+    copy.close().unwrap();
+    drop(copy);
+    for name in ["b", "c"] {
+        let copy = options().open(dir.path().join(name)).unwrap();
+        assert_eq!(digest(&copy), both.1, "{name}");
+    }
+}
+
+#[test]
+fn a_backup_while_threads_write_is_of_one_moment() {
+    let dir = crate::temp_dir();
+    let path = |n: usize| dir.path().join(format!("b{n}"));
+    let engine = filled(&dir.path().join("a"), options(), 50);
+    let stopped = AtomicBool::new(false);
+    let reports = thread::scope(|scope| {
+        for writer in 1..=2_u64 {
+            let (engine, stopped) = (&engine, &stopped);
+            scope.spawn(move || {
+                // Each batch is one node and one edge: a half one would show.
+                for n in 0.. {
+                    if stopped.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let n = (writer << 32) + n;
+                    let mut batch = Batch::new();
+                    batch.put(Node::new(id(n), "note")).link(Edge::new(id(n), "is", id(n)));
+                    batch.durability(Durability::Os);
+                    engine.write(batch).unwrap();
+                }
+            });
+        }
+        let reports: Vec<_> = (0..4)
+            .map(|n| {
+                let before = engine.snapshot().seq();
+                let report = engine.backup(path(n)).unwrap();
+                let after = engine.snapshot().seq();
+                assert!(before <= report.seq && report.seq <= after);
+                report
+            })
+            .collect();
+        stopped.store(true, Ordering::Relaxed);
+        reports
+    });
+    let before = options().open(dir.path().join("c")).unwrap().snapshot().node_count();
+    for (n, report) in reports.iter().enumerate() {
+        let copy = options().open(path(n)).unwrap();
+        let snapshot = copy.snapshot();
+        assert_eq!(snapshot.seq(), report.seq);
+        // Commits after the first 51 are one node and one edge each.
+        let since = usize::try_from(report.seq.get()).unwrap() - 51;
+        let (mut nodes, mut edges) = (before, 0);
+        for node in snapshot.scan_all() {
+            nodes += 1;
+            edges += snapshot.edges_out(node.unwrap().id()).count();
+        }
+        let first = filled(&dir.path().join(format!("f{n}")), options(), 50);
+        assert_eq!(nodes, first.snapshot().node_count() + since);
+        assert_eq!(edges, first.snapshot().edge_count() + since);
+        for node in first.snapshot().scan_all() {
+            assert!(snapshot.contains(node.unwrap().id()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_target_that_exists_is_refused_and_unchanged() {
+    let dir = crate::temp_dir();
+    let engine = filled(&dir.path().join("a"), options(), 10);
+    let checkpoints = engine.stats().checkpoint.completed;
+    drop(options().open(dir.path().join("store")).unwrap());
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("letter"), "dear").unwrap();
+    fs::write(dir.path().join("file"), "x").unwrap();
+    let half = dir.path().join("half");
+    fs::create_dir_all(half.join("data")).unwrap();
+    fs::write(half.join("data/0000000001.heap"), "x").unwrap();
+    for name in ["a", "a/within", "a/data", "store", "other", "file", "half"] {
+        let error = engine.backup(dir.path().join(name)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{name}: {error}");
+    }
+    assert!(engine.backup(dir.path().join("no/such")).is_err());
+    assert_eq!(engine.stats().checkpoint.completed, checkpoints + 1, "of the last one only");
+    assert_eq!(fs::read(other.join("letter")).unwrap(), b"dear");
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
+    assert_eq!(options().open(dir.path().join("store")).unwrap().snapshot().seq(), Seq::new(1));
+    // What a failed backup leaves is no hindrance, nor an empty directory.
+    for name in ["data", "wal"] {
+        fs::create_dir_all(dir.path().join("left").join(name)).unwrap();
+    }
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    engine.backup(dir.path().join("left")).unwrap();
+    engine.backup(dir.path().join("empty")).unwrap();
+    engine.close().unwrap();
+    let error = engine.backup(dir.path().join("late")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(!dir.path().join("late").exists());
+}
+
+/// A file system that does not link.
+#[derive(Debug)]
+struct NoLinks(io::ErrorKind);
+
+impl Fs for NoLinks {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.create_dir(path)
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        RealFs.create_new(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        RealFs.open(path)
+    }
+    fn map(&self, path: &Path) -> io::Result<Mapping> {
+        RealFs.map(path)
+    }
+    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(self.0.into())
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.sync_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        RealFs.list(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        RealFs.lock(path)
+    }
+    fn random(&self) -> [u8; 16] {
+        RealFs.random()
+    }
+}
+
+#[test]
+fn where_links_cannot_be_files_are_copied() {
+    for kind in [
+        io::ErrorKind::CrossesDevices,
+        io::ErrorKind::Unsupported,
+        io::ErrorKind::TooManyLinks,
+        io::ErrorKind::PermissionDenied,
+    ] {
+        let dir = crate::temp_dir();
+        let options = || options().fs(Arc::new(NoLinks(kind)));
+        let engine = filled(&dir.path().join("a"), options(), 20);
+        // More than is copied at once, and not a whole number of it.
+        let mut batch = Batch::new();
+        batch.put(Node::new(NodeId::new(), "large").content(vec![7; (3 << 20) + 5]));
+        engine.write(batch).unwrap();
+        let report = engine.backup(dir.path().join("b")).unwrap();
+        assert_eq!((report.linked, report.copied), (0, report.files));
+        let copy = options().open(dir.path().join("b")).unwrap();
+        assert_eq!(digest(&copy), digest(&engine));
+    }
+    // Any other failure is one.
+    let dir = crate::temp_dir();
+    let options = options().fs(Arc::new(NoLinks(io::ErrorKind::StorageFull)));
+    let engine = filled(&dir.path().join("a"), options, 20);
+    assert_eq!(engine.backup(dir.path().join("b")).unwrap_err().kind(), ErrorKind::Io);
+    let left: Vec<_> = fs::read_dir(dir.path().join("b/data")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[cfg(feature = "sim")]
+mod sim {
+    use ingrain::sim::{Failure, Loss, Points, SimClock, SimDisk};
+
+    use super::*;
+
+    fn store(disk: &SimDisk) -> Options {
+        options().inline(true).fs(Arc::new(disk.clone())).clock(Arc::new(SimClock::default()))
+    }
+
+    /// Whether the target is a store. If so it is all of the backup; if not,
+    /// opening it refuses, or finds nothing.
+    fn check_target(disk: &SimDisk, whole: Digest, place: &str) -> bool {
+        let root = Path::new("/b");
+        let there = disk.list(root).is_ok_and(|names| names.iter().any(|n| n == "MANIFEST"));
+        match store(disk).create(!there).open(root) {
+            Ok(engine) if there => {
+                assert_eq!(digest(&engine), whole, "{place}");
+                engine.write(some(1_000, false)).unwrap();
+                engine.checkpoint().unwrap();
+            }
+            Ok(engine) => assert_eq!(engine.snapshot().seq(), Seq::new(1), "{place}"),
+            Err(error) => {
+                assert!(!there, "{place}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{place}: {error}");
+            }
+        }
+        there
+    }
+
+    fn check_source(disk: &SimDisk, whole: Digest, place: &str) {
+        let engine = store(disk).create(false).open("/a").unwrap();
+        assert_eq!(digest(&engine), whole, "{place}");
+        engine.write(some(1_001, false)).unwrap();
+        engine.compact().unwrap();
+    }
+
+    /// Every call of a backup made to fail.
+    #[test]
+    fn a_backup_that_fails_at_any_call_harms_nothing() {
+        for (failure, sticky) in [
+            (Failure::Io, false),
+            (Failure::Io, true),
+            (Failure::LoseDirty, false),
+            (Failure::Short(50), true),
+        ] {
+            let (mut n, mut failed) = (0, 0);
+            loop {
+                n += 1;
+                let place = format!("call {n}, {failure:?}, sticky {sticky}");
+                let disk = SimDisk::new();
+                let engine = filled(Path::new("/a"), store(&disk), 6);
+                engine.checkpoint().unwrap();
+                engine.write(some(7, false)).unwrap();
+                let whole = digest(&engine);
+                let before: u64 = disk.calls().values().sum();
+                disk.fail(n, None, failure, sticky);
+                let made = engine.backup("/b");
+                disk.heal();
+                let calls = disk.calls().values().sum::<u64>() - before;
+                assert_eq!(digest(&engine), whole, "{place}");
+                for loss in [Loss::Nothing, Loss::All] {
+                    let left = disk.crash(loss, n);
+                    let there = check_target(&left, whole, &place);
+                    assert!(there || made.is_err(), "{place}, {loss:?}");
+                    check_source(&left, whole, &place);
+                }
+                if made.is_err() {
+                    failed += 1;
+                    // The fault gone, it succeeds in the same place, or in
+                    // another if what was made could not be removed.
+                    if engine.backup("/b").is_err() {
+                        assert!(sticky || check_target(&disk, whole, &place), "{place}");
+                    }
+                    let again = engine.backup("/c").unwrap();
+                    assert_eq!(again.seq, engine.snapshot().seq());
+                    // Writes go on, whatever failed.
+                    engine.write(some(8, false)).unwrap();
+                } else if n > calls {
+                    break;
+                }
+            }
+            assert!(failed > 10, "{failed} of {n} calls");
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_point_of_a_backup_leaves_it_whole_or_not_at_all() {
+        let disk = SimDisk::new();
+        let engine = filled(Path::new("/a"), store(&disk), 6);
+        engine.checkpoint().unwrap();
+        engine.write(some(7, false)).unwrap();
+        let whole = digest(&engine);
+        let begun = disk.operations();
+        engine.backup("/b").unwrap();
+        let done = disk.operations();
+        let (mut with, mut without) = (0, 0);
+        for crash in disk.crashes(Points::All, 2).filter(|crash| crash.point >= begun) {
+            let place = format!("point {}, {:?}, coin {}", crash.point, crash.loss, crash.seed);
+            let there = check_target(&crash.disk, whole, &place);
+            assert!(there || crash.point < done, "{place}");
+            if there {
+                with += 1
+            } else {
+                without += 1
+            }
+            check_source(&crash.disk, whole, &place);
+        }
+        assert!(with > 0 && without > 20, "{with}, {without}");
+    }
+
+    /// The store may remove its files at any time after.
+    #[test]
+    fn what_the_store_does_afterwards_does_not_reach_the_backup() {
+        let disk = SimDisk::new();
+        let engine = filled(Path::new("/a"), store(&disk), 6);
+        engine.backup("/b").unwrap();
+        let whole = digest(&engine);
+        let done = disk.operations();
+        engine.write(some(9, false)).unwrap();
+        engine.compact().unwrap();
+        for crash in disk.crashes(Points::Boundaries, 1).filter(|crash| crash.point >= done) {
+            assert!(check_target(&crash.disk, whole, "afterwards"));
+        }
+    }
+}
