@@ -22,6 +22,7 @@ mod killed;
 mod model;
 mod reads;
 mod recovery;
+mod review;
 mod threads;
 mod tidy;
 mod torture;
