@@ -105,6 +105,8 @@ struct Work {
     /// manifest. They go when a later one is in force.
     uncertain: Vec<PathBuf>,
     job: Option<Job>,
+    /// The store is let go of, and somebody else's to write to.
+    closed: bool,
 }
 
 /// What a checkpoint does beside what it must.
@@ -195,6 +197,7 @@ impl Checkpointer {
                 manifest,
                 uncertain: Vec::new(),
                 job: None,
+                closed: false,
             }),
             written: AtomicU64::new(0),
             outcome: Mutex::default(),
@@ -232,6 +235,9 @@ impl Checkpointer {
     ) -> Result<T> {
         let target = self.reconciler.state().seq;
         let mut work = self.enter();
+        if work.closed {
+            return Err(Error::Closed);
+        }
         // What is under way comes first.
         while work.job.is_some() {
             self.step_in(&mut work, extent)?;
@@ -275,7 +281,20 @@ impl Checkpointer {
         self.work.try_lock().map_or(true, |work| work.job.is_some())
     }
 
+    /// Waits for whoever makes a checkpoint, and lets nobody make another:
+    /// from here on, nothing of the store is written to.
+    pub(crate) fn shut(&self) {
+        let mut work = self.enter();
+        work.closed = true;
+        if let Some(job) = work.job.take() {
+            self.give_up(&mut work, job, true);
+        }
+    }
+
     fn step_in(&self, work: &mut Work, extent: Extent) -> Result<bool> {
+        if work.closed {
+            return Err(Error::Closed);
+        }
         let Some(mut job) = work.job.take() else {
             let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
             work.job = self.note(begun)?;

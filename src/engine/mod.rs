@@ -71,7 +71,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Held {
     threads: Vec<thread::JoinHandle<()>>,
-    _lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
 }
 
 /// Asks the second thread for a checkpoint.
@@ -213,7 +213,7 @@ impl Engine {
             checkpointer,
             request,
             report: opened.report,
-            held: Mutex::new(Some(Held { threads: Vec::new(), _lock: opened.lock })),
+            held: Mutex::new(Some(Held { threads: Vec::new(), lock: opened.lock })),
         };
         if !options.inline {
             engine.start()?;
@@ -446,12 +446,20 @@ impl Engine {
     }
 
     fn end(&self, tidy: bool) -> Result<()> {
-        /// A log of this size is replayed in a few milliseconds.
-        const SHORT_LOG_BYTES: u64 = 1 << 20;
         // Not held while the threads are waited for: one may be closing too, in
         // a waker.
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Held { threads, _lock }) = held else { return Ok(()) };
+        let Some(Held { threads, lock }) = held else { return Ok(()) };
+        let ended = self.wind_down(threads, tidy);
+        // A caller may be in a checkpoint, or about to begin one.
+        self.checkpointer.shut();
+        drop(lock);
+        ended
+    }
+
+    fn wind_down(&self, threads: Vec<thread::JoinHandle<()>>, tidy: bool) -> Result<()> {
+        /// A log of this size is replayed in a few milliseconds.
+        const SHORT_LOG_BYTES: u64 = 1 << 20;
         self.request.stop();
         let last = self.reconciler.close();
         let mut panicked = false;
