@@ -34,7 +34,7 @@ use crate::{
     model::Seq,
     os::Fs,
     reconciler::Reconciler,
-    segment::{self, Writer},
+    segment::{self, Owned, Writer},
     snapshot::{
         Base, Content, EdgePart, EdgeRecord, Frozen, KeyPart, NodePart, NodeRecord, Part, Vector,
         VectorPart, encode_edge_key,
@@ -80,6 +80,7 @@ pub(crate) struct Checkpointer {
     reconciler: Arc<Reconciler>,
     /// Largest part of a table, about.
     part_bytes: u64,
+    owned: Arc<Owned>,
     work: Mutex<Work>,
     written: AtomicU64,
     /// Apart from the work, so that it can be looked at meanwhile.
@@ -191,6 +192,7 @@ impl Checkpointer {
             data_dir: dir.join(segment::DIR),
             reconciler,
             part_bytes,
+            owned: Arc::new(Owned::new()),
             work: Mutex::new(Work {
                 generation: manifest.generation,
                 next_file: manifest.next_file,
@@ -289,6 +291,7 @@ impl Checkpointer {
         if let Some(job) = work.job.take() {
             self.give_up(&mut work, job, true);
         }
+        self.owned.end();
     }
 
     fn step_in(&self, work: &mut Work, extent: Extent) -> Result<bool> {
@@ -634,7 +637,7 @@ impl Checkpointer {
         work.manifest = next;
         let kept: HashSet<u32> = base.segments().map(|segment| segment.file().number).collect();
         for segment in job.old.segments().filter(|s| !kept.contains(&s.file().number)) {
-            segment.retire();
+            segment.retire(&self.owned);
         }
         self.reconciler.install(Arc::new(base));
         {

@@ -5,8 +5,8 @@ use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -26,6 +26,22 @@ use crate::{
 
 const BLOCK: u64 = 4096;
 
+/// Whether the store is still the engine's that mapped its files. What has its
+/// path afterwards is nobody's here to remove files from.
+#[derive(Debug)]
+pub(crate) struct Owned(RwLock<bool>);
+
+impl Owned {
+    pub(crate) fn new() -> Self {
+        Self(RwLock::new(true))
+    }
+
+    /// Waits for whoever is removing a file.
+    pub(crate) fn end(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+}
+
 /// A data file, mapped.
 pub(crate) struct Segment {
     fs: Arc<dyn Fs>,
@@ -38,8 +54,8 @@ pub(crate) struct Segment {
     /// Relaxed throughout: a bit tells about bytes that never change, and
     /// hands over nothing else.
     checked: Box<[AtomicU64]>,
-    /// Whether the file goes with the last who has it.
-    retired: AtomicBool,
+    /// If the file goes with the last who has it: as long as this says so.
+    retired: OnceLock<Arc<Owned>>,
 }
 
 impl fmt::Debug for Segment {
@@ -50,9 +66,12 @@ impl fmt::Debug for Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if self.retired.load(Ordering::Acquire) {
-            // What stays is removed by the next opening.
-            let _ = self.fs.remove(&self.path);
+        if let Some(owned) = self.retired.get() {
+            let owned = owned.0.read().unwrap_or_else(PoisonError::into_inner);
+            if *owned {
+                // What stays is removed by the next opening.
+                let _ = self.fs.remove(&self.path);
+            }
         }
     }
 }
@@ -95,7 +114,7 @@ impl Segment {
             layout,
             map,
             checked,
-            retired: AtomicBool::new(false),
+            retired: OnceLock::new(),
         })
     }
 
@@ -107,11 +126,9 @@ impl Segment {
         &self.path
     }
 
-    /// Lets the file go with the last who has it.
-    pub(crate) fn retire(&self) {
-        // Pairs with the load in `drop`, which the count of owners orders
-        // anyway.
-        self.retired.store(true, Ordering::Release);
+    /// Lets the file go with the last who has it, while the store is owned.
+    pub(crate) fn retire(&self, owned: &Arc<Owned>) {
+        self.retired.get_or_init(|| Arc::clone(owned));
     }
 
     /// The error of damage at an offset within this file.
