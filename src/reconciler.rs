@@ -356,12 +356,13 @@ impl Reconciler {
     pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
         let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
         self.with_core(|core| core.writer.continue_from(place, checkpoint))?;
-        let (files, bytes) = wal::cut(place, checkpoint)?;
+        let mut removed = wal::Removed::default();
+        let cut = wal::cut(place, checkpoint, &mut removed);
         self.with_core(|core| {
-            core.writer.removed(files, bytes);
+            core.writer.removed(removed);
             self.counters.note(&core.writer);
         });
-        Ok(())
+        cut
     }
 
     fn publish(&self, core: &Core) {

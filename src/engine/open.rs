@@ -87,14 +87,16 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     remove_orphans(fs, &data_dir, |name| {
         segment::file_number(name).is_some_and(|number| !kept.contains(&number))
     })?;
-    wal::cut(place, manifest.checkpoint)?;
-    let writer = Writer::new(
+    let mut removed = wal::Removed::default();
+    wal::cut(place, manifest.checkpoint, &mut removed)?;
+    let mut writer = Writer::new(
         place,
         options.wal_file_bytes,
         recovered.last,
         recovered.files,
         recovered.bytes,
     );
+    writer.removed(removed);
     Ok(Opened { lock, manifest, state, writer, report: recovered.report })
 }
 

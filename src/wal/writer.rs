@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Place, file_path};
+use super::{Place, Removed, file_path};
 use crate::{
     error::{Error, Result},
     format::{FileKind, HEADER_BYTES, Header, StoreId, wal::Frames},
@@ -119,9 +119,9 @@ impl Writer {
     }
 
     /// Notes that files were removed.
-    pub(crate) fn removed(&mut self, files: u64, bytes: u64) {
-        self.files = self.files.saturating_sub(files);
-        self.bytes = self.bytes.saturating_sub(bytes);
+    pub(crate) fn removed(&mut self, removed: Removed) {
+        self.files = self.files.saturating_sub(removed.files);
+        self.bytes = self.bytes.saturating_sub(removed.bytes);
     }
 
     /// Creates the first file of a store's log.
