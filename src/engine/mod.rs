@@ -116,24 +116,27 @@ impl Request {
         const MOST_PAUSE: Duration = Duration::from_secs(30);
         let _ = self.thread.set(thread::current());
         let mut pause = LEAST_PAUSE;
+        // What a failed checkpoint took is no longer counted as active.
+        let mut failed = false;
         while !self.stopped.load(Ordering::Acquire) {
             if !self.wanted.swap(false, Ordering::AcqRel) {
                 thread::park();
                 continue;
             }
-            if !reconciler.checkpoint_due() && !reconciler.is_full() {
+            if !failed && !reconciler.checkpoint_due() && !reconciler.is_full() {
                 continue;
             }
             // The failure is in the stats; what it left behind is tried again.
-            if checkpointer.run_until(&self.stopped).is_ok() {
-                pause = LEAST_PAUSE;
-            } else {
+            failed = checkpointer.run_until(&self.stopped).is_err();
+            if failed {
                 let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
                 let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);
                 let waited = self.stop.wait_timeout_while(guard, pause, stopped);
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
                 pause = pause.saturating_mul(2).min(MOST_PAUSE);
                 self.wanted.store(true, Ordering::Release);
+            } else {
+                pause = LEAST_PAUSE;
             }
         }
     }
