@@ -106,6 +106,8 @@ struct Work {
     /// manifest. They go when a later one is in force.
     uncertain: Vec<PathBuf>,
     job: Option<Job>,
+    /// The log has files that the base covers.
+    uncut: bool,
     /// The store is let go of, and somebody else's to write to.
     closed: bool,
 }
@@ -199,6 +201,7 @@ impl Checkpointer {
                 manifest,
                 uncertain: Vec::new(),
                 job: None,
+                uncut: false,
                 closed: false,
             }),
             written: AtomicU64::new(0),
@@ -255,6 +258,10 @@ impl Checkpointer {
                 break;
             }
         }
+        if work.uncut {
+            let cut = self.cut(&mut work);
+            self.note(cut)?;
+        }
         then(&work.manifest)
     }
 
@@ -301,6 +308,10 @@ impl Checkpointer {
         let Some(mut job) = work.job.take() else {
             let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
             work.job = self.note(begun)?;
+            if work.job.is_none() && work.uncut {
+                let cut = self.cut(work);
+                self.note(cut)?;
+            }
             return Ok(work.job.is_some());
         };
         let task = job.tasks.pop_front().unwrap_or(Task::Finish);
@@ -645,10 +656,19 @@ impl Checkpointer {
             outcome.completed = outcome.completed.saturating_add(1);
             outcome.last_failure = None;
         }
-        let checkpoint = work.manifest.checkpoint;
         // Large, and not to be dropped where anybody waits.
         drop(job);
-        self.reconciler.cut(checkpoint).map_err(|cause| at_step("cut", cause))
+        self.cut(work)
+    }
+
+    /// Removes log files that the base covers; again, if that failed before.
+    fn cut(&self, work: &mut Work) -> Result<()> {
+        work.uncut = true;
+        self.reconciler
+            .cut(work.manifest.checkpoint)
+            .map_err(|cause| at_step("cut", cause))?;
+        work.uncut = false;
+        Ok(())
     }
 
     fn prepare(&self, work: &mut Work, job: &mut Job) -> Result<(Manifest, Base)> {

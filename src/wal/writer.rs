@@ -104,16 +104,16 @@ impl Writer {
     /// Begins a file for what follows `checkpoint` if there is none, so that
     /// all before it can go. The log has a file that continues the checkpoint
     /// at any time.
+    ///
+    /// If the file cannot be made, nothing of the log has changed, and the next
+    /// frame has it made again. A sync that fails is the log's end, as ever.
     pub(crate) fn continue_from(&mut self, place: Place<'_>, checkpoint: Seq) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         if self.last == checkpoint && (self.rotate || self.current.is_none()) {
-            let begun = self.sync().and_then(|()| self.begin_file(place));
-            if let Err(error) = &begun {
-                self.failed = Some(error.clone());
-            }
-            return begun;
+            self.sync()?;
+            self.begin_file(place)?;
         }
         Ok(())
     }
