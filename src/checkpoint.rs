@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -210,7 +211,8 @@ impl Checkpointer {
     }
 
     fn enter(&self) -> MutexGuard<'_, Work> {
-        // A panic in the middle leaves a job, which is given up with the next.
+        // Panics are caught where files are made; after any other, what is
+        // under way is given up.
         self.work.lock().unwrap_or_else(|poisoned| {
             self.work.clear_poison();
             let mut work = poisoned.into_inner();
@@ -320,7 +322,7 @@ impl Checkpointer {
             let finished = self.finish(work, job);
             return self.note(finished).map(|()| false);
         }
-        match self.task(work, &mut job, task) {
+        match unless_panicked(|| self.task(work, &mut job, task)) {
             Ok(()) => {
                 work.job = Some(job);
                 Ok(true)
@@ -627,7 +629,7 @@ impl Checkpointer {
 
     /// Finishes the files and puts them in force.
     fn finish(&self, work: &mut Work, mut job: Job) -> Result<()> {
-        let prepared = self.prepare(work, &mut job);
+        let prepared = unless_panicked(|| self.prepare(work, &mut job));
         let (next, base) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -636,11 +638,18 @@ impl Checkpointer {
             }
         };
         work.generation = next.generation;
-        if let Err(failure) = manifest::publish(&*self.fs, &self.dir, &next) {
-            // After a rename that may have happened, the disk may have either
-            // manifest: each finds its files and its log.
-            self.give_up(work, job, !failure.may_have_replaced());
-            return Err(at_step("publish", failure.into()));
+        // After a rename that may have happened, or a panic, the disk may have
+        // either manifest: each finds its files and its log.
+        let mut certain = false;
+        let published = unless_panicked(|| {
+            manifest::publish(&*self.fs, &self.dir, &next).map_err(|failure| {
+                certain = !failure.may_have_replaced();
+                failure.into()
+            })
+        });
+        if let Err(error) = published {
+            self.give_up(work, job, certain);
+            return Err(at_step("publish", error));
         }
         for path in work.uncertain.drain(..) {
             let _ = self.fs.remove(&path);
@@ -664,8 +673,7 @@ impl Checkpointer {
     /// Removes log files that the base covers; again, if that failed before.
     fn cut(&self, work: &mut Work) -> Result<()> {
         work.uncut = true;
-        self.reconciler
-            .cut(work.manifest.checkpoint)
+        unless_panicked(|| self.reconciler.cut(work.manifest.checkpoint))
             .map_err(|cause| at_step("cut", cause))?;
         work.uncut = false;
         Ok(())
@@ -763,6 +771,12 @@ impl Checkpointer {
             written_bytes: self.written.load(Ordering::Relaxed),
         }
     }
+}
+
+/// A panic, of a file system of the caller's or a fault of ours, as an error.
+fn unless_panicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::invalid("checkpoint: a panic ended it half way")))
 }
 
 fn at_step(step: &'static str, cause: Error) -> Error {

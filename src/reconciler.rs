@@ -338,8 +338,16 @@ impl Reconciler {
     /// Does something with the core, and sees to the batches whose writers saw
     /// it taken meanwhile.
     fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        // Also when the work panics.
+        struct After<'a>(&'a Reconciler);
+        impl Drop for After<'_> {
+            fn drop(&mut self) {
+                self.0.hand_over();
+            }
+        }
+        let after = After(self);
         let done = work(&mut self.enter());
-        self.hand_over();
+        drop(after);
         done
     }
 
