@@ -11,7 +11,7 @@ use crate::{
     os::{Fs, Lock},
     segment,
     snapshot::{Base, State, decide},
-    wal::{self, RecoveryMode, RecoveryReport, Writer},
+    wal::{self, RecoveryMode, RecoveryReport, Refusal, Writer},
 };
 
 const LOCK: &str = "LOCK";
@@ -101,10 +101,14 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
 }
 
 /// Applies a batch of the log, which was decided when it was written.
-fn replay(state: &mut State, seq: Seq, payload: &[u8]) -> Result<(), Damage> {
+fn replay(state: &mut State, seq: Seq, payload: &[u8]) -> Result<(), Refusal> {
     let batch = decode_batch(payload)?;
-    let effects = decide(state, seq, batch.time, batch.ops).map_err(|error| {
-        Damage::new(0, format!("it does not follow from the commits before: {error}"))
+    let effects = decide(state, seq, batch.time, batch.ops).map_err(|error| match error {
+        // Of the base, which the batch depends on: the log may be whole.
+        Error::Corrupt { .. } => Refusal::Other(error),
+        error => {
+            Damage::new(0, format!("it does not follow from the commits before: {error}")).into()
+        }
     })?;
     state.apply(seq, effects);
     Ok(())

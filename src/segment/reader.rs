@@ -107,15 +107,7 @@ impl Segment {
         let words = layout.blocks().saturating_add(1).div_ceil(64);
         let words = usize::try_from(words).unwrap_or(usize::MAX);
         let checked = std::iter::repeat_with(|| AtomicU64::new(0)).take(words).collect();
-        Ok(Self {
-            fs: Arc::clone(fs),
-            path,
-            file,
-            layout,
-            map,
-            checked,
-            retired: OnceLock::new(),
-        })
+        Ok(Self { fs: Arc::clone(fs), path, file, layout, map, checked, retired: OnceLock::new() })
     }
 
     pub(crate) fn file(&self) -> DataFile {

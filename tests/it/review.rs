@@ -366,9 +366,7 @@ fn a_panic_in_a_checkpoint_ends_that_checkpoint_only() {
     let fs = {
         let calls = Arc::clone(&calls);
         hooked(move |call, path| {
-            if call == "create"
-                && within(path, "data")
-                && calls.fetch_add(1, Ordering::SeqCst) == 1
+            if call == "create" && within(path, "data") && calls.fetch_add(1, Ordering::SeqCst) == 1
             {
                 panic!("the disk panics");
             }
@@ -459,9 +457,10 @@ fn damage_of_the_base_is_not_taken_for_damage_of_the_log() {
     let heap = heap.clone();
     write_image(&path, &image);
     for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
-        let error = Options::new().recovery(mode).open(&path).map(|engine| {
-            format!("{:?}", engine.recovery())
-        });
+        let error = Options::new()
+            .recovery(mode)
+            .open(&path)
+            .map(|engine| format!("{:?}", engine.recovery()));
         let error = error.unwrap_err();
         assert!(matches!(&error, Error::Corrupt { file, .. } if file.ends_with(&heap)), "{error}");
         assert!(read_image(&path) == image, "{mode:?}: something was written");
@@ -654,10 +653,7 @@ mod simulated {
             }
         }
         for n in 0..NODES {
-            assert_eq!(
-                snapshot.contains(id(n)).unwrap(),
-                snapshot.get(id(n)).unwrap().is_some()
-            );
+            assert_eq!(snapshot.contains(id(n)).unwrap(), snapshot.get(id(n)).unwrap().is_some());
             for edge in snapshot.edges_out(id(n)) {
                 edges += 1;
                 out.push(format!("out {:?}", edge.unwrap().to_edge().unwrap()));
