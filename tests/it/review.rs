@@ -467,44 +467,6 @@ fn damage_of_the_base_is_not_taken_for_damage_of_the_log() {
     }
 }
 
-/// A poisoned engine says so, also when its delta is full.
-#[test]
-fn a_poisoned_engine_with_a_full_delta_says_that_it_is_poisoned() {
-    let dir = temp_dir();
-    let path = dir.path().join("s");
-    let (no_data, no_log) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-    let fs = {
-        let (no_data, no_log) = (Arc::clone(&no_data), Arc::clone(&no_log));
-        hooked(move |call, path| {
-            let broken = (no_data.load(Ordering::SeqCst) && within(path, "data"))
-                || (no_log.load(Ordering::SeqCst) && call != "remove" && within(path, "wal"));
-            if broken { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-        })
-    };
-    let engine = Options::new()
-        .fs(fs)
-        .delta_bytes(256 << 10)
-        .patience(Duration::from_millis(100))
-        .durability(Durability::Os)
-        .open(&path)
-        .unwrap();
-    let mut n = 0;
-    while engine.stats().checkpoint.delta_bytes < 255 << 10 {
-        engine.write(put(n, [7; 500])).unwrap();
-        n += 1;
-    }
-    no_log.store(true, Ordering::SeqCst);
-    // The last that is let in.
-    let first = engine.write(put(n, [7; 100_000])).unwrap_err();
-    if first.kind() == ErrorKind::Poisoned {
-        // Full or not, from here on it is the log.
-        for n in 0..3 {
-            let error = engine.write(put(n, [7; 500])).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
-        }
-    }
-}
-
 /// Bounds that exclude the same place from both sides leave nothing.
 #[test]
 fn ranges_between_equal_places_are_empty() {
