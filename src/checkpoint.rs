@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -34,7 +35,7 @@ use crate::{
     model::Seq,
     os::Fs,
     reconciler::Reconciler,
-    segment::{self, Writer},
+    segment::{self, Owned, Writer},
     snapshot::{
         Base, Content, EdgePart, EdgeRecord, Frozen, KeyPart, NodePart, NodeRecord, Part, Vector,
         VectorPart, encode_edge_key,
@@ -80,6 +81,7 @@ pub(crate) struct Checkpointer {
     reconciler: Arc<Reconciler>,
     /// Largest part of a table, about.
     part_bytes: u64,
+    owned: Arc<Owned>,
     work: Mutex<Work>,
     written: AtomicU64,
     /// Apart from the work, so that it can be looked at meanwhile.
@@ -105,7 +107,9 @@ struct Work {
     /// manifest. They go when a later one is in force.
     uncertain: Vec<PathBuf>,
     job: Option<Job>,
-    /// The store is somebody else's from now on.
+    /// The log has files that the base covers.
+    uncut: bool,
+    /// The store is let go of, and somebody else's to write to.
     closed: bool,
 }
 
@@ -191,12 +195,14 @@ impl Checkpointer {
             data_dir: dir.join(segment::DIR),
             reconciler,
             part_bytes,
+            owned: Arc::new(Owned::new()),
             work: Mutex::new(Work {
                 generation: manifest.generation,
                 next_file: manifest.next_file,
                 manifest,
                 uncertain: Vec::new(),
                 job: None,
+                uncut: false,
                 closed: false,
             }),
             written: AtomicU64::new(0),
@@ -205,7 +211,8 @@ impl Checkpointer {
     }
 
     fn enter(&self) -> MutexGuard<'_, Work> {
-        // A panic in the middle leaves a job, which is given up with the next.
+        // Panics are caught where files are made; after any other, what is
+        // under way is given up.
         self.work.lock().unwrap_or_else(|poisoned| {
             self.work.clear_poison();
             let mut work = poisoned.into_inner();
@@ -259,10 +266,15 @@ impl Checkpointer {
             while work.job.is_some() {
                 self.step_in(work, extent)?;
             }
-            all = false;
+            // What an earlier one left came first, if there was any.
+            all = all && work.manifest.checkpoint < target;
             if !begun {
                 break;
             }
+        }
+        if work.uncut {
+            let cut = self.cut(work);
+            self.note(cut)?;
         }
         then(&work.manifest)
     }
@@ -298,6 +310,17 @@ impl Checkpointer {
         self.work.try_lock().map_or(true, |work| work.job.is_some())
     }
 
+    /// Waits for whoever makes a checkpoint, and lets nobody make another:
+    /// from here on, nothing of the store is written to.
+    pub(crate) fn shut(&self) {
+        let mut work = self.enter();
+        work.closed = true;
+        if let Some(job) = work.job.take() {
+            self.give_up(&mut work, job, true);
+        }
+        self.owned.end();
+    }
+
     fn step_in(&self, work: &mut Work, extent: Extent) -> Result<bool> {
         if work.closed {
             return Err(Error::Closed);
@@ -305,6 +328,10 @@ impl Checkpointer {
         let Some(mut job) = work.job.take() else {
             let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
             work.job = self.note(begun)?;
+            if work.job.is_none() && work.uncut {
+                let cut = self.cut(work);
+                self.note(cut)?;
+            }
             return Ok(work.job.is_some());
         };
         let task = job.tasks.pop_front().unwrap_or(Task::Finish);
@@ -313,7 +340,7 @@ impl Checkpointer {
             let finished = self.finish(work, job);
             return self.note(finished).map(|()| false);
         }
-        match self.task(work, &mut job, task) {
+        match unless_panicked(|| self.task(work, &mut job, task)) {
             Ok(()) => {
                 work.job = Some(job);
                 Ok(true)
@@ -620,7 +647,7 @@ impl Checkpointer {
 
     /// Finishes the files and puts them in force.
     fn finish(&self, work: &mut Work, mut job: Job) -> Result<()> {
-        let prepared = self.prepare(work, &mut job);
+        let prepared = unless_panicked(|| self.prepare(work, &mut job));
         let (next, base) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -629,11 +656,18 @@ impl Checkpointer {
             }
         };
         work.generation = next.generation;
-        if let Err(failure) = manifest::publish(&*self.fs, &self.dir, &next) {
-            // After a rename that may have happened, the disk may have either
-            // manifest: each finds its files and its log.
-            self.give_up(work, job, !failure.may_have_replaced());
-            return Err(at_step("publish", failure.into()));
+        // After a rename that may have happened, or a panic, the disk may have
+        // either manifest: each finds its files and its log.
+        let mut certain = false;
+        let published = unless_panicked(|| {
+            manifest::publish(&*self.fs, &self.dir, &next).map_err(|failure| {
+                certain = !failure.may_have_replaced();
+                failure.into()
+            })
+        });
+        if let Err(error) = published {
+            self.give_up(work, job, certain);
+            return Err(at_step("publish", error));
         }
         for path in work.uncertain.drain(..) {
             let _ = self.fs.remove(&path);
@@ -641,7 +675,7 @@ impl Checkpointer {
         work.manifest = next;
         let kept: HashSet<u32> = base.segments().map(|segment| segment.file().number).collect();
         for segment in job.old.segments().filter(|s| !kept.contains(&s.file().number)) {
-            segment.retire();
+            segment.retire(&self.owned);
         }
         self.reconciler.install(Arc::new(base));
         {
@@ -649,10 +683,18 @@ impl Checkpointer {
             outcome.completed = outcome.completed.saturating_add(1);
             outcome.last_failure = None;
         }
-        let checkpoint = work.manifest.checkpoint;
         // Large, and not to be dropped where anybody waits.
         drop(job);
-        self.reconciler.cut(checkpoint).map_err(|cause| at_step("cut", cause))
+        self.cut(work)
+    }
+
+    /// Removes log files that the base covers; again, if that failed before.
+    fn cut(&self, work: &mut Work) -> Result<()> {
+        work.uncut = true;
+        unless_panicked(|| self.reconciler.cut(work.manifest.checkpoint))
+            .map_err(|cause| at_step("cut", cause))?;
+        work.uncut = false;
+        Ok(())
     }
 
     fn prepare(&self, work: &mut Work, job: &mut Job) -> Result<(Manifest, Base)> {
@@ -727,16 +769,6 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Changes nothing from now on. What is under way, and waits for its next
-    /// step, is given up.
-    pub(crate) fn close(&self) {
-        let mut work = self.enter();
-        work.closed = true;
-        if let Some(job) = work.job.take() {
-            self.give_up(&mut work, job, true);
-        }
-    }
-
     /// Publishes a manifest of the same base.
     fn replace(&self, work: &mut Work, mut next: Manifest) -> Result<()> {
         next.generation = work.generation.saturating_add(1);
@@ -771,6 +803,12 @@ impl Checkpointer {
             written_bytes: self.written.load(Ordering::Relaxed),
         }
     }
+}
+
+/// A panic, of a file system of the caller's or a fault of ours, as an error.
+fn unless_panicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::invalid("checkpoint: a panic ended it half way")))
 }
 
 fn at_step(step: &'static str, cause: Error) -> Error {

@@ -278,6 +278,10 @@ impl Reconciler {
         let start = self.clock.monotonic();
         let mut slowed = false;
         loop {
+            if self.counters.poisoned.load(Ordering::Relaxed) {
+                // There will be no room; the step says why.
+                return Ok(patience);
+            }
             let fill = self.budget.fill();
             let waited = self.clock.monotonic().saturating_sub(start);
             let left = patience.saturating_sub(waited);
@@ -342,11 +346,21 @@ impl Reconciler {
     /// it taken meanwhile. Who is to be woken for them is woken by
     /// [`wake_deferred`](Self::wake_deferred): a waker may want a checkpoint.
     fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
-        let done = work(&mut self.enter());
-        while self.must_step() {
-            let wakers = answer(self.step(self.enter()));
-            self.deferred.lock().unwrap_or_else(PoisonError::into_inner).extend(wakers);
+        // Also when the work panics.
+        struct After<'a>(&'a Reconciler);
+        impl Drop for After<'_> {
+            fn drop(&mut self) {
+                let Self(reconciler) = self;
+                while reconciler.must_step() {
+                    let wakers = answer(reconciler.step(reconciler.enter()));
+                    let deferred = reconciler.deferred.lock();
+                    deferred.unwrap_or_else(PoisonError::into_inner).extend(wakers);
+                }
+            }
         }
+        let after = After(self);
+        let done = work(&mut self.enter());
+        drop(after);
         done
     }
 
@@ -371,12 +385,13 @@ impl Reconciler {
     pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
         let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
         self.with_core(|core| core.writer.continue_from(place, checkpoint))?;
-        let (files, bytes) = wal::cut(place, checkpoint)?;
+        let mut removed = wal::Removed::default();
+        let cut = wal::cut(place, checkpoint, &mut removed);
         self.with_core(|core| {
-            core.writer.removed(files, bytes);
+            core.writer.removed(removed);
             self.counters.note(&core.writer);
         });
-        Ok(())
+        cut
     }
 
     fn publish(&self, core: &Core) {

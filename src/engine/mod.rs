@@ -76,7 +76,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Held {
     threads: Vec<thread::JoinHandle<()>>,
-    _lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
 }
 
 /// Asks the second thread for a checkpoint.
@@ -121,24 +121,27 @@ impl Request {
         const MOST_PAUSE: Duration = Duration::from_secs(30);
         let _ = self.thread.set(thread::current());
         let mut pause = LEAST_PAUSE;
+        // What a failed checkpoint took is no longer counted as active.
+        let mut failed = false;
         while !self.stopped.load(Ordering::Acquire) {
             if !self.wanted.swap(false, Ordering::AcqRel) {
                 thread::park();
                 continue;
             }
-            if !reconciler.checkpoint_due() && !reconciler.is_full() {
+            if !failed && !reconciler.checkpoint_due() && !reconciler.is_full() {
                 continue;
             }
             // The failure is in the stats; what it left behind is tried again.
-            if checkpointer.run_until(&self.stopped).is_ok() {
-                pause = LEAST_PAUSE;
-            } else {
+            failed = checkpointer.run_until(&self.stopped).is_err();
+            if failed {
                 let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
                 let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);
                 let waited = self.stop.wait_timeout_while(guard, pause, stopped);
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
                 pause = pause.saturating_mul(2).min(MOST_PAUSE);
                 self.wanted.store(true, Ordering::Release);
+            } else {
+                pause = LEAST_PAUSE;
             }
         }
     }
@@ -218,7 +221,7 @@ impl Engine {
             checkpointer,
             request,
             report: opened.report,
-            held: Mutex::new(Some(Held { threads: Vec::new(), _lock: opened.lock })),
+            held: Mutex::new(Some(Held { threads: Vec::new(), lock: opened.lock })),
         };
         if !options.inline {
             engine.start()?;
@@ -458,14 +461,15 @@ impl Engine {
         // Not held while the threads are waited for: one may be closing too, in
         // a waker.
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Held { threads, _lock }) = held else { return Ok(()) };
-        let ended = self.end_work(threads, tidy);
-        // Whoever waits for a checkpoint comes too late: the lock goes.
-        self.checkpointer.close();
+        let Some(Held { threads, lock }) = held else { return Ok(()) };
+        let ended = self.wind_down(threads, tidy);
+        // A caller may be in a checkpoint, or about to begin one.
+        self.checkpointer.shut();
+        drop(lock);
         ended
     }
 
-    fn end_work(&self, threads: Vec<thread::JoinHandle<()>>, tidy: bool) -> Result<()> {
+    fn wind_down(&self, threads: Vec<thread::JoinHandle<()>>, tidy: bool) -> Result<()> {
         /// A log of this size is replayed in a few milliseconds.
         const SHORT_LOG_BYTES: u64 = 1 << 20;
         self.request.stop();

@@ -11,7 +11,7 @@ use crate::{
     os::{Fs, Lock},
     segment,
     snapshot::{Base, State, decide},
-    wal::{self, RecoveryMode, RecoveryReport, Writer},
+    wal::{self, RecoveryMode, RecoveryReport, Refusal, Writer},
 };
 
 pub(super) const LOCK: &str = "LOCK";
@@ -91,22 +91,28 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     remove_orphans(fs, &data_dir, |name| {
         segment::file_number(name).is_some_and(|number| !kept.contains(&number))
     })?;
-    wal::cut(place, manifest.checkpoint)?;
-    let writer = Writer::new(
+    let mut removed = wal::Removed::default();
+    wal::cut(place, manifest.checkpoint, &mut removed)?;
+    let mut writer = Writer::new(
         place,
         options.wal_file_bytes,
         recovered.last,
         recovered.files,
         recovered.bytes,
     );
+    writer.removed(removed);
     Ok(Opened { lock, manifest, state, writer, report: recovered.report })
 }
 
 /// Applies a batch of the log, which was decided when it was written.
-fn replay(state: &mut State, seq: Seq, payload: &[u8]) -> Result<(), Damage> {
+fn replay(state: &mut State, seq: Seq, payload: &[u8]) -> Result<(), Refusal> {
     let batch = decode_batch(payload)?;
-    let effects = decide(state, seq, batch.time, batch.ops).map_err(|error| {
-        Damage::new(0, format!("it does not follow from the commits before: {error}"))
+    let effects = decide(state, seq, batch.time, batch.ops).map_err(|error| match error {
+        // Of the base, which the batch depends on: the log may be whole.
+        Error::Corrupt { .. } => Refusal::Other(error),
+        error => {
+            Damage::new(0, format!("it does not follow from the commits before: {error}")).into()
+        }
     })?;
     state.apply(seq, effects);
     Ok(())

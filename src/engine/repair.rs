@@ -856,7 +856,7 @@ impl<'r> Repair<'r> {
             self.batch(seq, batch, &dir).map_err(|error| {
                 let damage = Damage::new(0, "the new store cannot be written");
                 failed = Some(error);
-                damage
+                damage.into()
             })
         });
         if let Some(error) = failed {

@@ -5,8 +5,8 @@ use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -16,7 +16,7 @@ use super::file_path;
 use crate::{
     error::{Error, Result},
     format::{
-        Damage, FileKind, HEADER_BYTES, StoreId,
+        Damage, FileKind, StoreId,
         manifest::DataFile,
         segment::{BLOCK_BYTES, Layout, Section, digest},
         tables::{self, KEY_HEAD_BYTES, KeyPlace, Le32, SortedRow},
@@ -25,6 +25,22 @@ use crate::{
 };
 
 const BLOCK: u64 = 4096;
+
+/// Whether the store is still the engine's that mapped its files. What has its
+/// path afterwards is nobody's here to remove files from.
+#[derive(Debug)]
+pub(crate) struct Owned(RwLock<bool>);
+
+impl Owned {
+    pub(crate) fn new() -> Self {
+        Self(RwLock::new(true))
+    }
+
+    /// Waits for whoever is removing a file.
+    pub(crate) fn end(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+}
 
 /// A data file, mapped.
 pub(crate) struct Segment {
@@ -38,8 +54,8 @@ pub(crate) struct Segment {
     /// Relaxed throughout: a bit tells about bytes that never change, and
     /// hands over nothing else.
     checked: Box<[AtomicU64]>,
-    /// Whether the file goes with the last who has it.
-    retired: AtomicBool,
+    /// If the file goes with the last who has it: as long as this says so.
+    retired: OnceLock<Arc<Owned>>,
 }
 
 impl fmt::Debug for Segment {
@@ -50,10 +66,12 @@ impl fmt::Debug for Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // Somebody may have removed the store, and begun another in its place.
-        if self.retired.load(Ordering::Acquire) && self.is_still_at_its_path() {
-            // What stays is removed by the next opening.
-            let _ = self.fs.remove(&self.path);
+        if let Some(owned) = self.retired.get() {
+            let owned = owned.0.read().unwrap_or_else(PoisonError::into_inner);
+            if *owned {
+                // What stays is removed by the next opening.
+                let _ = self.fs.remove(&self.path);
+            }
         }
     }
 }
@@ -89,15 +107,7 @@ impl Segment {
         let words = layout.blocks().saturating_add(1).div_ceil(64);
         let words = usize::try_from(words).unwrap_or(usize::MAX);
         let checked = std::iter::repeat_with(|| AtomicU64::new(0)).take(words).collect();
-        Ok(Self {
-            fs: Arc::clone(fs),
-            path,
-            file,
-            layout,
-            map,
-            checked,
-            retired: AtomicBool::new(false),
-        })
+        Ok(Self { fs: Arc::clone(fs), path, file, layout, map, checked, retired: OnceLock::new() })
     }
 
     pub(crate) fn file(&self) -> DataFile {
@@ -108,17 +118,9 @@ impl Segment {
         &self.path
     }
 
-    fn is_still_at_its_path(&self) -> bool {
-        let mut found = [0; HEADER_BYTES];
-        let read = self.fs.open(&self.path).and_then(|file| file.read_at(0, &mut found));
-        read.is_ok() && self.map.get(..HEADER_BYTES) == Some(&found)
-    }
-
-    /// Lets the file go with the last who has it.
-    pub(crate) fn retire(&self) {
-        // Pairs with the load in `drop`, which the count of owners orders
-        // anyway.
-        self.retired.store(true, Ordering::Release);
+    /// Lets the file go with the last who has it, while the store is owned.
+    pub(crate) fn retire(&self, owned: &Arc<Owned>) {
+        self.retired.get_or_init(|| Arc::clone(owned));
     }
 
     /// The error of damage at an offset within this file.

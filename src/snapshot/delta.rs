@@ -220,6 +220,15 @@ pub(crate) struct Dictionary {
 }
 
 impl Dictionary {
+    /// With these names, in the order of their numbers.
+    fn of(names: &[String]) -> Self {
+        let mut dictionary = Self::default();
+        for name in names {
+            dictionary.add(name.as_str().into());
+        }
+        dictionary
+    }
+
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied()
     }
@@ -370,18 +379,11 @@ impl State {
         /// What a small node takes in a layer.
         const NODE_BYTES: usize = 512;
         let manifest = Arc::clone(&base.manifest);
-        let dictionary = |names: &[String]| {
-            let mut dictionary = Dictionary::default();
-            for name in names {
-                dictionary.add(name.as_str().into());
-            }
-            dictionary
-        };
         let spaces = (0_u32..).zip(&manifest.spaces);
         Self {
             seq: manifest.checkpoint,
-            kinds: dictionary(&manifest.kinds),
-            indexes: dictionary(&manifest.indexes),
+            kinds: Dictionary::of(&manifest.kinds),
+            indexes: Dictionary::of(&manifest.indexes),
             spaces: Arc::new(spaces.map(|(n, s)| (s.name.as_str().into(), (n, s.space))).collect()),
             counts: manifest.counts,
             active: Layer::new(NodeTable::new(delta_bytes / 2 / NODE_BYTES)),
@@ -410,16 +412,17 @@ impl State {
         self.frozen.as_ref()
     }
 
-    /// Of a state whose base has everything: what a checkpoint of no changes
-    /// writes.
+    /// What a checkpoint of no changes writes: what the base has. The state may
+    /// have gone on meanwhile.
     pub(crate) fn nothing_frozen(&self) -> Frozen {
+        let manifest = &self.base.manifest;
         Frozen {
             layer: Layer::new(NodeTable::new(0)),
-            seq: self.base.manifest.checkpoint,
-            kinds: self.kinds.clone(),
-            indexes: self.indexes.clone(),
-            spaces: self.spaces_by_number(),
-            counts: self.base.manifest.counts,
+            seq: manifest.checkpoint,
+            kinds: Dictionary::of(&manifest.kinds),
+            indexes: Dictionary::of(&manifest.indexes),
+            spaces: manifest.spaces.clone(),
+            counts: manifest.counts,
         }
     }
 

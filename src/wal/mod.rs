@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use replay::{CutTail, RecoveryMode, RecoveryReport, SetAside};
-pub(crate) use replay::{check_file, covered, list, recover, salvage};
+pub(crate) use replay::{Refusal, check_file, covered, list, recover, salvage};
 pub(crate) use writer::Writer;
 
 use crate::{
@@ -73,21 +73,29 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
 }
 
 /// Removes the files that a checkpoint covers: those that another file follows
-/// at the commit after it, or before. Returns how many, and their bytes.
-pub(crate) fn cut(place: Place<'_>, checkpoint: Seq) -> Result<(u64, u64)> {
+/// at the commit after it, or before. Adds how many, and their bytes, to
+/// `removed`, also when it fails half way.
+pub(crate) fn cut(place: Place<'_>, checkpoint: Seq, removed: &mut Removed) -> Result<()> {
     let firsts = replay::list(place)?;
-    let (mut files, mut bytes) = (0_u64, 0_u64);
     for first in firsts.iter().take(covered(&firsts, checkpoint)) {
         let path = file_path(place.dir, *first);
         let len = place.fs.open(&path).and_then(|file| file.size());
-        bytes = bytes.saturating_add(len.map_err(|error| Error::io("read", &path, error))?);
+        let len = len.map_err(|error| Error::io("read", &path, error))?;
         place.fs.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
-        files = files.saturating_add(1);
+        removed.files = removed.files.saturating_add(1);
+        removed.bytes = removed.bytes.saturating_add(len);
     }
-    if files > 0 {
+    if removed.files > 0 {
         place.fs.sync_dir(place.dir).map_err(|error| Error::io("sync", place.dir, error))?;
     }
-    Ok((files, bytes))
+    Ok(())
+}
+
+/// What was removed of a log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Removed {
+    files: u64,
+    bytes: u64,
 }
 
 /// The error of a log that has a history, for a store that has no manifest to

@@ -91,8 +91,23 @@ pub(crate) struct Recovered {
     pub(crate) report: RecoveryReport,
 }
 
-/// Takes a batch's sequence number and payload, or finds the payload damaged.
-pub(crate) type Apply<'a> = dyn FnMut(Seq, &[u8]) -> Result<(), Damage> + 'a;
+/// Takes a batch's sequence number and payload, or refuses it.
+pub(crate) type Apply<'a> = dyn FnMut(Seq, &[u8]) -> Result<(), Refusal> + 'a;
+
+/// Why a batch of the log is not taken.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The batch is damaged.
+    Damage(Damage),
+    /// Something else is, which the log is not to be blamed for.
+    Other(Error),
+}
+
+impl From<Damage> for Refusal {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
 
 /// What a file of the log gave.
 struct FileEnd {
@@ -238,6 +253,7 @@ fn read(place: Place<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<
                 damage = Some(error);
                 sound = index;
             }
+            Err(Stop::Other(error)) => return Err(error),
             Err(Stop::Damaged(error, end)) => {
                 damage = Some(error);
                 // A file whose first frame is bad gives its name to the next.
@@ -309,13 +325,15 @@ pub(crate) fn check_file(
     let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     match read_file(place, &path, first, Some(stop), bytes, each) {
         Ok(_) => Ok(Some(len)),
-        Err(Stop::Unreadable(error) | Stop::Damaged(error, _)) => Err(error),
+        Err(Stop::Unreadable(error) | Stop::Damaged(error, _) | Stop::Other(error)) => Err(error),
     }
 }
 
 enum Stop {
     /// The header is bad.
     Unreadable(Error),
+    /// Nothing is known to be wrong with the file.
+    Other(Error),
     /// A frame is bad, those before it are good.
     Damaged(Error, FileEnd),
 }
@@ -348,8 +366,12 @@ fn read_file(
         }
         match frames.open(&end.bytes, end.offset) {
             Some(frame) if frame.seq == end.next => {
-                if let Err(damage) = apply(frame.seq, frame.payload) {
-                    break format!("commit {}: {damage}", frame.seq);
+                match apply(frame.seq, frame.payload) {
+                    Ok(()) => {}
+                    Err(Refusal::Damage(damage)) => {
+                        break format!("commit {}: {damage}", frame.seq);
+                    }
+                    Err(Refusal::Other(error)) => return Err(Stop::Other(error)),
                 }
                 end.durable = end.durable.max(frame.durable);
                 end.offset = end.offset.saturating_add(frame.size);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Place, file_path};
+use super::{Place, Removed, file_path};
 use crate::{
     error::{Error, Result},
     format::{FileKind, HEADER_BYTES, Header, StoreId, wal::Frames},
@@ -104,6 +104,9 @@ impl Writer {
     /// Begins a file for what follows `checkpoint` if there is none, so that
     /// all before it can go. The log has a file that continues the checkpoint
     /// at any time.
+    ///
+    /// If the file cannot be made, nothing of the log has changed, and the next
+    /// frame has it made again. A sync that fails is the log's end, as ever.
     pub(crate) fn continue_from(&mut self, place: Place<'_>, checkpoint: Seq) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -118,9 +121,9 @@ impl Writer {
     }
 
     /// Notes that files were removed.
-    pub(crate) fn removed(&mut self, files: u64, bytes: u64) {
-        self.files = self.files.saturating_sub(files);
-        self.bytes = self.bytes.saturating_sub(bytes);
+    pub(crate) fn removed(&mut self, removed: Removed) {
+        self.files = self.files.saturating_sub(removed.files);
+        self.bytes = self.bytes.saturating_sub(removed.bytes);
     }
 
     /// Creates the first file of a store's log.

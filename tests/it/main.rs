@@ -13,6 +13,7 @@
 
 mod backup;
 mod base;
+mod base_edge_cases;
 mod basics;
 mod cli;
 mod disk;

@@ -1,0 +1,740 @@
+//! What a review of the base suspected.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use ingrain::{
+    Batch, Direction, Durability, Engine, Error, ErrorKind, KeyRange, Node, NodeId, Options,
+    RecoveryMode,
+    os::{File, Fs, Lock, Mapping, RealFs},
+};
+
+use crate::{
+    recovery::{read_image, write_image},
+    temp_dir,
+};
+
+fn id(n: u64) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+fn put(n: u64, content: impl Into<Vec<u8>>) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(Node::new(id(n), "node").content(content));
+    batch
+}
+
+type Hook = Arc<dyn Fn(&'static str, &Path) -> io::Result<()> + Send + Sync>;
+
+/// The machine's file system, each call of which is shown to a hook first.
+#[derive(Clone)]
+struct Hooked(Hook);
+
+impl std::fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+#[derive(Debug)]
+struct HookedFile {
+    file: Box<dyn File>,
+    path: std::path::PathBuf,
+    fs: Hooked,
+}
+
+impl File for HookedFile {
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        (self.fs.0)("write", &self.path)?;
+        self.file.write_at(offset, data)
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, buffer)
+    }
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+    fn sync(&self) -> io::Result<()> {
+        (self.fs.0)("sync", &self.path)?;
+        self.file.sync()
+    }
+}
+
+impl Fs for Hooked {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        (self.0)("create_dir", path)?;
+        RealFs.create_dir(path)
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        (self.0)("create", path)?;
+        let file = RealFs.create_new(path)?;
+        Ok(Box::new(HookedFile { file, path: path.to_owned(), fs: self.clone() }))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        RealFs.open(path)
+    }
+    fn map(&self, path: &Path) -> io::Result<Mapping> {
+        RealFs.map(path)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (self.0)("link", to)?;
+        RealFs.link(from, to)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (self.0)("rename", to)?;
+        RealFs.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        (self.0)("remove", path)?;
+        RealFs.remove(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        (self.0)("sync_dir", path)?;
+        RealFs.sync_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+        RealFs.list(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        RealFs.lock(path)
+    }
+    fn random(&self) -> [u8; 16] {
+        RealFs.random()
+    }
+}
+
+fn hooked(
+    hook: impl Fn(&'static str, &Path) -> io::Result<()> + Send + Sync + 'static,
+) -> Arc<Hooked> {
+    Arc::new(Hooked(Arc::new(hook)))
+}
+
+fn within(path: &Path, dir: &str) -> bool {
+    path.parent().is_some_and(|parent| parent.ends_with(dir))
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn wal_on_disk(store: &Path) -> (u64, u64) {
+    let entries = fs::read_dir(store.join("wal")).unwrap().map(Result::unwrap);
+    let sizes: Vec<u64> = entries.map(|entry| entry.metadata().unwrap().len()).collect();
+    (sizes.len() as u64, sizes.iter().sum())
+}
+
+/// I15: a checkpoint that is under way when a poisoned engine is closed goes on
+/// after the lock of the store was let go, and replaces the manifest of whoever
+/// has the store then.
+#[test]
+fn nothing_is_written_once_the_engine_is_closed() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let (holding, broken, closed) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::default());
+    let held = Arc::new(AtomicBool::new(false));
+    let late: Arc<Mutex<Vec<String>>> = Arc::default();
+    let fs = {
+        let (holding, broken, held, late) =
+            (holding.clone(), broken.clone(), held.clone(), late.clone());
+        let closed: Arc<AtomicBool> = Arc::clone(&closed);
+        hooked(move |call, path| {
+            if closed.load(Ordering::SeqCst) {
+                late.lock().unwrap().push(format!("{call} {}", path.display()));
+            }
+            if call == "create" && within(path, "data") {
+                held.store(true, Ordering::SeqCst);
+                while holding.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                if closed.load(Ordering::SeqCst) {
+                    late.lock().unwrap().push(format!("held {call} {}", path.display()));
+                }
+            }
+            if broken.load(Ordering::SeqCst) && within(path, "wal") {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        })
+    };
+    let engine = Options::new().fs(fs).open(&path).unwrap();
+    engine.write(put(1, "one")).unwrap();
+    holding.store(true, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let checkpoint = scope.spawn(|| engine.checkpoint());
+        until("held", || held.load(Ordering::SeqCst));
+        broken.store(true, Ordering::SeqCst);
+        assert_eq!(engine.write(put(2, "two")).unwrap_err().kind(), ErrorKind::Poisoned);
+        broken.store(false, Ordering::SeqCst);
+        let closing = scope.spawn(|| {
+            let result = engine.close();
+            closed.store(true, Ordering::SeqCst);
+            result
+        });
+        thread::sleep(Duration::from_millis(100));
+        holding.store(false, Ordering::SeqCst);
+        let _ = checkpoint.join().unwrap();
+        closing.join().unwrap().unwrap_err();
+    });
+    let late = late.lock().unwrap();
+    assert!(late.is_empty(), "after the lock was let go: {late:?}");
+}
+
+/// A snapshot that outlives its engine removes, when it goes, files of whatever
+/// store has the path then.
+#[test]
+fn a_snapshot_of_a_closed_engine_removes_nothing() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = Engine::open(&path).unwrap();
+    engine.write(put(1, "first")).unwrap();
+    engine.checkpoint().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let backup = read_image(&path);
+    let engine = Engine::open(&path).unwrap();
+    let snapshot = engine.snapshot();
+    engine.write(put(1, "second")).unwrap();
+    engine.compact().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    // The store is put back as it was.
+    fs::remove_dir_all(&path).unwrap();
+    write_image(&path, &backup);
+    let engine = Engine::open(&path).unwrap();
+    drop(snapshot);
+    assert_eq!(engine.snapshot().get(id(1)).unwrap().unwrap().content(), b"first");
+    engine.close().unwrap();
+    drop(engine);
+    let engine = Engine::open(&path).unwrap();
+    assert_eq!(engine.snapshot().get(id(1)).unwrap().unwrap().content(), b"first");
+}
+
+/// Log files that opening cuts, as a crash before the cut leaves them, are not
+/// counted for ever after: the count asks for checkpoints.
+#[test]
+fn the_log_is_counted_as_it_is_after_opening_cut_it() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = Engine::open(&path).unwrap();
+    for n in 0..50 {
+        engine.write(put(n, [7; 10_000])).unwrap();
+    }
+    let before = read_image(&path);
+    engine.checkpoint().unwrap();
+    engine.write(put(99, "last")).unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let mut image = read_image(&path);
+    for (name, bytes) in before {
+        if name.starts_with("wal") {
+            image.entry(name).or_insert(bytes);
+        }
+    }
+    write_image(&path, &image);
+    let engine = Engine::open(&path).unwrap();
+    engine.write(put(100, "more")).unwrap();
+    let stats = engine.stats().write;
+    assert_eq!((stats.wal_files, stats.wal_bytes), wal_on_disk(&path));
+}
+
+/// The same for a cut that fails half way.
+#[test]
+fn the_log_is_counted_as_it_is_after_a_cut_that_failed() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let broken = Arc::new(AtomicBool::new(false));
+    let fs = {
+        let broken = Arc::clone(&broken);
+        let removed = AtomicBool::new(false);
+        hooked(move |call, path| {
+            if broken.load(Ordering::SeqCst) {
+                if call == "remove" && path.extension().is_some_and(|e| e == "wal") {
+                    removed.store(true, Ordering::SeqCst);
+                }
+                if call == "sync_dir" && path.ends_with("wal") && removed.load(Ordering::SeqCst) {
+                    return Err(io::Error::other("broken"));
+                }
+            }
+            Ok(())
+        })
+    };
+    let engine = Options::new().fs(fs).open(&path).unwrap();
+    for n in 0..50 {
+        engine.write(put(n, [7; 10_000])).unwrap();
+    }
+    broken.store(true, Ordering::SeqCst);
+    let error = engine.checkpoint().unwrap_err();
+    assert!(matches!(error, Error::Checkpoint { step: "cut", .. }), "{error}");
+    broken.store(false, Ordering::SeqCst);
+    engine.write(put(100, "more")).unwrap();
+    engine.checkpoint().unwrap();
+    let stats = engine.stats().write;
+    assert_eq!((stats.wal_files, stats.wal_bytes), wal_on_disk(&path));
+}
+
+/// A checkpoint that began by itself and failed is tried again without a further
+/// write.
+#[test]
+fn a_checkpoint_that_failed_once_is_tried_again() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let once = Arc::new(AtomicBool::new(true));
+    let fs = {
+        let once = Arc::clone(&once);
+        hooked(move |call, path| {
+            if call == "create" && within(path, "data") && once.swap(false, Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        })
+    };
+    let options = Options::new().fs(fs).delta_bytes(512 << 10).durability(Durability::Os);
+    let engine = options.open(&path).unwrap();
+    let mut n = 0;
+    while engine.stats().checkpoint.failed == 0 {
+        engine.write(put(n, [7; 1_000])).unwrap();
+        n += 1;
+        if n % 50 == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    until("the checkpoint is not tried again", || engine.stats().checkpoint.completed > 0);
+}
+
+/// I10: when a checkpoint cannot begin the next log file, the engine goes on.
+#[test]
+fn a_cut_that_failed_leaves_the_log_writable_and_is_made_up_for() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let broken = Arc::new(AtomicBool::new(false));
+    let fs = {
+        let broken = Arc::clone(&broken);
+        hooked(move |call, path| {
+            if call == "create" && within(path, "wal") && broken.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        })
+    };
+    for write_before in [false, true] {
+        let _ = fs::remove_dir_all(&path);
+        let engine = Options::new().fs(fs.clone()).open(&path).unwrap();
+        for n in 0..50 {
+            engine.write(put(n, [7; 10_000])).unwrap();
+        }
+        let (_, long) = wal_on_disk(&path);
+        broken.store(true, Ordering::SeqCst);
+        let error = engine.checkpoint().unwrap_err();
+        assert!(matches!(error, Error::Checkpoint { step: "cut", .. }), "{error}");
+        broken.store(false, Ordering::SeqCst);
+        if write_before {
+            engine.write(put(100, "more")).unwrap();
+        }
+        engine.checkpoint().unwrap();
+        let (_, now) = wal_on_disk(&path);
+        assert!(now < long / 2, "write before: {write_before}: {now} of {long} bytes are left");
+        engine.write(put(101, "more")).unwrap();
+        engine.close().unwrap();
+        drop(engine);
+        let engine = Engine::open(&path).unwrap();
+        assert_eq!(engine.snapshot().node_count(), if write_before { 52 } else { 51 });
+    }
+}
+
+/// A panic in a checkpoint is a failure of it: what it made goes, the next one
+/// succeeds, by itself too.
+#[test]
+fn a_panic_in_a_checkpoint_ends_that_checkpoint_only() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let calls = Arc::new(AtomicU64::new(0));
+    let fs = {
+        let calls = Arc::clone(&calls);
+        hooked(move |call, path| {
+            if call == "create" && within(path, "data") && calls.fetch_add(1, Ordering::SeqCst) == 1
+            {
+                panic!("the disk panics");
+            }
+            Ok(())
+        })
+    };
+    let options = Options::new().fs(fs).delta_bytes(512 << 10).durability(Durability::Os);
+    let engine = options.open(&path).unwrap();
+    let mut n = 0;
+    while calls.load(Ordering::SeqCst) < 2 {
+        engine.write(put(n, [7; 1_000])).unwrap();
+        n += 1;
+        if n % 50 == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    until("no more checkpoints", || engine.stats().checkpoint.completed > 0);
+    until("files are left", || {
+        let files = fs::read_dir(path.join("data")).unwrap().count();
+        files == engine.stats().checkpoint.files
+    });
+    engine.close().unwrap();
+}
+
+/// A panic where a checkpoint is in the core leaves no writer waiting.
+#[test]
+fn a_panic_in_the_cut_leaves_nobody_waiting() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let (armed, held, release) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let fs = {
+        let (armed, held, release) = (armed.clone(), held.clone(), release.clone());
+        hooked(move |call, path| {
+            if call == "create" && within(path, "wal") && armed.swap(false, Ordering::SeqCst) {
+                held.store(true, Ordering::SeqCst);
+                while !release.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                panic!("the disk panics");
+            }
+            Ok(())
+        })
+    };
+    let engine = Arc::new(Options::new().fs(fs).open(&path).unwrap());
+    engine.write(put(1, "one")).unwrap();
+    armed.store(true, Ordering::SeqCst);
+    let (done, answers) = mpsc::channel();
+    let checkpoint = {
+        let engine = Arc::clone(&engine);
+        thread::spawn(move || engine.checkpoint())
+    };
+    until("held", || held.load(Ordering::SeqCst));
+    {
+        let engine = Arc::clone(&engine);
+        thread::spawn(move || done.send(engine.write(put(2, "two")).map(drop)));
+    }
+    thread::sleep(Duration::from_millis(100));
+    release.store(true, Ordering::SeqCst);
+    let _ = checkpoint.join();
+    answers.recv_timeout(Duration::from_secs(5)).expect("the writer waits").unwrap();
+}
+
+/// Damage of the base is named as such when replay meets it, and is no reason to
+/// take a good log apart.
+#[test]
+fn damage_of_the_base_is_not_taken_for_damage_of_the_log() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = Engine::open(&path).unwrap();
+    engine.write(put(1, [7; 256])).unwrap();
+    engine.checkpoint().unwrap();
+    let mut touch = Batch::new();
+    touch.touch(id(1));
+    engine.write(touch).unwrap();
+    engine.write(put(2, "two")).unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let mut image = read_image(&path);
+    let (heap, bytes) = image
+        .iter_mut()
+        .find(|(name, _)| name.extension().is_some_and(|extension| extension == "heap"))
+        .unwrap();
+    bytes[4_096 + 100] ^= 1;
+    let heap = heap.clone();
+    write_image(&path, &image);
+    for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
+        let error = Options::new()
+            .recovery(mode)
+            .open(&path)
+            .map(|engine| format!("{:?}", engine.recovery()));
+        let error = error.unwrap_err();
+        assert!(matches!(&error, Error::Corrupt { file, .. } if file.ends_with(&heap)), "{error}");
+        assert!(read_image(&path) == image, "{mode:?}: something was written");
+    }
+}
+
+/// Bounds that exclude the same place from both sides leave nothing.
+#[test]
+fn ranges_between_equal_places_are_empty() {
+    for checkpointed in [false, true] {
+        let dir = temp_dir();
+        let engine = Options::new().index("i").open(dir.path().join("s")).unwrap();
+        let mut batch = Batch::new();
+        for n in 0..4_u8 {
+            batch.put(Node::new(NodeId::from_bytes([n; 16]), "node").key("i", [5]).key("i", [6]));
+        }
+        engine.write(batch).unwrap();
+        if checkpointed {
+            engine.checkpoint().unwrap();
+        }
+        let snapshot = engine.snapshot();
+        use std::ops::Bound::{Excluded, Included};
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let cursors: Vec<_> = {
+                let mut range = snapshot.range("i", KeyRange::all(), direction).unwrap();
+                std::iter::from_fn(|| range.next().map(|_| range.cursor().unwrap())).collect()
+            };
+            assert_eq!(cursors.len(), 8);
+            for low in [Included(vec![5]), Excluded(vec![5])] {
+                for high in [Included(vec![6]), Excluded(vec![6]), Excluded(vec![5])] {
+                    let whole: Vec<_> = snapshot
+                        .range("i", (low.clone(), high.clone()), direction)
+                        .unwrap()
+                        .map(|entry| entry.map(|e| (e.key.to_vec(), e.node.id())).unwrap())
+                        .collect();
+                    for cursor in &cursors {
+                        let mut range = snapshot
+                            .range("i", (low.clone(), high.clone()), direction)
+                            .unwrap()
+                            .after(cursor);
+                        let rest = range.by_ref().count();
+                        assert!(rest <= whole.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "sim")]
+mod simulated {
+    use ingrain::{
+        Edge, Filter, Metric, Patch, Snapshot, Space,
+        sim::{Call, Failure, SimClock, SimDisk},
+    };
+
+    use super::*;
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)) % n
+        }
+    }
+
+    const NODES: u64 = 14;
+
+    fn batch(random: &mut Random) -> Batch {
+        let mut batch = Batch::new();
+        for _ in 0..=random.below(4) {
+            let a = id(random.below(NODES));
+            let b = id(random.below(NODES));
+            let kind = ["k0", "k1", "k2"][random.below(3) as usize];
+            let vector = vec![random.below(100) as f32 + 1.0, random.below(100) as f32];
+            match random.below(12) {
+                0..=2 => {
+                    let len = random.below(200) as usize;
+                    let mut node = Node::new(a, kind).content(vec![random.below(255) as u8; len]);
+                    for _ in 0..random.below(3) {
+                        node = node.key("i", [random.below(6) as u8]);
+                    }
+                    if random.below(2) == 0 {
+                        node = node.vector("v", vector);
+                    }
+                    if random.below(3) == 0 {
+                        node = node.vector("w", vec![random.below(9) as f32 + 1.0]);
+                    }
+                    batch.put(node);
+                }
+                3 => {
+                    batch.delete(a);
+                }
+                4 => {
+                    batch.touch(a);
+                }
+                5 | 6 => {
+                    let mut patch = Patch::new();
+                    match random.below(6) {
+                        0 => patch = patch.kind(kind),
+                        1 => patch = patch.content(vec![1; random.below(300) as usize]),
+                        2 => patch = patch.vector("v", vector),
+                        3 => patch = patch.remove_vector("v"),
+                        4 => patch = patch.keys("i", vec![vec![random.below(6) as u8]]),
+                        _ => patch = patch.remove_vector("v").strength(0.5),
+                    }
+                    batch.patch(a, patch);
+                }
+                7..=9 => {
+                    batch.link(
+                        Edge::new(a, kind, b).weight(random.below(9) as f64).attribute("x", 1_i64),
+                    );
+                }
+                10 => {
+                    batch.unlink(a, kind, b);
+                }
+                _ => {
+                    let at = ingrain::Timestamp::from_micros(random.below(100) as i64);
+                    batch.expire(a, (random.below(2) == 0).then_some(at));
+                }
+            }
+        }
+        batch
+    }
+
+    fn all(snapshot: &Snapshot) -> Vec<String> {
+        let mut out = vec![
+            format!("{}", snapshot.seq()),
+            format!(
+                "{} {} {} {}",
+                snapshot.node_count(),
+                snapshot.edge_count(),
+                snapshot.key_count(),
+                snapshot.vector_count()
+            ),
+            snapshot.digest().unwrap().to_string(),
+        ];
+        let (mut nodes, mut edges, mut keys, mut vectors) = (0, 0, 0, 0);
+        for kind in ["k0", "k1", "k2"] {
+            for node in snapshot.scan(kind) {
+                let node = node.unwrap();
+                nodes += 1;
+                keys += node.keys().count();
+                for space in ["v", "w"] {
+                    vectors += usize::from(node.vector(space).unwrap().is_some());
+                }
+                out.push(format!("{kind} {:?}", node.to_node().unwrap()));
+            }
+        }
+        for n in 0..NODES {
+            assert_eq!(snapshot.contains(id(n)).unwrap(), snapshot.get(id(n)).unwrap().is_some());
+            for edge in snapshot.edges_out(id(n)) {
+                edges += 1;
+                out.push(format!("out {:?}", edge.unwrap().to_edge().unwrap()));
+            }
+            for edge in snapshot.edges_in(id(n)) {
+                out.push(format!("in {:?}", edge.unwrap().to_edge().unwrap()));
+            }
+        }
+        for direction in [Direction::Ascending, Direction::Descending] {
+            for range in [
+                KeyRange::all(),
+                KeyRange::from(vec![2]..vec![4]),
+                KeyRange::from(vec![2]..=vec![4]),
+                KeyRange::from(vec![3]..),
+            ] {
+                let mut entries = Vec::new();
+                let mut cursor = None;
+                // Each from a cursor of its own.
+                loop {
+                    let mut read = snapshot.range("i", range.clone(), direction).unwrap();
+                    if let Some(cursor) = &cursor {
+                        read = read.after(cursor);
+                    }
+                    let Some(entry) = read.next() else { break };
+                    let entry = entry.unwrap();
+                    entries.push(format!("{:?} {}", entry.key, entry.node.id()));
+                    cursor = read.cursor();
+                }
+                out.push(format!("{entries:?}"));
+            }
+        }
+        let late = ingrain::Timestamp::from_micros(50);
+        out.push(format!("{:?}", snapshot.expired(late).map(Result::unwrap).collect::<Vec<_>>()));
+        for (space, query) in [("v", vec![3.0, 4.0]), ("w", vec![1.0])] {
+            for k in [3, 100] {
+                let hits = snapshot.nearest(space, &query, k, &Filter::new()).unwrap();
+                out.push(format!(
+                    "{:?}",
+                    hits.iter().map(|hit| (hit.distance, hit.node.id())).collect::<Vec<_>>()
+                ));
+            }
+        }
+        assert_eq!(
+            (nodes, edges, keys, vectors),
+            (
+                snapshot.node_count(),
+                snapshot.edge_count(),
+                snapshot.key_count(),
+                snapshot.vector_count()
+            )
+        );
+        out
+    }
+
+    /// A store with checkpoints that fail and succeed, a layer frozen half of
+    /// the time, says at any time what one without a base says.
+    #[test]
+    fn three_levels_say_what_one_says() {
+        let seeds = std::env::var("REVIEW_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(40);
+        for seed in 0..seeds {
+            let (disk, plain) = (SimDisk::new(), SimDisk::new());
+            let open = |disk: &SimDisk| {
+                Options::new()
+                    .fs(Arc::new(disk.clone()))
+                    .clock(Arc::new(SimClock::default()))
+                    .inline(true)
+                    .part_bytes(256)
+                    .index("i")
+                    .space("v", Space::new(2, Metric::L2))
+                    .space("w", Space::new(1, Metric::L2))
+                    .open("/s")
+                    .unwrap()
+            };
+            let (mut engine, other) = (open(&disk), open(&plain));
+            let mut random = Random(seed);
+            let mut kept: BTreeMap<u64, (Snapshot, Vec<String>)> = BTreeMap::new();
+            for step in 0..120 {
+                match random.below(12) {
+                    0 => drop(engine.checkpoint()),
+                    1 => {
+                        disk.fail(1 + random.below(40), None, Failure::Io, false);
+                        let failed = engine.checkpoint();
+                        disk.heal();
+                        if matches!(failed, Err(Error::Checkpoint { step: "cut", .. })) {
+                            drop(engine);
+                            engine = open(&disk);
+                        }
+                    }
+                    2 => {
+                        disk.fail(1, Some(Call::Create), Failure::Io, true);
+                        let _ = engine.checkpoint();
+                        disk.heal();
+                    }
+                    3 => {
+                        engine.compact().unwrap();
+                    }
+                    4 => {
+                        drop(engine);
+                        engine = open(&disk);
+                    }
+                    5 => {
+                        let snapshot = engine.snapshot();
+                        let said = all(&snapshot);
+                        kept.insert(random.below(3), (snapshot, said));
+                    }
+                    _ => {
+                        let batch = batch(&mut random);
+                        let (a, b) = (engine.write(batch.clone()), other.write(batch));
+                        assert_eq!(format!("{a:?}"), format!("{b:?}"), "seed {seed} step {step}");
+                    }
+                }
+                let (a, b) = (all(&engine.snapshot()), all(&other.snapshot()));
+                assert_eq!(a, b, "seed {seed} step {step}");
+                for (snapshot, said) in kept.values() {
+                    assert_eq!(&all(snapshot), said, "seed {seed} step {step}: a snapshot changed");
+                }
+            }
+            let report = engine.verify().unwrap();
+            assert!(report.is_sound(), "seed {seed}: {report:?}");
+        }
+    }
+}
