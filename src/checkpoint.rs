@@ -105,6 +105,8 @@ struct Work {
     /// manifest. They go when a later one is in force.
     uncertain: Vec<PathBuf>,
     job: Option<Job>,
+    /// The store is somebody else's from now on.
+    closed: bool,
 }
 
 /// What a checkpoint does beside what it must.
@@ -195,6 +197,7 @@ impl Checkpointer {
                 manifest,
                 uncertain: Vec::new(),
                 job: None,
+                closed: false,
             }),
             written: AtomicU64::new(0),
             outcome: Mutex::default(),
@@ -232,6 +235,9 @@ impl Checkpointer {
     ) -> Result<T> {
         let target = self.reconciler.state().seq;
         let mut work = self.enter();
+        if work.closed {
+            return Err(Error::Closed);
+        }
         // What is under way comes first.
         while work.job.is_some() {
             self.step_in(&mut work, extent)?;
@@ -276,6 +282,9 @@ impl Checkpointer {
     }
 
     fn step_in(&self, work: &mut Work, extent: Extent) -> Result<bool> {
+        if work.closed {
+            return Err(Error::Closed);
+        }
         let Some(mut job) = work.job.take() else {
             let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
             work.job = self.note(begun)?;
@@ -343,7 +352,7 @@ impl Checkpointer {
         next.indexes = frozen.indexes.iter().map(str::to_owned).collect();
         next.spaces.clone_from(&frozen.spaces);
         next.counts = frozen.counts;
-        let mut ids: Vec<NodeId> = layer.nodes.keys().copied().collect();
+        let mut ids: Vec<NodeId> = layer.nodes.ids(frozen.seq).collect();
         ids.sort_unstable();
         let copy_bytes = u64::try_from(layer.bytes).unwrap_or(u64::MAX);
         let condemned = condemned(&old.manifest, extent, copy_bytes);
@@ -366,7 +375,7 @@ impl Checkpointer {
             |rows: usize, bytes: usize| u64::try_from(rows.saturating_mul(bytes)).unwrap_or(0);
         let gone = |at: usize| {
             let (from, to) = bounds(&old.nodes, (at, at.saturating_add(1)), |part| part.first);
-            let gone = |id: &&NodeId| matches!(layer.nodes.get(*id), Some(None));
+            let gone = |id: &&NodeId| matches!(frozen.node(id), Some(None));
             row(ids_within(&ids, from, to).iter().filter(gone).count(), size_of::<NodeRow>())
         };
         for group in self.group(&old.nodes, ids.is_empty(), touched, gone)? {
@@ -439,9 +448,10 @@ impl Checkpointer {
     ) -> Result<Vec<Parts>> {
         let target = self.part_bytes;
         let small = |bytes: u64| bytes < target / 4;
-        let size = |at: usize| {
-            parts.get(at).map_or(u64::MAX, |part| part.bytes().saturating_sub(gone(at)))
-        };
+        let sizes = parts.iter().enumerate();
+        let sizes: Vec<u64> =
+            sizes.map(|(at, part)| part.bytes().saturating_sub(gone(at))).collect();
+        let size = |at: usize| sizes.get(at).copied().unwrap_or(u64::MAX);
         let mut groups: Vec<Parts> = Vec::new();
         if parts.is_empty() && !no_changes {
             groups.push((0, 0));
@@ -491,12 +501,12 @@ impl Checkpointer {
                 let ids = ids_within(ids, within.0, within.1);
                 let rows = rows_of(&old.nodes, parts).saturating_add(ids.len());
                 let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, target));
-                let changes = ids.iter().filter_map(|id| Some((*id, frozen.layer.nodes.get(id)?)));
+                let changes = ids.iter().filter_map(|id| Some((*id, frozen.node(id)?)));
                 let mut buffer = Vec::new();
                 merge(
                     run(&old.nodes, parts),
                     |row: &&NodeRow| row.id(),
-                    changes.map(|(id, record)| (id, record.as_deref())),
+                    changes.map(|(id, record)| (id, record.map(|record| &**record))),
                     |item| {
                         let (row, content) = match item {
                             Merged::New(record) => {
@@ -708,6 +718,16 @@ impl Checkpointer {
         manifest::publish(&*self.fs, &self.dir, &next)?;
         work.manifest = next;
         Ok(())
+    }
+
+    /// Changes nothing from now on. What is under way, and waits for its next
+    /// step, is given up.
+    pub(crate) fn close(&self) {
+        let mut work = self.enter();
+        work.closed = true;
+        if let Some(job) = work.job.take() {
+            self.give_up(&mut work, job, true);
+        }
     }
 
     pub(crate) fn stats(&self) -> CheckpointStats {

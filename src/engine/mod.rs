@@ -412,7 +412,7 @@ impl Engine {
     /// # Errors
     /// `Checkpoint`, naming the step that failed: then everything is as it was,
     /// and the next checkpoint, asked for or not, starts again. `Poisoned` if
-    /// the log had failed.
+    /// the log had failed. `Closed`, also if the engine is closed meanwhile.
     pub fn checkpoint(&self) -> Result<Seq> {
         self.open_still()?;
         self.checkpointer.run(Extent::Touched)
@@ -455,12 +455,19 @@ impl Engine {
     }
 
     fn end(&self, tidy: bool) -> Result<()> {
-        /// A log of this size is replayed in a few milliseconds.
-        const SHORT_LOG_BYTES: u64 = 1 << 20;
         // Not held while the threads are waited for: one may be closing too, in
         // a waker.
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Held { threads, _lock }) = held else { return Ok(()) };
+        let ended = self.end_work(threads, tidy);
+        // Whoever waits for a checkpoint comes too late: the lock goes.
+        self.checkpointer.close();
+        ended
+    }
+
+    fn end_work(&self, threads: Vec<thread::JoinHandle<()>>, tidy: bool) -> Result<()> {
+        /// A log of this size is replayed in a few milliseconds.
+        const SHORT_LOG_BYTES: u64 = 1 << 20;
         self.request.stop();
         let last = self.reconciler.close();
         let mut panicked = false;

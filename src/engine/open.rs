@@ -42,7 +42,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     let Some(mut manifest) = manifest::load(fs, dir)? else {
         let (manifest, writer) = create(dir, &wal_dir, options)?;
         let base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
-        let (state, report) = (State::of_base(base), RecoveryReport::default());
+        let (state, report) =
+            (State::of_base(base, options.delta_bytes), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
     if options.unfinished {
@@ -61,7 +62,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     }
     let place = place(manifest.store);
     let data_dir = dir.join(segment::DIR);
-    let mut state = State::of_base(Base::open(&options.fs, &data_dir, &manifest, None)?);
+    let mut state =
+        State::of_base(Base::open(&options.fs, &data_dir, &manifest, None)?, options.delta_bytes);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
                     repair into this directory was: repair again, into another";

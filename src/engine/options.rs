@@ -145,7 +145,7 @@ impl Options {
     }
 
     /// About how much memory may be taken by what was committed and is not in
-    /// the base yet: 256 KiB to 1 TiB, by default 256 MiB. At half of it a
+    /// the base yet: 256 KiB to 256 GiB, by default 256 MiB. At half of it a
     /// checkpoint begins by itself; from three quarters on writers are slowed,
     /// and at all of it they are held, until the checkpoint has made room or
     /// their patience ends. Batches in the write log come on top.
@@ -239,7 +239,7 @@ impl Options {
         within("write_log_bytes", write_log_bytes, 64 << 10, 64 << 30)?;
         within("wal_file_bytes", self.wal_file_bytes, 64 << 10, 1 << 30)?;
         let delta_bytes = u64::try_from(self.delta_bytes).unwrap_or(u64::MAX);
-        within("delta_bytes", delta_bytes, 256 << 10, 1 << 40)?;
+        within("delta_bytes", delta_bytes, 256 << 10, 1 << 38)?;
         within("wal_bytes", self.wal_bytes, 4 << 10, 1 << 40)?;
         within("part_bytes", self.part_bytes, 64, 1 << 30)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;

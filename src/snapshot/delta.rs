@@ -4,10 +4,12 @@
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use equivalent::Equivalent;
-use foldhash::quality::RandomState;
-use im::{GenericHashMap, OrdMap, shared_ptr::DefaultSharedPtr};
+use im::OrdMap;
 
-use super::base::{Base, Heap};
+use super::{
+    base::{Base, Heap},
+    table::NodeTable,
+};
 use crate::{
     error::Result,
     format::{
@@ -18,10 +20,6 @@ use crate::{
     id::NodeId,
     model::{Attributes, Catalog, KeyBuilder, Seq, Space, Timestamp, map_memory},
 };
-
-/// Hashed by the 128 bits of the id with a seed of its own, since ids can come
-/// from strangers.
-type IdMap<V> = GenericHashMap<NodeId, V, RandomState, DefaultSharedPtr>;
 
 /// A node as it is stored: names interned, times filled in.
 #[derive(Debug, Clone)]
@@ -166,6 +164,27 @@ impl NodeRecord {
         self.vectors.get(at)
     }
 
+    /// A record of nothing.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self {
+            id: NodeId::MIN,
+            kind: 0,
+            version: Seq::ZERO,
+            content: Content::Memory(Arc::default()),
+            attributes: Arc::default(),
+            strength: 1.0,
+            confidence: 1.0,
+            created: Timestamp::default(),
+            updated: Timestamp::default(),
+            accessed: Timestamp::default(),
+            access_count: 0,
+            expires: None,
+            keys: Box::default(),
+            vectors: Box::default(),
+        }
+    }
+
     /// About how many bytes of memory the record takes in a layer.
     fn memory(&self) -> usize {
         let content = match &self.content {
@@ -228,9 +247,11 @@ impl Dictionary {
 
 /// Changes on top of a base, or of another layer: what is not in it is as it is
 /// below. `None` and `false` stand for what is there no more.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Layer {
-    pub(crate) nodes: IdMap<Option<Arc<NodeRecord>>>,
+    /// Shared by all states of the layer, which look at it each at its own
+    /// sequence number.
+    pub(crate) nodes: Arc<NodeTable>,
     /// Nodes that are of a kind now and were not below, or the other way round.
     pub(crate) by_kind: OrdMap<(u32, NodeId), bool>,
     pub(crate) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
@@ -242,6 +263,19 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
+    /// A layer for about so many nodes.
+    fn new(nodes: NodeTable) -> Self {
+        Self {
+            nodes: Arc::new(nodes),
+            by_kind: OrdMap::new(),
+            out: OrdMap::new(),
+            into: OrdMap::new(),
+            keys: OrdMap::new(),
+            vectors: OrdMap::new(),
+            bytes: 0,
+        }
+    }
+
     /// Whether nothing was changed.
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
@@ -268,8 +302,15 @@ pub(crate) struct Frozen {
     pub(crate) counts: Counts,
 }
 
+impl Frozen {
+    /// What it says of a node.
+    pub(crate) fn node(&self, id: &NodeId) -> Option<Option<&Arc<NodeRecord>>> {
+        self.layer.nodes.get(id, self.seq)
+    }
+}
+
 /// The state of a store.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct State {
     /// The last commit in it.
     pub(crate) seq: Seq,
@@ -324,7 +365,10 @@ pub(crate) enum Effect {
 
 impl State {
     /// The state that a checkpoint left.
-    pub(crate) fn of_base(base: Base) -> Self {
+    /// With a delta that may take about so many bytes.
+    pub(crate) fn of_base(base: Base, delta_bytes: usize) -> Self {
+        /// What a small node takes in a layer.
+        const NODE_BYTES: usize = 512;
         let manifest = Arc::clone(&base.manifest);
         let dictionary = |names: &[String]| {
             let mut dictionary = Dictionary::default();
@@ -340,7 +384,7 @@ impl State {
             indexes: dictionary(&manifest.indexes),
             spaces: Arc::new(spaces.map(|(n, s)| (s.name.as_str().into(), (n, s.space))).collect()),
             counts: manifest.counts,
-            active: Layer::default(),
+            active: Layer::new(NodeTable::new(delta_bytes / 2 / NODE_BYTES)),
             frozen: None,
             base: Arc::new(base),
         }
@@ -353,8 +397,9 @@ impl State {
             if self.active.is_empty() && self.seq == self.base.manifest.checkpoint {
                 return None;
             }
+            let successor = self.active.nodes.successor();
             self.frozen = Some(Arc::new(Frozen {
-                layer: std::mem::take(&mut self.active),
+                layer: std::mem::replace(&mut self.active, Layer::new(successor)),
                 seq: self.seq,
                 kinds: self.kinds.clone(),
                 indexes: self.indexes.clone(),
@@ -369,7 +414,7 @@ impl State {
     /// writes.
     pub(crate) fn nothing_frozen(&self) -> Frozen {
         Frozen {
-            layer: Layer::default(),
+            layer: Layer::new(NodeTable::new(0)),
             seq: self.base.manifest.checkpoint,
             kinds: self.kinds.clone(),
             indexes: self.indexes.clone(),
@@ -408,7 +453,8 @@ impl State {
     /// not there.
     #[inline]
     pub(crate) fn layered_node(&self, id: &NodeId) -> Option<Option<&Arc<NodeRecord>>> {
-        self.layers().find_map(|layer| layer.nodes.get(id)).map(Option::as_ref)
+        let active = self.active.nodes.get(id, self.seq);
+        active.or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.node(id)))
     }
 
     /// Whether anything may stand below the active layer.
@@ -418,6 +464,7 @@ impl State {
 
     /// Applies the effects of one batch, which becomes commit `seq`.
     pub(crate) fn apply(&mut self, seq: Seq, effects: impl IntoIterator<Item = Effect>) {
+        self.seq = seq;
         for effect in effects {
             match effect {
                 Effect::Kind(name) => self.kinds.add(name),
@@ -433,7 +480,6 @@ impl State {
                 Effect::DeleteEdge { key, stored } => self.delete_edge(key, stored),
             }
         }
-        self.seq = seq;
     }
 
     fn put_node(&mut self, record: Arc<NodeRecord>, old: Option<&NodeRecord>) {
@@ -545,16 +591,10 @@ impl State {
     }
 
     fn set_node(&mut self, id: NodeId, record: Option<Arc<NodeRecord>>) {
-        let memory = |record: &Option<Arc<NodeRecord>>| {
-            record.as_ref().map_or(ENTRY_BYTES, |record| record.memory())
-        };
-        let (more, old) = if record.is_some() || self.has_below() {
-            (memory(&record), self.active.nodes.insert(id, record))
-        } else {
-            // No trace needed of what nothing below has.
-            (0, self.active.nodes.remove(&id))
-        };
-        self.active.grow(more, old.as_ref().map_or(0, memory));
+        // What it replaces stays until the layer goes.
+        let memory = record.as_ref().map_or(ENTRY_BYTES, |record| record.memory());
+        self.active.nodes.set(id, self.seq, record);
+        self.active.grow(memory, 0);
     }
 
     fn set_kind(&mut self, kind: u32, id: NodeId, is: bool) {

@@ -8,6 +8,7 @@ mod merge;
 mod nearest;
 mod paths;
 mod ranges;
+mod table;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 

@@ -3,14 +3,15 @@
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use ingrain::{
-    Batch, Direction, Durability, Edge, Engine, Filter, KeyRange, Metric, Node, NodeId, Options,
-    Patch, Snapshot, Space,
+    Batch, Direction, Durability, Edge, Engine, ErrorKind, Filter, KeyRange, Metric, Node, NodeId,
+    Options, Patch, Snapshot, Space,
 };
 
-use crate::temp_dir;
+use crate::{recovery::read_image, temp_dir};
 
 const WRITERS: u64 = 16;
 const READERS: usize = 4;
@@ -223,4 +224,42 @@ fn patches_of_many_threads_all_count() {
     let node = snapshot.get(shared).unwrap().unwrap();
     assert_eq!(node.attributes().unwrap().len(), 320);
     assert_eq!(node.access_count(), 320);
+}
+
+/// What is closed has let go of the store: another may have it by then.
+#[test]
+fn checkpoints_that_meet_a_close_come_before_it_or_not_at_all() {
+    for round in 0..10 {
+        let dir = temp_dir();
+        let path = dir.path().join("s");
+        let engine = Options::new().durability(Durability::Os).open(&path).unwrap();
+        let mut batch = Batch::new();
+        batch.put(Node::new(id(1, 1), "n"));
+        engine.write(batch).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    loop {
+                        if let Err(error) = engine.compact() {
+                            assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+                            break;
+                        }
+                    }
+                });
+            }
+            // Most of them wait for one of them.
+            while engine.stats().checkpoint.completed < 20 {
+                thread::yield_now();
+            }
+            engine.close().unwrap();
+            let closed = engine.stats().checkpoint.completed;
+            let left = read_image(&path);
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(5) {
+                thread::yield_now();
+            }
+            assert_eq!(engine.stats().checkpoint.completed, closed, "round {round}");
+            assert!(read_image(&path) == left, "round {round}");
+        });
+    }
 }
