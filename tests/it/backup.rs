@@ -37,7 +37,7 @@ fn some(n: u64, os: bool) -> Batch {
                 .vector("text", [x, -x]),
         )
         .link(Edge::new(id(n), "after", id(n)).attribute("n", n as i64));
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         batch.delete(id(n / 2));
     }
     if os {

@@ -31,28 +31,28 @@ fn id(n: u64) -> NodeId {
 }
 
 fn node(n: u64) -> Node {
-    let mut node = Node::new(id(n), if n % 3 == 0 { "note" } else { "event" })
+    let mut node = Node::new(id(n), if n.is_multiple_of(3) { "note" } else { "event" })
         .content(vec![n as u8; (n as usize * 7) % 300])
         .attribute("n", n as i64)
         .key("by", n.to_be_bytes());
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         node = node.vector("text", vec![n as f32; DIMENSION]).key("other", [1, 2]);
     }
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         node = node.vector("small", [1.0, n as f32]);
     }
     node.strength = n as f32 / 2.0;
     node.confidence = 0.25;
     node.created = Some(Timestamp::from_micros(n as i64));
     node.access_count = Some(n);
-    node.expires = (n % 7 == 0).then(|| Timestamp::from_micros(n as i64 + 1_000));
+    node.expires = (n.is_multiple_of(7)).then(|| Timestamp::from_micros(n as i64 + 1_000));
     node
 }
 
 fn edge(n: u64) -> Edge {
-    let kind = if n % 2 == 0 { "near" } else { "after" };
+    let kind = if n.is_multiple_of(2) { "near" } else { "after" };
     let edge = Edge::new(id(n), kind, id((n * 31 + 7) % NODES)).weight(n as f64).discriminator(n);
-    if n % 3 == 0 { edge } else { edge.attribute("how", format!("{n}")) }
+    if n.is_multiple_of(3) { edge } else { edge.attribute("how", format!("{n}")) }
 }
 
 /// A store that was checkpointed twice, so that it has several files of each
@@ -70,11 +70,11 @@ fn filled(path: &Path) -> Engine {
     let mut batch = Batch::new();
     for n in 0..NODES {
         batch.link(edge(n));
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             batch.patch(id(n), Patch::new().strength(3.0));
             batch.touch(id(n));
         }
-        if n % 50 == 0 {
+        if n.is_multiple_of(50) {
             batch.patch(id(n), Patch::new().vector("text", vec![-1.0; DIMENSION]));
         }
     }

@@ -323,7 +323,7 @@ fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), Strin
             least = seq;
         }
     }
-    if deep || crash.point % 5 == 0 {
+    if deep || crash.point.is_multiple_of(5) {
         check_backups(&crash.disk, states)?;
     }
     let engine = check_store(&crash.disk, states, least, most)?;
