@@ -234,19 +234,30 @@ impl Checkpointer {
         then: impl FnOnce(&Manifest) -> Result<T>,
     ) -> Result<T> {
         let target = self.reconciler.state().seq;
-        let mut work = self.enter();
+        let done = self.run_in(&mut self.enter(), target, extent, then);
+        self.reconciler.wake_deferred();
+        done
+    }
+
+    fn run_in<T>(
+        &self,
+        work: &mut Work,
+        target: Seq,
+        extent: Extent,
+        then: impl FnOnce(&Manifest) -> Result<T>,
+    ) -> Result<T> {
         if work.closed {
             return Err(Error::Closed);
         }
         // What is under way comes first.
         while work.job.is_some() {
-            self.step_in(&mut work, extent)?;
+            self.step_in(work, extent)?;
         }
         let mut all = extent == Extent::All;
         while all || work.manifest.checkpoint < target {
-            let begun = self.step_in(&mut work, if all { extent } else { Extent::Touched })?;
+            let begun = self.step_in(work, if all { extent } else { Extent::Touched })?;
             while work.job.is_some() {
-                self.step_in(&mut work, extent)?;
+                self.step_in(work, extent)?;
             }
             all = false;
             if !begun {
@@ -258,22 +269,28 @@ impl Checkpointer {
 
     /// Makes one checkpoint, or none if it is told to stop meanwhile.
     pub(crate) fn run_until(&self, stopped: &AtomicBool) -> Result<()> {
-        let mut work = self.enter();
-        while self.step_in(&mut work, Extent::Touched)? {
-            if stopped.load(Ordering::Acquire) {
-                if let Some(job) = work.job.take() {
-                    self.give_up(&mut work, job, true);
+        let made = (|| {
+            let mut work = self.enter();
+            while self.step_in(&mut work, Extent::Touched)? {
+                if stopped.load(Ordering::Acquire) {
+                    if let Some(job) = work.job.take() {
+                        self.give_up(&mut work, job, true);
+                    }
+                    break;
                 }
-                break;
             }
-        }
-        Ok(())
+            Ok(())
+        })();
+        self.reconciler.wake_deferred();
+        made
     }
 
     /// Does a piece of the work, beginning it if there is none under way.
     /// Returns whether there is more.
     pub(crate) fn step(&self) -> Result<bool> {
-        self.step_in(&mut self.enter(), Extent::Touched)
+        let more = self.step_in(&mut self.enter(), Extent::Touched);
+        self.reconciler.wake_deferred();
+        more
     }
 
     /// Whether a checkpoint is under way. Waits for nothing.
@@ -710,16 +727,6 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Publishes a manifest of the same base.
-    fn replace(&self, work: &mut Work, mut next: Manifest) -> Result<()> {
-        next.generation = work.generation.saturating_add(1);
-        next.next_file = work.next_file;
-        work.generation = next.generation;
-        manifest::publish(&*self.fs, &self.dir, &next)?;
-        work.manifest = next;
-        Ok(())
-    }
-
     /// Changes nothing from now on. What is under way, and waits for its next
     /// step, is given up.
     pub(crate) fn close(&self) {
@@ -728,6 +735,16 @@ impl Checkpointer {
         if let Some(job) = work.job.take() {
             self.give_up(&mut work, job, true);
         }
+    }
+
+    /// Publishes a manifest of the same base.
+    fn replace(&self, work: &mut Work, mut next: Manifest) -> Result<()> {
+        next.generation = work.generation.saturating_add(1);
+        next.next_file = work.next_file;
+        work.generation = next.generation;
+        manifest::publish(&*self.fs, &self.dir, &next)?;
+        work.manifest = next;
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> CheckpointStats {

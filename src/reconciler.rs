@@ -54,6 +54,8 @@ pub(crate) struct Reconciler {
     budget: Budget,
     /// Asks for a checkpoint.
     checkpoint: Box<dyn Fn() + Send + Sync>,
+    /// To be woken when the checkpoint that met their batches lets go.
+    deferred: Mutex<Vec<Waker>>,
 }
 
 /// What may gather between checkpoints, and what has.
@@ -213,6 +215,7 @@ impl Reconciler {
             pace: Mutex::new(Pace::default()),
             budget,
             checkpoint: start.checkpoint,
+            deferred: Mutex::default(),
         }
     }
 
@@ -336,11 +339,23 @@ impl Reconciler {
     }
 
     /// Does something with the core, and sees to the batches whose writers saw
-    /// it taken meanwhile.
+    /// it taken meanwhile. Who is to be woken for them is woken by
+    /// [`wake_deferred`](Self::wake_deferred): a waker may want a checkpoint.
     fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         let done = work(&mut self.enter());
-        self.hand_over();
+        while self.must_step() {
+            let wakers = answer(self.step(self.enter()));
+            self.deferred.lock().unwrap_or_else(PoisonError::into_inner).extend(wakers);
+        }
         done
+    }
+
+    /// To be called after whatever calls [`freeze`](Self::freeze),
+    /// [`install`](Self::install) and [`cut`](Self::cut), with no lock held.
+    pub(crate) fn wake_deferred(&self) {
+        let deferred =
+            std::mem::take(&mut *self.deferred.lock().unwrap_or_else(PoisonError::into_inner));
+        wake(deferred);
     }
 
     /// Publishes the base that a checkpoint made of what was frozen.
@@ -372,16 +387,22 @@ impl Reconciler {
     /// Sees to it that somebody takes what is queued. To be called after
     /// pushing, and after leaving the core.
     fn hand_over(&self) {
+        if self.must_step() {
+            self.run(false);
+        }
+    }
+
+    /// Calls the thread if something is queued. Returns whether the caller has
+    /// to take the step instead.
+    fn must_step(&self) -> bool {
         fence(Ordering::SeqCst);
         if self.log.is_empty() {
-            return;
+            return false;
         }
         let urgent = || self.log.pressure().saturating_mul(2) >= self.log.capacity();
         // There may be no thread, or it may be gone (then the step turns late
         // comers away), or held up by somebody's waker.
-        if self.inline || self.closed.load(Ordering::SeqCst) || !self.thread.call(urgent) {
-            self.run(false);
-        }
+        self.inline || self.closed.load(Ordering::SeqCst) || !self.thread.call(urgent)
     }
 
     fn try_enter(&self) -> Option<MutexGuard<'_, Core>> {

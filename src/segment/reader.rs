@@ -16,7 +16,7 @@ use super::file_path;
 use crate::{
     error::{Error, Result},
     format::{
-        Damage, FileKind, StoreId,
+        Damage, FileKind, HEADER_BYTES, StoreId,
         manifest::DataFile,
         segment::{BLOCK_BYTES, Layout, Section, digest},
         tables::{self, KEY_HEAD_BYTES, KeyPlace, Le32, SortedRow},
@@ -50,7 +50,8 @@ impl fmt::Debug for Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if self.retired.load(Ordering::Acquire) {
+        // Somebody may have removed the store, and begun another in its place.
+        if self.retired.load(Ordering::Acquire) && self.is_still_at_its_path() {
             // What stays is removed by the next opening.
             let _ = self.fs.remove(&self.path);
         }
@@ -105,6 +106,12 @@ impl Segment {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn is_still_at_its_path(&self) -> bool {
+        let mut found = [0; HEADER_BYTES];
+        let read = self.fs.open(&self.path).and_then(|file| file.read_at(0, &mut found));
+        read.is_ok() && self.map.get(..HEADER_BYTES) == Some(&found)
     }
 
     /// Lets the file go with the last who has it.

@@ -1,7 +1,10 @@
 //! What the last checkpoint wrote: mapped tables, each a row of parts in the
 //! order of their keys, and the heaps that they refer to.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::delta::{Content, EdgeRecord, NodeRecord, VectorSlot};
 use crate::{
@@ -16,6 +19,7 @@ use crate::{
         },
     },
     id::NodeId,
+    manifest,
     model::{Attributes, Seq},
     os::Fs,
     segment::{self, KeyTable, Segment, Table},
@@ -24,6 +28,8 @@ use crate::{
 /// The base of a snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct Base {
+    /// The directory of the store.
+    path: PathBuf,
     /// What it was opened from.
     pub(crate) manifest: Arc<Manifest>,
     /// By number.
@@ -383,9 +389,11 @@ impl Base {
     ) -> Result<Self> {
         let segment = |kind, file| Segment::open(fs, dir, kind, manifest.store, file);
         let damaged = |what: &str| {
-            Damage::new(72, format!("the manifest has {what}")).in_file(&dir.join("../MANIFEST"))
+            Damage::new(72, format!("the manifest has {what}"))
+                .in_file(&dir.with_file_name(manifest::FILE))
         };
-        let mut base = Self { manifest: Arc::new(manifest.clone()), ..Self::default() };
+        let path = dir.parent().unwrap_or(dir).to_owned();
+        let mut base = Self { path, manifest: Arc::new(manifest.clone()), ..Self::default() };
         for heap in &manifest.heaps {
             let known = old.and_then(|old| old.heap(heap.file.number).ok());
             let opened = match known {
@@ -497,10 +505,16 @@ impl Base {
             .chain(self.vectors.iter().map(|part| &part.segment))
     }
 
+    /// The error of something that is in no file.
+    pub(crate) fn damaged(&self, what: impl Into<String>) -> Error {
+        Error::corrupt(self.path.join(segment::DIR), 0, what)
+    }
+
     pub(crate) fn heap(&self, number: u32) -> Result<&Arc<Heap>> {
         let found = self.heaps.binary_search_by_key(&number, |heap| heap.number());
         found.ok().and_then(|at| self.heaps.get(at)).ok_or_else(|| {
-            let file = segment::file_path(Path::new(segment::DIR), FileKind::Heap, number);
+            let data = self.path.join(segment::DIR);
+            let file = segment::file_path(&data, FileKind::Heap, number);
             Error::corrupt(file, 0, "the heap is referred to and not there")
         })
     }

@@ -25,7 +25,7 @@ pub use paths::{Path, PathOptions, PathStep, Toward};
 pub use ranges::{Cursor, Direction, Edges, IndexEntry, KeyRange, Range, Scan};
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     format::tables::EdgeKey,
     id::NodeId,
     model::{Attributes, Edge, IndexKey, Node, Seq, Space, Timestamp},
@@ -319,7 +319,7 @@ impl<'s> NodeRef<'s> {
         }
         let found = self.state.base.vector(space, self.id(), seq)?;
         let lost =
-            || Error::corrupt("data", 0, format!("the vector of node {} is not there", self.id()));
+            || self.state.base.damaged(format!("the vector of node {} is not there", self.id()));
         found.map(Some).ok_or_else(lost)
     }
 
@@ -450,7 +450,7 @@ impl<'s> EdgeRef<'s> {
                 let row = if inbound && row.attributes().len > 0 {
                     let lost = || {
                         let what = format!("{:?}: it is not at its source", self);
-                        Error::corrupt("data", 0, what)
+                        base.damaged(what)
                     };
                     Base::edge(&base.out, &self.key())?.ok_or_else(lost)?
                 } else {

@@ -45,7 +45,7 @@ fn node(n: u64) -> Node {
     node.confidence = 0.25;
     node.created = Some(Timestamp::from_micros(n as i64));
     node.access_count = Some(n);
-    node.expires = (n.is_multiple_of(7)).then(|| Timestamp::from_micros(n as i64 + 1_000));
+    node.expires = n.is_multiple_of(7).then(|| Timestamp::from_micros(n as i64 + 1_000));
     node
 }
 
@@ -70,11 +70,11 @@ fn filled(path: &Path) -> Engine {
     let mut batch = Batch::new();
     for n in 0..NODES {
         batch.link(edge(n));
-        if n.is_multiple_of(4) {
+        if n % 4 == 0 {
             batch.patch(id(n), Patch::new().strength(3.0));
             batch.touch(id(n));
         }
-        if n.is_multiple_of(50) {
+        if n % 50 == 0 {
             batch.patch(id(n), Patch::new().vector("text", vec![-1.0; DIMENSION]));
         }
     }
