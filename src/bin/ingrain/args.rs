@@ -10,7 +10,8 @@ use ingrain::{Durability, Metric};
 /// A node is named by a string. A lower-case UUID with hyphens is the node id
 /// itself; of any other string, the id is the hash.
 ///
-/// Exit codes: 0 success, 1 failure, 2 wrong usage.
+/// Exit codes: 0 success, 1 failure, also if verify found damage or repair lost something, 2 wrong
+/// usage.
 #[derive(Debug, Parser)]
 #[command(name = "ingrain", version)]
 pub(crate) struct Cli {
@@ -39,6 +40,16 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Export to files that import reads
     Export(ExportArgs),
+    /// Bring everything into the base files and cut the log
+    Checkpoint(StoreArgs),
+    /// Write the base files anew, without garbage
+    Compact(StoreArgs),
+    /// Make a second store with the same content
+    Backup(BackupArgs),
+    /// Read every byte of a store and tell all that is wrong
+    Verify(StoreArgs),
+    /// Put what is whole of a damaged store into a new one and tell what was lost
+    Repair(RepairArgs),
     /// Import the sample with a process that is killed twice, check what it acknowledged, and query
     Demo(DemoArgs),
 }
@@ -245,6 +256,42 @@ pub(crate) struct StatsArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub(crate) store: PathBuf,
+    /// Also the digest of everything in it: two stores with the same content have the same
+    #[arg(long)]
+    pub(crate) digest: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: PathBuf,
+}
+
+const BACKUP_HELP: &str = "\
+On the same file system the files of the backup are hard links, which take no space until the store \
+has replaced them; into another they are copied. Damage to the medium under a linked file is damage \
+to both: a backup that shall survive the disk goes to another.";
+
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_HELP)]
+pub(crate) struct BackupArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: PathBuf,
+    /// Directory for the backup, which must be absent or empty
+    #[arg(value_name = "DIR")]
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// Directory of the damaged store, which is only read
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: PathBuf,
+    /// Directory for the new store, which must be absent or empty
+    #[arg(value_name = "TO")]
+    pub(crate) to: PathBuf,
 }
 
 #[derive(Debug, Args)]

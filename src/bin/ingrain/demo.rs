@@ -56,7 +56,7 @@ pub(crate) fn run(args: &DemoArgs, output: &mut Output) -> Result<ExitCode> {
             ("step", "read".into()),
             ("nodes", nodes.into()),
             ("edges", edges.into()),
-            ("micros", micros(started.elapsed())),
+            ("micros", output::micros(started.elapsed())),
         ]),
         format_args!(
             "sample in {}: {} nodes with vectors, {} edges ({})",
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &DemoArgs, output: &mut Output) -> Result<ExitCode> {
     let snapshot = engine.snapshot();
     note(
         output,
-        object([("step", "open".into()), ("micros", micros(started.elapsed()))]),
+        object([("step", "open".into()), ("micros", output::micros(started.elapsed()))]),
         format_args!("opened the store in {}", output::took(started.elapsed())),
     )?;
     ask(&engine, &snapshot, output)?;
@@ -97,11 +97,6 @@ fn note(output: &mut Output, json: Json, text: std::fmt::Arguments<'_>) -> Resul
     }
     // The next step takes a while.
     output.flush()
-}
-
-fn micros(time: Duration) -> Json {
-    // A tenth is as fine as a single measurement is worth.
-    Json::from((time.as_secs_f64() * 1e7).round() / 10.0)
 }
 
 /// A directory that a store can be created in.
@@ -323,8 +318,8 @@ impl Demo<'_> {
             ("found_nodes", found.nodes.into()),
             ("found_edges", found.edges.into()),
             ("torn_tail_cut", found.cut.into()),
-            ("import_micros", micros(imported)),
-            ("check_micros", micros(found.took)),
+            ("import_micros", output::micros(imported)),
+            ("check_micros", output::micros(found.took)),
         ]);
         let (nodes, edges) = (output::count(acked.nodes), output::count(acked.edges));
         let head = if step == "finish" {
@@ -582,7 +577,7 @@ fn result(output: &mut Output, step: &str, took: Duration, of: Json, found: Json
         ("step", Json::from(step)),
         ("of", of),
         ("result", found),
-        ("micros", micros(took)),
+        ("micros", output::micros(took)),
     ]))
 }
 

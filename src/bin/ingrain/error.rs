@@ -40,7 +40,10 @@ impl fmt::Display for CliError {
                 error.fmt(f)?;
                 f.write_str(match error.kind() {
                     ErrorKind::Locked => "; close the program that has it open and try again",
-                    ErrorKind::Corrupt => "; restore the store from a copy, or import it again",
+                    ErrorKind::Corrupt => {
+                        "; restore a backup, or put what is whole into a new store with \
+                         \"ingrain repair\""
+                    }
                     ErrorKind::Poisoned => "; look at the disk, then run the command again",
                     _ => "",
                 })

@@ -8,7 +8,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use ingrain::{
     Batch, Edge, Engine, ErrorKind, IndexKey, KeyBuilder, Metric, Node, NodeId, Op, Options,
     Precondition, Snapshot, Space, Timestamp,
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
         engine: &engine,
         args,
         output,
-        bar: progress_bar(bytes),
+        bar: output::bytes_bar(bytes),
         started: Timestamp::from(SystemTime::now()),
         file: PathBuf::new(),
         of_edges: false,
@@ -196,17 +196,6 @@ fn open_space(engine: &Engine, args: &ImportArgs, dimension: usize) -> Result<(S
         engine.create_space(name.clone(), space)?;
     }
     Ok((name, space))
-}
-
-fn progress_bar(bytes: u64) -> ProgressBar {
-    // Draws nothing if standard error is no terminal.
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {elapsed} {msg}")
-    {
-        bar.set_style(style);
-    }
-    bar
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,4 +1,4 @@
-//! The command line program of ingrain: imports, reads and exports stores.
+//! The command line program of ingrain: imports, reads, exports and maintains stores.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -14,6 +14,7 @@ mod ids;
 mod import;
 mod json;
 mod lines;
+mod maintain;
 mod npy;
 mod output;
 mod query;
@@ -52,6 +53,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Path(args) => query::path(&args, &mut output),
         Command::Stats(args) => query::stats(&args, &mut output),
         Command::Export(args) => export::run(&args, &mut output),
+        Command::Checkpoint(args) => maintain::checkpoint(&args, &mut output),
+        Command::Compact(args) => maintain::compact(&args, &mut output),
+        Command::Backup(args) => maintain::backup(&args, &mut output),
+        Command::Verify(args) => maintain::verify(&args, &mut output),
+        Command::Repair(args) => maintain::repair(&args, &mut output),
         Command::Demo(args) => demo::run(&args, &mut output),
     };
     // What was found before a failure is worth having.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use crate::error::{CliError, Result};
@@ -83,6 +84,25 @@ fn fitted(style: TableStyle) -> Table {
     table
 }
 
+/// A bar on standard error of bytes that are gone through.
+pub(crate) fn bytes_bar(bytes: u64) -> ProgressBar {
+    bar(bytes, "{bar:32} {bytes}/{total_bytes} {elapsed} {msg}")
+}
+
+/// A bar on standard error of things that are gone through.
+pub(crate) fn count_bar(count: u64) -> ProgressBar {
+    bar(count, "{bar:32} {human_pos}/{human_len} {elapsed} {msg}")
+}
+
+fn bar(length: u64, template: &str) -> ProgressBar {
+    // Draws nothing if standard error is no terminal.
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// A number with its thousands apart.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -122,4 +142,10 @@ pub(crate) fn brief(text: &str, characters: usize) -> String {
     let mut short: String = text.chars().take(characters.saturating_sub(1)).collect();
     short.push('…');
     short
+}
+
+/// As [`took`], of microseconds as JSON.
+pub(crate) fn micros(time: Duration) -> Value {
+    // A tenth is as fine as a single measurement is worth.
+    Value::from((time.as_secs_f64() * 1e7).round() / 10.0)
 }

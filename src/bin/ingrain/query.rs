@@ -434,6 +434,7 @@ pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store)?;
     let snapshot = engine.snapshot();
     let stats = engine.stats();
+    let digest = args.digest.then(|| snapshot.digest()).transpose()?;
     if output.is_json() {
         let mut document = serde_json::to_value(&stats)
             .map_err(|error| CliError::message(format!("stats as JSON: {error}")))?;
@@ -447,10 +448,17 @@ pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
             });
             fields.insert("spaces".to_owned(), spaces.collect());
             fields.insert("indexes".to_owned(), snapshot.indexes().map(Json::from).collect());
+            if let Some(digest) = digest {
+                fields.insert("digest".to_owned(), Json::from(digest.to_string()));
+            }
         }
         output.json(&document)?;
     } else {
-        output.table(&stats_table(&snapshot, &stats))?;
+        let mut table = stats_table(&snapshot, &stats);
+        if let Some(digest) = digest {
+            table.add_row(["digest".to_owned(), digest.to_string()]);
+        }
+        output.table(&table)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -473,6 +481,25 @@ pub(crate) fn stats_table(snapshot: &Snapshot, stats: &ingrain::Stats) -> comfy_
             output::grouped(stats.write.wal_files)
         ),
     ]);
+    let base = &stats.checkpoint;
+    table.add_row([
+        "base".to_owned(),
+        format!(
+            "{} bytes in {} files, {} of them live",
+            output::grouped(base.file_bytes),
+            output::count(base.files),
+            output::grouped(base.live_bytes)
+        ),
+    ]);
+    table.add_row(["checkpoint".to_owned(), format!("commit {}", output::grouped(base.seq.get()))]);
+    table.add_row([
+        "since then".to_owned(),
+        format!("{} bytes in memory", output::count(base.delta_bytes)),
+    ]);
+    if base.completed > 0 || base.failed > 0 {
+        let counts = format!("{} made, {} failed", base.completed, base.failed);
+        table.add_row(["checkpoints".to_owned(), counts]);
+    }
     for (name, space) in snapshot.spaces() {
         table.add_row([
             format!("space {name}"),

@@ -1,0 +1,271 @@
+//! The commands that look after a store: `checkpoint`, `compact`, `backup`,
+//! `verify`, `repair`.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use ingrain::{CheckpointStats, Error, ErrorKind, Options, RepairReport, Seq};
+use serde_json::Value as Json;
+
+use crate::{
+    args::{BackupArgs, RepairArgs, StoreArgs},
+    error::{CliError, Result},
+    json::object,
+    output::{self, Output},
+    store,
+};
+
+pub(crate) fn checkpoint(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let started = Instant::now();
+    let before = engine.stats();
+    let seq = engine.checkpoint()?;
+    let took = started.elapsed();
+    let after = engine.stats();
+    engine.close()?;
+    if output.is_json() {
+        output.json(&base_json(seq, &after.checkpoint, took))?;
+    } else {
+        output.text(format_args!(
+            "commit {}: the base has {} bytes in {} files ({})",
+            output::grouped(seq.get()),
+            output::grouped(after.checkpoint.file_bytes),
+            output::count(after.checkpoint.files),
+            output::took(took)
+        ))?;
+        let cut = before.write.wal_bytes.saturating_sub(after.write.wal_bytes);
+        output.text(format_args!("the log is {} bytes shorter", output::grouped(cut)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn compact(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let started = Instant::now();
+    let before = engine.stats().checkpoint;
+    let seq = engine.compact()?;
+    let took = started.elapsed();
+    let after = engine.stats().checkpoint;
+    engine.close()?;
+    if output.is_json() {
+        output.json(&base_json(seq, &after, took))?;
+    } else {
+        output.text(format_args!(
+            "commit {}: the base has {} bytes in {} files, before {} in {} ({})",
+            output::grouped(seq.get()),
+            output::grouped(after.file_bytes),
+            output::count(after.files),
+            output::grouped(before.file_bytes),
+            output::count(before.files),
+            output::took(took)
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn base_json(seq: Seq, base: &CheckpointStats, took: Duration) -> Json {
+    object([
+        ("seq", Json::from(seq.get())),
+        ("files", base.files.into()),
+        ("file_bytes", base.file_bytes.into()),
+        ("live_bytes", base.live_bytes.into()),
+        ("micros", output::micros(took)),
+    ])
+}
+
+pub(crate) fn backup(args: &BackupArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let started = Instant::now();
+    let report = engine.backup(&args.to)?;
+    let took = started.elapsed();
+    engine.close()?;
+    if output.is_json() {
+        output.json(&object([
+            ("seq", Json::from(report.seq.get())),
+            ("files", report.files.into()),
+            ("bytes", report.bytes.into()),
+            ("linked", report.linked.into()),
+            ("copied", report.copied.into()),
+            ("micros", output::micros(took)),
+        ]))?;
+    } else {
+        output.text(format_args!(
+            "{}: commit {}, {} bytes in {} files, {} linked and {} copied ({})",
+            args.to.display(),
+            output::grouped(report.seq.get()),
+            output::grouped(report.bytes),
+            output::count(report.files),
+            output::count(report.linked),
+            output::count(report.copied),
+            output::took(took)
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    let started = Instant::now();
+    let bar = output::bytes_bar(0);
+    let report = engine.verify_with(&mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    let took = started.elapsed();
+    if output.is_json() {
+        output.json(&object([
+            ("sound", Json::from(report.is_sound())),
+            ("seq", report.seq.get().into()),
+            ("files", report.files.into()),
+            ("bytes", report.bytes.into()),
+            ("log_files", report.log_files.into()),
+            ("nodes", report.nodes.into()),
+            ("edges", report.edges.into()),
+            ("keys", report.keys.into()),
+            ("vectors", report.vectors.into()),
+            ("damage", report.damage.iter().map(damage_json).collect()),
+            ("more", report.more.into()),
+            ("micros", output::micros(took)),
+        ]))?;
+    } else {
+        let mut table = output::facts();
+        let bytes = output::grouped(report.bytes);
+        let files = output::grouped(report.files);
+        table.add_row(["base".to_owned(), format!("{bytes} bytes in {files} files")]);
+        table.add_row(["log".to_owned(), format!("{} files", output::grouped(report.log_files))]);
+        for (name, count) in [
+            ("nodes", report.nodes),
+            ("edges", report.edges),
+            ("vectors", report.vectors),
+            ("index keys", report.keys),
+        ] {
+            table.add_row([name.to_owned(), output::grouped(count)]);
+        }
+        output.table(&table)?;
+        for damage in &report.damage {
+            output.text(damage)?;
+        }
+        more(output, report.more)?;
+        let found = report.more.saturating_add(u64::try_from(report.damage.len()).unwrap_or(0));
+        output.text(match found {
+            0 => format!("sound ({})", output::took(took)),
+            found => format!(
+                "damaged in {} places ({}): restore a backup, or put what is whole into a new \
+                 store with \"ingrain repair\"",
+                output::grouped(found),
+                output::took(took)
+            ),
+        })?;
+    }
+    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a list leaves out.
+fn more(output: &mut Output, more: u64) -> Result<()> {
+    match more {
+        0 => Ok(()),
+        more => output.text(format_args!("and {} more", output::grouped(more))),
+    }
+}
+
+fn damage_json(error: &Error) -> Json {
+    match error {
+        Error::Corrupt { file, offset, what } => object([
+            ("file", Json::from(file.display().to_string())),
+            ("offset", Json::from(*offset)),
+            ("what", Json::from(what.as_str())),
+        ]),
+        error => object([("what", Json::from(error.to_string()))]),
+    }
+}
+
+pub(crate) fn repair(args: &RepairArgs, output: &mut Output) -> Result<ExitCode> {
+    let started = Instant::now();
+    let bar = output::count_bar(0);
+    let repaired = Options::new().repair(&args.store, &args.to, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = repaired.map_err(|error| match error.kind() {
+        // Which is not to be mended by a repair.
+        ErrorKind::Corrupt => CliError::message(error.to_string()),
+        _ => CliError::from(error),
+    })?;
+    if output.is_json() {
+        output.json(&repair_json(&report, started.elapsed()))?;
+    } else {
+        repair_text(&report, args, started.elapsed(), output)?;
+    }
+    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn repair_json(report: &RepairReport, took: Duration) -> Json {
+    let lost = report.lost.iter().map(|lost| {
+        object([
+            ("what", Json::from(lost.item.to_string())),
+            ("file", lost.file.display().to_string().into()),
+            ("offset", lost.offset.into()),
+            ("why", lost.why.as_str().into()),
+        ])
+    });
+    object([
+        ("complete", Json::from(report.is_complete())),
+        ("seq", report.seq.get().into()),
+        ("nodes", report.nodes.into()),
+        ("edges", report.edges.into()),
+        ("keys", report.keys.into()),
+        ("vectors", report.vectors.into()),
+        (
+            "missing",
+            object([
+                ("nodes", Json::from(report.missing.nodes)),
+                ("edges", report.missing.edges.into()),
+                ("keys", report.missing.keys.into()),
+                ("vectors", report.missing.vectors.into()),
+            ]),
+        ),
+        ("batches", report.batches.into()),
+        ("partial_batches", report.partial_batches.into()),
+        ("unreadable", report.unreadable.iter().map(damage_json).collect()),
+        ("lost", lost.collect()),
+        ("more", report.more.into()),
+        ("micros", output::micros(took)),
+    ])
+}
+
+fn repair_text(
+    report: &RepairReport,
+    args: &RepairArgs,
+    took: Duration,
+    output: &mut Output,
+) -> Result<()> {
+    let mut table = output::table(&["", "salvaged", "missing"]);
+    let missing = &report.missing;
+    for (name, salvaged, missing) in [
+        ("nodes", report.nodes, missing.nodes),
+        ("edges", report.edges, missing.edges),
+        ("vectors", report.vectors, missing.vectors),
+        ("index keys", report.keys, missing.keys),
+    ] {
+        table.add_row([name.to_owned(), output::grouped(salvaged), output::grouped(missing)]);
+    }
+    output.table(&table)?;
+    output.text(format_args!(
+        "batches of the log: {} applied, {} in part",
+        output::grouped(report.batches),
+        output::grouped(report.partial_batches)
+    ))?;
+    for file in &report.unreadable {
+        output.text(format_args!("not read: {file}"))?;
+    }
+    for lost in &report.lost {
+        output.text(format_args!("lost: {lost}"))?;
+    }
+    more(output, report.more)?;
+    let ending = if report.is_complete() { "nothing was lost" } else { "something was lost" };
+    output.text(format_args!("{}: {ending} ({})", args.to.display(), output::took(took)))
+}
