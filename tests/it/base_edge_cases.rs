@@ -1,7 +1,6 @@
-//! What a review of the base suspected.
+//! The base where things go wrong between its parts: closing, cutting, panics, snapshots that outlive their engine.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::Path,
     sync::{
