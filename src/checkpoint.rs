@@ -133,7 +133,7 @@ struct Job {
     /// The changed nodes, ascending.
     ids: Vec<NodeId>,
     /// Heaps whose content moves.
-    condemned: HashSet<u32>,
+    condemned: Heaps,
     heap: HeapWriter,
     /// All files made so far.
     made: Vec<PathBuf>,
@@ -150,7 +150,10 @@ struct Job {
 }
 
 /// Bytes referred to, by heap.
-type Refs = BTreeMap<u32, u64>;
+type Refs = HashMap<u32, u64, RandomState>;
+
+/// Numbers of heaps.
+type Heaps = HashSet<u32, RandomState>;
 
 /// A piece of a checkpoint.
 #[derive(Debug)]
@@ -476,7 +479,7 @@ impl Checkpointer {
             into: Vec::new(),
             keys: Vec::new(),
             vectors: Vec::new(),
-            refs: Refs::new(),
+            refs: Refs::default(),
         }))
     }
 
@@ -566,7 +569,7 @@ impl Checkpointer {
                         output.put(&mut making, refs, row, content)
                     },
                 )?;
-                job.nodes.push((parts, output.finish(&mut making)?));
+                job.nodes.push((parts, output.finish(&mut making, refs)?));
             }
             Task::Out(parts) | Task::In(parts) => {
                 let out = matches!(task, Task::Out(_));
@@ -610,7 +613,7 @@ impl Checkpointer {
                         output.put(&mut making, refs, row)
                     },
                 )?;
-                let files = output.finish(&mut making)?;
+                let files = output.finish(&mut making, refs)?;
                 if out { job.out.push((parts, files)) } else { job.into.push((parts, files)) }
             }
             Task::Keys(parts) => {
@@ -822,7 +825,7 @@ fn at_step(step: &'static str, cause: Error) -> Error {
 /// The heaps whose content is to move: of those that are garbage the most, as
 /// many as bring garbage down to half of what is live, and no more than what
 /// this checkpoint writes anyway, twice over.
-fn condemned(manifest: &Manifest, extent: Extent, copy_bytes: u64) -> HashSet<u32> {
+fn condemned(manifest: &Manifest, extent: Extent, copy_bytes: u64) -> Heaps {
     const LEAST_COPY_BYTES: u64 = 32 << 20;
     let mut heaps: Vec<&HeapFile> = manifest.heaps.iter().collect();
     if extent == Extent::All {
@@ -845,7 +848,7 @@ fn condemned(manifest: &Manifest, extent: Extent, copy_bytes: u64) -> HashSet<u3
     heaps.sort_unstable_by_key(|heap| {
         (heap.live.saturating_mul(1000).checked_div(heap.file.len), heap.file.number)
     });
-    let mut chosen = HashSet::new();
+    let mut chosen = Heaps::default();
     for heap in heaps {
         let dead = heap.file.len.saturating_sub(heap.live);
         copied = copied.saturating_add(heap.live);
@@ -1046,7 +1049,7 @@ type Elsewhere = Option<ContentPlace>;
 fn encode_node(
     record: &NodeRecord,
     old: &Base,
-    condemned: &HashSet<u32>,
+    condemned: &Heaps,
     out: &mut Vec<u8>,
 ) -> Result<Elsewhere> {
     /// Shorter contents are not worth a second look-up.
@@ -1085,7 +1088,7 @@ fn encode_node(
 fn carry_node(
     row: &NodeRow,
     old: &Base,
-    condemned: &HashSet<u32>,
+    condemned: &Heaps,
     heap: &mut HeapWriter,
     making: &mut Making<'_>,
     buffer: &mut Vec<u8>,
@@ -1133,12 +1136,10 @@ fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
     row
 }
 
-/// Adds what a new part refers to, in itself and in all.
-fn refer(part: &mut Refs, all: &mut Refs, heap: u32, bytes: u64) {
-    for refs in [part, all] {
-        let sum = refs.entry(heap).or_default();
-        *sum = sum.saturating_add(bytes);
-    }
+/// Adds bytes that are referred to.
+fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
+    let sum = refs.entry(heap).or_default();
+    *sum = sum.saturating_add(bytes);
 }
 
 fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
@@ -1146,13 +1147,18 @@ fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
     writer.write(bytemuck::cast_slice(rows))
 }
 
-fn write_refs(writer: &mut Writer, refs: &Refs) -> Result<()> {
-    let row = |(heap, bytes): (&u32, &u64)| RefRow {
+/// Writes what a part refers to, and adds it to what all do.
+fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -> Result<()> {
+    let mut refs: Vec<(u32, u64)> = refs.drain().collect();
+    refs.sort_unstable();
+    let row = |(heap, bytes): &(u32, u64)| RefRow {
         heap: Le32::new(*heap),
         zero: Le32::new(0),
         bytes: Le64::new(*bytes),
     };
-    write_rows(writer, tables::REFS, &refs.iter().map(row).collect::<Vec<_>>())
+    write_rows(writer, tables::REFS, &refs.iter().map(row).collect::<Vec<_>>())?;
+    refs.into_iter().for_each(|(heap, bytes)| refer(all, heap, bytes));
+    Ok(())
 }
 
 /// The new parts of a node table.
@@ -1174,7 +1180,7 @@ impl NodeOutput {
             first: NodeId::MIN,
             rows: 0,
             members: BTreeMap::new(),
-            refs: Refs::new(),
+            refs: Refs::default(),
             files: Vec::new(),
         }
     }
@@ -1187,7 +1193,7 @@ impl NodeOutput {
         content: Elsewhere,
     ) -> Result<()> {
         if usize::try_from(self.rows).is_ok_and(|rows| rows >= self.rows_per_file) {
-            self.end(making)?;
+            self.end(making, all)?;
         }
         if self.current.is_none() {
             let mut writer = making.create(FileKind::Nodes)?;
@@ -1200,15 +1206,15 @@ impl NodeOutput {
         }
         self.members.entry(row.kind.get()).or_default().push(Le32::new(self.rows));
         self.rows = self.rows.saturating_add(1);
-        refer(&mut self.refs, all, row.place().heap, row.place().size());
+        refer(&mut self.refs, row.place().heap, row.place().size());
         if let Some(place) = content {
             let bytes = u64::from(place.len).next_multiple_of(SLOT_BYTES);
-            refer(&mut self.refs, all, place.heap, bytes);
+            refer(&mut self.refs, place.heap, bytes);
         }
         Ok(())
     }
 
-    fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+    fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
         let Some(mut writer) = self.current.take() else { return Ok(()) };
         let members = std::mem::take(&mut self.members);
         let mut first = 0_u32;
@@ -1224,15 +1230,15 @@ impl NodeOutput {
                 writer.write(bytemuck::cast_slice(rows))?;
             }
         }
-        write_refs(&mut writer, &std::mem::take(&mut self.refs))?;
+        write_refs(&mut writer, &mut self.refs, all)?;
         let first = self.first.as_bytes().to_vec();
         self.files.push(TableFile { file: making.finish(writer)?, first });
         self.rows = 0;
         Ok(())
     }
 
-    fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
-        self.end(making)?;
+    fn finish(mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<Vec<TableFile>> {
+        self.end(making, all)?;
         Ok(self.files)
     }
 }
@@ -1249,12 +1255,19 @@ struct EdgeOutput {
 
 impl EdgeOutput {
     fn new(kind: FileKind, rows_per_file: usize) -> Self {
-        Self { kind, rows_per_file, current: None, rows: 0, refs: Refs::new(), files: Vec::new() }
+        Self {
+            kind,
+            rows_per_file,
+            current: None,
+            rows: 0,
+            refs: Refs::default(),
+            files: Vec::new(),
+        }
     }
 
     fn put(&mut self, making: &mut Making<'_>, all: &mut Refs, row: EdgeRow) -> Result<()> {
         if self.rows >= self.rows_per_file {
-            self.end(making)?;
+            self.end(making, all)?;
         }
         if self.current.is_none() {
             let mut writer = making.create(self.kind)?;
@@ -1267,15 +1280,15 @@ impl EdgeOutput {
         self.rows = self.rows.saturating_add(1);
         let place = row.attributes();
         if self.kind == FileKind::Out && place.len > 0 {
-            refer(&mut self.refs, all, place.heap, place.size());
+            refer(&mut self.refs, place.heap, place.size());
         }
         Ok(())
     }
 
-    fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+    fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
         let Some((first, mut writer)) = self.current.take() else { return Ok(()) };
         if self.kind == FileKind::Out {
-            write_refs(&mut writer, &std::mem::take(&mut self.refs))?;
+            write_refs(&mut writer, &mut self.refs, all)?;
         }
         let first = encode_edge_key(&first);
         self.files.push(TableFile { file: making.finish(writer)?, first });
@@ -1283,8 +1296,8 @@ impl EdgeOutput {
         Ok(())
     }
 
-    fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
-        self.end(making)?;
+    fn finish(mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<Vec<TableFile>> {
+        self.end(making, all)?;
         Ok(self.files)
     }
 }

@@ -511,6 +511,8 @@ fn ranges_between_equal_places_are_empty() {
 
 #[cfg(feature = "sim")]
 mod simulated {
+    use std::collections::BTreeMap;
+
     use ingrain::{
         Edge, Filter, Metric, Patch, Snapshot, Space,
         sim::{Call, Failure, SimClock, SimDisk},
