@@ -422,8 +422,8 @@ impl Engine {
     }
 
     /// Writes the whole base anew, without garbage and in parts of even size.
-    /// Until it is done, the disk holds the old base too: at most twice what is
-    /// live, and the delta.
+    /// Until it is done, the disk holds the old base too: together at most two
+    /// and a half times what is live, and the log.
     ///
     /// Garbage is collected by itself, down to half of what is live; this is
     /// for a store that shall be small now.

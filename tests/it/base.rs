@@ -346,10 +346,21 @@ fn overwriting_every_key_ten_times_stays_within_twice_the_live_bytes() {
         let now = size(&path);
         println!("ordered {ordered}: {now} of {live} live, {peak} at most");
         assert!(now <= 2 * live, "{now} bytes on disk, {live} live");
+        assert!(peak <= live * 5 / 2, "{peak} bytes on disk at a time, {live} live");
         drop(engine);
         let engine = Engine::open(&path).unwrap();
         assert_eq!(engine.snapshot().node_count() as u64, NODES);
-        engine.compact().unwrap();
+        let (done, mut peak) = (AtomicBool::new(false), 0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                engine.compact().unwrap();
+                done.store(true, Ordering::SeqCst);
+            });
+            while !done.load(Ordering::SeqCst) {
+                peak = peak.max(size(&path));
+            }
+        });
+        assert!(peak <= live * 5 / 2, "{peak} bytes on disk at a time, {live} live");
         let now = size(&path);
         assert!(now <= live * 5 / 4, "{now} bytes after compaction, {live} live");
         for n in (0..NODES).step_by(7) {

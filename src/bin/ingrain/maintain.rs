@@ -2,11 +2,13 @@
 //! `verify`, `repair`.
 
 use std::{
+    panic,
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
-use ingrain::{CheckpointStats, Error, ErrorKind, Options, RepairReport, Seq};
+use ingrain::{CheckpointStats, Engine, Error, ErrorKind, Options, RepairReport, Seq};
 use serde_json::Value as Json;
 
 use crate::{
@@ -17,11 +19,34 @@ use crate::{
     store,
 };
 
+/// Does something that writes base files, and shows how many bytes it has
+/// written.
+fn with_bar<T: Send>(engine: &Engine, work: impl FnOnce() -> T + Send) -> T {
+    const BETWEEN: Duration = Duration::from_millis(100);
+    let before = engine.stats().checkpoint;
+    let bar = output::bytes_bar(before.live_bytes);
+    thread::scope(|scope| {
+        let waiting = thread::current();
+        let work = scope.spawn(move || {
+            let done = work();
+            waiting.unpark();
+            done
+        });
+        while !work.is_finished() {
+            let written = engine.stats().checkpoint.written_bytes;
+            bar.set_position(written.saturating_sub(before.written_bytes));
+            thread::park_timeout(BETWEEN);
+        }
+        bar.finish_and_clear();
+        work.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+    })
+}
+
 pub(crate) fn checkpoint(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store)?;
     let started = Instant::now();
     let before = engine.stats();
-    let seq = engine.checkpoint()?;
+    let seq = with_bar(&engine, || engine.checkpoint())?;
     let took = started.elapsed();
     let after = engine.stats();
     engine.close()?;
@@ -45,7 +70,7 @@ pub(crate) fn compact(args: &StoreArgs, output: &mut Output) -> Result<ExitCode>
     let engine = store::open(&args.store)?;
     let started = Instant::now();
     let before = engine.stats().checkpoint;
-    let seq = engine.compact()?;
+    let seq = with_bar(&engine, || engine.compact())?;
     let took = started.elapsed();
     let after = engine.stats().checkpoint;
     engine.close()?;
@@ -78,7 +103,7 @@ fn base_json(seq: Seq, base: &CheckpointStats, took: Duration) -> Json {
 pub(crate) fn backup(args: &BackupArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store)?;
     let started = Instant::now();
-    let report = engine.backup(&args.to)?;
+    let report = with_bar(&engine, || engine.backup(&args.to))?;
     let took = started.elapsed();
     engine.close()?;
     if output.is_json() {
