@@ -2,7 +2,6 @@
 #![allow(clippy::disallowed_methods, reason = "looks at the files of stores")]
 
 use std::{
-    ffi::OsString,
     fs, io,
     path::Path,
     sync::{
@@ -14,8 +13,9 @@ use std::{
 
 use ingrain::{
     Batch, Digest, Durability, Edge, Engine, ErrorKind, Metric, Node, NodeId, Options, Seq, Space,
-    os::{File, Fs, Lock, Mapping, RealFs},
 };
+
+use crate::faults::{Call, Handle, hooked};
 
 fn options() -> Options {
     Options::new().space("text", Space::new(2, Metric::L2)).index("by").part_bytes(4_096)
@@ -186,43 +186,8 @@ fn a_target_that_exists_is_refused_and_unchanged() {
 }
 
 /// A file system that does not link.
-#[derive(Debug)]
-struct NoLinks(io::ErrorKind);
-
-impl Fs for NoLinks {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.create_dir(path)
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        RealFs.create_new(path)
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        RealFs.open(path)
-    }
-    fn map(&self, path: &Path) -> io::Result<Mapping> {
-        RealFs.map(path)
-    }
-    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Err(self.0.into())
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        RealFs.list(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        RealFs.lock(path)
-    }
-    fn random(&self) -> [u8; 16] {
-        RealFs.random()
-    }
+fn no_links(kind: io::ErrorKind) -> Arc<Handle> {
+    hooked(move |call, _| if call == Call::Link { Err(kind.into()) } else { Ok(()) })
 }
 
 #[test]
@@ -234,7 +199,7 @@ fn where_links_cannot_be_files_are_copied() {
         io::ErrorKind::PermissionDenied,
     ] {
         let dir = crate::temp_dir();
-        let options = || options().fs(Arc::new(NoLinks(kind)));
+        let options = || options().fs(no_links(kind));
         let engine = filled(&dir.path().join("a"), options(), 20);
         // More than is copied at once, and not a whole number of it.
         let mut batch = Batch::new();
@@ -247,7 +212,7 @@ fn where_links_cannot_be_files_are_copied() {
     }
     // Any other failure is one.
     let dir = crate::temp_dir();
-    let options = options().fs(Arc::new(NoLinks(io::ErrorKind::StorageFull)));
+    let options = options().fs(no_links(io::ErrorKind::StorageFull));
     let engine = filled(&dir.path().join("a"), options, 20);
     assert_eq!(engine.backup(dir.path().join("b")).unwrap_err().kind(), ErrorKind::Io);
     let left: Vec<_> = fs::read_dir(dir.path().join("b/data")).unwrap().collect();
@@ -256,6 +221,7 @@ fn where_links_cannot_be_files_are_copied() {
 
 #[cfg(feature = "sim")]
 mod sim {
+    use ingrain::os::Fs as _;
     use ingrain::sim::{Failure, Loss, Points, SimClock, SimDisk};
 
     use super::*;

@@ -14,19 +14,19 @@ use std::{
 
 use ingrain::{
     Batch, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Node, NodeId, Options, Snapshot,
-    os::{File, Fs, Lock, Mapping, RealFs},
 };
 
 use crate::{
+    faults::{Call, hooked, within},
     recovery::{read_image, write_image},
     temp_dir,
 };
 
-fn id(n: u64) -> NodeId {
+pub fn id(n: u64) -> NodeId {
     NodeId::of_content(&n.to_le_bytes())
 }
 
-fn put(n: u64, content: impl Into<Vec<u8>>) -> Batch {
+pub fn put(n: u64, content: impl Into<Vec<u8>>) -> Batch {
     let mut batch = Batch::new();
     batch.put(Node::new(id(n), "node").content(content));
     batch
@@ -214,52 +214,6 @@ fn checkpoints_among_100_000_concurrent_writes_lose_none() {
     check(&options().open(&path).unwrap().snapshot());
 }
 
-/// A file system whose data files cannot be made while it is told so.
-#[derive(Debug, Default)]
-struct NoData {
-    broken: Arc<AtomicBool>,
-}
-
-impl Fs for NoData {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.create_dir(path)
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        if self.broken.load(Ordering::SeqCst) && path.parent().is_some_and(|p| p.ends_with("data"))
-        {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        RealFs.create_new(path)
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        RealFs.open(path)
-    }
-    fn map(&self, path: &Path) -> io::Result<Mapping> {
-        RealFs.map(path)
-    }
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.link(from, to)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
-        RealFs.list(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        RealFs.lock(path)
-    }
-    fn random(&self) -> [u8; 16] {
-        RealFs.random()
-    }
-}
-
 /// I16: while the base cannot take anything, the delta grows to its budget and
 /// no further, writers are held and turned away, and readers notice nothing.
 /// When it can again, all goes on.
@@ -269,9 +223,19 @@ fn a_base_that_takes_nothing_holds_writers_within_the_budget() {
     for inline in [false, true] {
         let dir = temp_dir();
         let broken = Arc::new(AtomicBool::new(true));
+        let fs = {
+            let broken = Arc::clone(&broken);
+            hooked(move |call, path| {
+                let fails = call == Call::Create && within(path, "data");
+                if fails && broken.load(Ordering::SeqCst) {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                Ok(())
+            })
+        };
         let options = || {
             Options::new()
-                .fs(Arc::new(NoData { broken: Arc::clone(&broken) }))
+                .fs(Arc::clone(&fs) as _)
                 .durability(Durability::Os)
                 .delta_bytes(BUDGET)
                 .patience(Duration::from_millis(40))

@@ -15,118 +15,31 @@ use std::{
 use ingrain::{
     Batch, Direction, Durability, Engine, Error, ErrorKind, KeyRange, Node, NodeId, Options,
     RecoveryMode,
-    os::{File, Fs, Lock, Mapping, RealFs},
 };
 
 use crate::{
+    base::{id, put},
+    faults::{Call, Gate, hooked, within},
     recovery::{read_image, write_image},
     temp_dir,
 };
 
-fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
-}
-
-fn put(n: u64, content: impl Into<Vec<u8>>) -> Batch {
-    let mut batch = Batch::new();
-    batch.put(Node::new(id(n), "node").content(content));
-    batch
-}
-
-type Hook = Arc<dyn Fn(&'static str, &Path) -> io::Result<()> + Send + Sync>;
-
-/// The machine's file system, each call of which is shown to a hook first.
-#[derive(Clone)]
-struct Hooked(Hook);
-
-impl std::fmt::Debug for Hooked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hooked")
-    }
-}
-
-#[derive(Debug)]
-struct HookedFile {
-    file: Box<dyn File>,
-    path: std::path::PathBuf,
-    fs: Hooked,
-}
-
-impl File for HookedFile {
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        (self.fs.0)("write", &self.path)?;
-        self.file.write_at(offset, data)
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_at(offset, buffer)
-    }
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
-    }
-    fn sync(&self) -> io::Result<()> {
-        (self.fs.0)("sync", &self.path)?;
-        self.file.sync()
-    }
-}
-
-impl Fs for Hooked {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        (self.0)("create_dir", path)?;
-        RealFs.create_dir(path)
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        (self.0)("create", path)?;
-        let file = RealFs.create_new(path)?;
-        Ok(Box::new(HookedFile { file, path: path.to_owned(), fs: self.clone() }))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        RealFs.open(path)
-    }
-    fn map(&self, path: &Path) -> io::Result<Mapping> {
-        RealFs.map(path)
-    }
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        (self.0)("link", to)?;
-        RealFs.link(from, to)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        (self.0)("rename", to)?;
-        RealFs.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        (self.0)("remove", path)?;
-        RealFs.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        (self.0)("sync_dir", path)?;
-        RealFs.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
-        RealFs.list(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        RealFs.lock(path)
-    }
-    fn random(&self) -> [u8; 16] {
-        RealFs.random()
-    }
-}
-
-fn hooked(
-    hook: impl Fn(&'static str, &Path) -> io::Result<()> + Send + Sync + 'static,
-) -> Arc<Hooked> {
-    Arc::new(Hooked(Arc::new(hook)))
-}
-
-fn within(path: &Path, dir: &str) -> bool {
-    path.parent().is_some_and(|parent| parent.ends_with(dir))
-}
-
+/// Waits for what another thread does and tells nobody of.
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(5), "{what}");
-        thread::sleep(Duration::from_millis(5));
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        thread::yield_now();
+    }
+}
+
+/// Writes until the second thread has come to something.
+fn fill_until(engine: &Engine, mut done: impl FnMut() -> bool) {
+    for n in 0.. {
+        if done() {
+            return;
+        }
+        engine.write(put(n, [7; 10_000])).unwrap();
     }
 }
 
@@ -143,26 +56,18 @@ fn wal_on_disk(store: &Path) -> (u64, u64) {
 fn nothing_is_written_once_the_engine_is_closed() {
     let dir = temp_dir();
     let path = dir.path().join("s");
-    let (holding, broken, closed) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::default());
-    let held = Arc::new(AtomicBool::new(false));
+    let gate = Arc::new(Gate::default());
+    let (broken, closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let late: Arc<Mutex<Vec<String>>> = Arc::default();
     let fs = {
-        let (holding, broken, held, late) =
-            (holding.clone(), broken.clone(), held.clone(), late.clone());
-        let closed: Arc<AtomicBool> = Arc::clone(&closed);
+        let (gate, late) = (Arc::clone(&gate), Arc::clone(&late));
+        let (broken, closed) = (Arc::clone(&broken), Arc::clone(&closed));
         hooked(move |call, path| {
-            if closed.load(Ordering::SeqCst) {
-                late.lock().unwrap().push(format!("{call} {}", path.display()));
+            if call == Call::Create && within(path, "data") {
+                gate.pass();
             }
-            if call == "create" && within(path, "data") {
-                held.store(true, Ordering::SeqCst);
-                while holding.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                if closed.load(Ordering::SeqCst) {
-                    late.lock().unwrap().push(format!("held {call} {}", path.display()));
-                }
+            if closed.load(Ordering::SeqCst) {
+                late.lock().unwrap().push(format!("{call:?} {}", path.display()));
             }
             if broken.load(Ordering::SeqCst) && within(path, "wal") {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -172,22 +77,26 @@ fn nothing_is_written_once_the_engine_is_closed() {
     };
     let engine = Options::new().fs(fs).open(&path).unwrap();
     engine.write(put(1, "one")).unwrap();
-    holding.store(true, Ordering::SeqCst);
+    gate.close();
     thread::scope(|scope| {
         let checkpoint = scope.spawn(|| engine.checkpoint());
-        until("held", || held.load(Ordering::SeqCst));
+        gate.wait_until_held();
         broken.store(true, Ordering::SeqCst);
         assert_eq!(engine.write(put(2, "two")).unwrap_err().kind(), ErrorKind::Poisoned);
         broken.store(false, Ordering::SeqCst);
-        let closing = scope.spawn(|| {
+        let (tell, told) = mpsc::channel();
+        let (engine, closed) = (&engine, &closed);
+        scope.spawn(move || {
             let result = engine.close();
             closed.store(true, Ordering::SeqCst);
-            result
+            tell.send(result).unwrap();
         });
-        thread::sleep(Duration::from_millis(100));
-        holding.store(false, Ordering::SeqCst);
+        // Closing waits for the checkpoint, however long that takes.
+        let early = told.recv_timeout(Duration::from_millis(100));
+        gate.open();
+        assert!(early.is_err(), "closed while a checkpoint was under way");
         let _ = checkpoint.join().unwrap();
-        closing.join().unwrap().unwrap_err();
+        told.recv().unwrap().unwrap_err();
     });
     let late = late.lock().unwrap();
     assert!(late.is_empty(), "after the lock was let go: {late:?}");
@@ -262,10 +171,11 @@ fn the_log_is_counted_as_it_is_after_a_cut_that_failed() {
         let removed = AtomicBool::new(false);
         hooked(move |call, path| {
             if broken.load(Ordering::SeqCst) {
-                if call == "remove" && path.extension().is_some_and(|e| e == "wal") {
+                if call == Call::Remove && path.extension().is_some_and(|e| e == "wal") {
                     removed.store(true, Ordering::SeqCst);
                 }
-                if call == "sync_dir" && path.ends_with("wal") && removed.load(Ordering::SeqCst) {
+                if call == Call::SyncDir && path.ends_with("wal") && removed.load(Ordering::SeqCst)
+                {
                     return Err(io::Error::other("broken"));
                 }
             }
@@ -296,22 +206,16 @@ fn a_checkpoint_that_failed_once_is_tried_again() {
     let fs = {
         let once = Arc::clone(&once);
         hooked(move |call, path| {
-            if call == "create" && within(path, "data") && once.swap(false, Ordering::SeqCst) {
+            if call == Call::Create && within(path, "data") && once.swap(false, Ordering::SeqCst) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             Ok(())
         })
     };
-    let options = Options::new().fs(fs).delta_bytes(512 << 10).durability(Durability::Os);
+    // Far from full when it begins, so that no writer asks for another.
+    let options = Options::new().fs(fs).delta_bytes(16 << 20).durability(Durability::Os);
     let engine = options.open(&path).unwrap();
-    let mut n = 0;
-    while engine.stats().checkpoint.failed == 0 {
-        engine.write(put(n, [7; 1_000])).unwrap();
-        n += 1;
-        if n % 50 == 0 {
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
+    fill_until(&engine, || engine.stats().checkpoint.failed > 0);
     until("the checkpoint is not tried again", || engine.stats().checkpoint.completed > 0);
 }
 
@@ -324,7 +228,7 @@ fn a_cut_that_failed_leaves_the_log_writable_and_is_made_up_for() {
     let fs = {
         let broken = Arc::clone(&broken);
         hooked(move |call, path| {
-            if call == "create" && within(path, "wal") && broken.load(Ordering::SeqCst) {
+            if call == Call::Create && within(path, "wal") && broken.load(Ordering::SeqCst) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             Ok(())
@@ -365,23 +269,18 @@ fn a_panic_in_a_checkpoint_ends_that_checkpoint_only() {
     let fs = {
         let calls = Arc::clone(&calls);
         hooked(move |call, path| {
-            if call == "create" && within(path, "data") && calls.fetch_add(1, Ordering::SeqCst) == 1
+            if call == Call::Create
+                && within(path, "data")
+                && calls.fetch_add(1, Ordering::SeqCst) == 1
             {
                 panic!("the disk panics");
             }
             Ok(())
         })
     };
-    let options = Options::new().fs(fs).delta_bytes(512 << 10).durability(Durability::Os);
+    let options = Options::new().fs(fs).delta_bytes(16 << 20).durability(Durability::Os);
     let engine = options.open(&path).unwrap();
-    let mut n = 0;
-    while calls.load(Ordering::SeqCst) < 2 {
-        engine.write(put(n, [7; 1_000])).unwrap();
-        n += 1;
-        if n % 50 == 0 {
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
+    fill_until(&engine, || calls.load(Ordering::SeqCst) >= 2);
     until("no more checkpoints", || engine.stats().checkpoint.completed > 0);
     until("files are left", || {
         let files = fs::read_dir(path.join("data")).unwrap().count();
@@ -395,19 +294,13 @@ fn a_panic_in_a_checkpoint_ends_that_checkpoint_only() {
 fn a_panic_in_the_cut_leaves_nobody_waiting() {
     let dir = temp_dir();
     let path = dir.path().join("s");
-    let (armed, held, release) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let gate = Arc::new(Gate::default());
+    let armed = Arc::new(AtomicBool::new(false));
     let fs = {
-        let (armed, held, release) = (armed.clone(), held.clone(), release.clone());
+        let (gate, armed) = (Arc::clone(&gate), Arc::clone(&armed));
         hooked(move |call, path| {
-            if call == "create" && within(path, "wal") && armed.swap(false, Ordering::SeqCst) {
-                held.store(true, Ordering::SeqCst);
-                while !release.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(1));
-                }
+            if call == Call::Create && within(path, "wal") && armed.swap(false, Ordering::SeqCst) {
+                gate.pass();
                 panic!("the disk panics");
             }
             Ok(())
@@ -415,21 +308,24 @@ fn a_panic_in_the_cut_leaves_nobody_waiting() {
     };
     let engine = Arc::new(Options::new().fs(fs).open(&path).unwrap());
     engine.write(put(1, "one")).unwrap();
+    gate.close();
     armed.store(true, Ordering::SeqCst);
     let (done, answers) = mpsc::channel();
     let checkpoint = {
         let engine = Arc::clone(&engine);
         thread::spawn(move || engine.checkpoint())
     };
-    until("held", || held.load(Ordering::SeqCst));
+    gate.wait_until_held();
     {
         let engine = Arc::clone(&engine);
         thread::spawn(move || done.send(engine.write(put(2, "two")).map(drop)));
     }
-    thread::sleep(Duration::from_millis(100));
-    release.store(true, Ordering::SeqCst);
+    // It is queued, and the core is taken.
+    until("nothing is queued", || engine.stats().write.queued == 1);
+    assert!(answers.recv_timeout(Duration::from_millis(100)).is_err());
+    gate.open();
     let _ = checkpoint.join();
-    answers.recv_timeout(Duration::from_secs(5)).expect("the writer waits").unwrap();
+    answers.recv_timeout(Duration::from_secs(60)).expect("the writer waits").unwrap();
 }
 
 /// Damage of the base is named as such when replay meets it, and is no reason to
@@ -466,9 +362,9 @@ fn damage_of_the_base_is_not_taken_for_damage_of_the_log() {
     }
 }
 
-/// Bounds that exclude the same place from both sides leave nothing.
+/// Ranges that meet at a place, and cursors within and beyond them.
 #[test]
-fn ranges_between_equal_places_are_empty() {
+fn ranges_and_cursors_agree_with_a_plain_filter() {
     for checkpointed in [false, true] {
         let dir = temp_dir();
         let engine = Options::new().index("i").open(dir.path().join("s")).unwrap();
@@ -481,27 +377,44 @@ fn ranges_between_equal_places_are_empty() {
             engine.checkpoint().unwrap();
         }
         let snapshot = engine.snapshot();
-        use std::ops::Bound::{Excluded, Included};
+        use std::ops::{
+            Bound::{Excluded, Included},
+            RangeBounds as _,
+        };
         for direction in [Direction::Ascending, Direction::Descending] {
             let cursors: Vec<_> = {
                 let mut range = snapshot.range("i", KeyRange::all(), direction).unwrap();
                 std::iter::from_fn(|| range.next().map(|_| range.cursor().unwrap())).collect()
             };
             assert_eq!(cursors.len(), 8);
+            let mut all: Vec<(u8, u8)> =
+                [5, 6].into_iter().flat_map(|key| (0..4).map(move |node| (key, node))).collect();
+            if direction == Direction::Descending {
+                all.reverse();
+            }
             for low in [Included(vec![5]), Excluded(vec![5])] {
                 for high in [Included(vec![6]), Excluded(vec![6]), Excluded(vec![5])] {
-                    let whole: Vec<_> = snapshot
-                        .range("i", (low.clone(), high.clone()), direction)
-                        .unwrap()
-                        .map(|entry| entry.map(|e| (e.key.to_vec(), e.node.id())).unwrap())
+                    let bounds = (low.clone(), high.clone());
+                    let mut whole: Vec<(u8, u8)> = [5_u8, 6]
+                        .into_iter()
+                        .filter(|key| bounds.contains(&vec![*key]))
+                        .flat_map(|key| (0..4).map(move |node| (key, node)))
                         .collect();
-                    for cursor in &cursors {
-                        let mut range = snapshot
-                            .range("i", (low.clone(), high.clone()), direction)
-                            .unwrap()
-                            .after(cursor);
-                        let rest = range.by_ref().count();
-                        assert!(rest <= whole.len());
+                    if direction == Direction::Descending {
+                        whole.reverse();
+                    }
+                    let read = |range: ingrain::Range<'_>| -> Vec<(u8, u8)> {
+                        let entries = range.map(Result::unwrap);
+                        entries.map(|e| (e.key[0], e.node.id().as_bytes()[0])).collect()
+                    };
+                    let range = || snapshot.range("i", bounds.clone(), direction).unwrap();
+                    assert_eq!(read(range()), whole, "{bounds:?}");
+                    for (cursor, at) in cursors.iter().zip(&all) {
+                        let rest = whole.iter().filter(|entry| match direction {
+                            Direction::Ascending => *entry > at,
+                            Direction::Descending => *entry < at,
+                        });
+                        assert!(read(range().after(cursor)).iter().eq(rest), "{bounds:?} {at:?}");
                     }
                 }
             }

@@ -2,10 +2,10 @@
 
 use std::{
     ffi::OsString,
-    io,
-    path::Path,
+    fmt, io,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
@@ -41,24 +41,82 @@ struct Plan {
     short_write: usize,
 }
 
-/// The machine's file system with a plan of failures, a record of the calls
-/// and a gate before each sync.
-#[derive(Debug, Default)]
+/// What a test makes of a call: lets it pass, fails it, holds it, panics.
+type Hook = Box<dyn Fn(Call, &Path) -> io::Result<()> + Send + Sync>;
+
+/// The machine's file system with a plan of failures, a record of the calls,
+/// a gate before each sync, and a hook of the test's own.
+#[derive(Default)]
 pub struct FaultFs {
     plan: Mutex<Plan>,
     calls: AtomicU64,
     record: Mutex<Vec<Call>>,
-    gate: Mutex<Gate>,
-    gate_moved: Condvar,
+    syncs: Gate,
+    hook: OnceLock<Hook>,
     thread: Mutex<Option<ThreadId>>,
     /// What names and salts are made of, if not of chance.
     seed: AtomicU64,
 }
 
+impl fmt::Debug for FaultFs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultFs")
+    }
+}
+
+/// A place where threads are held while it is closed.
 #[derive(Debug, Default)]
-struct Gate {
+pub struct Gate {
+    state: Mutex<GateState>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
     closed: bool,
     waiting: usize,
+}
+
+impl Gate {
+    pub fn close(&self) {
+        self.state.lock().unwrap().closed = true;
+    }
+
+    pub fn open(&self) {
+        self.state.lock().unwrap().closed = false;
+        self.moved.notify_all();
+    }
+
+    /// Returns once a thread is held.
+    pub fn wait_until_held(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.waiting == 0 {
+            state = self.moved.wait(state).unwrap();
+        }
+    }
+
+    /// Goes through, when it is open.
+    pub fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.moved.notify_all();
+        while state.closed {
+            state = self.moved.wait(state).unwrap();
+        }
+        state.waiting -= 1;
+    }
+}
+
+/// A file system each call of which the hook sees before it is done.
+pub fn hooked(hook: impl Fn(Call, &Path) -> io::Result<()> + Send + Sync + 'static) -> Arc<Handle> {
+    let fs = FaultFs::new();
+    assert!(fs.hook.set(Box::new(hook)).is_ok());
+    Arc::new(Handle(fs))
+}
+
+/// Whether a path is that of something in the directory of that name.
+pub fn within(path: &Path, dir: &str) -> bool {
+    path.parent().is_some_and(|parent| parent.ends_with(dir))
 }
 
 impl FaultFs {
@@ -91,20 +149,16 @@ impl FaultFs {
 
     /// Holds every sync until [`open_gate`](Self::open_gate).
     pub fn close_gate(&self) {
-        self.gate.lock().unwrap().closed = true;
+        self.syncs.close();
     }
 
     pub fn open_gate(&self) {
-        self.gate.lock().unwrap().closed = false;
-        self.gate_moved.notify_all();
+        self.syncs.open();
     }
 
     /// Returns once a sync is held.
     pub fn wait_until_held(&self) {
-        let mut gate = self.gate.lock().unwrap();
-        while gate.waiting == 0 {
-            gate = self.gate_moved.wait(gate).unwrap();
-        }
+        self.syncs.wait_until_held();
     }
 
     /// Makes names and salts the same each time.
@@ -117,7 +171,10 @@ impl FaultFs {
         *self.thread.lock().unwrap() = thread;
     }
 
-    fn pass(&self, call: Call) -> io::Result<()> {
+    fn pass(&self, call: Call, path: &Path) -> io::Result<()> {
+        if let Some(hook) = self.hook.get() {
+            hook(call, path)?;
+        }
         if self.thread.lock().unwrap().is_some_and(|expected| expected != thread::current().id()) {
             return Err(io::Error::other("called by another thread"));
         }
@@ -135,16 +192,6 @@ impl FaultFs {
         }
         Ok(())
     }
-
-    fn pass_gate(&self) {
-        let mut gate = self.gate.lock().unwrap();
-        gate.waiting += 1;
-        self.gate_moved.notify_all();
-        while gate.closed {
-            gate = self.gate_moved.wait(gate).unwrap();
-        }
-        gate.waiting -= 1;
-    }
 }
 
 /// A handle that can be given to an engine.
@@ -153,47 +200,47 @@ pub struct Handle(pub Arc<FaultFs>);
 
 impl Fs for Handle {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.pass(Call::CreateDir)?;
+        self.0.pass(Call::CreateDir, path)?;
         RealFs.create_dir(path)
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.0.pass(Call::Create)?;
-        Ok(Box::new(FaultFile { fs: Arc::clone(&self.0), file: RealFs.create_new(path)? }))
+        self.0.pass(Call::Create, path)?;
+        FaultFile::boxed(&self.0, path, RealFs.create_new(path)?)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.0.pass(Call::Open)?;
-        Ok(Box::new(FaultFile { fs: Arc::clone(&self.0), file: RealFs.open(path)? }))
+        self.0.pass(Call::Open, path)?;
+        FaultFile::boxed(&self.0, path, RealFs.open(path)?)
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {
-        self.0.pass(Call::Map)?;
+        self.0.pass(Call::Map, path)?;
         RealFs.map(path)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.pass(Call::Link)?;
+        self.0.pass(Call::Link, to)?;
         RealFs.link(from, to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.pass(Call::Rename)?;
+        self.0.pass(Call::Rename, to)?;
         RealFs.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.pass(Call::Remove)?;
+        self.0.pass(Call::Remove, path)?;
         RealFs.remove(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.pass(Call::SyncDir)?;
+        self.0.pass(Call::SyncDir, path)?;
         RealFs.sync_dir(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.0.pass(Call::List)?;
+        self.0.pass(Call::List, path)?;
         RealFs.list(path)
     }
 
@@ -215,12 +262,19 @@ impl Fs for Handle {
 #[derive(Debug)]
 struct FaultFile {
     fs: Arc<FaultFs>,
+    path: PathBuf,
     file: Box<dyn File>,
+}
+
+impl FaultFile {
+    fn boxed(fs: &Arc<FaultFs>, path: &Path, file: Box<dyn File>) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(Self { fs: Arc::clone(fs), path: path.to_owned(), file }))
+    }
 }
 
 impl File for FaultFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.fs.pass(Call::Write) {
+        if let Err(error) = self.fs.pass(Call::Write, &self.path) {
             let short = self.fs.plan.lock().unwrap().short_write.min(data.len());
             self.file.write_at(offset, &data[..short])?;
             return Err(error);
@@ -229,7 +283,7 @@ impl File for FaultFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.fs.pass(Call::Read)?;
+        self.fs.pass(Call::Read, &self.path)?;
         self.file.read_at(offset, buffer)
     }
 
@@ -238,8 +292,8 @@ impl File for FaultFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.fs.pass_gate();
-        self.fs.pass(Call::Sync)?;
+        self.fs.syncs.pass();
+        self.fs.pass(Call::Sync, &self.path)?;
         self.file.sync()
     }
 }

@@ -125,17 +125,21 @@ fn golden_files_are_read_as_ever() {
     assert_eq!((edge.discriminator(), edge.weight(), edge.kind()), (7, 1.0, "about"));
 }
 
+/// Every kind of data file.
+pub const DATA_KINDS: [FileKind; 6] = [
+    FileKind::Nodes,
+    FileKind::Out,
+    FileKind::In,
+    FileKind::Keys,
+    FileKind::Heap,
+    FileKind::Vectors,
+];
+
 /// What a data file is, by its name.
-fn data_kind(name: &Path) -> Option<FileKind> {
-    Some(match name.extension()?.to_str()? {
-        "nodes" => FileKind::Nodes,
-        "out" => FileKind::Out,
-        "in" => FileKind::In,
-        "keys" => FileKind::Keys,
-        "heap" => FileKind::Heap,
-        "vec" => FileKind::Vectors,
-        _ => return None,
-    })
+pub fn data_kind(name: &Path) -> Option<FileKind> {
+    let suffixes = ["nodes", "out", "in", "keys", "heap", "vec"];
+    let suffix = name.extension()?.to_str()?;
+    suffixes.into_iter().zip(DATA_KINDS).find(|(s, _)| *s == suffix).map(|(_, kind)| kind)
 }
 
 /// Every flip and every truncation, by the parser; the engine, which reads

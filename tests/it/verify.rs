@@ -21,6 +21,7 @@ use ingrain::{
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
+    files::{DATA_KINDS, data_kind},
     model::{any_op, batch, options},
     recovery::{Image, read_image, write_image},
     temp_dir,
@@ -181,18 +182,6 @@ fn progress_ends_where_it_said_and_a_closed_engine_is_not_verified() {
     assert_eq!(engine.verify().unwrap_err().kind(), ErrorKind::Closed);
 }
 
-fn kind_of(name: &Path) -> Option<FileKind> {
-    Some(match name.extension()?.to_str()? {
-        "nodes" => FileKind::Nodes,
-        "out" => FileKind::Out,
-        "in" => FileKind::In,
-        "keys" => FileKind::Keys,
-        "heap" => FileKind::Heap,
-        "vec" => FileKind::Vectors,
-        _ => return None,
-    })
-}
-
 /// Sections of a data file: tag, bytes of a row, bytes.
 type Sections = Vec<(u32, u32, Vec<u8>)>;
 
@@ -218,7 +207,7 @@ impl Forgery {
 
     /// The largest file of a kind, the oldest of these.
     fn name(&self, kind: FileKind) -> PathBuf {
-        let of_kind = self.image.iter().filter(|(name, _)| kind_of(name) == Some(kind));
+        let of_kind = self.image.iter().filter(|(name, _)| data_kind(name) == Some(kind));
         of_kind.min_by_key(|(_, bytes)| Reverse(bytes.len())).unwrap().0.clone()
     }
 
@@ -316,14 +305,7 @@ fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
 
 #[test]
 fn what_is_written_anew_without_a_change_is_sound() {
-    for kind in [
-        FileKind::Nodes,
-        FileKind::Out,
-        FileKind::In,
-        FileKind::Keys,
-        FileKind::Heap,
-        FileKind::Vectors,
-    ] {
+    for kind in DATA_KINDS {
         forged(|f| f.edit(kind, |_| {}), &[]);
     }
 }
