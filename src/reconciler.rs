@@ -288,7 +288,10 @@ impl Reconciler {
             if fill < SLOW_FROM || (fill < 1000 && (slowed || self.inline)) {
                 return Ok(left);
             }
-            if left.is_zero() || self.inline || self.closed.load(Ordering::SeqCst) {
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(Error::Closed);
+            }
+            if left.is_zero() || self.inline {
                 return Err(Error::Backpressure {
                     waited_ms: waited.as_millis().try_into().unwrap_or(u64::MAX),
                     queued: self.log.len(),
@@ -495,6 +498,8 @@ impl Reconciler {
         core.decided.extend(core.group.drain(..).map(|p| (p, Err(refusal.clone()))));
         core.refusal = Some(refusal);
         self.counters.poisoned.store(true, Ordering::Relaxed);
+        // Writers that wait for room are to learn that there will be none.
+        self.budget.open();
     }
 
     fn take_group(&self, core: &mut Core) {
@@ -506,11 +511,14 @@ impl Reconciler {
             return;
         }
         core.pacing.taken(self.clock.monotonic(), core.group.len(), self.log.len());
-        if let Err(error) = self.commit(core) {
-            // What the disk has of the group, only recovery can tell.
-            self.refuse(core, error.poisons());
-        }
+        let committed = self.commit(core);
         self.counters.note(&core.writer);
+        match committed {
+            Ok(()) if self.checkpoint_due() => (self.checkpoint)(),
+            Ok(()) => {}
+            // What the disk has of the group, only recovery can tell.
+            Err(error) => self.refuse(core, error.poisons()),
+        }
     }
 
     fn drain(&self, core: &mut Core) {
@@ -564,10 +572,6 @@ impl Reconciler {
         *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = core.pacing.pace();
         self.counters.batches.fetch_add(committed, Ordering::Relaxed);
         self.counters.groups.fetch_add(1, Ordering::Relaxed);
-        self.counters.note(&core.writer);
-        if self.checkpoint_due() {
-            (self.checkpoint)();
-        }
         Ok(())
     }
 

@@ -37,8 +37,8 @@ use crate::{
 /// An open store.
 ///
 /// An engine is shared by reference or in an `Arc`; all its methods take
-/// `&self`. It has one thread of its own, which sleeps until it is needed,
-/// unless [`Options::inline`] says otherwise.
+/// `&self`. It has two threads of its own, for commits and for checkpoints,
+/// which sleep until they are needed, unless [`Options::inline`] says otherwise.
 ///
 /// ```
 /// use ingrain::{Batch, Engine, Node, NodeId};

@@ -180,7 +180,7 @@ impl Options {
         self
     }
 
-    /// Whether the engine does without a thread of its own: false by default.
+    /// Whether the engine does without threads of its own: false by default.
     /// Then a submitted batch is committed before [`Engine::submit`] returns,
     /// and what an engine does is a function of the calls to it, its file
     /// system and its clock: a simulation can be repeated.

@@ -85,9 +85,9 @@ impl Engine {
     /// be damaged, reads of it give `Corrupt`, even if it was whole when it was
     /// first read.
     ///
-    /// It costs two readings of the base, at about a gigabyte a second, and
-    /// for each edge, key and vector a search in a table. Memory: one file of
-    /// the log at a time, and a few bytes for each file.
+    /// It costs two readings of the base, and for each edge, key and vector a
+    /// search in a table. Memory: one file of the log at a time, and a few bytes
+    /// for each file.
     ///
     /// # Errors
     /// `Closed`, also if the engine is closed meanwhile.

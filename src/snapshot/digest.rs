@@ -65,7 +65,7 @@ impl Snapshot {
     /// after a checkpoint, here or in a backup. It does not depend on the
     /// numbers and the order that a store gives to names.
     ///
-    /// It reads everything, at about a gigabyte a second.
+    /// It reads everything.
     ///
     /// # Errors
     /// `Corrupt` if something is damaged on disk.

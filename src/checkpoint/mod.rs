@@ -6,8 +6,11 @@
 //! wants it done, or, in an engine without threads, the writers between their
 //! writes.
 
+mod output;
+mod vectors;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -16,37 +19,32 @@ use std::{
     },
 };
 
-use bytemuck::{Pod, bytes_of};
 use foldhash::quality::RandomState;
+
+use output::{
+    EdgeOutput, HeapWriter, KeyOutput, Making, NodeOutput, attribute_bytes, carry_node, edge_row,
+    encode_node, write_attributes,
+};
 
 use crate::{
     error::{Error, Result},
     format::{
-        FileKind, Header,
-        heap::{ContentPlace, NodeMeta, NodeParts, encode_attributes},
-        manifest::{DataFile, HeapFile, Manifest, TableFile, VectorFile},
-        tables::{
-            self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, Le64, Le64s, LeF32, LeF64,
-            NodeRow, RefRow, SLOT_BYTES, VectorHead, vector_row_bytes,
-        },
+        FileKind,
+        manifest::{HeapFile, Manifest, TableFile, VectorFile},
+        tables::{self, EdgeRow, HeapPlace, KeyPlace, NodeRow, RefRow},
     },
     id::NodeId,
     manifest,
     model::Seq,
     os::Fs,
     reconciler::Reconciler,
-    segment::{self, Owned, Writer},
-    snapshot::{
-        Base, Content, EdgePart, EdgeRecord, Frozen, KeyPart, NodePart, NodeRecord, Part, Vector,
-        VectorPart, encode_edge_key,
-    },
+    segment::{self, Owned},
+    snapshot::{Base, EdgePart, Frozen, KeyPart, NodePart, Part},
 };
 
 /// A heap takes no further record once it has this many bytes, so that garbage
 /// is collected in pieces.
 const HEAP_BYTES: u64 = 1 << 30;
-/// Vector files of about one size before they are merged.
-const VECTOR_FILES: usize = 4;
 
 /// Numbers about checkpoints since the engine was opened.
 #[derive(Debug, Clone, Default, serde::Serialize)]
@@ -640,7 +638,7 @@ impl Checkpointer {
                 job.keys.push((parts, output.finish(&mut making)?));
             }
             Task::Vectors(space) => {
-                let files = vectors(space, frozen, old, job.extent, &mut making)?;
+                let files = vectors::vectors(space, frozen, old, job.extent, &mut making)?;
                 job.vectors.extend(files);
             }
             Task::Finish => {}
@@ -861,78 +859,6 @@ fn condemned(manifest: &Manifest, extent: Extent, copy_bytes: u64) -> Heaps {
     chosen
 }
 
-/// What new files are made with.
-struct Making<'a> {
-    fs: &'a dyn Fs,
-    dir: &'a Path,
-    store: [u8; 16],
-    next_file: &'a mut u32,
-    made: &'a mut Vec<PathBuf>,
-    written: &'a AtomicU64,
-}
-
-impl Making<'_> {
-    fn create(&mut self, kind: FileKind) -> Result<Writer> {
-        let number = *self.next_file;
-        *self.next_file = number
-            .checked_add(1)
-            .ok_or_else(|| Error::limit("data files that a store ever had", 0, 0))?;
-        let salt = self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt));
-        let header = Header { kind, store: self.store, number: number.into(), salt };
-        let path = segment::file_path(self.dir, kind, number);
-        self.made.push(path.clone());
-        Writer::create(self.fs, path, header)
-    }
-
-    fn finish(&self, writer: Writer) -> Result<DataFile> {
-        let file = writer.finish()?;
-        self.written.fetch_add(file.len, Ordering::Relaxed);
-        Ok(file)
-    }
-}
-
-/// The heaps of a checkpoint, one after the other.
-#[derive(Debug, Default)]
-struct HeapWriter {
-    current: Option<(u32, Writer)>,
-    done: Vec<DataFile>,
-}
-
-impl HeapWriter {
-    fn append(&mut self, making: &mut Making<'_>, bytes: &[u8]) -> Result<HeapPlace> {
-        if let Some((_, writer)) = self.current.take_if(|(_, w)| w.section_len() >= HEAP_BYTES) {
-            self.done.push(making.finish(writer)?);
-        }
-        if self.current.is_none() {
-            let number = *making.next_file;
-            let mut writer = making.create(FileKind::Heap)?;
-            writer.section(tables::ROWS, 1);
-            self.current = Some((number, writer));
-        }
-        let Some((number, writer)) = &mut self.current else {
-            return Err(Error::invalid("heap: none was begun"));
-        };
-        let slot = writer.section_len() / SLOT_BYTES;
-        let place = HeapPlace {
-            heap: *number,
-            // A heap ends long before 32 GiB, a record before 4 GiB.
-            slot: u32::try_from(slot).unwrap_or(u32::MAX),
-            len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-        };
-        writer.write(bytes)?;
-        let padding = place.size().saturating_sub(u64::from(place.len));
-        writer.write([0; 8].get(..usize::try_from(padding).unwrap_or(0)).unwrap_or_default())?;
-        Ok(place)
-    }
-
-    fn finish(&mut self, making: &mut Making<'_>) -> Result<Vec<DataFile>> {
-        if let Some((_, writer)) = self.current.take() {
-            self.done.push(making.finish(writer)?);
-        }
-        Ok(std::mem::take(&mut self.done))
-    }
-}
-
 /// What a merge gives for a key.
 enum Merged<R, C> {
     /// The old row.
@@ -1040,444 +966,4 @@ fn replaced(old: &[TableFile], new: &mut Vec<(Parts, Vec<TableFile>)>) -> Vec<Ta
     }
     files.extend_from_slice(old.get(at..).unwrap_or_default());
     files
-}
-
-/// Where a content is that stays out of its node's record.
-type Elsewhere = Option<ContentPlace>;
-
-/// Encodes the record of a node that is in memory.
-fn encode_node(
-    record: &NodeRecord,
-    old: &Base,
-    condemned: &Heaps,
-    out: &mut Vec<u8>,
-) -> Result<Elsewhere> {
-    /// Shorter contents are not worth a second look-up.
-    const INLINE_BYTES: u32 = 64;
-    let elsewhere = match &record.content {
-        Content::Stored { heap, place }
-            if place.len > INLINE_BYTES
-                && !condemned.contains(&place.heap)
-                && old.heap(place.heap).is_ok_and(|found| Arc::ptr_eq(found, heap)) =>
-        {
-            Some(*place)
-        }
-        _ => None,
-    };
-    let mut meta = NodeMeta::new(record.version, record.created);
-    meta.updated = record.updated;
-    meta.accessed = record.accessed;
-    meta.access_count = record.access_count;
-    meta.expires = record.expires;
-    meta.strength = record.strength;
-    meta.confidence = record.confidence;
-    meta.elsewhere = elsewhere;
-    let keys: Vec<(u32, &[u8])> = record.keys.iter().map(|(n, key)| (*n, &**key)).collect();
-    let vectors: Vec<(u32, Seq)> =
-        record.vectors.iter().map(|slot| (slot.space, slot.seq)).collect();
-    let content = if elsewhere.is_some() { &[] } else { record.content.bytes()? };
-    out.clear();
-    meta.encode(
-        &NodeParts { keys: &keys, vectors: &vectors, attributes: &record.attributes, content },
-        out,
-    );
-    Ok(elsewhere)
-}
-
-/// The row of a node that did not change; its record moves if its heap does.
-fn carry_node(
-    row: &NodeRow,
-    old: &Base,
-    condemned: &Heaps,
-    heap: &mut HeapWriter,
-    making: &mut Making<'_>,
-    buffer: &mut Vec<u8>,
-) -> Result<(NodeRow, Elsewhere)> {
-    let place = row.place();
-    if !row.elsewhere() {
-        if !condemned.contains(&place.heap) {
-            return Ok((*row, None));
-        }
-        let bytes = old.heap(place.heap)?.bytes(place.offset(), place.len)?;
-        let place = heap.append(making, bytes)?;
-        return Ok((NodeRow::new(row.id(), row.kind.get(), place, false), None));
-    }
-    let node = old.stored(row)?;
-    let (_, content) = node.content_place();
-    if !condemned.contains(&place.heap) && !condemned.contains(&content.heap) {
-        return Ok((*row, Some(content)));
-    }
-    let elsewhere = encode_node(&node.to_record()?, old, condemned, buffer)?;
-    let place = heap.append(making, buffer)?;
-    Ok((NodeRow::new(row.id(), row.kind.get(), place, elsewhere.is_some()), elsewhere))
-}
-
-fn attribute_bytes(edge: &EdgeRecord) -> Vec<u8> {
-    if edge.attributes.is_empty() { Vec::new() } else { encode_attributes(&edge.attributes) }
-}
-
-fn write_attributes(
-    edge: &EdgeRecord,
-    heap: &mut HeapWriter,
-    making: &mut Making<'_>,
-) -> Result<HeapPlace> {
-    if edge.attributes.is_empty() {
-        return Ok(HeapPlace { heap: 0, slot: 0, len: 0 });
-    }
-    heap.append(making, &attribute_bytes(edge))
-}
-
-fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
-    let mut row = EdgeRow::new(key, attributes);
-    row.confidence = LeF32::new(edge.confidence);
-    row.weight = LeF64::new(edge.weight);
-    row.created = Le64s::new(edge.created.as_micros());
-    row.updated = Le64s::new(edge.updated.as_micros());
-    row
-}
-
-/// Adds bytes that are referred to.
-fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
-    let sum = refs.entry(heap).or_default();
-    *sum = sum.saturating_add(bytes);
-}
-
-fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
-    writer.section(tag, size_of::<R>());
-    writer.write(bytemuck::cast_slice(rows))
-}
-
-/// Writes what a part refers to, and adds it to what all do.
-fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -> Result<()> {
-    let mut refs: Vec<(u32, u64)> = refs.drain().collect();
-    refs.sort_unstable();
-    let row = |(heap, bytes): &(u32, u64)| RefRow {
-        heap: Le32::new(*heap),
-        zero: Le32::new(0),
-        bytes: Le64::new(*bytes),
-    };
-    write_rows(writer, tables::REFS, &refs.iter().map(row).collect::<Vec<_>>())?;
-    refs.into_iter().for_each(|(heap, bytes)| refer(all, heap, bytes));
-    Ok(())
-}
-
-/// The new parts of a node table.
-struct NodeOutput {
-    rows_per_file: usize,
-    current: Option<Writer>,
-    first: NodeId,
-    rows: u32,
-    members: BTreeMap<u32, Vec<Le32>>,
-    refs: Refs,
-    files: Vec<TableFile>,
-}
-
-impl NodeOutput {
-    fn new(rows_per_file: usize) -> Self {
-        Self {
-            rows_per_file,
-            current: None,
-            first: NodeId::MIN,
-            rows: 0,
-            members: BTreeMap::new(),
-            refs: Refs::default(),
-            files: Vec::new(),
-        }
-    }
-
-    fn put(
-        &mut self,
-        making: &mut Making<'_>,
-        all: &mut Refs,
-        row: NodeRow,
-        content: Elsewhere,
-    ) -> Result<()> {
-        if usize::try_from(self.rows).is_ok_and(|rows| rows >= self.rows_per_file) {
-            self.end(making, all)?;
-        }
-        if self.current.is_none() {
-            let mut writer = making.create(FileKind::Nodes)?;
-            writer.section(tables::ROWS, size_of::<NodeRow>());
-            self.current = Some(writer);
-            self.first = row.id();
-        }
-        if let Some(writer) = &mut self.current {
-            writer.write(bytes_of(&row))?;
-        }
-        self.members.entry(row.kind.get()).or_default().push(Le32::new(self.rows));
-        self.rows = self.rows.saturating_add(1);
-        refer(&mut self.refs, row.place().heap, row.place().size());
-        if let Some(place) = content {
-            let bytes = u64::from(place.len).next_multiple_of(SLOT_BYTES);
-            refer(&mut self.refs, place.heap, bytes);
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
-        let Some(mut writer) = self.current.take() else { return Ok(()) };
-        let members = std::mem::take(&mut self.members);
-        let mut first = 0_u32;
-        let mut kinds = Vec::with_capacity(members.len());
-        for (kind, rows) in &members {
-            kinds.push(KindRow { kind: Le32::new(*kind), first: Le32::new(first) });
-            first = first.saturating_add(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        }
-        write_rows(&mut writer, tables::KINDS, &kinds)?;
-        writer.section(tables::MEMBERS, size_of::<Le32>());
-        if members.len() > 1 {
-            for rows in members.values() {
-                writer.write(bytemuck::cast_slice(rows))?;
-            }
-        }
-        write_refs(&mut writer, &mut self.refs, all)?;
-        let first = self.first.as_bytes().to_vec();
-        self.files.push(TableFile { file: making.finish(writer)?, first });
-        self.rows = 0;
-        Ok(())
-    }
-
-    fn finish(mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<Vec<TableFile>> {
-        self.end(making, all)?;
-        Ok(self.files)
-    }
-}
-
-/// The new parts of an edge table.
-struct EdgeOutput {
-    kind: FileKind,
-    rows_per_file: usize,
-    current: Option<(EdgeKey, Writer)>,
-    rows: usize,
-    refs: Refs,
-    files: Vec<TableFile>,
-}
-
-impl EdgeOutput {
-    fn new(kind: FileKind, rows_per_file: usize) -> Self {
-        Self {
-            kind,
-            rows_per_file,
-            current: None,
-            rows: 0,
-            refs: Refs::default(),
-            files: Vec::new(),
-        }
-    }
-
-    fn put(&mut self, making: &mut Making<'_>, all: &mut Refs, row: EdgeRow) -> Result<()> {
-        if self.rows >= self.rows_per_file {
-            self.end(making, all)?;
-        }
-        if self.current.is_none() {
-            let mut writer = making.create(self.kind)?;
-            writer.section(tables::ROWS, size_of::<EdgeRow>());
-            self.current = Some((row.key(), writer));
-        }
-        if let Some((_, writer)) = &mut self.current {
-            writer.write(bytes_of(&row))?;
-        }
-        self.rows = self.rows.saturating_add(1);
-        let place = row.attributes();
-        if self.kind == FileKind::Out && place.len > 0 {
-            refer(&mut self.refs, place.heap, place.size());
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
-        let Some((first, mut writer)) = self.current.take() else { return Ok(()) };
-        if self.kind == FileKind::Out {
-            write_refs(&mut writer, &mut self.refs, all)?;
-        }
-        let first = encode_edge_key(&first);
-        self.files.push(TableFile { file: making.finish(writer)?, first });
-        self.rows = 0;
-        Ok(())
-    }
-
-    fn finish(mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<Vec<TableFile>> {
-        self.end(making, all)?;
-        Ok(self.files)
-    }
-}
-
-/// The new parts of the key table.
-struct KeyOutput {
-    bytes_per_file: u64,
-    current: Option<Writer>,
-    first: Vec<u8>,
-    offsets: Vec<Le32>,
-    buffer: Vec<u8>,
-    files: Vec<TableFile>,
-}
-
-impl KeyOutput {
-    fn new(bytes_per_file: u64) -> Self {
-        Self {
-            bytes_per_file,
-            current: None,
-            first: Vec::new(),
-            offsets: Vec::new(),
-            buffer: Vec::new(),
-            files: Vec::new(),
-        }
-    }
-
-    fn put(&mut self, making: &mut Making<'_>, place: KeyPlace<'_>) -> Result<()> {
-        if self.current.as_ref().is_some_and(|w| w.section_len() >= self.bytes_per_file) {
-            self.end(making)?;
-        }
-        self.buffer.clear();
-        place.encode(&mut self.buffer);
-        if self.current.is_none() {
-            let mut writer = making.create(FileKind::Keys)?;
-            writer.section(tables::ROWS, 1);
-            self.current = Some(writer);
-            self.first.clone_from(&self.buffer);
-        }
-        if let Some(writer) = &mut self.current {
-            // Parts end long before 4 GiB.
-            let offset = u32::try_from(writer.section_len()).unwrap_or(u32::MAX);
-            self.offsets.push(Le32::new(offset));
-            writer.write(&self.buffer)?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
-        let Some(mut writer) = self.current.take() else { return Ok(()) };
-        write_rows(&mut writer, tables::OFFSETS, &std::mem::take(&mut self.offsets))?;
-        let first = std::mem::take(&mut self.first);
-        self.files.push(TableFile { file: making.finish(writer)?, first });
-        Ok(())
-    }
-
-    fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
-        self.end(making)?;
-        Ok(self.files)
-    }
-}
-
-/// The vector files of a space: what was there, what was frozen, and some of
-/// them made one.
-fn vectors(
-    space: u32,
-    frozen: &Frozen,
-    old: &Base,
-    extent: Extent,
-    making: &mut Making<'_>,
-) -> Result<Vec<VectorFile>> {
-    let changes = || {
-        let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
-        frozen.layer.vectors.range(all).map(|((_, id), vector)| (*id, vector))
-    };
-    let dimension = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
-    let dimension = dimension.map_or(0, |named| named.space.dimension);
-    let mut dead: HashMap<u32, u64, RandomState> = HashMap::default();
-    let mut fresh = 0_u64;
-    for (id, vector) in changes() {
-        fresh = fresh.saturating_add(u64::from(vector.is_some()));
-        if let Some(node) = old.node(id)?
-            && let Some((_, seq)) = node.vectors().find(|(of, _)| *of == space)
-            && let Some(part) = old.vector_part(space, id, seq)?
-        {
-            let count = dead.entry(part).or_default();
-            *count = count.saturating_add(1);
-        }
-    }
-    let mut kept = Vec::new();
-    let mut merged: Vec<&Arc<VectorPart>> = Vec::new();
-    // Files by the order of magnitude of what lives in them.
-    let mut classes: BTreeMap<u32, Vec<(VectorFile, &Arc<VectorPart>)>> = BTreeMap::new();
-    let files = old.manifest.vectors.iter().zip(&old.vectors);
-    for (file, part) in files.filter(|(file, _)| file.space == space) {
-        let now = VectorFile {
-            live: file.live.saturating_sub(dead.get(&file.file.number).copied().unwrap_or(0)),
-            ..*file
-        };
-        let len = u64::try_from(part.len).unwrap_or(u64::MAX);
-        if now.live == 0 {
-            continue;
-        }
-        if now.live < len / 2 || (extent == Extent::All && now.live < len) {
-            merged.push(part);
-        } else {
-            classes.entry(class(now.live)).or_default().push((now, part));
-        }
-    }
-    let several = classes.values().map(Vec::len).fold(merged.len(), usize::saturating_add) > 1;
-    for (size, files) in classes {
-        let with_fresh = files.len().saturating_add(usize::from(class(fresh) == size));
-        if with_fresh >= VECTOR_FILES || (extent == Extent::All && (several || fresh > 0)) {
-            merged.extend(files.into_iter().map(|(_, part)| part));
-        } else {
-            kept.extend(files.into_iter().map(|(now, _)| now));
-        }
-    }
-    if fresh == 0 && merged.is_empty() {
-        return Ok(kept);
-    }
-    let mut writer: Option<Writer> = None;
-    let mut live = 0_u64;
-    let mut put = |making: &mut Making<'_>, head: VectorHead, numbers: &[f32]| -> Result<()> {
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            none => {
-                let mut begun = making.create(FileKind::Vectors)?;
-                begun.section(tables::ROWS, vector_row_bytes(dimension));
-                none.insert(begun)
-            }
-        };
-        writer.write(bytes_of(&head))?;
-        writer.write(bytemuck::cast_slice(numbers))?;
-        live = live.saturating_add(1);
-        Ok(())
-    };
-    let head = |id: NodeId, vector: &Vector| VectorHead {
-        id: *id.as_bytes(),
-        seq: Le64::new(vector.seq.get()),
-        norm: LeF64::new(vector.norm),
-    };
-    let mut rows = vec![0_usize; merged.len()];
-    let mut changes = changes().peekable();
-    loop {
-        // The smallest id that any has next.
-        let mut least: Option<(NodeId, usize)> = None;
-        for (at, (part, row)) in merged.iter().zip(&rows).enumerate() {
-            if *row < part.len {
-                let id = part.row(*row)?.0.id();
-                if least.is_none_or(|(least, _)| id < least) {
-                    least = Some((id, at));
-                }
-            }
-        }
-        let before = changes.next_if(|(id, _)| least.is_none_or(|(least, _)| *id < least));
-        if let Some((id, vector)) = before {
-            if let Some(vector) = vector {
-                put(making, head(id, vector), &vector.numbers)?;
-            }
-            continue;
-        }
-        let Some((id, at)) = least else { break };
-        let (Some(part), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
-        let (stored, numbers) = part.row(*row)?;
-        *row = row.saturating_add(1);
-        let current = !frozen.layer.vectors.contains_key(&(space, id))
-            && old.node(id)?.is_some_and(|node| {
-                node.vectors().any(|(of, seq)| of == space && seq == stored.seq())
-            });
-        if current {
-            put(making, *stored, numbers)?;
-        }
-    }
-    if let Some(writer) = writer {
-        kept.push(VectorFile { file: making.finish(writer)?, space, live });
-    }
-    Ok(kept)
-}
-
-/// The order of magnitude of a count, in powers of four.
-const fn class(count: u64) -> u32 {
-    (u64::BITS - count.leading_zeros()) / 2
 }

@@ -1,0 +1,433 @@
+//! What a checkpoint writes: heaps, and the new parts of tables.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytemuck::{Pod, bytes_of};
+
+use super::{HEAP_BYTES, Heaps, Refs};
+use crate::{
+    error::{Error, Result},
+    format::{
+        FileKind, Header,
+        heap::{ContentPlace, NodeMeta, NodeParts, encode_attributes},
+        manifest::{DataFile, TableFile},
+        tables::{
+            self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, Le64, Le64s, LeF32, LeF64,
+            NodeRow, RefRow, SLOT_BYTES,
+        },
+    },
+    id::NodeId,
+    model::Seq,
+    os::Fs,
+    segment::{self, Writer},
+    snapshot::{Base, Content, EdgeRecord, NodeRecord, encode_edge_key},
+};
+
+/// What new files are made with.
+pub(super) struct Making<'a> {
+    pub(super) fs: &'a dyn Fs,
+    pub(super) dir: &'a Path,
+    pub(super) store: [u8; 16],
+    pub(super) next_file: &'a mut u32,
+    pub(super) made: &'a mut Vec<PathBuf>,
+    pub(super) written: &'a AtomicU64,
+}
+
+impl Making<'_> {
+    pub(super) fn create(&mut self, kind: FileKind) -> Result<Writer> {
+        let number = *self.next_file;
+        *self.next_file = number
+            .checked_add(1)
+            .ok_or_else(|| Error::limit("data files that a store ever had", 0, 0))?;
+        let salt = self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt));
+        let header = Header { kind, store: self.store, number: number.into(), salt };
+        let path = segment::file_path(self.dir, kind, number);
+        self.made.push(path.clone());
+        Writer::create(self.fs, path, header)
+    }
+
+    pub(super) fn finish(&self, writer: Writer) -> Result<DataFile> {
+        let file = writer.finish()?;
+        self.written.fetch_add(file.len, Ordering::Relaxed);
+        Ok(file)
+    }
+}
+
+/// The heaps of a checkpoint, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct HeapWriter {
+    pub(super) current: Option<(u32, Writer)>,
+    pub(super) done: Vec<DataFile>,
+}
+
+impl HeapWriter {
+    pub(super) fn append(&mut self, making: &mut Making<'_>, bytes: &[u8]) -> Result<HeapPlace> {
+        if let Some((_, writer)) = self.current.take_if(|(_, w)| w.section_len() >= HEAP_BYTES) {
+            self.done.push(making.finish(writer)?);
+        }
+        if self.current.is_none() {
+            let number = *making.next_file;
+            let mut writer = making.create(FileKind::Heap)?;
+            writer.section(tables::ROWS, 1);
+            self.current = Some((number, writer));
+        }
+        let Some((number, writer)) = &mut self.current else {
+            return Err(Error::invalid("heap: none was begun"));
+        };
+        let slot = writer.section_len() / SLOT_BYTES;
+        let place = HeapPlace {
+            heap: *number,
+            // A heap ends long before 32 GiB, a record before 4 GiB.
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+            len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        };
+        writer.write(bytes)?;
+        let padding = place.size().saturating_sub(u64::from(place.len));
+        writer.write([0; 8].get(..usize::try_from(padding).unwrap_or(0)).unwrap_or_default())?;
+        Ok(place)
+    }
+
+    pub(super) fn finish(&mut self, making: &mut Making<'_>) -> Result<Vec<DataFile>> {
+        if let Some((_, writer)) = self.current.take() {
+            self.done.push(making.finish(writer)?);
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+}
+
+/// Where a content is that stays out of its node's record.
+pub(super) type Elsewhere = Option<ContentPlace>;
+
+/// Encodes the record of a node that is in memory.
+pub(super) fn encode_node(
+    record: &NodeRecord,
+    old: &Base,
+    condemned: &Heaps,
+    out: &mut Vec<u8>,
+) -> Result<Elsewhere> {
+    /// Shorter contents are not worth a second look-up.
+    const INLINE_BYTES: u32 = 64;
+    let elsewhere = match &record.content {
+        Content::Stored { heap, place }
+            if place.len > INLINE_BYTES
+                && !condemned.contains(&place.heap)
+                && old.heap(place.heap).is_ok_and(|found| Arc::ptr_eq(found, heap)) =>
+        {
+            Some(*place)
+        }
+        _ => None,
+    };
+    let mut meta = NodeMeta::new(record.version, record.created);
+    meta.updated = record.updated;
+    meta.accessed = record.accessed;
+    meta.access_count = record.access_count;
+    meta.expires = record.expires;
+    meta.strength = record.strength;
+    meta.confidence = record.confidence;
+    meta.elsewhere = elsewhere;
+    let keys: Vec<(u32, &[u8])> = record.keys.iter().map(|(n, key)| (*n, &**key)).collect();
+    let vectors: Vec<(u32, Seq)> =
+        record.vectors.iter().map(|slot| (slot.space, slot.seq)).collect();
+    let content = if elsewhere.is_some() { &[] } else { record.content.bytes()? };
+    out.clear();
+    meta.encode(
+        &NodeParts { keys: &keys, vectors: &vectors, attributes: &record.attributes, content },
+        out,
+    );
+    Ok(elsewhere)
+}
+
+/// The row of a node that did not change; its record moves if its heap does.
+pub(super) fn carry_node(
+    row: &NodeRow,
+    old: &Base,
+    condemned: &Heaps,
+    heap: &mut HeapWriter,
+    making: &mut Making<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<(NodeRow, Elsewhere)> {
+    let place = row.place();
+    if !row.elsewhere() {
+        if !condemned.contains(&place.heap) {
+            return Ok((*row, None));
+        }
+        let bytes = old.heap(place.heap)?.bytes(place.offset(), place.len)?;
+        let place = heap.append(making, bytes)?;
+        return Ok((NodeRow::new(row.id(), row.kind.get(), place, false), None));
+    }
+    let node = old.stored(row)?;
+    let (_, content) = node.content_place();
+    if !condemned.contains(&place.heap) && !condemned.contains(&content.heap) {
+        return Ok((*row, Some(content)));
+    }
+    let elsewhere = encode_node(&node.to_record()?, old, condemned, buffer)?;
+    let place = heap.append(making, buffer)?;
+    Ok((NodeRow::new(row.id(), row.kind.get(), place, elsewhere.is_some()), elsewhere))
+}
+
+pub(super) fn attribute_bytes(edge: &EdgeRecord) -> Vec<u8> {
+    if edge.attributes.is_empty() { Vec::new() } else { encode_attributes(&edge.attributes) }
+}
+
+pub(super) fn write_attributes(
+    edge: &EdgeRecord,
+    heap: &mut HeapWriter,
+    making: &mut Making<'_>,
+) -> Result<HeapPlace> {
+    if edge.attributes.is_empty() {
+        return Ok(HeapPlace { heap: 0, slot: 0, len: 0 });
+    }
+    heap.append(making, &attribute_bytes(edge))
+}
+
+pub(super) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
+    let mut row = EdgeRow::new(key, attributes);
+    row.confidence = LeF32::new(edge.confidence);
+    row.weight = LeF64::new(edge.weight);
+    row.created = Le64s::new(edge.created.as_micros());
+    row.updated = Le64s::new(edge.updated.as_micros());
+    row
+}
+
+/// Adds bytes that are referred to.
+pub(super) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
+    let sum = refs.entry(heap).or_default();
+    *sum = sum.saturating_add(bytes);
+}
+
+pub(super) fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
+    writer.section(tag, size_of::<R>());
+    writer.write(bytemuck::cast_slice(rows))
+}
+
+/// Writes what a part refers to, and adds it to what all do.
+pub(super) fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -> Result<()> {
+    let mut refs: Vec<(u32, u64)> = refs.drain().collect();
+    refs.sort_unstable();
+    let row = |(heap, bytes): &(u32, u64)| RefRow {
+        heap: Le32::new(*heap),
+        zero: Le32::new(0),
+        bytes: Le64::new(*bytes),
+    };
+    write_rows(writer, tables::REFS, &refs.iter().map(row).collect::<Vec<_>>())?;
+    refs.into_iter().for_each(|(heap, bytes)| refer(all, heap, bytes));
+    Ok(())
+}
+
+/// The new parts of a node table.
+pub(super) struct NodeOutput {
+    pub(super) rows_per_file: usize,
+    pub(super) current: Option<Writer>,
+    pub(super) first: NodeId,
+    pub(super) rows: u32,
+    pub(super) members: BTreeMap<u32, Vec<Le32>>,
+    pub(super) refs: Refs,
+    pub(super) files: Vec<TableFile>,
+}
+
+impl NodeOutput {
+    pub(super) fn new(rows_per_file: usize) -> Self {
+        Self {
+            rows_per_file,
+            current: None,
+            first: NodeId::MIN,
+            rows: 0,
+            members: BTreeMap::new(),
+            refs: Refs::default(),
+            files: Vec::new(),
+        }
+    }
+
+    pub(super) fn put(
+        &mut self,
+        making: &mut Making<'_>,
+        all: &mut Refs,
+        row: NodeRow,
+        content: Elsewhere,
+    ) -> Result<()> {
+        if usize::try_from(self.rows).is_ok_and(|rows| rows >= self.rows_per_file) {
+            self.end(making, all)?;
+        }
+        if self.current.is_none() {
+            let mut writer = making.create(FileKind::Nodes)?;
+            writer.section(tables::ROWS, size_of::<NodeRow>());
+            self.current = Some(writer);
+            self.first = row.id();
+        }
+        if let Some(writer) = &mut self.current {
+            writer.write(bytes_of(&row))?;
+        }
+        self.members.entry(row.kind.get()).or_default().push(Le32::new(self.rows));
+        self.rows = self.rows.saturating_add(1);
+        refer(&mut self.refs, row.place().heap, row.place().size());
+        if let Some(place) = content {
+            let bytes = u64::from(place.len).next_multiple_of(SLOT_BYTES);
+            refer(&mut self.refs, place.heap, bytes);
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
+        let Some(mut writer) = self.current.take() else { return Ok(()) };
+        let members = std::mem::take(&mut self.members);
+        let mut first = 0_u32;
+        let mut kinds = Vec::with_capacity(members.len());
+        for (kind, rows) in &members {
+            kinds.push(KindRow { kind: Le32::new(*kind), first: Le32::new(first) });
+            first = first.saturating_add(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        }
+        write_rows(&mut writer, tables::KINDS, &kinds)?;
+        writer.section(tables::MEMBERS, size_of::<Le32>());
+        if members.len() > 1 {
+            for rows in members.values() {
+                writer.write(bytemuck::cast_slice(rows))?;
+            }
+        }
+        write_refs(&mut writer, &mut self.refs, all)?;
+        let first = self.first.as_bytes().to_vec();
+        self.files.push(TableFile { file: making.finish(writer)?, first });
+        self.rows = 0;
+        Ok(())
+    }
+
+    pub(super) fn finish(
+        mut self,
+        making: &mut Making<'_>,
+        all: &mut Refs,
+    ) -> Result<Vec<TableFile>> {
+        self.end(making, all)?;
+        Ok(self.files)
+    }
+}
+
+/// The new parts of an edge table.
+pub(super) struct EdgeOutput {
+    pub(super) kind: FileKind,
+    pub(super) rows_per_file: usize,
+    pub(super) current: Option<(EdgeKey, Writer)>,
+    pub(super) rows: usize,
+    pub(super) refs: Refs,
+    pub(super) files: Vec<TableFile>,
+}
+
+impl EdgeOutput {
+    pub(super) fn new(kind: FileKind, rows_per_file: usize) -> Self {
+        Self {
+            kind,
+            rows_per_file,
+            current: None,
+            rows: 0,
+            refs: Refs::default(),
+            files: Vec::new(),
+        }
+    }
+
+    pub(super) fn put(
+        &mut self,
+        making: &mut Making<'_>,
+        all: &mut Refs,
+        row: EdgeRow,
+    ) -> Result<()> {
+        if self.rows >= self.rows_per_file {
+            self.end(making, all)?;
+        }
+        if self.current.is_none() {
+            let mut writer = making.create(self.kind)?;
+            writer.section(tables::ROWS, size_of::<EdgeRow>());
+            self.current = Some((row.key(), writer));
+        }
+        if let Some((_, writer)) = &mut self.current {
+            writer.write(bytes_of(&row))?;
+        }
+        self.rows = self.rows.saturating_add(1);
+        let place = row.attributes();
+        if self.kind == FileKind::Out && place.len > 0 {
+            refer(&mut self.refs, place.heap, place.size());
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
+        let Some((first, mut writer)) = self.current.take() else { return Ok(()) };
+        if self.kind == FileKind::Out {
+            write_refs(&mut writer, &mut self.refs, all)?;
+        }
+        let first = encode_edge_key(&first);
+        self.files.push(TableFile { file: making.finish(writer)?, first });
+        self.rows = 0;
+        Ok(())
+    }
+
+    pub(super) fn finish(
+        mut self,
+        making: &mut Making<'_>,
+        all: &mut Refs,
+    ) -> Result<Vec<TableFile>> {
+        self.end(making, all)?;
+        Ok(self.files)
+    }
+}
+
+/// The new parts of the key table.
+pub(super) struct KeyOutput {
+    pub(super) bytes_per_file: u64,
+    pub(super) current: Option<Writer>,
+    pub(super) first: Vec<u8>,
+    pub(super) offsets: Vec<Le32>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) files: Vec<TableFile>,
+}
+
+impl KeyOutput {
+    pub(super) fn new(bytes_per_file: u64) -> Self {
+        Self {
+            bytes_per_file,
+            current: None,
+            first: Vec::new(),
+            offsets: Vec::new(),
+            buffer: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    pub(super) fn put(&mut self, making: &mut Making<'_>, place: KeyPlace<'_>) -> Result<()> {
+        if self.current.as_ref().is_some_and(|w| w.section_len() >= self.bytes_per_file) {
+            self.end(making)?;
+        }
+        self.buffer.clear();
+        place.encode(&mut self.buffer);
+        if self.current.is_none() {
+            let mut writer = making.create(FileKind::Keys)?;
+            writer.section(tables::ROWS, 1);
+            self.current = Some(writer);
+            self.first.clone_from(&self.buffer);
+        }
+        if let Some(writer) = &mut self.current {
+            // Parts end long before 4 GiB.
+            let offset = u32::try_from(writer.section_len()).unwrap_or(u32::MAX);
+            self.offsets.push(Le32::new(offset));
+            writer.write(&self.buffer)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+        let Some(mut writer) = self.current.take() else { return Ok(()) };
+        write_rows(&mut writer, tables::OFFSETS, &std::mem::take(&mut self.offsets))?;
+        let first = std::mem::take(&mut self.first);
+        self.files.push(TableFile { file: making.finish(writer)?, first });
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
+        self.end(making)?;
+        Ok(self.files)
+    }
+}
