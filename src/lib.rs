@@ -25,14 +25,15 @@ pub use engine::{
 pub use error::{ConflictReason, Error, ErrorKind, Result};
 pub use id::NodeId;
 pub use model::{
-    Attributes, Batch, Durability, Edge, Element, IndexKey, KeyBuilder, Metric, Node, Op, Patch,
-    Precondition, Seq, Space, Timestamp, Value,
+    Attributes, Batch, Durability, Edge, Element, IndexKey, KeyBuilder, Method, Metric, Node, Op,
+    Patch, Precondition, Seq, Space, Timestamp, Value,
 };
 pub use pacing::{Advice, Pace};
 pub use reconciler::WriteStats;
 pub use snapshot::{
-    Cursor, Digest, Direction, EdgeRef, Edges, Filter, Hit, IndexEntry, KeyRange, NodeRef, Path,
-    PathOptions, PathStep, Range, Scan, Snapshot, Toward,
+    By, Cursor, Digest, Direction, EdgeRef, Edges, Effort, Filter, Found, Hit, IndexEntry,
+    IndexStats, KeyRange, NodeRef, Path, PathOptions, PathStep, Range, Scan, Search, Snapshot,
+    SpaceStats, Toward, VectorFileStats,
 };
 pub use wal::{CutTail, RecoveryMode, RecoveryReport, SetAside};
 pub use write_log::Ticket;

@@ -22,7 +22,8 @@ pub const KEY_BYTES: usize = 1_024;
 pub const NODE_VECTORS: usize = 64;
 /// Most dimensions of a vector space.
 pub const DIMENSION: usize = 4_096;
-/// Most vector spaces of a store.
+/// Most vector spaces that a store may ever have, those among them that were
+/// dropped.
 pub const SPACES: usize = 1_024;
 /// Most indexes of a store.
 pub const INDEXES: usize = 4_096;
@@ -34,3 +35,5 @@ pub const BATCH_OPS: usize = 1 << 20;
 pub const BATCH_BYTES: usize = 64 << 20;
 /// Most hits of a vector search.
 pub const NEAREST_K: usize = 100_000;
+/// Most rows of one vector file.
+pub const VECTOR_FILE_ROWS: usize = 1 << 22;

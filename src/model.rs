@@ -160,6 +160,29 @@ pub enum Element {
     F32,
 }
 
+/// How a space is searched when less than an exact search is asked for. It can
+/// be changed at any time; the vectors stay as they are, and what is derived
+/// from them is built anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Method {
+    /// The engine chooses: today what [`Pq4`](Self::Pq4) does.
+    #[default]
+    Auto,
+    /// Every vector is compared.
+    Exact,
+    /// A scan of codes of four bits for each one to four dimensions (product
+    /// quantisation), then of the vectors of the best.
+    Pq4,
+    /// The same with codes of eight bits for twice the dimensions: closer, and
+    /// several times slower.
+    Pq8,
+    /// A graph (HNSW) beside the codes, built in the background for large
+    /// files. Needs the crate's feature `hnsw`; without it the codes serve.
+    Hnsw,
+}
+
 /// What is fixed about a vector space when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Space {
@@ -611,6 +634,18 @@ pub enum Op {
         /// Its name.
         name: String,
     },
+    /// Drops a vector space with all its vectors. It must be there.
+    DropSpace {
+        /// Its name.
+        name: String,
+    },
+    /// Changes how a vector space is searched. It must be there.
+    SetMethod {
+        /// Its name.
+        name: String,
+        /// The method from now on.
+        method: Method,
+    },
 }
 
 /// Bytes of an entry of a map or list beside what it points to.
@@ -687,7 +722,10 @@ impl Op {
                 edge.kind.capacity().saturating_add(map_memory(&edge.attributes))
             }
             Self::Unlink { kind, .. } => kind.capacity(),
-            Self::CreateSpace { name, .. } | Self::CreateIndex { name } => name.capacity(),
+            Self::CreateSpace { name, .. }
+            | Self::CreateIndex { name }
+            | Self::DropSpace { name }
+            | Self::SetMethod { name, .. } => name.capacity(),
             Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
                 0
             }
@@ -834,6 +872,9 @@ impl Batch {
             Op::Unlink { kind, .. } => check_name("kind", kind),
             Op::CreateSpace { name, space } => space.check(name),
             Op::CreateIndex { name } => check_name("index", name),
+            // Whether there is one, their turn tells: an operation before them
+            // may create it.
+            Op::DropSpace { name } | Op::SetMethod { name, .. } => check_name("space", name),
             Op::Touch { .. } | Op::Expire { .. } | Op::Delete { .. } | Op::Prune { .. } => Ok(()),
         })
     }

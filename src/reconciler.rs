@@ -62,11 +62,14 @@ pub(crate) struct Reconciler {
 #[derive(Debug)]
 struct Budget {
     delta: usize,
+    vectors: usize,
     wal: u64,
     /// Bytes of the layers. Relaxed: it bounds memory and orders nothing.
     layers: AtomicUsize,
     /// Bytes of the active layer.
     active: AtomicUsize,
+    /// Vectors of the active layer.
+    active_vectors: AtomicUsize,
     /// Writers that wait for a checkpoint.
     gate: Mutex<()>,
     opened: Condvar,
@@ -81,6 +84,7 @@ impl Budget {
     fn note(&self, state: &State) {
         self.layers.store(state.layer_bytes(), Ordering::Relaxed);
         self.active.store(state.active.bytes, Ordering::Relaxed);
+        self.active_vectors.store(state.active.vectors.len(), Ordering::Relaxed);
     }
 
     fn open(&self) {
@@ -169,6 +173,7 @@ pub(crate) struct Start {
     pub(crate) max_interval: Duration,
     pub(crate) inline: bool,
     pub(crate) delta_bytes: usize,
+    pub(crate) delta_vectors: usize,
     pub(crate) wal_bytes: u64,
     /// Asks for a checkpoint.
     pub(crate) checkpoint: Box<dyn Fn() + Send + Sync>,
@@ -184,9 +189,11 @@ impl Reconciler {
     pub(crate) fn new(start: Start) -> Self {
         let budget = Budget {
             delta: start.delta_bytes,
+            vectors: start.delta_vectors,
             wal: start.wal_bytes,
             layers: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
+            active_vectors: AtomicUsize::new(0),
             gate: Mutex::new(()),
             opened: Condvar::new(),
         };
@@ -318,6 +325,7 @@ impl Reconciler {
     /// Whether a checkpoint is due.
     pub(crate) fn checkpoint_due(&self) -> bool {
         self.budget.active.load(Ordering::Relaxed) >= self.budget.delta / 2
+            || self.budget.active_vectors.load(Ordering::Relaxed) >= self.budget.vectors
             || self.counters.wal_bytes.load(Ordering::Relaxed) >= self.budget.wal
     }
 
@@ -382,6 +390,14 @@ impl Reconciler {
             self.publish(core);
         });
         self.budget.open();
+    }
+
+    /// Publishes a base that holds the same as the one in its place.
+    pub(crate) fn replace(&self, base: Arc<Base>) {
+        self.with_core(|core| {
+            core.working.base = base;
+            self.publish(core);
+        });
     }
 
     /// Removes the log files that the checkpoint covers.

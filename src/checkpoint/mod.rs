@@ -6,11 +6,12 @@
 //! wants it done, or, in an engine without threads, the writers between their
 //! writes.
 
+mod index;
 mod output;
 mod vectors;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -21,6 +22,7 @@ use std::{
 
 use foldhash::quality::RandomState;
 
+use index::{Build, Derived, Step};
 use output::{
     EdgeOutput, HeapWriter, KeyOutput, Making, NodeOutput, attribute_bytes, carry_node, edge_row,
     encode_node, write_attributes,
@@ -30,16 +32,17 @@ use crate::{
     error::{Error, Result},
     format::{
         FileKind,
-        manifest::{HeapFile, Manifest, TableFile, VectorFile},
+        manifest::{DataFile, HeapFile, Manifest, TableFile, VectorFile},
         tables::{self, EdgeRow, HeapPlace, KeyPlace, NodeRow, RefRow},
     },
     id::NodeId,
     manifest,
-    model::Seq,
+    model::{Method, Seq},
     os::Fs,
     reconciler::Reconciler,
-    segment::{self, Owned},
-    snapshot::{Base, EdgePart, Frozen, KeyPart, NodePart, Part},
+    segment::{self, Owned, Segment},
+    snapshot::{Base, Codes, EdgePart, Frozen, KeyPart, NodePart, Part, VectorRows},
+    vector::hnsw,
 };
 
 /// A heap takes no further record once it has this many bytes, so that garbage
@@ -77,13 +80,25 @@ pub(crate) struct Checkpointer {
     dir: PathBuf,
     data_dir: PathBuf,
     reconciler: Arc<Reconciler>,
-    /// Largest part of a table, about.
-    part_bytes: u64,
+    limits: Limits,
     owned: Arc<Owned>,
     work: Mutex<Work>,
     written: AtomicU64,
     /// Apart from the work, so that it can be looked at meanwhile.
     outcome: Mutex<Outcome>,
+}
+
+/// The sizes that are the user's to say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Largest part of a table, about.
+    pub(crate) part_bytes: u64,
+    /// Least rows of a vector file that gets codes.
+    pub(crate) index_rows: usize,
+    /// Least rows of a vector file that gets a graph.
+    pub(crate) graph_rows: usize,
+    /// Most bytes of memory that building a graph may take, about.
+    pub(crate) graph_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +120,12 @@ struct Work {
     /// manifest. They go when a later one is in force.
     uncertain: Vec<PathBuf>,
     job: Option<Job>,
+    /// What is derived from a vector file between checkpoints.
+    index: Option<IndexJob>,
+    /// What is to be derived again, by file, though it may be whole.
+    forced: BTreeSet<(u32, bool)>,
+    /// Files that no use can be had of a graph of.
+    unfit: BTreeSet<u32>,
     /// The log has files that the base covers.
     uncut: bool,
     /// The store is let go of, and somebody else's to write to.
@@ -143,8 +164,17 @@ struct Job {
     keys: Vec<(Parts, Vec<TableFile>)>,
     /// The files of the spaces that were looked at.
     vectors: Vec<VectorFile>,
+    /// Codes of the last of those.
+    build: Option<Build>,
     /// Bytes of heaps that the new parts refer to.
     refs: Refs,
+}
+
+/// A file that is derived from a vector file of the base.
+#[derive(Debug)]
+struct IndexJob {
+    build: Build,
+    made: Vec<PathBuf>,
 }
 
 /// Bytes referred to, by heap.
@@ -161,6 +191,7 @@ enum Task {
     In(Parts),
     Keys(Parts),
     Vectors(u32),
+    Codes,
     Finish,
 }
 
@@ -173,6 +204,7 @@ impl Task {
             Self::In(_) => "in",
             Self::Keys(_) => "keys",
             Self::Vectors(_) => "vectors",
+            Self::Codes => "index",
             Self::Finish => "publish",
         }
     }
@@ -187,7 +219,7 @@ impl Checkpointer {
         fs: Arc<dyn Fs>,
         dir: &Path,
         reconciler: Arc<Reconciler>,
-        part_bytes: u64,
+        limits: Limits,
         manifest: Manifest,
     ) -> Self {
         Self {
@@ -195,7 +227,7 @@ impl Checkpointer {
             dir: dir.to_owned(),
             data_dir: dir.join(segment::DIR),
             reconciler,
-            part_bytes,
+            limits,
             owned: Arc::new(Owned::new()),
             work: Mutex::new(Work {
                 generation: manifest.generation,
@@ -203,6 +235,9 @@ impl Checkpointer {
                 manifest,
                 uncertain: Vec::new(),
                 job: None,
+                index: None,
+                forced: BTreeSet::new(),
+                unfit: BTreeSet::new(),
                 uncut: false,
                 closed: false,
             }),
@@ -220,6 +255,7 @@ impl Checkpointer {
             if let Some(job) = work.job.take() {
                 self.give_up(&mut work, job, true);
             }
+            self.give_up_index(&mut work);
             work
         })
     }
@@ -280,35 +316,69 @@ impl Checkpointer {
         then(&work.manifest)
     }
 
-    /// Makes one checkpoint, or none if it is told to stop meanwhile.
-    pub(crate) fn run_until(&self, stopped: &AtomicBool) -> Result<()> {
+    /// Makes one checkpoint if it is `due`, and then what vector files want
+    /// until another is due; less if it is told to stop meanwhile.
+    pub(crate) fn run_until(&self, stopped: &AtomicBool, due: bool) -> Result<()> {
         let made = (|| {
             let mut work = self.enter();
-            while self.step_in(&mut work, Extent::Touched)? {
+            while due && self.step_in(&mut work, Extent::Touched)? {
                 if stopped.load(Ordering::Acquire) {
                     if let Some(job) = work.job.take() {
                         self.give_up(&mut work, job, true);
                     }
-                    break;
+                    return Ok(());
                 }
             }
+            drop(work);
+            while !stopped.load(Ordering::Acquire)
+                && !self.reconciler.checkpoint_due()
+                && self.index_in(&mut self.enter())?
+            {}
             Ok(())
         })();
         self.reconciler.wake_deferred();
         made
     }
 
+    /// Builds what the vector files want, again if it is `forced` for these
+    /// spaces.
+    pub(crate) fn build_indexes(&self, forced: Option<&[u32]>) -> Result<()> {
+        let mut work = self.enter();
+        if let Some(spaces) = forced {
+            let of_spaces = |file: &&VectorFile| spaces.contains(&file.space);
+            let files = work.manifest.vectors.iter().filter(of_spaces).map(|f| f.file.number);
+            let files: Vec<u32> = files.collect();
+            work.forced.extend(files.iter().flat_map(|file| [(*file, false), (*file, true)]));
+            work.unfit.retain(|file| !files.contains(file));
+        }
+        let built = (|| {
+            // What is under way comes first.
+            while work.job.is_some() {
+                self.step_in(&mut work, Extent::Touched)?;
+            }
+            while self.index_in(&mut work)? {}
+            Ok(())
+        })();
+        drop(work);
+        self.reconciler.wake_deferred();
+        built
+    }
+
     /// Does a piece of the work, beginning it if there is none under way.
     /// Returns whether there is more.
     pub(crate) fn step(&self) -> Result<bool> {
-        let more = self.step_in(&mut self.enter(), Extent::Touched);
+        let more = (|| {
+            let mut work = self.enter();
+            let begun = self.step_in(&mut work, Extent::Touched)?;
+            Ok(begun || work.job.is_some() || self.index_in(&mut work)?)
+        })();
         self.reconciler.wake_deferred();
         more
     }
 
     /// Whether a checkpoint is under way. Waits for nothing.
     pub(crate) fn is_under_way(&self) -> bool {
-        self.work.try_lock().map_or(true, |work| work.job.is_some())
+        self.work.try_lock().map_or(true, |work| work.job.is_some() || work.index.is_some())
     }
 
     /// Waits for whoever makes a checkpoint, and lets nobody make another:
@@ -319,6 +389,7 @@ impl Checkpointer {
         if let Some(job) = work.job.take() {
             self.give_up(&mut work, job, true);
         }
+        self.give_up_index(&mut work);
         self.owned.end();
     }
 
@@ -477,6 +548,7 @@ impl Checkpointer {
             into: Vec::new(),
             keys: Vec::new(),
             vectors: Vec::new(),
+            build: None,
             refs: Refs::default(),
         }))
     }
@@ -491,7 +563,7 @@ impl Checkpointer {
         touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
         gone: impl Fn(usize) -> u64,
     ) -> Result<Vec<Parts>> {
-        let target = self.part_bytes;
+        let target = self.limits.part_bytes;
         let small = |bytes: u64| bytes < target / 4;
         let sizes = parts.iter().enumerate();
         let sizes: Vec<u64> =
@@ -539,7 +611,7 @@ impl Checkpointer {
             written: &self.written,
         };
         let condemned = &*condemned;
-        let target = self.part_bytes;
+        let target = self.limits.part_bytes;
         match task {
             Task::Nodes(parts) => {
                 let within = bounds(&old.nodes, parts, |part| part.first);
@@ -638,9 +710,38 @@ impl Checkpointer {
                 job.keys.push((parts, output.finish(&mut making)?));
             }
             Task::Vectors(space) => {
-                let files = vectors::vectors(space, frozen, old, job.extent, &mut making)?;
-                job.vectors.extend(files);
+                let files = vectors::seal(space, frozen, old, job.extent, &mut making)?;
+                job.vectors.extend(files.kept);
+                if let Some(file) = files.new {
+                    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
+                    let codes = named
+                        .filter(|_| {
+                            usize::try_from(file.live).unwrap_or(0) >= self.limits.index_rows
+                        })
+                        .and_then(|named| Some((named, Derived::codes(named.method)?)));
+                    if let Some((named, codes)) = codes {
+                        let store = work.manifest.store;
+                        let (fs, kind) = (&self.fs, FileKind::Vectors);
+                        let segment = Segment::open(fs, &self.data_dir, kind, store, file.file)?;
+                        let rows = VectorRows::open(segment, space, named.space)?;
+                        job.build = Some(Build::new(Arc::new(rows), codes));
+                        job.tasks.push_front(Task::Codes);
+                    }
+                    job.vectors.push(file);
+                }
             }
+            Task::Codes => match job.build.as_mut().map(|build| build.step(&mut making)) {
+                Some(Ok(Step::More)) => job.tasks.push_front(Task::Codes),
+                Some(Ok(Step::Done(codes))) => {
+                    if let Some(file) = job.vectors.last_mut() {
+                        file.codes = Some(codes);
+                    }
+                    job.build = None;
+                }
+                Some(Ok(Step::Unfit)) => job.build = None,
+                Some(Err(error)) => return Err(error),
+                None => {}
+            },
             Task::Finish => {}
         }
         Ok(())
@@ -670,14 +771,7 @@ impl Checkpointer {
             self.give_up(work, job, certain);
             return Err(at_step("publish", error));
         }
-        for path in work.uncertain.drain(..) {
-            let _ = self.fs.remove(&path);
-        }
-        work.manifest = next;
-        let kept: HashSet<u32> = base.segments().map(|segment| segment.file().number).collect();
-        for segment in job.old.segments().filter(|s| !kept.contains(&s.file().number)) {
-            segment.retire(&self.owned);
-        }
+        self.in_force(work, next, &job.old, &base);
         self.reconciler.install(Arc::new(base));
         {
             let mut outcome = self.outcome();
@@ -740,6 +834,12 @@ impl Checkpointer {
         next.into = replaced(&old.manifest.into, &mut job.into);
         next.keys = replaced(&old.manifest.keys, &mut job.keys);
         next.vectors = std::mem::take(&mut job.vectors);
+        for file in &mut next.vectors {
+            let space = usize::try_from(file.space).ok().and_then(|at| next.spaces.get(at));
+            let method = space.map_or(Method::Auto, |space| space.method);
+            file.codes = file.codes.filter(|_| method != Method::Exact);
+            file.graph = file.graph.filter(|_| method == Method::Hnsw);
+        }
         next.vectors.sort_unstable_by_key(|file| file.file.number);
         next.next_file = work.next_file;
         self.fs
@@ -748,6 +848,177 @@ impl Checkpointer {
         let base = Base::open(&self.fs, &self.data_dir, &next, Some(old))
             .map_err(|cause| at_step("map", cause))?;
         Ok((next, base))
+    }
+
+    /// What a vector file wants that it has not.
+    fn wanted_index(&self, work: &mut Work) -> Option<Build> {
+        let state = self.reconciler.state();
+        work.forced.retain(|(file, _)| {
+            work.manifest.vectors.iter().any(|known| known.file.number == *file)
+        });
+        for part in &state.base.vectors {
+            let rows = &part.rows;
+            let number = rows.segment.file().number;
+            let Some(space) = state.spaces.by_number(rows.space) else { continue };
+            let forced = |graph| work.forced.contains(&(number, graph));
+            if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
+                && rows.len() >= self.limits.index_rows
+            {
+                let good = part.codes.as_ref().is_some_and(|codes| {
+                    let bits = |codes: &Codes| codes.head.bits.get() == bits;
+                    codes.failure().is_none() && codes.get(rows).is_ok_and(bits)
+                });
+                if !good || forced(false) {
+                    return Some(Build::new(Arc::clone(rows), Derived::Codes(bits)));
+                }
+            }
+            let bytes = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+            let bytes = bytes.saturating_mul(graph_row_bytes(rows.definition.dimension));
+            if space.method == Method::Hnsw
+                && hnsw::AVAILABLE
+                && rows.len() >= self.limits.graph_rows
+                && bytes <= self.limits.graph_bytes
+                && !work.unfit.contains(&number)
+            {
+                let good = part.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
+                if !good || forced(true) {
+                    return Some(Build::new(Arc::clone(rows), Derived::Graph));
+                }
+            }
+        }
+        work.forced.clear();
+        None
+    }
+
+    /// Does a piece of what vector files want. Returns whether there may be
+    /// more. A file that goes meanwhile takes its index with it.
+    fn index_in(&self, work: &mut Work) -> Result<bool> {
+        if work.closed {
+            return Err(Error::Closed);
+        }
+        if work.job.is_some() {
+            return Ok(false);
+        }
+        let mut job = match work.index.take() {
+            Some(job) => job,
+            None => match self.wanted_index(work) {
+                Some(build) => IndexJob { build, made: Vec::new() },
+                None => return Ok(false),
+            },
+        };
+        let number = job.build.rows().segment.file().number;
+        if !work.manifest.vectors.iter().any(|file| file.file.number == number) {
+            work.index = Some(job);
+            self.give_up_index(work);
+            return Ok(true);
+        }
+        let mut making = Making {
+            fs: &*self.fs,
+            dir: &self.data_dir,
+            store: work.manifest.store,
+            next_file: &mut work.next_file,
+            made: &mut job.made,
+            written: &self.written,
+        };
+        match unless_panicked(|| job.build.step(&mut making)) {
+            Ok(Step::More) => {
+                work.index = Some(job);
+                Ok(true)
+            }
+            Ok(Step::Unfit) => {
+                work.unfit.insert(number);
+                work.forced.remove(&(number, true));
+                Ok(true)
+            }
+            Ok(Step::Done(file)) => {
+                let published = self.publish_index(work, job, file);
+                self.note(published).map(|()| true)
+            }
+            Err(cause) => {
+                work.index = Some(job);
+                self.give_up_index(work);
+                self.note(Err(at_step("index", cause)))
+            }
+        }
+    }
+
+    /// Removes what was made of an index that is not finished.
+    fn give_up_index(&self, work: &mut Work) {
+        for path in work.index.take().into_iter().flat_map(|job| job.made) {
+            // What stays is no part of the store: the next opening removes it.
+            let _ = self.fs.remove(&path);
+        }
+    }
+
+    /// Puts the index of a vector file in force.
+    fn publish_index(&self, work: &mut Work, mut job: IndexJob, file: DataFile) -> Result<()> {
+        let number = job.build.rows().segment.file().number;
+        let derived = job.build.derived();
+        let mut next = work.manifest.next();
+        next.generation = work.generation.saturating_add(1);
+        next.next_file = work.next_file;
+        for vectors in next.vectors.iter_mut().filter(|v| v.file.number == number) {
+            match derived {
+                Derived::Codes(_) => vectors.codes = Some(file),
+                Derived::Graph => vectors.graph = Some(file),
+            }
+        }
+        let state = self.reconciler.state();
+        let prepared = unless_panicked(|| {
+            self.fs
+                .sync_dir(&self.data_dir)
+                .map_err(|error| Error::io("sync", &self.data_dir, error))?;
+            Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))
+        });
+        let base = match prepared {
+            Ok(base) => base,
+            Err(cause) => {
+                work.index = Some(job);
+                self.give_up_index(work);
+                return Err(at_step("index", cause));
+            }
+        };
+        work.generation = next.generation;
+        let mut certain = false;
+        let published = unless_panicked(|| {
+            manifest::publish(&*self.fs, &self.dir, &next).map_err(|failure| {
+                certain = !failure.may_have_replaced();
+                failure.into()
+            })
+        });
+        if let Err(error) = published {
+            if certain {
+                work.index = Some(job);
+                self.give_up_index(work);
+            } else {
+                work.uncertain.append(&mut job.made);
+            }
+            return Err(at_step("publish", error));
+        }
+        self.in_force(work, next, &state.base, &base);
+        work.forced.remove(&(number, derived == Derived::Graph));
+        self.reconciler.replace(Arc::new(base));
+        Ok(())
+    }
+
+    /// A manifest is in force: files that only `old` has go.
+    fn in_force(&self, work: &mut Work, next: Manifest, old: &Base, base: &Base) {
+        for path in work.uncertain.drain(..) {
+            let _ = self.fs.remove(&path);
+        }
+        work.manifest = next;
+        let kept: HashSet<u32> = base.segments().map(|segment| segment.file().number).collect();
+        for segment in old.segments().filter(|s| !kept.contains(&s.file().number)) {
+            segment.retire(&self.owned);
+        }
+        // What could not be opened is not mapped, and has to go all the same.
+        let named: HashSet<u32> = work.manifest.files().map(|(_, file)| file.number).collect();
+        for (kind, file) in old.manifest.files() {
+            let mapped = || old.segments().any(|segment| segment.file().number == file.number);
+            if kind == FileKind::VectorIndex && !named.contains(&file.number) && !mapped() {
+                let _ = self.fs.remove(&segment::file_path(&self.data_dir, kind, file.number));
+            }
+        }
     }
 
     /// Publishes a manifest that says that the store is whole.
@@ -787,7 +1058,7 @@ impl Checkpointer {
         let bytes = manifest.files().map(|(_, file)| file.len).fold(0, u64::saturating_add);
         let dead = manifest.heaps.iter().map(|heap| heap.file.len.saturating_sub(heap.live));
         let dead_vectors = manifest.vectors.iter().zip(&state.base.vectors).map(|(file, part)| {
-            let rows = u64::try_from(part.len).unwrap_or(u64::MAX);
+            let rows = u64::try_from(part.rows.len()).unwrap_or(u64::MAX);
             let each = file.file.len.checked_div(rows).unwrap_or(0);
             each.saturating_mul(rows.saturating_sub(file.live))
         });
@@ -804,6 +1075,12 @@ impl Checkpointer {
             written_bytes: self.written.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Bytes of memory that a row takes while a graph is built and written: its
+/// numbers as i8, its links, and both again in the bytes to be written.
+fn graph_row_bytes(dimension: usize) -> u64 {
+    u64::try_from(dimension.saturating_add(256).saturating_mul(2)).unwrap_or(u64::MAX)
 }
 
 /// A panic, of a file system of the caller's or a fault of ours, as an error.

@@ -1,12 +1,9 @@
-//! The vector files of a checkpoint.
+//! The vector files of a checkpoint: what was there, what was frozen, and some
+//! of them made one.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
 
 use bytemuck::bytes_of;
-use foldhash::quality::RandomState;
 
 use super::{Extent, output::Making};
 use crate::{
@@ -14,9 +11,11 @@ use crate::{
     format::{
         FileKind,
         manifest::VectorFile,
-        tables::{self, Le64, LeF64, VectorHead, vector_row_bytes},
+        tables::{self, Le32, Le64, LeF64, VectorHead, vector_bytes},
+        vectors::{dead_bits, dead_rows},
     },
     id::NodeId,
+    limits,
     segment::Writer,
     snapshot::{Base, Frozen, Vector, VectorPart},
 };
@@ -24,94 +23,94 @@ use crate::{
 /// Vector files of about one size before they are merged.
 const VECTOR_FILES: usize = 4;
 
-/// The vector files of a space: what was there, what was frozen, and some of
-/// them made one.
-pub(super) fn vectors(
+/// The vector files of a space after a checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) kept: Vec<VectorFile>,
+    pub(super) new: Option<VectorFile>,
+}
+
+/// Writes the vectors of a space that are new, or in files that are to be
+/// merged, into one file.
+pub(super) fn seal(
     space: u32,
     frozen: &Frozen,
     old: &Base,
     extent: Extent,
     making: &mut Making<'_>,
-) -> Result<Vec<VectorFile>> {
+) -> Result<Files> {
     let changes = || {
         let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
         frozen.layer.vectors.range(all).map(|((_, id), vector)| (*id, vector))
     };
-    let dimension = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
-    let dimension = dimension.map_or(0, |named| named.space.dimension);
-    let mut dead: HashMap<u32, u64, RandomState> = HashMap::default();
+    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
+    let Some(named) = named.filter(|named| !named.dropped) else { return Ok(Files::default()) };
+    // Rows that are their nodes' no more, by file.
+    let mut gone: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut fresh = 0_u64;
     for (id, vector) in changes() {
         fresh = fresh.saturating_add(u64::from(vector.is_some()));
-        if let Some(node) = old.node(id)?
-            && let Some((_, seq)) = node.vectors().find(|(of, _)| *of == space)
-            && let Some(part) = old.vector_part(space, id, seq)?
-        {
-            let count = dead.entry(part).or_default();
-            *count = count.saturating_add(1);
+        for part in old.vectors_of(space) {
+            if let Some(row) = part.live_row(id)? {
+                gone.entry(part.rows.segment.file().number).or_default().push(row);
+                break;
+            }
         }
     }
-    let mut kept = Vec::new();
-    let mut merged: Vec<&Arc<VectorPart>> = Vec::new();
+    let mut files = Files::default();
+    let mut merged: Vec<&VectorPart> = Vec::new();
     // Files by the order of magnitude of what lives in them.
-    let mut classes: BTreeMap<u32, Vec<(VectorFile, &Arc<VectorPart>)>> = BTreeMap::new();
-    let files = old.manifest.vectors.iter().zip(&old.vectors);
-    for (file, part) in files.filter(|(file, _)| file.space == space) {
-        let now = VectorFile {
-            live: file.live.saturating_sub(dead.get(&file.file.number).copied().unwrap_or(0)),
-            ..*file
-        };
-        let len = u64::try_from(part.len).unwrap_or(u64::MAX);
+    let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorPart)>> = BTreeMap::new();
+    let all = old.manifest.vectors.iter().zip(&old.vectors);
+    for (file, part) in all.filter(|(file, _)| file.space == space) {
+        let len = u64::try_from(part.rows.len()).unwrap_or(u64::MAX);
+        let mut now = file.clone();
+        if let Some(gone) = gone.get(&file.file.number) {
+            let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+            now.live = now.live.saturating_sub(count);
+            let dead = dead_rows(&file.dead).chain(gone.iter().copied());
+            now.dead = dead_bits(dead, part.rows.len());
+        }
         if now.live == 0 {
             continue;
         }
-        if now.live < len / 2 || (extent == Extent::All && now.live < len) {
+        // Dead rows cost searches their share.
+        if now.live.saturating_mul(3) < len.saturating_mul(2)
+            || (extent == Extent::All && now.live < len)
+        {
             merged.push(part);
         } else {
             classes.entry(class(now.live)).or_default().push((now, part));
         }
     }
     let several = classes.values().map(Vec::len).fold(merged.len(), usize::saturating_add) > 1;
-    for (size, files) in classes {
-        let with_fresh = files.len().saturating_add(usize::from(class(fresh) == size));
-        if with_fresh >= VECTOR_FILES || (extent == Extent::All && (several || fresh > 0)) {
-            merged.extend(files.into_iter().map(|(_, part)| part));
+    let most = u64::try_from(limits::VECTOR_FILE_ROWS).unwrap_or(u64::MAX);
+    for (size, of_size) in classes {
+        let with_fresh = of_size.len().saturating_add(usize::from(class(fresh) == size));
+        let large = class(most) <= size;
+        if (with_fresh >= VECTOR_FILES && !large)
+            || (extent == Extent::All && !large && (several || fresh > 0))
+        {
+            merged.extend(of_size.into_iter().map(|(_, part)| part));
         } else {
-            kept.extend(files.into_iter().map(|(now, _)| now));
+            files.kept.extend(of_size.into_iter().map(|(now, _)| now));
         }
     }
     if fresh == 0 && merged.is_empty() {
-        return Ok(kept);
+        return Ok(files);
     }
-    let mut writer: Option<Writer> = None;
-    let mut live = 0_u64;
-    let mut put = |making: &mut Making<'_>, head: VectorHead, numbers: &[f32]| -> Result<()> {
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            none => {
-                let mut begun = making.create(FileKind::Vectors)?;
-                begun.section(tables::ROWS, vector_row_bytes(dimension));
-                none.insert(begun)
-            }
-        };
-        writer.write(bytes_of(&head))?;
-        writer.write(bytemuck::cast_slice(numbers))?;
-        live = live.saturating_add(1);
-        Ok(())
-    };
-    let head = |id: NodeId, vector: &Vector| VectorHead {
-        id: *id.as_bytes(),
-        seq: Le64::new(vector.seq.get()),
-        norm: LeF64::new(vector.norm),
-    };
+    let mut output = Output::new(named.space.dimension);
     let mut rows = vec![0_usize; merged.len()];
     let mut changes = changes().peekable();
     loop {
         // The smallest id that any has next.
         let mut least: Option<(NodeId, usize)> = None;
-        for (at, (part, row)) in merged.iter().zip(&rows).enumerate() {
-            if *row < part.len {
-                let id = part.row(*row)?.0.id();
+        for (at, (part, row)) in merged.iter().zip(&mut rows).enumerate() {
+            while part.is_dead(*row) {
+                *row = row.saturating_add(1);
+            }
+            if *row < part.rows.len() {
+                let id = part.rows.heads.row(*row)?.id();
                 if least.is_none_or(|(least, _)| id < least) {
                     least = Some((id, at));
                 }
@@ -120,29 +119,80 @@ pub(super) fn vectors(
         let before = changes.next_if(|(id, _)| least.is_none_or(|(least, _)| *id < least));
         if let Some((id, vector)) = before {
             if let Some(vector) = vector {
-                put(making, head(id, vector), &vector.numbers)?;
+                output.put(making, head(id, vector), vector.kind, &vector.numbers)?;
             }
             continue;
         }
         let Some((id, at)) = least else { break };
         let (Some(part), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
-        let (stored, numbers) = part.row(*row)?;
+        let (stored, numbers) = part.rows.row(*row)?;
+        let kind = part.rows.kinds.row(*row)?.get();
         *row = row.saturating_add(1);
-        let current = !frozen.layer.vectors.contains_key(&(space, id))
-            && old.node(id)?.is_some_and(|node| {
-                node.vectors().any(|(of, seq)| of == space && seq == stored.seq())
-            });
-        if current {
-            put(making, *stored, numbers)?;
+        if !frozen.layer.vectors.contains_key(&(space, id)) {
+            output.put(making, *stored, kind, numbers)?;
         }
     }
-    if let Some(writer) = writer {
-        kept.push(VectorFile { file: making.finish(writer)?, space, live });
+    files.new = output.finish(making, space)?;
+    Ok(files)
+}
+
+fn head(id: NodeId, vector: &Vector) -> VectorHead {
+    VectorHead {
+        id: *id.as_bytes(),
+        seq: Le64::new(vector.seq.get()),
+        norm: LeF64::new(vector.norm),
     }
-    Ok(kept)
+}
+
+/// A vector file in the making. The vectors go to the file as they come; what
+/// stands after them, 36 bytes a row, is kept until then.
+struct Output {
+    dimension: usize,
+    writer: Option<Writer>,
+    heads: Vec<VectorHead>,
+    kinds: Vec<Le32>,
+}
+
+impl Output {
+    fn new(dimension: usize) -> Self {
+        Self { dimension, writer: None, heads: Vec::new(), kinds: Vec::new() }
+    }
+
+    fn put(
+        &mut self,
+        making: &mut Making<'_>,
+        head: VectorHead,
+        kind: u32,
+        numbers: &[f32],
+    ) -> Result<()> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => {
+                let mut begun = making.create(FileKind::Vectors)?;
+                begun.section(tables::NUMBERS, vector_bytes(self.dimension));
+                none.insert(begun)
+            }
+        };
+        self.heads.push(head);
+        self.kinds.push(Le32::new(kind));
+        writer.write(bytemuck::cast_slice(numbers))
+    }
+
+    fn finish(self, making: &mut Making<'_>, space: u32) -> Result<Option<VectorFile>> {
+        let Some(mut writer) = self.writer else { return Ok(None) };
+        writer.section(tables::ROWS, size_of::<VectorHead>());
+        for head in &self.heads {
+            writer.write(bytes_of(head))?;
+        }
+        writer.section(tables::ROW_KINDS, size_of::<Le32>());
+        writer.write(bytemuck::cast_slice(&self.kinds))?;
+        let live = u64::try_from(self.heads.len()).unwrap_or(u64::MAX);
+        let file = making.finish(writer)?;
+        Ok(Some(VectorFile { file, space, live, dead: Vec::new(), codes: None, graph: None }))
+    }
 }
 
 /// The order of magnitude of a count, in powers of four.
-pub(super) const fn class(count: u64) -> u32 {
+const fn class(count: u64) -> u32 {
     (u64::BITS - count.leading_zeros()) / 2
 }

@@ -12,7 +12,10 @@ use super::{
 use crate::{
     checkpoint::Extent,
     error::{Error, Result},
-    format::manifest::{DataFile, Manifest},
+    format::{
+        FileKind,
+        manifest::{DataFile, Manifest},
+    },
     manifest,
     model::Seq,
     os::Fs,
@@ -105,9 +108,21 @@ fn copy_store(
     let (from, to) = (from.join(segment::DIR), target.dir().join(segment::DIR));
     let mut report =
         BackupReport { seq: manifest.checkpoint, files: 0, bytes: 0, linked: 0, copied: 0 };
-    for (kind, file) in manifest.files() {
+    let mut manifest = manifest.clone();
+    for (kind, file) in manifest.clone().files() {
         let path = |dir: &Path| segment::file_path(dir, kind, file.number);
-        if link_or_copy(fs, &path(&from), &path(&to), file)? {
+        let linked = match link_or_copy(fs, &path(&from), &path(&to), file) {
+            // What is derived and lost is built again, here and there.
+            Err(error) if kind == FileKind::VectorIndex && is_lost(&error) => {
+                for vectors in &mut manifest.vectors {
+                    vectors.codes = vectors.codes.filter(|codes| *codes != file);
+                    vectors.graph = vectors.graph.filter(|graph| *graph != file);
+                }
+                continue;
+            }
+            linked => linked?,
+        };
+        if linked {
             report.linked = report.linked.saturating_add(1);
         } else {
             report.copied = report.copied.saturating_add(1);
@@ -119,8 +134,16 @@ fn copy_store(
     let wal_dir = target.dir().join(wal::DIR);
     let place = wal::Place { fs, dir: &wal_dir, store: manifest.store };
     Writer::new(place, 0, manifest.checkpoint, 0, 0).create(place)?;
-    manifest::publish(fs, target.dir(), manifest)?;
+    manifest::publish(fs, target.dir(), &manifest)?;
     Ok(report)
+}
+
+/// Whether a file is not there, or not whole.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        error => matches!(error, Error::Corrupt { .. }),
+    }
 }
 
 /// Gives a data file another name, or copies it. Returns whether it was linked:

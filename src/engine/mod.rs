@@ -23,13 +23,13 @@ pub use repair::{EdgeName, Lost, LostItem, RepairReport};
 pub use verify::VerifyReport;
 
 use crate::{
-    checkpoint::{CheckpointStats, Checkpointer, Extent},
+    checkpoint::{CheckpointStats, Checkpointer, Extent, Limits},
     error::{Error, Result},
     format::wal::encode_batch,
-    model::{Batch, Durability, Op, Seq, Space, Timestamp, check_count},
+    model::{Batch, Durability, Method, Op, Seq, Space, Timestamp, check_count, unknown_space},
     os::{Clock, Fs, Lock},
     reconciler::{Reconciler, Start, WriteStats},
-    snapshot::Snapshot,
+    snapshot::{Notice, Snapshot, SpaceStats},
     wal::{self, RecoveryReport},
     write_log::{Pending, Ticket},
 };
@@ -128,11 +128,9 @@ impl Request {
                 thread::park();
                 continue;
             }
-            if !failed && !reconciler.checkpoint_due() && !reconciler.is_full() {
-                continue;
-            }
+            let due = failed || reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats; what it left behind is tried again.
-            failed = checkpointer.run_until(&self.stopped).is_err();
+            failed = checkpointer.run_until(&self.stopped, due).is_err();
             if failed {
                 let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
                 let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);
@@ -163,6 +161,8 @@ pub struct Stats {
     pub vectors: usize,
     /// Kinds that the store ever had.
     pub kinds: usize,
+    /// The vector spaces, by name.
+    pub spaces: Vec<SpaceStats>,
     /// The write path.
     pub write: WriteStats,
     /// The base, and how it is kept up.
@@ -183,9 +183,10 @@ impl Engine {
         // The engine creates files long after this: it shall not follow a
         // change of the working directory.
         let dir = path::absolute(path).map_err(|error| Error::io("open", path, error))?;
-        let opened = open::open(&dir, &options)?;
-        let missing = open::missing(&opened.state, &options)?;
         let request = Arc::new(Request::default());
+        let ask = Arc::clone(&request);
+        let opened = open::open(&dir, &options, Notice::new(move || ask.ask()))?;
+        let missing = open::missing(&opened.state, &options)?;
         let ask = Arc::clone(&request);
         let reconciler = Arc::new(Reconciler::new(Start {
             fs: Arc::clone(&options.fs),
@@ -199,6 +200,7 @@ impl Engine {
             max_interval: if options.inline { Duration::ZERO } else { options.publish_interval },
             inline: options.inline,
             delta_bytes: options.delta_bytes,
+            delta_vectors: options.delta_vectors,
             wal_bytes: options.wal_bytes,
             checkpoint: Box::new(move || ask.ask()),
         }));
@@ -206,7 +208,12 @@ impl Engine {
             Arc::clone(&options.fs),
             &dir,
             Arc::clone(&reconciler),
-            options.part_bytes,
+            Limits {
+                part_bytes: options.part_bytes,
+                index_rows: options.index_rows,
+                graph_rows: options.graph_rows,
+                graph_bytes: options.graph_bytes,
+            },
             opened.manifest,
         ));
         let engine = Self {
@@ -226,7 +233,9 @@ impl Engine {
         if !options.inline {
             engine.start()?;
         }
-        if engine.reconciler.checkpoint_due() {
+        // The thread looks what vector files want.
+        if engine.reconciler.checkpoint_due() || !engine.reconciler.state().base.vectors.is_empty()
+        {
             engine.request.ask();
         }
         if !missing.is_empty() {
@@ -307,8 +316,7 @@ impl Engine {
     }
 
     fn prepare(&self, batch: Batch, time: Timestamp) -> Result<(Pending, Ticket)> {
-        // Spaces and indexes are never taken away: what is known now is known
-        // when the batch's turn comes.
+        // What is taken away until the batch's turn comes, it meets then.
         batch.check(&*self.reconciler.state())?;
         let payload = encode_batch(time, &batch.ops)?;
         let durability = batch.durability.unwrap_or(self.durability);
@@ -346,6 +354,27 @@ impl Engine {
             return Ok(snapshot.seq());
         }
         self.create(Op::CreateIndex { name })
+    }
+
+    /// Drops a vector space with all its vectors, durably. Its name may be given
+    /// to another. Memory and disk are freed by the next checkpoint.
+    ///
+    /// # Errors
+    /// `Invalid` if there is none of that name; else as [`write`](Self::write).
+    pub fn drop_space(&self, name: impl Into<String>) -> Result<Seq> {
+        self.create(Op::DropSpace { name: name.into() })
+    }
+
+    /// Changes how a vector space is searched, durably. Its vectors stay as they
+    /// are; what the method needs is built in the background, until when the
+    /// space is searched with what it has.
+    ///
+    /// # Errors
+    /// As [`drop_space`](Self::drop_space).
+    pub fn set_method(&self, name: impl Into<String>, method: Method) -> Result<Seq> {
+        let seq = self.create(Op::SetMethod { name: name.into(), method })?;
+        self.request.ask();
+        Ok(seq)
     }
 
     fn create(&self, op: Op) -> Result<Seq> {
@@ -387,6 +416,7 @@ impl Engine {
             keys: snapshot.key_count(),
             vectors: snapshot.vector_count(),
             kinds: snapshot.kind_count(),
+            spaces: self.reconciler.state().space_stats(),
             write: self.reconciler.stats(),
             checkpoint: self.checkpointer.stats(),
         }
@@ -432,7 +462,31 @@ impl Engine {
     /// As [`checkpoint`](Self::checkpoint).
     pub fn compact(&self) -> Result<Seq> {
         self.open_still()?;
-        self.checkpointer.run(Extent::All)
+        let seq = self.checkpointer.run(Extent::All)?;
+        self.checkpointer.build_indexes(None)?;
+        Ok(seq)
+    }
+
+    /// Builds anew what searches of vectors go by, codes and graphs, from the
+    /// vectors themselves: of a space, or of all. Writes and reads go on, and
+    /// searches use what there is until the new is ready. It costs a reading of
+    /// the vectors, for codes about a second for each 100,000, for graphs much
+    /// more.
+    ///
+    /// What is missing or found to be damaged is built by itself; this is for
+    /// those who doubt.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no space of that name; else as
+    /// [`checkpoint`](Self::checkpoint).
+    pub fn rebuild(&self, space: Option<&str>) -> Result<()> {
+        self.open_still()?;
+        let state = self.reconciler.state();
+        let spaces = match space {
+            Some(name) => vec![state.spaces.get(name).ok_or_else(|| unknown_space(name))?.0],
+            None => state.spaces.iter().map(|(number, _)| number).collect(),
+        };
+        self.checkpointer.build_indexes(Some(&spaces))
     }
 
     fn open_still(&self) -> Result<()> {

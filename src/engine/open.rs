@@ -10,7 +10,7 @@ use crate::{
     model::{Op, Seq},
     os::{Fs, Lock},
     segment,
-    snapshot::{Base, State, decide},
+    snapshot::{Base, Notice, State, decide},
     wal::{self, RecoveryMode, RecoveryReport, Refusal, Writer},
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Opened {
 /// Opens the store in `dir`, creating it if it may.
 ///
 /// Nothing that was there is changed before all of it has been read.
-pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
+pub(super) fn open(dir: &Path, options: &Options, notice: Notice) -> Result<Opened> {
     let fs = &*options.fs;
     make_dir(fs, dir, options.create)?;
     let path = dir.join(LOCK);
@@ -41,7 +41,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     let place = |store| wal::Place { fs, dir: &wal_dir, store };
     let Some(mut manifest) = manifest::load(fs, dir)? else {
         let (manifest, writer) = create(dir, &wal_dir, options)?;
-        let base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
+        let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
+        base.notice = notice;
         let (state, report) =
             (State::of_base(base, options.delta_bytes), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
@@ -62,8 +63,9 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened> {
     }
     let place = place(manifest.store);
     let data_dir = dir.join(segment::DIR);
-    let mut state =
-        State::of_base(Base::open(&options.fs, &data_dir, &manifest, None)?, options.delta_bytes);
+    let mut base = Base::open(&options.fs, &data_dir, &manifest, None)?;
+    base.notice = notice;
+    let mut state = State::of_base(base, options.delta_bytes);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
                     repair into this directory was: repair again, into another";
@@ -216,10 +218,11 @@ pub(super) fn missing(state: &State, options: &Options) -> Result<Vec<Op>> {
     let mut ops = Vec::new();
     for (name, space) in &options.spaces {
         match state.spaces.get(name.as_str()) {
-            Some((_, existing)) if existing == space => {}
+            Some((_, existing)) if existing.space == *space => {}
             Some((_, existing)) => {
                 return Err(Error::invalid(format!(
-                    "option space {name:?}: the store has it as {existing:?}, which is not {space:?}"
+                    "option space {name:?}: the store has it as {:?}, which is not {space:?}",
+                    existing.space
                 )));
             }
             None => ops.push(Op::CreateSpace { name: name.clone(), space: *space }),

@@ -41,8 +41,12 @@ pub struct Options {
     pub(super) wal_file_bytes: u64,
     pub(super) publish_interval: Duration,
     pub(super) delta_bytes: usize,
+    pub(super) delta_vectors: usize,
     pub(super) wal_bytes: u64,
     pub(super) part_bytes: u64,
+    pub(super) index_rows: usize,
+    pub(super) graph_rows: usize,
+    pub(super) graph_bytes: u64,
     pub(super) recovery: RecoveryMode,
     pub(super) inline: bool,
     /// The store is made, and opens only once that is done.
@@ -64,8 +68,12 @@ impl Default for Options {
             wal_file_bytes: 64 << 20,
             publish_interval: Duration::from_millis(5),
             delta_bytes: 256 << 20,
+            delta_vectors: 16_384,
             wal_bytes: 128 << 20,
             part_bytes: 128 << 20,
+            index_rows: 1_024,
+            graph_rows: 50_000,
+            graph_bytes: 1 << 30,
             recovery: RecoveryMode::Strict,
             inline: false,
             unfinished: false,
@@ -173,6 +181,41 @@ impl Options {
         self
     }
 
+    /// How many vectors, in all spaces together, may have been committed and be
+    /// in no file yet when a checkpoint begins by itself: 1 to 16,777,216, by
+    /// default 16,384. A search compares all of its space.
+    #[must_use]
+    pub fn delta_vectors(mut self, vectors: usize) -> Self {
+        self.delta_vectors = vectors;
+        self
+    }
+
+    /// The least number of rows of a vector file that gets codes: 1 to
+    /// 16,777,216, by default 1,024. A smaller one is compared whole.
+    #[must_use]
+    pub fn index_rows(mut self, rows: usize) -> Self {
+        self.index_rows = rows;
+        self
+    }
+
+    /// The least number of rows of a vector file that gets a graph, in spaces
+    /// with [`Method::Hnsw`](crate::Method::Hnsw): 1 to 16,777,216, by default
+    /// 50,000.
+    #[must_use]
+    pub fn graph_rows(mut self, rows: usize) -> Self {
+        self.graph_rows = rows;
+        self
+    }
+
+    /// The most memory that building a graph may take, by estimate: 1 MiB to
+    /// 1 TiB, by default 1 GiB. A vector file that would take more is searched
+    /// by its codes.
+    #[must_use]
+    pub fn graph_bytes(mut self, bytes: u64) -> Self {
+        self.graph_bytes = bytes;
+        self
+    }
+
     /// What to do with a damaged log: [`RecoveryMode::Strict`] by default.
     #[must_use]
     pub fn recovery(mut self, mode: RecoveryMode) -> Self {
@@ -242,6 +285,10 @@ impl Options {
         within("delta_bytes", delta_bytes, 256 << 10, 1 << 38)?;
         within("wal_bytes", self.wal_bytes, 4 << 10, 1 << 40)?;
         within("part_bytes", self.part_bytes, 64, 1 << 30)?;
+        within("delta_vectors", self.delta_vectors, 1, 1 << 24)?;
+        within("index_rows", self.index_rows, 1, 1 << 24)?;
+        within("graph_rows", self.graph_rows, 1, 1 << 24)?;
+        within("graph_bytes", self.graph_bytes, 1 << 20, 1 << 40)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;
         within("publish_interval", self.publish_interval, Duration::ZERO, Duration::from_secs(1))?;
         if !self.patience.is_zero() && self.patience < self.publish_interval {

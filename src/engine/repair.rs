@@ -380,8 +380,8 @@ impl<'r> Cursor<'r> {
     /// Goes on to the row of a node, which is not before the one that was asked
     /// for last. Gives its vector if this commit wrote it.
     fn find(&mut self, id: NodeId, seq: Seq) -> Option<&'r [f32]> {
-        while self.row < self.part.len {
-            match self.part.row(self.row) {
+        while self.row < self.part.rows.len() {
+            match self.part.rows.row(self.row) {
                 Ok((head, _)) if head.id() < id => {}
                 Ok((head, numbers)) => {
                     return (head.id() == id && head.seq() == seq).then_some(numbers);
@@ -495,9 +495,12 @@ impl<'r> Repair<'r> {
 
     /// Spaces and indexes, by number.
     fn definitions(&mut self) -> Result<()> {
-        let spaces = self.manifest.spaces.iter();
-        let spaces =
-            spaces.map(|named| Op::CreateSpace { name: named.name.clone(), space: named.space });
+        let spaces = self.manifest.spaces.iter().filter(|named| !named.dropped);
+        let spaces = spaces.flat_map(|named| {
+            let (name, space) = (named.name.clone(), named.space);
+            let method = Op::SetMethod { name: name.clone(), method: named.method };
+            [Op::CreateSpace { name, space }, method]
+        });
         let indexes = self.manifest.indexes.iter();
         let ops: Vec<Op> =
             spaces.chain(indexes.map(|name| Op::CreateIndex { name: name.clone() })).collect();
@@ -653,7 +656,10 @@ impl<'r> Repair<'r> {
             else {
                 continue;
             };
-            let mut of_space = cursors.iter_mut().filter(|cursor| cursor.part.space == space);
+            if named.dropped {
+                continue;
+            }
+            let mut of_space = cursors.iter_mut().filter(|cursor| cursor.part.rows.space == space);
             let found = of_space.find_map(|cursor| cursor.find(id, seq));
             match found {
                 Some(numbers) if named.space.check_vector(&named.name, numbers).is_ok() => {
@@ -689,7 +695,7 @@ impl<'r> Repair<'r> {
         (file, offset): (&Path, u64),
     ) {
         let item = LostItem::Vector { node, space: name.to_owned() };
-        let of_space = || cursors.iter().filter(|cursor| cursor.part.space == space);
+        let of_space = || cursors.iter().filter(|cursor| cursor.part.rows.space == space);
         let in_file = of_space().find_map(|cursor| cursor.error.clone());
         let of_files = || {
             let files = self.manifest.vectors.iter().filter(|file| file.space == space);

@@ -29,7 +29,9 @@ use crate::{
     manifest,
     model::Seq,
     segment::{Segment, Table},
-    snapshot::{Base, EdgePart, Heap, KeyPart, NodePart, expiry_key},
+    snapshot::{
+        Base, Codes, EdgePart, Heap, Index, KeyPart, Load, NodePart, VectorRows, expiry_key,
+    },
     vector, wal,
 };
 
@@ -150,6 +152,7 @@ impl Engine {
         verifier.keys();
         verifier.edges();
         verifier.vectors();
+        verifier.indexes();
         verifier.sums();
         verifier.end();
         let report = verifier.report;
@@ -414,7 +417,7 @@ impl<'a> Verifier<'a> {
             self.has_key(segment, offset, &KeyPlace { index: EXPIRY, key: &key, node: id });
         }
         for (space, seq) in vectors() {
-            self.has_vector(segment, offset, id, space, seq);
+            self.has_vector((segment, offset), (id, row.kind.get()), (space, seq));
         }
         true
     }
@@ -459,14 +462,38 @@ impl<'a> Verifier<'a> {
     }
 
     /// The row of a node's vector.
-    fn has_vector(&mut self, segment: &Segment, at: usize, id: NodeId, space: u32, seq: Seq) {
+    fn has_vector(
+        &mut self,
+        (segment, at): (&Segment, usize),
+        (id, kind): (NodeId, u32),
+        (space, seq): (u32, Seq),
+    ) {
+        let space_of = |number: u32| {
+            let spaces = &self.base.manifest.spaces;
+            usize::try_from(number).ok().and_then(|number| spaces.get(number))
+        };
+        if space_of(space).is_some_and(|space| space.dropped) {
+            return;
+        }
         count(&mut self.report.vectors);
         let mut places = 0_u64;
-        for part in self.base.vectors.iter().filter(|part| part.space == space) {
-            match part.find(id, seq) {
-                Ok(Some(_)) => {
+        for part in self.base.vectors_of(space) {
+            let found = part.rows.find_row(id).and_then(|row| match row {
+                Some(row) if part.rows.heads.row(row)?.seq() == seq => {
+                    Ok(Some((row, part.rows.kinds.row(row)?.get())))
+                }
+                _ => Ok(None),
+            });
+            match found {
+                Ok(Some((row, of))) => {
                     count(&mut places);
-                    refer(&mut self.live, part.segment.file().number, 1);
+                    refer(&mut self.live, part.rows.segment.file().number, 1);
+                    if part.is_dead(row) || of != kind {
+                        let what =
+                            if of == kind { "is taken for dead" } else { "has another kind" };
+                        let what = format!("the vector of node {id} by commit {seq} {what}");
+                        self.wrong(&part.rows.segment, part.rows.kinds.offset(row), what);
+                    }
                 }
                 Ok(None) => {}
                 // It may be the one that has it.
@@ -799,11 +826,15 @@ impl<'a> Verifier<'a> {
     fn vectors(&mut self) {
         let base = self.base;
         for part in &base.vectors {
+            let dead = part.dead_count();
+            let part = &part.rows;
             let segment = &part.segment;
+            let mut declared = base.manifest.vectors.iter();
+            let declared = declared.find(|file| file.file.number == segment.file().number);
             let space = usize::try_from(part.space).ok();
             let space = space.and_then(|space| base.manifest.spaces.get(space));
             let mut last = None;
-            for at in 0..part.len {
+            for at in 0..part.len() {
                 let Ok((head, numbers)) = part.row(at) else { continue };
                 let (id, offset) = (head.id(), part.offset(at));
                 if last.is_some_and(|last| last >= id) {
@@ -829,7 +860,72 @@ impl<'a> Verifier<'a> {
                 }
             }
             self.advance(segment.file().len);
+            let number = segment.file().number;
+            let live = declared.map_or(0, |file| usize::try_from(file.live).unwrap_or(usize::MAX));
+            if live.saturating_add(dead) != part.len() {
+                let rows = part.len();
+                let what = format!("vector file {number}: {rows} rows, {live} live, {dead} dead");
+                self.found(Error::corrupt(&self.manifest, 72, what));
+            }
         }
+    }
+
+    /// What is derived from vector files. It is built again if it is wrong.
+    fn indexes(&mut self) {
+        let base = self.base;
+        let mut wrong = false;
+        for part in &base.vectors {
+            if let Some(codes) = &part.codes
+                && let Some(error) = self.codes(&part.rows, codes)
+            {
+                codes.fail();
+                wrong = true;
+                self.found_of(codes, error);
+            }
+            if let Some(graph) = &part.graph
+                && let Err(error) = graph.get(&part.rows)
+            {
+                wrong = true;
+                self.found_of(graph, error);
+            }
+        }
+        if wrong {
+            base.notice();
+        }
+    }
+
+    /// Tells of an index that it is wrong, if that was not told of its blocks.
+    fn found_of<T: Load>(&mut self, index: &Index<T>, error: Error) {
+        if !self.damaged.contains(&index.file.number) {
+            self.found(error);
+        }
+    }
+
+    /// What is wrong with codes: each is to be that of its row.
+    fn codes(&mut self, rows: &VectorRows, index: &Index<Codes>) -> Option<Error> {
+        /// Rows that are encoded at once: a multiple of those of a block.
+        const ENCODED: usize = 4096;
+        let loaded = index.get(rows).and_then(|codes| Ok((codes, codes.bytes()?)));
+        let (codes, bytes) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return Some(error),
+        };
+        let mut at = 0_usize;
+        for from in (0_usize..rows.len()).step_by(ENCODED) {
+            let to = from.saturating_add(ENCODED).min(rows.len());
+            let mut expected = Vec::new();
+            // What is damaged was told.
+            if vector::build::encode(&codes.codebook, rows, from, to, &mut expected).is_err() {
+                return None;
+            }
+            let end = at.saturating_add(expected.len());
+            if bytes.get(at..end) != Some(expected.as_slice()) {
+                let what = format!("the codes of rows {from} to {to} are not theirs");
+                return Some(codes.damaged(at, what));
+            }
+            at = end;
+        }
+        None
     }
 
     /// What the manifest says of all of it.

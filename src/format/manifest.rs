@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Damage, Fields, FileKind, HEADER_BYTES, Header, StoreId};
-use crate::model::{Seq, Space};
+use crate::model::{Method, Seq, Space};
 
 /// The body of a manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -36,7 +36,7 @@ pub struct Manifest {
     pub kinds: Vec<String>,
     /// The names of the indexes, by number.
     pub indexes: Vec<String>,
-    /// The vector spaces, by number.
+    /// The vector spaces that there are and were, by number.
     pub spaces: Vec<NamedSpace>,
     /// What the base holds.
     pub counts: Counts,
@@ -62,6 +62,20 @@ pub struct NamedSpace {
     pub name: String,
     /// What it is.
     pub space: Space,
+    /// How it is searched.
+    pub method: Method,
+    /// Vectors in it.
+    pub vectors: u64,
+    /// Whether it was dropped. Its number is not given again.
+    pub dropped: bool,
+}
+
+impl NamedSpace {
+    /// A space without vectors.
+    #[must_use]
+    pub fn new(name: String, space: Space) -> Self {
+        Self { name, space, method: Method::Auto, vectors: 0, dropped: false }
+    }
 }
 
 /// How much of everything there is.
@@ -113,8 +127,8 @@ pub struct TableFile {
     pub first: Vec<u8>,
 }
 
-/// A file of vectors of one space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A file of vectors of one space, and what is derived from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VectorFile {
     /// The file.
@@ -123,6 +137,23 @@ pub struct VectorFile {
     pub space: u32,
     /// Vectors in it that their nodes still have.
     pub live: u64,
+    /// The rows that are not: bit 0 of byte 0 is that of row 0. Empty if all
+    /// are live, else a bit for each row, rounded up to bytes.
+    #[serde(with = "serde_bytes")]
+    pub dead: Vec<u8>,
+    /// Its codes, if it has any.
+    pub codes: Option<DataFile>,
+    /// Its graph, if it has one.
+    pub graph: Option<DataFile>,
+}
+
+impl VectorFile {
+    /// Its files, and what they are.
+    pub fn files(&self) -> impl Iterator<Item = (FileKind, DataFile)> {
+        let derived = [self.codes, self.graph].into_iter().flatten();
+        let derived = derived.map(|file| (FileKind::VectorIndex, file));
+        std::iter::once((FileKind::Vectors, self.file)).chain(derived)
+    }
 }
 
 const PREFIX_BYTES: usize = HEADER_BYTES.saturating_add(8);
@@ -145,7 +176,7 @@ impl Manifest {
         let tables =
             tables.into_iter().flat_map(|(kind, files)| files.iter().map(move |f| (kind, f.file)));
         let heaps = self.heaps.iter().map(|heap| (FileKind::Heap, heap.file));
-        let vectors = self.vectors.iter().map(|vectors| (FileKind::Vectors, vectors.file));
+        let vectors = self.vectors.iter().flat_map(VectorFile::files);
         tables.chain(heaps).chain(vectors)
     }
 

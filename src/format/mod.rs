@@ -17,6 +17,7 @@ pub mod manifest;
 mod pack;
 pub mod segment;
 pub mod tables;
+pub mod vectors;
 pub mod wal;
 
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(crate) use pack::check_attributes_size;
 use crate::error::Error;
 
 /// The version of the format that this crate writes. It reads no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Damage found by a parser: where, counted from the first byte it was given,
 /// and what.
@@ -84,6 +85,8 @@ pub enum FileKind {
     Heap,
     /// `data/*.vec`: vectors.
     Vectors,
+    /// `data/*.vix`: what is derived from a vector file for searching it.
+    VectorIndex,
 }
 
 impl FileKind {
@@ -97,6 +100,7 @@ impl FileKind {
             Self::Keys => *b"INGRAINK",
             Self::Heap => *b"INGRAINH",
             Self::Vectors => *b"INGRAINV",
+            Self::VectorIndex => *b"INGRAINX",
         }
     }
 }

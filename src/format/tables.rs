@@ -11,8 +11,8 @@ use bytemuck::{Pod, Zeroable};
 use super::{Damage, Fields};
 use crate::{id::NodeId, limits, model::Seq};
 
-/// The rows of a table: [`NodeRow`] or [`EdgeRow`]; of a key table the entries
-/// as bytes, of a vector file rows of [`VectorHead`] and numbers.
+/// The rows of a table: [`NodeRow`], [`EdgeRow`] or [`VectorHead`]; of a key
+/// table the entries as bytes.
 pub const ROWS: u32 = 1;
 /// Of a node table: [`KindRow`], ascending.
 pub const KINDS: u32 = 2;
@@ -24,6 +24,11 @@ pub const MEMBERS: u32 = 3;
 pub const REFS: u32 = 4;
 /// Of a key table: [`Le32`] offsets of the entries in [`ROWS`].
 pub const OFFSETS: u32 = 5;
+/// Of a vector file: the vectors, in the order of its rows, each number
+/// binary32.
+pub const NUMBERS: u32 = 6;
+/// Of a vector file: [`Le32`], the kind of the node of each row.
+pub const ROW_KINDS: u32 = 7;
 
 macro_rules! little_endian {
     ($($name:ident: $int:ty, $bytes:literal;)*) => {$(
@@ -278,7 +283,7 @@ pub struct RefRow {
     pub bytes: Le64,
 }
 
-/// What stands before the numbers of a vector: 32 bytes. Rows are sorted by id.
+/// Whose a vector is: 32 bytes. Rows are sorted by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct VectorHead {
@@ -304,10 +309,10 @@ impl VectorHead {
     }
 }
 
-/// Bytes of a row of a vector file.
+/// Bytes of a vector's numbers.
 #[must_use]
-pub fn vector_row_bytes(dimension: usize) -> usize {
-    dimension.saturating_mul(4).saturating_add(size_of::<VectorHead>())
+pub fn vector_bytes(dimension: usize) -> usize {
+    dimension.saturating_mul(4)
 }
 
 /// A row that is found by what it is sorted by.
@@ -328,6 +333,18 @@ fn id_rank(id: &NodeId) -> u64 {
 }
 
 impl SortedRow for NodeRow {
+    type Key = NodeId;
+
+    fn key(&self) -> NodeId {
+        self.id()
+    }
+
+    fn rank(key: &NodeId) -> u64 {
+        id_rank(key)
+    }
+}
+
+impl SortedRow for VectorHead {
     type Key = NodeId;
 
     fn key(&self) -> NodeId {

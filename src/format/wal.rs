@@ -32,8 +32,8 @@ use crate::{
     id::NodeId,
     limits,
     model::{
-        Attributes, Edge, Element, IndexKey, Metric, Node, Op, Patch, Precondition, Seq, Space,
-        Timestamp, check_count,
+        Attributes, Edge, Element, IndexKey, Method, Metric, Node, Op, Patch, Precondition, Seq,
+        Space, Timestamp, check_count,
     },
 };
 
@@ -179,11 +179,19 @@ const LINK: u64 = 7;
 const UNLINK: u64 = 8;
 const CREATE_SPACE: u64 = 9;
 const CREATE_INDEX: u64 = 10;
+const DROP_SPACE: u64 = 11;
+const SET_METHOD: u64 = 12;
 
 const COSINE: u64 = 1;
 const DOT: u64 = 2;
 const L2: u64 = 3;
 const F32: u64 = 1;
+
+const AUTO: u64 = 0;
+const EXACT: u64 = 1;
+const PQ4: u64 = 2;
+const PQ8: u64 = 3;
+const HNSW: u64 = 4;
 
 /// Encodes a batch that has passed its checks as the payload of a frame.
 /// Preconditions are left out.
@@ -345,6 +353,23 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<()> {
             p.uint(CREATE_INDEX);
             p.str(name);
         }
+        Op::DropSpace { name } => {
+            p.array(2);
+            p.uint(DROP_SPACE);
+            p.str(name);
+        }
+        Op::SetMethod { name, method } => {
+            p.array(3);
+            p.uint(SET_METHOD);
+            p.str(name);
+            p.uint(match method {
+                Method::Auto => AUTO,
+                Method::Exact => EXACT,
+                Method::Pq4 => PQ4,
+                Method::Pq8 => PQ8,
+                Method::Hnsw => HNSW,
+            });
+        }
     }
     Ok(())
 }
@@ -386,8 +411,8 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
     let expected = match tag {
         PUT => 14,
         PATCH => 9,
-        TOUCH | EXPIRE | PRUNE => 3,
-        DELETE | CREATE_INDEX => 2,
+        TOUCH | EXPIRE | PRUNE | SET_METHOD => 3,
+        DELETE | CREATE_INDEX | DROP_SPACE => 2,
         LINK => 10,
         UNLINK | CREATE_SPACE => 5,
         _ => return Err(u.damage(format!("operation with unknown tag {tag}"))),
@@ -489,8 +514,21 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
                 n => return Err(u.damage(format!("unknown element type {n}"))),
             }
         }
-        // The tag was checked above: only CREATE_INDEX is left.
-        _ => Op::CreateIndex { name: u.str()?.to_owned() },
+        CREATE_INDEX => Op::CreateIndex { name: u.str()?.to_owned() },
+        DROP_SPACE => Op::DropSpace { name: u.str()?.to_owned() },
+        // The tag was checked above: only SET_METHOD is left.
+        _ => {
+            let name = u.str()?.to_owned();
+            let method = match u.uint()? {
+                AUTO => Method::Auto,
+                EXACT => Method::Exact,
+                PQ4 => Method::Pq4,
+                PQ8 => Method::Pq8,
+                HNSW => Method::Hnsw,
+                n => return Err(u.damage(format!("unknown method {n}"))),
+            };
+            Op::SetMethod { name, method }
+        }
     })
 }
 

@@ -30,6 +30,7 @@ const fn suffix(kind: FileKind) -> &'static str {
         FileKind::Keys => "keys",
         FileKind::Heap => "heap",
         FileKind::Vectors => "vec",
+        FileKind::VectorIndex => "vix",
         FileKind::Manifest | FileKind::Wal => "",
     }
 }
@@ -49,6 +50,7 @@ pub(crate) fn file_number(name: &str) -> Option<u32> {
         FileKind::Keys,
         FileKind::Heap,
         FileKind::Vectors,
+        FileKind::VectorIndex,
     ];
     let known = kinds.into_iter().any(|kind| suffix(kind) == end);
     let plain = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());

@@ -118,6 +118,11 @@ impl Segment {
         &self.path
     }
 
+    /// All of the file, unchecked.
+    pub(crate) fn mapped(&self) -> &[u8] {
+        &self.map
+    }
+
     /// Lets the file go with the last who has it, while the store is owned.
     pub(crate) fn retire(&self, owned: &Arc<Owned>) {
         self.retired.get_or_init(|| Arc::clone(owned));
@@ -183,20 +188,25 @@ impl Segment {
         word & (1 << (block % 64)) != 0
     }
 
+    /// Checks that the file is the one that the manifest names, by its first
+    /// block and its checksums.
+    pub(crate) fn check_named(&self) -> Result<()> {
+        let pages_at = usize::try_from(self.layout.pages_offset()).unwrap_or(usize::MAX);
+        let (block0, pages) = (self.map.get(..BLOCK_BYTES), self.map.get(pages_at..));
+        if digest(block0.unwrap_or_default(), pages.unwrap_or_default()) == self.file.digest {
+            Ok(())
+        } else {
+            Err(self.damaged(0, "the file is not the one that the manifest names"))
+        }
+    }
+
     /// Checks every byte of the file, whatever was checked before, and that it
     /// is the one that the manifest names. Gives bytes as they are found to be
     /// good, and all the damage there is. From then on, what is damaged is not
     /// read.
     pub(crate) fn verify(&self) -> impl Iterator<Item = Result<u64>> {
-        let pages_at = usize::try_from(self.layout.pages_offset()).unwrap_or(usize::MAX);
-        let (block0, pages) =
-            (self.map.get(..BLOCK_BYTES).unwrap_or_default(), self.map.get(pages_at..));
-        let named = if digest(block0, pages.unwrap_or_default()) == self.file.digest {
-            let blocks = self.layout.blocks().saturating_mul(BLOCK);
-            Ok(self.file.len.saturating_sub(blocks))
-        } else {
-            Err(self.damaged(0, "the file is not the one that the manifest names"))
-        };
+        let blocks = self.layout.blocks().saturating_mul(BLOCK);
+        let named = self.check_named().map(|()| self.file.len.saturating_sub(blocks));
         // A bad page is named once, not for each of its blocks.
         let mut last = None;
         let blocks = (1..=self.layout.blocks()).filter_map(move |block| {
@@ -255,6 +265,11 @@ impl<R: Pod> Table<R> {
     /// Where a row stands in the file.
     pub(crate) fn offset(&self, row: usize) -> usize {
         self.at.saturating_add(row.saturating_mul(size_of::<R>()))
+    }
+
+    /// The bytes of all rows, checked.
+    pub(crate) fn bytes_of_all(&self) -> Result<&[u8]> {
+        self.segment.bytes(self.at, self.count.saturating_mul(size_of::<R>()))
     }
 
     #[inline]

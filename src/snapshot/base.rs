@@ -6,17 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use super::delta::{Content, EdgeRecord, NodeRecord, VectorSlot};
+use super::{
+    delta::{Content, EdgeRecord, NodeRecord, VectorSlot},
+    vectors::VectorPart,
+};
 use crate::{
     error::{Error, Result},
     format::{
         Damage, FileKind,
         heap::{ContentPlace, NodeMeta, decode_attributes},
         manifest::{DataFile, Manifest, TableFile},
-        tables::{
-            self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, NodeRow, RefRow,
-            VectorHead, vector_row_bytes,
-        },
+        tables::{self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, NodeRow, RefRow},
     },
     id::NodeId,
     manifest,
@@ -24,6 +24,22 @@ use crate::{
     os::Fs,
     segment::{self, KeyTable, Segment, Table},
 };
+
+/// Tells that something that is derived was found to be damaged.
+#[derive(Clone, Default)]
+pub(crate) struct Notice(Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl Notice {
+    pub(crate) fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+}
+
+impl std::fmt::Debug for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Notice").finish()
+    }
+}
 
 /// The base of a snapshot.
 #[derive(Debug, Default)]
@@ -39,7 +55,8 @@ pub(crate) struct Base {
     pub(crate) into: Vec<Arc<EdgePart>>,
     pub(crate) keys: Vec<Arc<KeyPart>>,
     /// By number.
-    pub(crate) vectors: Vec<Arc<VectorPart>>,
+    pub(crate) vectors: Vec<VectorPart>,
+    pub(crate) notice: Notice,
 }
 
 /// Contents and attributes.
@@ -74,16 +91,6 @@ pub(crate) struct EdgePart {
 pub(crate) struct KeyPart {
     pub(crate) first: Vec<u8>,
     pub(crate) entries: KeyTable,
-}
-
-/// Vectors of a space that were written together.
-#[derive(Debug)]
-pub(crate) struct VectorPart {
-    pub(crate) segment: Arc<Segment>,
-    pub(crate) space: u32,
-    dimension: usize,
-    at: usize,
-    pub(crate) len: usize,
 }
 
 /// A file that could not be opened, and why.
@@ -224,61 +231,6 @@ impl Heap {
     }
 }
 
-impl VectorPart {
-    fn open(segment: Segment, space: u32, dimension: usize) -> Result<Self> {
-        let segment = Arc::new(segment);
-        let section = segment.section(tables::ROWS, vector_row_bytes(dimension))?;
-        let place = usize::try_from(section.offset).ok().zip(usize::try_from(section.rows()).ok());
-        let Some((at, len)) = place else {
-            return Err(segment.damaged(80, "a section is larger than the address space"));
-        };
-        Ok(Self { segment, space, dimension, at, len })
-    }
-
-    pub(crate) fn offset(&self, row: usize) -> usize {
-        self.at.saturating_add(row.saturating_mul(vector_row_bytes(self.dimension)))
-    }
-
-    /// A row as it stands.
-    pub(crate) fn bytes(&self, row: usize) -> Result<&[u8]> {
-        self.segment.bytes(self.offset(row), vector_row_bytes(self.dimension))
-    }
-
-    pub(crate) fn row(&self, row: usize) -> Result<(&VectorHead, &[f32])> {
-        let at = self.offset(row);
-        let damaged = |what: String| self.segment.damaged(at, what);
-        let (head, numbers) = self
-            .bytes(row)?
-            .split_at_checked(size_of::<VectorHead>())
-            .ok_or_else(|| damaged("a vector is cut".to_owned()))?;
-        let head = bytemuck::try_from_bytes(head).map_err(|error| damaged(error.to_string()))?;
-        let numbers =
-            bytemuck::try_cast_slice(numbers).map_err(|error| damaged(error.to_string()))?;
-        Ok((head, numbers))
-    }
-
-    /// The vector of a node that this commit wrote.
-    pub(crate) fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
-        let (mut low, mut high) = (0, self.len);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.row(middle)?.0.id() < id {
-                low = middle.saturating_add(1);
-            } else {
-                high = middle;
-            }
-        }
-        if low == self.len {
-            return Ok(None);
-        }
-        let (head, numbers) = self.row(low)?;
-        Ok((head.id() == id && head.seq() == seq).then_some(numbers))
-    }
-}
-
-#[cfg(target_endian = "big")]
-compile_error!("vectors are read where they are mapped, which needs a little-endian machine");
-
 impl NodePart {
     /// The rows of a kind, as positions in the list of its members.
     fn kind_range(&self, kind: u32) -> Result<(usize, usize)> {
@@ -375,7 +327,7 @@ impl Base {
         base.out.retain(|part| keep(FileKind::Out, part.segment()));
         base.into.retain(|part| keep(FileKind::In, part.segment()));
         base.keys.retain(|part| keep(FileKind::Keys, part.segment()));
-        base.vectors.retain(|part| keep(FileKind::Vectors, &part.segment));
+        base.vectors.retain(|part| keep(FileKind::Vectors, &part.rows.segment));
         Ok((base, unopened))
     }
 
@@ -393,7 +345,9 @@ impl Base {
                 .in_file(&dir.with_file_name(manifest::FILE))
         };
         let path = dir.parent().unwrap_or(dir).to_owned();
-        let mut base = Self { path, manifest: Arc::new(manifest.clone()), ..Self::default() };
+        let notice = old.map(|old| old.notice.clone()).unwrap_or_default();
+        let manifest_of = Arc::new(manifest.clone());
+        let mut base = Self { path, manifest: manifest_of, notice, ..Self::default() };
         for heap in &manifest.heaps {
             let known = old.and_then(|old| old.heap(heap.file.number).ok());
             let opened = match known {
@@ -459,17 +413,14 @@ impl Base {
             }
         }
         for file in &manifest.vectors {
-            let known = old.and_then(|old| {
-                old.vectors.iter().find(|part| part.segment.file().number == file.file.number)
+            let old = old.map(|old| old.vectors.iter());
+            let known = old.and_then(|mut parts| {
+                parts.find(|part| part.rows.segment.file().number == file.file.number)
             });
-            let open = || {
-                let space = usize::try_from(file.space).ok();
-                let space = space.and_then(|space| manifest.spaces.get(space));
-                let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
-                let segment = segment(FileKind::Vectors, file.file)?;
-                VectorPart::open(segment, file.space, space.space.dimension).map(Arc::new)
-            };
-            match known.map_or_else(open, |known| Ok(Arc::clone(known))) {
+            let space = usize::try_from(file.space).ok();
+            let space = space.and_then(|space| manifest.spaces.get(space));
+            let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
+            match VectorPart::open(&segment, file, space, known) {
                 Ok(part) => base.vectors.push(part),
                 Err(error) => failed(FileKind::Vectors, file.file, error)?,
             }
@@ -490,6 +441,13 @@ impl Base {
             && self.vectors.is_empty()
     }
 
+    /// Tells that something that is derived is to be built again.
+    pub(crate) fn notice(&self) {
+        if let Some(tell) = &self.notice.0 {
+            tell();
+        }
+    }
+
     /// Every file of it.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
         fn of<P: Part>(parts: &[Arc<P>]) -> impl Iterator<Item = &Arc<Segment>> {
@@ -502,7 +460,7 @@ impl Base {
             .chain(of(&self.out))
             .chain(of(&self.into))
             .chain(of(&self.keys))
-            .chain(self.vectors.iter().map(|part| &part.segment))
+            .chain(self.vectors.iter().flat_map(VectorPart::segments))
     }
 
     /// The error of something that is in no file.
@@ -617,21 +575,16 @@ impl Base {
         }
     }
 
-    /// The vector of a node in a space that this commit wrote.
-    pub(crate) fn vector(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
-        for part in self.vectors.iter().rev().filter(|part| part.space == space) {
-            if let Some(found) = part.find(id, seq)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+    /// The vector files of a space, the newest first.
+    pub(crate) fn vectors_of(&self, space: u32) -> impl Iterator<Item = &VectorPart> {
+        self.vectors.iter().rev().filter(move |part| part.rows.space == space)
     }
 
-    /// The number of the vector file that has it.
-    pub(crate) fn vector_part(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<u32>> {
-        for part in self.vectors.iter().rev().filter(|part| part.space == space) {
-            if part.find(id, seq)?.is_some() {
-                return Ok(Some(part.segment.file().number));
+    /// The vector of a node in a space that this commit wrote.
+    pub(crate) fn vector(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
+        for part in self.vectors_of(space) {
+            if let Some(found) = part.rows.find(id, seq)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)

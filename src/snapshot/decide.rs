@@ -46,6 +46,7 @@ pub(crate) fn decide(
         nodes: HashMap::default(),
         kinds: HashMap::default(),
         spaces: HashMap::default(),
+        new_spaces: 0,
         indexes: HashMap::default(),
     };
     for (index, op) in ops.into_iter().enumerate() {
@@ -68,7 +69,9 @@ struct Decision<'s> {
     nodes: HashMap<NodeId, Option<Arc<NodeRecord>>, RandomState>,
     /// What earlier operations of the batch named first.
     kinds: HashMap<Arc<str>, u32, RandomState>,
-    spaces: HashMap<Box<str>, (u32, Space), RandomState>,
+    spaces: HashMap<Box<str>, Option<(u32, Space)>, RandomState>,
+    /// How many of those are new.
+    new_spaces: usize,
     indexes: HashMap<Arc<str>, u32, RandomState>,
 }
 
@@ -136,6 +139,17 @@ impl Decision<'_> {
             }
             Op::CreateSpace { name, space } => self.create_space(name, space),
             Op::CreateIndex { name } => self.create_index(name),
+            Op::DropSpace { name } => {
+                let (number, _) = self.space(&name)?;
+                self.spaces.insert(name.into_boxed_str(), None);
+                self.effects.push(Effect::DropSpace(number));
+                Ok(())
+            }
+            Op::SetMethod { name, method } => {
+                let (number, _) = self.space(&name)?;
+                self.effects.push(Effect::Method(number, method));
+                Ok(())
+            }
         }
     }
 
@@ -160,14 +174,15 @@ impl Decision<'_> {
             .into_iter()
             .map(|IndexKey { index, key }| Ok((self.index(&index)?, Arc::from(key))))
             .collect::<Result<Vec<_>>>()?;
+        let kind = self.kind(&node.kind)?;
         let vectors = node
             .vectors
             .into_iter()
-            .map(|(space, numbers)| self.vector(&space, numbers))
+            .map(|(space, numbers)| self.vector(&space, kind, numbers))
             .collect::<Result<Vec<_>>>()?;
         let record = NodeRecord {
             id,
-            kind: self.kind(&node.kind)?,
+            kind,
             version: self.seq,
             content: Content::Memory(node.content.into()),
             attributes: Arc::new(node.attributes),
@@ -187,6 +202,7 @@ impl Decision<'_> {
 
     fn patch(&mut self, id: NodeId, patch: Patch) -> Result<()> {
         let (mut record, old) = self.present_record(id)?;
+        let kind_before = record.kind;
         if let Some(kind) = &patch.kind {
             record.kind = self.kind(kind)?;
         }
@@ -221,13 +237,20 @@ impl Decision<'_> {
             let mut vectors = record.vectors.into_vec();
             for (name, replacement) in patch.vectors {
                 let (space, _) = self.space(&name)?;
-                vectors.retain(|slot| slot.space != space);
+                vectors.retain(|slot| slot.space != space && self.has_space(slot.space));
                 if let Some(numbers) = replacement {
-                    vectors.push(self.vector(&name, numbers)?);
+                    vectors.push(self.vector(&name, record.kind, numbers)?);
                 }
             }
             check_count("vectors of a node", vectors.len(), limits::NODE_VECTORS)?;
             record.vectors = sorted_vectors(vectors);
+        }
+        if record.kind != kind_before {
+            // Where a vector stands, the kind of its node does.
+            let (id, kind) = (record.id, record.kind);
+            let vectors = std::mem::take(&mut record.vectors).into_vec().into_iter();
+            let moved = vectors.map(|slot| self.of_kind(id, slot, kind));
+            record.vectors = moved.filter_map(Result::transpose).collect::<Result<_>>()?;
         }
         record.version = self.seq;
         record.updated = self.time;
@@ -242,11 +265,13 @@ impl Decision<'_> {
                 "space {name:?}: it exists as {existing:?}, which is not {space:?}"
             ))),
             Err(_) => {
-                let number = self.state.spaces.len().saturating_add(self.spaces.len());
-                check_count("vector spaces of a store", number.saturating_add(1), limits::SPACES)?;
-                let (name, number) = (name.into_boxed_str(), number32(number));
-                self.spaces.insert(name.clone(), (number, space));
-                self.effects.push(Effect::Space(name, number, space));
+                let number = self.state.spaces.len().saturating_add(self.new_spaces);
+                let what = "vector spaces that a store ever had";
+                check_count(what, number.saturating_add(1), limits::SPACES)?;
+                self.new_spaces = self.new_spaces.saturating_add(1);
+                let name = name.into_boxed_str();
+                self.spaces.insert(name.clone(), Some((number32(number), space)));
+                self.effects.push(Effect::Space(name, space));
                 Ok(())
             }
         }
@@ -347,8 +372,11 @@ impl Decision<'_> {
     }
 
     fn space(&self, name: &str) -> Result<(u32, Space)> {
-        let known = self.state.spaces.get(name).or_else(|| self.spaces.get(name));
-        known.copied().ok_or_else(|| unknown_space(name))
+        let known = match self.spaces.get(name) {
+            Some(changed) => *changed,
+            None => self.state.spaces.get(name).map(|(number, named)| (number, named.space)),
+        };
+        known.ok_or_else(|| unknown_space(name))
     }
 
     fn index(&self, name: &str) -> Result<u32> {
@@ -356,12 +384,41 @@ impl Decision<'_> {
         known.ok_or_else(|| unknown_index(name))
     }
 
-    fn vector(&self, name: &str, numbers: Vec<f32>) -> Result<VectorSlot> {
+    fn vector(&self, name: &str, kind: u32, numbers: Vec<f32>) -> Result<VectorSlot> {
         let (number, space) = self.space(name)?;
         space.check_vector(name, &numbers)?;
         let norm = vector::norm(&numbers);
-        let vector = Vector { numbers: numbers.into(), norm, seq: self.seq };
-        Ok(VectorSlot { space: number, seq: self.seq, memory: Some(Arc::new(vector)) })
+        Ok(self.slot(number, Vector { numbers: numbers.into(), norm, seq: self.seq, kind }))
+    }
+
+    /// Whether there is a space of that number.
+    fn has_space(&self, number: u32) -> bool {
+        match self.state.spaces.by_number(number) {
+            Some(named) => !matches!(self.spaces.get(named.name.as_str()), Some(None)),
+            None => self.spaces.values().flatten().any(|(new, _)| *new == number),
+        }
+    }
+
+    fn slot(&self, space: u32, vector: Vector) -> VectorSlot {
+        VectorSlot { space, seq: self.seq, memory: Some(Arc::new(vector)) }
+    }
+
+    /// The vector of a node whose kind has changed; `None` if its space was
+    /// dropped.
+    fn of_kind(&self, id: NodeId, slot: VectorSlot, kind: u32) -> Result<Option<VectorSlot>> {
+        if !self.has_space(slot.space) {
+            return Ok(None);
+        }
+        let numbers = match &slot.memory {
+            Some(vector) => Some(&*vector.numbers),
+            None => self.state.base.vector(slot.space, id, slot.seq)?,
+        };
+        let Some(numbers) = numbers else {
+            let what = format!("the vector of node {id} is not there");
+            return Err(self.state.base.damaged(what));
+        };
+        let (numbers, norm) = (numbers.into(), vector::norm(numbers));
+        Ok(Some(self.slot(slot.space, Vector { numbers, norm, seq: self.seq, kind })))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         tables::{EXPIRY, EdgeKey, KeyPlace},
     },
     id::NodeId,
-    model::{Attributes, Catalog, KeyBuilder, Seq, Space, Timestamp, map_memory},
+    model::{Attributes, Catalog, KeyBuilder, Method, Seq, Space, Timestamp, map_memory},
 };
 
 /// A node as it is stored: names interned, times filled in.
@@ -80,6 +80,8 @@ pub(crate) struct Vector {
     pub(crate) numbers: Box<[f32]>,
     pub(crate) norm: f64,
     pub(crate) seq: Seq,
+    /// Of its node. A node that changes its kind gets its vectors anew.
+    pub(crate) kind: u32,
 }
 
 /// An edge as it is stored.
@@ -254,6 +256,62 @@ impl Dictionary {
     }
 }
 
+/// The vector spaces that a store has and had, by number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spaces {
+    by_number: Vec<NamedSpace>,
+    /// Those that it has.
+    names: BTreeMap<Box<str>, u32>,
+}
+
+impl Spaces {
+    fn of(spaces: &[NamedSpace]) -> Self {
+        let there = (0_u32..).zip(spaces).filter(|(_, space)| !space.dropped);
+        let names = there.map(|(number, space)| (space.name.as_str().into(), number)).collect();
+        Self { by_number: spaces.to_vec(), names }
+    }
+
+    /// The space of that name, and its number.
+    pub(crate) fn get(&self, name: &str) -> Option<(u32, &NamedSpace)> {
+        let number = *self.names.get(name)?;
+        Some((number, self.by_number(number)?))
+    }
+
+    /// The space with that number, if it was not dropped.
+    pub(crate) fn by_number(&self, number: u32) -> Option<&NamedSpace> {
+        let space = self.by_number.get(usize::try_from(number).ok()?)?;
+        (!space.dropped).then_some(space)
+    }
+
+    /// Those that there are, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &NamedSpace)> {
+        self.names.values().filter_map(|number| Some((*number, self.by_number(*number)?)))
+    }
+
+    /// How many numbers were given.
+    pub(crate) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
+    fn add(&mut self, name: Box<str>, space: Space) {
+        let number = u32::try_from(self.by_number.len()).unwrap_or(u32::MAX);
+        self.by_number.push(NamedSpace::new(name.to_string(), space));
+        self.names.insert(name, number);
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut NamedSpace> {
+        self.by_number.get_mut(usize::try_from(number).ok()?)
+    }
+
+    fn drop(&mut self, number: u32) {
+        if let Some(space) = self.get_mut(number) {
+            space.dropped = true;
+            let name = std::mem::take(&mut space.name);
+            self.names.remove(name.as_str());
+        }
+    }
+}
+
 /// Changes on top of a base, or of another layer: what is not in it is as it is
 /// below. `None` and `false` stand for what is there no more.
 #[derive(Debug, Clone)]
@@ -324,7 +382,9 @@ pub(crate) struct State {
     /// The last commit in it.
     pub(crate) seq: Seq,
     pub(crate) kinds: Dictionary,
-    pub(crate) spaces: Arc<BTreeMap<Box<str>, (u32, Space)>>,
+    pub(crate) spaces: Arc<Spaces>,
+    /// The number of vectors in each space, by number.
+    pub(crate) vector_counts: Arc<Vec<u64>>,
     pub(crate) indexes: Dictionary,
     pub(crate) counts: Counts,
     /// What was committed since the last checkpoint began.
@@ -342,7 +402,10 @@ pub(crate) struct State {
 pub(crate) enum Effect {
     /// A kind gets the next number.
     Kind(Arc<str>),
-    Space(Box<str>, u32, Space),
+    Space(Box<str>, Space),
+    /// The space with that number goes, and all its vectors.
+    DropSpace(u32),
+    Method(u32, Method),
     /// An index gets the next number.
     Index(Arc<str>),
     /// Replaces the node's record, if any.
@@ -379,12 +442,12 @@ impl State {
         /// What a small node takes in a layer.
         const NODE_BYTES: usize = 512;
         let manifest = Arc::clone(&base.manifest);
-        let spaces = (0_u32..).zip(&manifest.spaces);
         Self {
             seq: manifest.checkpoint,
             kinds: Dictionary::of(&manifest.kinds),
             indexes: Dictionary::of(&manifest.indexes),
-            spaces: Arc::new(spaces.map(|(n, s)| (s.name.as_str().into(), (n, s.space))).collect()),
+            spaces: Arc::new(Spaces::of(&manifest.spaces)),
+            vector_counts: Arc::new(manifest.spaces.iter().map(|space| space.vectors).collect()),
             counts: manifest.counts,
             active: Layer::new(NodeTable::new(delta_bytes / 2 / NODE_BYTES)),
             frozen: None,
@@ -439,12 +502,8 @@ impl State {
 
     /// The spaces by number.
     fn spaces_by_number(&self) -> Vec<NamedSpace> {
-        let mut spaces: Vec<_> = self.spaces.iter().collect();
-        spaces.sort_unstable_by_key(|(_, (number, _))| *number);
-        spaces
-            .into_iter()
-            .map(|(name, (_, space))| NamedSpace { name: name.to_string(), space: *space })
-            .collect()
+        let spaces = self.spaces.by_number.iter().zip(&*self.vector_counts);
+        spaces.map(|(space, vectors)| NamedSpace { vectors: *vectors, ..space.clone() }).collect()
     }
 
     /// The layers, newest first.
@@ -471,8 +530,15 @@ impl State {
         for effect in effects {
             match effect {
                 Effect::Kind(name) => self.kinds.add(name),
-                Effect::Space(name, number, space) => {
-                    Arc::make_mut(&mut self.spaces).insert(name, (number, space));
+                Effect::Space(name, space) => {
+                    Arc::make_mut(&mut self.spaces).add(name, space);
+                    Arc::make_mut(&mut self.vector_counts).push(0);
+                }
+                Effect::DropSpace(number) => self.drop_space(number),
+                Effect::Method(number, method) => {
+                    if let Some(space) = Arc::make_mut(&mut self.spaces).get_mut(number) {
+                        space.method = method;
+                    }
                 }
                 Effect::Index(name) => self.indexes.add(name),
                 Effect::Node { record, old } => self.put_node(record, old.as_deref()),
@@ -482,6 +548,31 @@ impl State {
                 }
                 Effect::DeleteEdge { key, stored } => self.delete_edge(key, stored),
             }
+        }
+    }
+
+    /// Its vectors in the layer go with it; those in the base, with the next
+    /// checkpoint.
+    fn drop_space(&mut self, number: u32) {
+        Arc::make_mut(&mut self.spaces).drop(number);
+        if let Some(count) = usize::try_from(number)
+            .ok()
+            .and_then(|number| Arc::make_mut(&mut self.vector_counts).get_mut(number))
+        {
+            self.counts.vectors = self.counts.vectors.saturating_sub(*count);
+            *count = 0;
+        }
+    }
+
+    /// Counts vectors of a space.
+    fn count_vectors(&mut self, space: u32, change: i64) {
+        let counts = Arc::make_mut(&mut self.vector_counts);
+        // Slots of spaces that were dropped are not counted any more.
+        if self.spaces.by_number(space).is_some()
+            && let Some(count) = usize::try_from(space).ok().and_then(|at| counts.get_mut(at))
+        {
+            *count = count.saturating_add_signed(change);
+            self.counts.vectors = self.counts.vectors.saturating_add_signed(change);
         }
     }
 
@@ -500,7 +591,7 @@ impl State {
             for slot in &old.vectors {
                 if record.vector(slot.space).is_none() {
                     self.set_vector(slot.space, id, None);
-                    self.counts.vectors = self.counts.vectors.saturating_sub(1);
+                    self.count_vectors(slot.space, -1);
                 }
             }
         } else {
@@ -525,7 +616,7 @@ impl State {
                 self.set_vector(slot.space, id, slot.memory.clone());
             }
             if before.is_none() {
-                self.counts.vectors = self.counts.vectors.saturating_add(1);
+                self.count_vectors(slot.space, 1);
             }
         }
         self.set_node(id, Some(record));
@@ -539,7 +630,7 @@ impl State {
         }
         for slot in &old.vectors {
             self.set_vector(slot.space, id, None);
-            self.counts.vectors = self.counts.vectors.saturating_sub(1);
+            self.count_vectors(slot.space, -1);
         }
         self.counts.nodes = self.counts.nodes.saturating_sub(1);
         self.set_node(id, None);
@@ -658,7 +749,7 @@ impl State {
 
 impl Catalog for State {
     fn space(&self, name: &str) -> Option<Space> {
-        self.spaces.get(name).map(|(_, space)| *space)
+        self.spaces.get(name).map(|(_, named)| named.space)
     }
 
     fn has_index(&self, name: &str) -> bool {

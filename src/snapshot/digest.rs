@@ -7,7 +7,7 @@ use super::{EdgeRef, NodeRef, Snapshot};
 use crate::{
     error::Result,
     format::heap::encode_attributes,
-    model::{Element, Metric},
+    model::{Element, Method, Metric},
 };
 
 /// A digest of all that a snapshot holds.
@@ -78,7 +78,8 @@ impl Snapshot {
                 digest.add(edge_hash(&edge?)?);
             }
         }
-        for (name, space) in self.spaces() {
+        for (_, named) in self.state.spaces.iter() {
+            let (name, space) = (named.name.as_str(), named.space);
             let metric = match space.metric {
                 Metric::Cosine => 1,
                 Metric::Dot => 2,
@@ -89,7 +90,15 @@ impl Snapshot {
             };
             let dimension = u64::try_from(space.dimension).unwrap_or(u64::MAX);
             let mut item = Item::new(b's');
-            item.bytes(name.as_bytes()).bytes(&dimension.to_le_bytes()).bytes(&[metric, element]);
+            let method = match named.method {
+                Method::Auto => 0,
+                Method::Exact => 1,
+                Method::Pq4 => 2,
+                Method::Pq8 => 3,
+                Method::Hnsw => 4,
+            };
+            item.bytes(name.as_bytes());
+            item.bytes(&dimension.to_le_bytes()).bytes(&[metric, element, method]);
             digest.add(item.0.finalize());
         }
         for name in self.indexes() {

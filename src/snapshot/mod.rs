@@ -9,20 +9,23 @@ mod nearest;
 mod paths;
 mod ranges;
 mod table;
+mod vectors;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use base::EdgeRepr;
 pub(crate) use base::{
-    Base, EdgePart, Heap, KeyPart, NodePart, Part, Run, StoredNode, Unopened, VectorPart,
+    Base, EdgePart, Heap, KeyPart, NodePart, Notice, Part, Run, StoredNode, Unopened,
     encode_edge_key,
 };
 pub(crate) use decide::decide;
 pub(crate) use delta::{Content, EdgeRecord, Frozen, Layer, NodeRecord, State, Vector, expiry_key};
 pub use digest::Digest;
-pub use nearest::{Filter, Hit};
+pub use nearest::{By, Effort, Filter, Found, Hit, Search};
 pub use paths::{Path, PathOptions, PathStep, Toward};
 pub use ranges::{Cursor, Direction, Edges, IndexEntry, KeyRange, Range, Scan};
+pub(crate) use vectors::{Codes, GraphIndex, Index, Load, MASK_ROWS, VectorPart, VectorRows};
+pub use vectors::{IndexStats, SpaceStats, VectorFileStats};
 
 use crate::{
     error::Result,
@@ -154,7 +157,7 @@ impl Snapshot {
 
     /// The vector spaces of the store, by name.
     pub fn spaces(&self) -> impl Iterator<Item = (&str, Space)> {
-        self.state.spaces.iter().map(|(name, (_, space))| (&**name, *space))
+        self.state.spaces.iter().map(|(_, named)| (named.name.as_str(), named.space))
     }
 
     /// The indexes of the store, in the order of their creation.
@@ -305,7 +308,7 @@ impl<'s> NodeRef<'s> {
     /// `Corrupt` if it is damaged on disk.
     pub fn vector(&self, space: &str) -> Result<Option<&'s [f32]>> {
         match self.state.spaces.get(space) {
-            Some((number, _)) => self.numbered_vector(*number),
+            Some((number, _)) => self.numbered_vector(number),
             None => Ok(None),
         }
     }
@@ -335,9 +338,9 @@ impl<'s> NodeRef<'s> {
             .collect();
         keys.sort_unstable();
         let mut vectors = BTreeMap::new();
-        for (name, (number, _)) in &*self.state.spaces {
-            if let Some(vector) = self.numbered_vector(*number)? {
-                vectors.insert(name.to_string(), vector.to_vec());
+        for (number, named) in self.state.spaces.iter() {
+            if let Some(vector) = self.numbered_vector(number)? {
+                vectors.insert(named.name.clone(), vector.to_vec());
             }
         }
         Ok(Node {

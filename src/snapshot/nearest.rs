@@ -1,12 +1,24 @@
 //! Vector search.
+//!
+//! What is in memory is compared vector by vector. In a file, codes or a graph
+//! give candidates, whose vectors are then compared: every distance is exact.
+//! Where there is neither, or too few rows pass the filter, all that pass are
+//! compared.
 
-use super::{Layer, NodeRef, Snapshot, ranges::KeyRange};
+use rayon::prelude::*;
+
+use super::{
+    Base, Layer, MASK_ROWS, NodeRef, Snapshot, VectorPart,
+    ranges::KeyRange,
+    vectors::{Codes, GraphIndex},
+};
 use crate::{
     error::{Error, Result},
+    format::vectors::IndexHead,
     id::NodeId,
     limits,
-    model::{check_count, unknown_index, unknown_space},
-    vector::{Closest, Measure},
+    model::{Method, Space, check_count, unknown_index, unknown_space},
+    vector::{self, Closest, Measure, pq::Candidates},
 };
 
 /// A result of a vector search.
@@ -17,6 +29,182 @@ pub struct Hit<'s> {
     pub distance: f64,
     /// The node.
     pub node: NodeRef<'s>,
+    /// How it was found, if [`Search::explain`] asked for that.
+    pub found: Option<Found>,
+}
+
+/// How a hit was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Found {
+    /// The number of the vector file; `None` if it is in memory.
+    pub file: Option<u32>,
+    /// What gave it as a candidate.
+    pub by: By,
+    /// Its place among the candidates of its file before their vectors were
+    /// compared, from 0; with [`By::Comparison`] there is none.
+    pub rank: Option<u32>,
+}
+
+/// What gives the candidates of a search in a vector file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum By {
+    /// Nothing: the vectors are compared.
+    Comparison,
+    /// A scan of the codes.
+    Codes,
+    /// A walk of the graph.
+    Graph,
+}
+
+/// How much a search does to find the very closest.
+///
+/// But for [`Exact`](Self::Exact) a recall is what is aimed at: the share of the
+/// ten closest that are found. Each vector file has measured with its own
+/// vectors what that takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Effort {
+    /// A recall of 0.95.
+    Fast,
+    /// A recall of 0.99.
+    #[default]
+    Normal,
+    /// A recall of 0.999.
+    Thorough,
+    /// All of them: every vector that the filter lets by is compared.
+    Exact,
+}
+
+/// A vector search, to be given to [`Snapshot::search`].
+///
+/// ```
+/// use ingrain::{Batch, Effort, Engine, Filter, Metric, Node, NodeId, Options, Search, Space};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Options::new().space("text", Space::new(2, Metric::Cosine)).open(dir.path().join("s"))?;
+/// let (a, b) = (NodeId::of_content(b"a"), NodeId::of_content(b"b"));
+/// let mut batch = Batch::new();
+/// batch.put(Node::new(a, "note").vector("text", [1.0, 0.0]));
+/// batch.put(Node::new(b, "note").vector("text", [0.6, 0.8]));
+/// engine.write(batch)?;
+///
+/// let snapshot = engine.snapshot();
+/// let search = Search::new("text", &[1.0, 0.1], 10)
+///     .filter(Filter::new().kind("note"))
+///     .effort(Effort::Thorough);
+/// let hits = snapshot.search(&search)?;
+/// assert_eq!(hits.len(), 2);
+/// assert_eq!(hits[0].node.id(), a);
+///
+/// let like_a = snapshot.search(&Search::like("text", a, 10))?;
+/// assert_eq!(like_a[0].node.id(), b);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Search<'q> {
+    space: &'q str,
+    query: Query<'q>,
+    k: usize,
+    filter: FilterOf<'q>,
+    effort: Effort,
+    within: Option<f64>,
+    diversity: Option<f64>,
+    explain: bool,
+}
+
+/// A filter of the search's own, or somebody's.
+#[derive(Debug)]
+enum FilterOf<'q> {
+    Owned(Filter<'q>),
+    Borrowed(&'q Filter<'q>),
+}
+
+impl<'q> FilterOf<'q> {
+    fn get(&self) -> &Filter<'q> {
+        match self {
+            Self::Owned(filter) => filter,
+            Self::Borrowed(filter) => filter,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Query<'q> {
+    Vector(&'q [f32]),
+    Like(NodeId),
+}
+
+impl<'q> Search<'q> {
+    fn of(space: &'q str, query: Query<'q>, k: usize) -> Self {
+        let filter = Filter::new();
+        Self {
+            space,
+            query,
+            k,
+            filter: FilterOf::Owned(filter),
+            effort: Effort::Normal,
+            within: None,
+            diversity: None,
+            explain: false,
+        }
+    }
+
+    /// The `k` nodes whose vectors in `space` are closest to `query`.
+    #[must_use]
+    pub fn new(space: &'q str, query: &'q [f32], k: usize) -> Self {
+        Self::of(space, Query::Vector(query), k)
+    }
+
+    /// The `k` nodes whose vectors in `space` are closest to that of this node,
+    /// which is not among them.
+    #[must_use]
+    pub fn like(space: &'q str, node: NodeId, k: usize) -> Self {
+        Self::of(space, Query::Like(node), k)
+    }
+
+    /// Only nodes that pass this filter.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter<'q>) -> Self {
+        self.filter = FilterOf::Owned(filter);
+        self
+    }
+
+    /// How much to do: [`Effort::Normal`] by default.
+    #[must_use]
+    pub fn effort(mut self, effort: Effort) -> Self {
+        self.effort = effort;
+        self
+    }
+
+    /// Only nodes at this distance or closer. All of them are found, up to `k`:
+    /// the search is exact.
+    #[must_use]
+    pub fn within(mut self, distance: f64) -> Self {
+        self.within = Some(distance);
+        self
+    }
+
+    /// Hits that differ from each other: of the closest `4 k`, each next is the
+    /// one whose distance to the query, weighed with `1 - diversity`, less its
+    /// distance to the closest hit before it, weighed with `diversity`, is the
+    /// least. From 0, which changes nothing, to 1.
+    ///
+    /// Maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998.
+    #[must_use]
+    pub fn diversity(mut self, diversity: f64) -> Self {
+        self.diversity = Some(diversity);
+        self
+    }
+
+    /// Whether hits tell how they were found: false by default.
+    #[must_use]
+    pub fn explain(mut self, explain: bool) -> Self {
+        self.explain = explain;
+        self
+    }
 }
 
 /// What nodes a vector search may find. All conditions must hold.
@@ -37,7 +225,7 @@ pub struct Filter<'f> {
     test: Option<Test<'f>>,
 }
 
-type Test<'f> = Box<dyn Fn(&NodeRef<'_>) -> bool + 'f>;
+type Test<'f> = Box<dyn Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f>;
 
 impl std::fmt::Debug for Filter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,25 +259,28 @@ impl<'f> Filter<'f> {
     }
 
     /// Only nodes that pass this test. It is called for those only that pass
-    /// the rest and are close enough to matter.
+    /// the rest and are close enough to matter; when few pass, that is many.
     #[must_use]
-    pub fn test(mut self, test: impl Fn(&NodeRef<'_>) -> bool + 'f) -> Self {
+    pub fn test(mut self, test: impl Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f) -> Self {
         self.test = Some(Box::new(test));
         self
     }
 }
 
+/// Candidates that a search keeps beside those that it must.
+const SPARE: usize = 16;
+/// Files with fewer rows are compared whole.
+const FEW_ROWS: usize = 256;
+/// A walk of a graph pays if so many of a hundred rows may be found.
+const WALKED: usize = 15;
+
 impl Snapshot {
     /// The `k` nodes whose vectors in `space` are closest to `query`, best
-    /// first, ties by id; fewer if there are fewer.
-    ///
-    /// The search is exact: it computes the distance to every vector of the
-    /// space that the filter lets by. The cost grows with their number times
-    /// the dimension.
+    /// first, ties by id; fewer if there are fewer. A [`search`](Self::search)
+    /// of [`Effort::Normal`].
     ///
     /// # Errors
-    /// `Invalid` if there is no such space or index, or the query does not fit
-    /// the space; `Limit` if `k` passes [`limits::NEAREST_K`].
+    /// As [`search`](Self::search).
     pub fn nearest(
         &self,
         space: &str,
@@ -97,10 +288,54 @@ impl Snapshot {
         k: usize,
         filter: &Filter<'_>,
     ) -> Result<Vec<Hit<'_>>> {
-        let (number, definition) =
-            *self.state.spaces.get(space).ok_or_else(|| unknown_space(space))?;
-        definition.check_vector(space, query)?;
-        check_count("hits of a vector search", k, limits::NEAREST_K)?;
+        let search = Search {
+            filter: FilterOf::Borrowed(filter),
+            ..Search::of(space, Query::Vector(query), k)
+        };
+        self.search(&search)
+    }
+
+    /// The nodes that a [`Search`] asks for, best first, ties by id. Every
+    /// distance is exact; whether the very closest are found, its effort says.
+    ///
+    /// What is in memory is compared: up to
+    /// [`Options::delta_vectors`](crate::Options::delta_vectors) of the space, or
+    /// twice as many while a checkpoint runs. Of a vector file, all codes are
+    /// scanned or a graph is walked, and the vectors of the candidates compared.
+    /// A filter by kind costs nothing to speak of; one by index looks up what is
+    /// in its range, if that is little, else each candidate; so does a test. A
+    /// filter that few nodes pass is followed by a comparison of all of them.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such space or index, the query does not fit the
+    /// space, or the node has no vector in it; `Limit` if `k` passes
+    /// [`limits::NEAREST_K`]; `Corrupt` if a vector is damaged on disk.
+    pub fn search(&self, search: &Search<'_>) -> Result<Vec<Hit<'_>>> {
+        let (number, named) =
+            self.state.spaces.get(search.space).ok_or_else(|| unknown_space(search.space))?;
+        let space = named.space;
+        let (query, but) = match search.query {
+            Query::Vector(query) => (query, None),
+            Query::Like(id) => {
+                let node = self.get(id)?;
+                let vector = node.as_ref().map(|node| node.numbered_vector(number)).transpose()?;
+                let vector = vector.flatten().ok_or_else(|| {
+                    let what = if node.is_some() { "has no vector in it" } else { "is not there" };
+                    Error::invalid(format!("vector space {:?}: node {id} {what}", search.space))
+                })?;
+                (vector, Some(id))
+            }
+        };
+        space.check_vector(search.space, query)?;
+        check_count("hits of a vector search", search.k, limits::NEAREST_K)?;
+        if let Some(within) = search.within.filter(|within| within.is_nan()) {
+            return Err(Error::invalid(format!("distance {within} of a vector search")));
+        }
+        let diversity = search.diversity.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&diversity) {
+            return Err(Error::invalid(format!("diversity {diversity}: it is not in 0..=1")));
+        }
+        let filter = search.filter.get();
         let kind = match filter.kind.map(|kind| self.state.kinds.number(kind)) {
             Some(None) => return Ok(Vec::new()),
             known => known.flatten(),
@@ -112,53 +347,433 @@ impl Snapshot {
             }
             None => None,
         };
-        let filtered = kind.is_some() || index.is_some() || filter.test.is_some();
-        let allowed = |node: &NodeRef<'_>| {
-            kind.is_none_or(|kind| node.kind_number() == kind)
-                && index.is_none_or(|(number, range)| {
-                    node.numbered_keys().any(|(of, key)| of == number && range.contains(key))
-                })
-                && filter.test.as_ref().is_none_or(|test| test(node))
+        let pool = if diversity > 0.0 { search.k.saturating_mul(4) } else { search.k };
+        let exact = search.effort == Effort::Exact
+            || search.within.is_some()
+            || named.method == Method::Exact;
+        let mut run = Run {
+            snapshot: self,
+            number,
+            query,
+            measure: Measure::new(space.metric, query),
+            k: pool,
+            but,
+            kind,
+            index,
+            test: filter.test.as_ref(),
+            effort: if exact { Effort::Exact } else { search.effort },
+            within: search.within,
+            layers: self.state.layers().collect(),
+            closest: Closest::new(pool),
         };
-        let measure = Measure::new(definition.metric, query);
-        let mut closest = Closest::new(k);
-        let all = (number, NodeId::MIN)..=(number, NodeId::MAX);
-        let layers: Vec<&Layer> = self.state.layers().collect();
-        for (at, layer) in layers.iter().enumerate() {
-            let newer = layers.get(..at).unwrap_or_default();
+        // The nodes in a range of an index, if they are few.
+        let few = match index {
+            Some((number, range)) => self.nodes_within(number, range, run.worth_listing())?,
+            None => None,
+        };
+        match few {
+            Some(ids) => run.among(&ids)?,
+            None => run.all(named.method)?,
+        }
+        let closest = run.closest.into_sorted();
+        let hits = closest.map(|(distance, id, found)| match self.get(id)? {
+            Some(node) => Ok(Hit { distance, node, found: search.explain.then_some(found) }),
+            // Vectors and nodes change in the same commit.
+            None => Err(Error::invalid(format!("vector of {id}: the node is not there"))),
+        });
+        let hits = hits.collect::<Result<Vec<_>>>()?;
+        if diversity > 0.0 {
+            self.diverse(number, space, hits, search.k, diversity)
+        } else {
+            Ok(hits)
+        }
+    }
+
+    /// The hits of several searches, each at the place of its search: as
+    /// [`search`](Self::search), on all cores.
+    ///
+    /// # Errors
+    /// That of one of the searches which fail.
+    pub fn search_many(&self, searches: &[Search<'_>]) -> Result<Vec<Vec<Hit<'_>>>> {
+        searches.par_iter().map(|search| self.search(search)).collect()
+    }
+
+    /// Chooses `k` hits that differ.
+    fn diverse<'s>(
+        &'s self,
+        number: u32,
+        space: Space,
+        mut hits: Vec<Hit<'s>>,
+        k: usize,
+        diversity: f64,
+    ) -> Result<Vec<Hit<'s>>> {
+        let mut chosen: Vec<Hit<'s>> = Vec::with_capacity(k.min(hits.len()));
+        // To the closest of the chosen.
+        let mut apart = vec![f64::INFINITY; hits.len()];
+        while chosen.len() < k && !hits.is_empty() {
+            let score = |at: usize| -> f64 {
+                let distance = hits.get(at).map_or(f64::INFINITY, |hit| hit.distance);
+                let apart = apart.get(at).copied().filter(|apart| apart.is_finite());
+                (1.0 - diversity) * distance - diversity * apart.unwrap_or(0.0)
+            };
+            // The first of equals is the closest.
+            let best = (0..hits.len()).min_by(|a, b| score(*a).total_cmp(&score(*b)));
+            let Some(best) = best else { break };
+            let hit = hits.remove(best);
+            apart.remove(best);
+            chosen.push(hit);
+            let lost = |id| Error::invalid(format!("vector of {id}: it is not there"));
+            let vector = hit.node.numbered_vector(number)?;
+            let vector = vector.ok_or_else(|| lost(hit.node.id()))?;
+            let measure = Measure::new(space.metric, vector);
+            for (other, apart) in hits.iter().zip(&mut apart) {
+                let vector = other.node.numbered_vector(number)?;
+                let vector = vector.ok_or_else(|| lost(other.node.id()))?;
+                *apart = apart.min(measure.distance(vector, vector::norm(vector)));
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+/// A search under way.
+struct Run<'s, 'q> {
+    snapshot: &'s Snapshot,
+    number: u32,
+    query: &'q [f32],
+    measure: Measure<'q>,
+    k: usize,
+    /// A node that is not to be found.
+    but: Option<NodeId>,
+    kind: Option<u32>,
+    index: Option<(u32, &'q KeyRange)>,
+    test: Option<&'q Test<'q>>,
+    effort: Effort,
+    within: Option<f64>,
+    /// The newest first.
+    layers: Vec<&'s Layer>,
+    closest: Closest<Found>,
+}
+
+/// Which rows of a file may be found: a bit for each, as
+/// [`Dead`](super::vectors::Dead) has them, and how many; `None` for all.
+type Mask = Option<(Vec<u32>, usize)>;
+
+impl<'s> Run<'s, '_> {
+    fn base(&self) -> &'s Base {
+        &self.snapshot.state.base
+    }
+
+    /// Whether a node has to be looked at for more than its kind.
+    fn looks_at_nodes(&self) -> bool {
+        self.index.is_some() || self.test.is_some()
+    }
+
+    /// Whether a node passes what only the node can tell.
+    fn passes(&self, node: &NodeRef<'_>) -> bool {
+        let in_range = |(number, range): (u32, &KeyRange)| {
+            node.numbered_keys().any(|(of, key)| of == number && range.contains(key))
+        };
+        self.index.is_none_or(in_range) && self.test.is_none_or(|test| test(node))
+    }
+
+    /// So many candidates looked at one by one cost as much as so many listed
+    /// by an index and compared: what `n` of `rows` rows take, in candidates, is
+    /// `depth * rows / n`.
+    fn worth_listing(&self) -> usize {
+        let rows = self.base().vectors_of(self.number).map(|part| part.rows.len());
+        let rows = rows.fold(0, usize::saturating_add);
+        let product = self.k.saturating_mul(10).max(100).saturating_mul(rows).saturating_mul(4);
+        if self.effort == Effort::Exact { rows.max(1000) } else { product.isqrt().max(1000) }
+    }
+
+    /// Compares a vector, if it is the node's and passes the filter.
+    fn offer(
+        &mut self,
+        id: NodeId,
+        numbers: &[f32],
+        norm: f64,
+        found: Found,
+        passed: bool,
+    ) -> Result<()> {
+        let distance = self.measure.distance(numbers, norm);
+        if self.within.is_some_and(|within| distance > within)
+            || !self.closest.wants(distance, id)
+            || Some(id) == self.but
+        {
+            return Ok(());
+        }
+        if !passed && self.looks_at_nodes() {
+            match self.snapshot.get(id)? {
+                Some(node) if self.passes(&node) => {}
+                _ => return Ok(()),
+            }
+        }
+        self.closest.offer(distance, id, found);
+        Ok(())
+    }
+
+    /// Whether a layer says something of a node's vector, so that no file is to
+    /// be asked.
+    fn is_layered(&self, id: NodeId) -> bool {
+        self.layers.iter().any(|layer| layer.vectors.contains_key(&(self.number, id)))
+    }
+
+    /// Searches among some nodes only, which are known to be in the index's
+    /// range.
+    fn among(&mut self, ids: &[NodeId]) -> Result<()> {
+        self.index = None;
+        for id in ids {
+            let key = (self.number, *id);
+            let layers = &self.layers;
+            let layered = layers.iter().find_map(|layer| layer.vectors.get(&key));
+            match layered.map(Option::as_ref) {
+                Some(None) => {}
+                Some(Some(vector)) => {
+                    if self.kind.is_none_or(|kind| vector.kind == kind) {
+                        self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY, false)?;
+                    }
+                }
+                None => {
+                    for part in self.base().vectors_of(self.number) {
+                        if let Some(row) = part.live_row(*id)? {
+                            let (head, numbers) = part.rows.row(row)?;
+                            let kind = part.rows.kinds.row(row)?.get();
+                            if self.kind.is_none_or(|wanted| wanted == kind) {
+                                let found = compared(part);
+                                self.offer(*id, numbers, head.norm.get(), found, false)?;
+                            }
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Searches everywhere.
+    fn all(&mut self, method: Method) -> Result<()> {
+        let all = (self.number, NodeId::MIN)..=(self.number, NodeId::MAX);
+        for at in 0..self.layers.len() {
+            let Some(layer) = self.layers.get(at).copied() else { break };
             for ((_, id), vector) in layer.vectors.range(all.clone()) {
                 let Some(vector) = vector else { continue };
-                let distance = measure.distance(&vector.numbers, vector.norm);
-                if closest.wants(distance, *id)
-                    && !newer.iter().any(|layer| layer.vectors.contains_key(&(number, *id)))
-                    && (!filtered || self.get(*id)?.is_some_and(|node| allowed(&node)))
+                let newer = self.layers.get(..at).unwrap_or_default();
+                if self.kind.is_none_or(|kind| vector.kind == kind)
+                    && !newer.iter().any(|layer| layer.vectors.contains_key(&(self.number, *id)))
                 {
-                    closest.offer(distance, *id);
+                    self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY, false)?;
                 }
             }
         }
-        for part in self.state.base.vectors.iter().filter(|part| part.space == number) {
-            for row in 0..part.len {
-                let (head, numbers) = part.row(row)?;
-                let id = head.id();
-                let distance = measure.distance(numbers, head.norm.get());
-                // Whether the vector is still its node's, the node knows.
-                if closest.wants(distance, id)
-                    && let Some(node) = self.get(id)?
-                    && node.vector_seq(number) == Some(head.seq())
-                    && (!filtered || allowed(&node))
-                {
-                    closest.offer(distance, id);
-                }
-            }
+        for part in self.base().vectors_of(self.number) {
+            self.part(part, method)?;
         }
-        closest
-            .into_sorted()
-            .map(|(distance, id)| match self.get(id)? {
-                Some(node) => Ok(Hit { distance, node }),
-                // Vectors and nodes change in the same commit.
-                None => Err(Error::invalid(format!("vector of {id}: the node is not there"))),
-            })
-            .collect()
+        Ok(())
     }
+
+    /// Searches a file.
+    fn part(&mut self, part: &VectorPart, method: Method) -> Result<()> {
+        let rows = part.rows.len();
+        let mask = self.mask(part)?;
+        let live = mask.as_ref().map_or(rows, |(_, count)| *count);
+        if self.effort == Effort::Exact || live <= FEW_ROWS.max(self.k.saturating_mul(4)) {
+            return self.compare(part, &mask);
+        }
+        if method == Method::Hnsw
+            && live.saturating_mul(100) >= rows.saturating_mul(WALKED)
+            && let Some(graph) = &part.graph
+        {
+            match graph.get(&part.rows) {
+                Ok(graph) => {
+                    if self.walk(part, graph, &mask)? {
+                        return Ok(());
+                    }
+                }
+                Err(_) => self.base().notice(),
+            }
+        }
+        if let Some(index) = &part.codes {
+            match index.get(&part.rows).and_then(|codes| Ok((codes, codes.bytes()?))) {
+                Ok((codes, bytes)) => {
+                    if self.scan(part, codes, bytes, &mask)? {
+                        return Ok(());
+                    }
+                }
+                Err(_) => {
+                    index.fail();
+                    self.base().notice();
+                }
+            }
+        }
+        self.compare(part, &mask)
+    }
+
+    /// The rows of a file that are live and of the kind.
+    fn mask(&self, part: &VectorPart) -> Result<Mask> {
+        let rows = part.rows.len();
+        let mut mask = match self.kind {
+            None if part.dead.is_empty() => return Ok(None),
+            None => {
+                let mut mask = vec![u32::MAX; rows.div_ceil(MASK_ROWS)];
+                if let Some(last) = mask.last_mut() {
+                    *last >>= (MASK_ROWS - rows % MASK_ROWS) % MASK_ROWS;
+                }
+                mask
+            }
+            Some(kind) => {
+                let mut mask = Vec::new();
+                vector::equal(part.rows.kinds.bytes_of_all()?, kind, &mut mask);
+                mask
+            }
+        };
+        for (word, dead) in mask.iter_mut().zip(&*part.dead) {
+            *word &= !dead;
+        }
+        let count = mask.iter().map(|word| usize::try_from(word.count_ones()).unwrap_or(0)).sum();
+        Ok(Some((mask, count)))
+    }
+
+    /// Compares all rows that may be found.
+    fn compare(&mut self, part: &VectorPart, mask: &Mask) -> Result<()> {
+        let found = compared(part);
+        let row = |run: &mut Self, row: usize| -> Result<()> {
+            let (head, numbers) = part.rows.row(row)?;
+            let id = head.id();
+            let distance = run.measure.distance(numbers, head.norm.get());
+            if run.within.is_some_and(|within| distance > within)
+                || !run.closest.wants(distance, id)
+                || Some(id) == run.but
+                || run.is_layered(id)
+            {
+                return Ok(());
+            }
+            if run.looks_at_nodes() && !run.snapshot.get(id)?.is_some_and(|node| run.passes(&node))
+            {
+                return Ok(());
+            }
+            run.closest.offer(distance, id, found);
+            Ok(())
+        };
+        match mask {
+            None => (0..part.rows.len()).try_for_each(|at| row(self, at)),
+            Some((mask, _)) => rows_of(mask).try_for_each(|at| row(self, at)),
+        }
+    }
+
+    /// How many candidates a file has to give.
+    fn depth(&self, head: &IndexHead) -> Option<usize> {
+        let [fast, normal, thorough] = head.depths;
+        let depth = match self.effort {
+            Effort::Fast => fast,
+            Effort::Normal => normal,
+            Effort::Thorough | Effort::Exact => thorough,
+        };
+        let depth = usize::try_from(depth.get()).ok().filter(|_| depth.get() < u32::MAX)?;
+        // Measured for ten, with vectors of the file: others may be harder.
+        let depth = depth.saturating_add(depth / 2).saturating_mul(self.k.max(10)) / 10;
+        Some(depth.max(self.k.saturating_mul(2)).saturating_add(SPARE))
+    }
+
+    /// Compares a candidate if the node's vector is in no layer and it passes
+    /// the filter. Returns whether it counts.
+    fn candidate(&mut self, part: &VectorPart, row: u32, by: By, rank: usize) -> Result<bool> {
+        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        let id = part.rows.heads.row(row)?.id();
+        if self.is_layered(id) || Some(id) == self.but {
+            return Ok(false);
+        }
+        if self.looks_at_nodes() && !self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)) {
+            return Ok(false);
+        }
+        let (head, numbers) = part.rows.row(row)?;
+        let file = Some(part.rows.segment.file().number);
+        let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
+        self.offer(id, numbers, head.norm.get(), found, true)?;
+        Ok(true)
+    }
+
+    /// Searches by codes. Returns whether that was a way.
+    fn scan(
+        &mut self,
+        part: &VectorPart,
+        codes: &Codes,
+        bytes: &[u8],
+        mask: &Mask,
+    ) -> Result<bool> {
+        let rows = part.rows.len();
+        let live = mask.as_ref().map_or(rows, |(_, count)| *count);
+        let Some(depth) = self.depth(&codes.head) else { return Ok(false) };
+        let table = codes.codebook.table(self.query, vector::norm(self.query));
+        let allowed = mask.as_ref().map(|(mask, _)| mask.as_slice());
+        let (mut wanted, mut seen, mut counted) = (depth, 0, 0);
+        // Where most of the rows had to be compared, all may be.
+        while wanted < live / 4 {
+            let mut candidates = Candidates::new(wanted);
+            table.scan(bytes, rows, allowed, &mut candidates);
+            let candidates = candidates.into_sorted();
+            for (rank, (_, row)) in candidates.iter().enumerate().skip(seen) {
+                if self.candidate(part, *row, By::Codes, rank)? {
+                    counted += 1;
+                    if counted == depth {
+                        return Ok(true);
+                    }
+                }
+            }
+            // Others did not count: more of them, the same ones first.
+            seen = candidates.len();
+            wanted = wanted.saturating_mul(4);
+        }
+        Ok(false)
+    }
+
+    /// Searches by a graph. Returns whether that was a way.
+    fn walk(&mut self, part: &VectorPart, graph: &GraphIndex, mask: &Mask) -> Result<bool> {
+        let Some(depth) = self.depth(&graph.head) else { return Ok(false) };
+        // Rows that the walk finds and do not count: room for some.
+        let layered: usize = self.layers.iter().map(|layer| layer.vectors.len()).sum();
+        let spare = layered.min(depth);
+        let allowed = mask.as_ref().map(|(mask, _)| {
+            move |row: u32| {
+                let at = usize::try_from(row).unwrap_or(usize::MAX);
+                mask.get(at / MASK_ROWS).is_some_and(|word| word & (1 << (at % MASK_ROWS)) != 0)
+            }
+        });
+        let allowed = allowed.as_ref().map(|allowed| allowed as &dyn Fn(u32) -> bool);
+        let Some(found) =
+            graph.graph.search(self.query, depth.saturating_add(spare), 0, allowed)?
+        else {
+            return Ok(false);
+        };
+        // It cannot tell rows that it does not reach from rows that are not
+        // there.
+        if mask.is_some() && found.len() < depth {
+            return Ok(false);
+        }
+        let mut counted = 0;
+        for (rank, row) in found.iter().enumerate() {
+            counted += usize::from(self.candidate(part, *row, By::Graph, rank)?);
+        }
+        // Too few, though more may be there: the codes know them all.
+        Ok(counted >= depth.min(found.len()) && counted >= self.k)
+    }
+}
+
+const IN_MEMORY: Found = Found { file: None, by: By::Comparison, rank: None };
+
+fn compared(part: &VectorPart) -> Found {
+    Found { file: Some(part.rows.segment.file().number), by: By::Comparison, rank: None }
+}
+
+/// The rows whose bits are set.
+fn rows_of(mask: &[u32]) -> impl Iterator<Item = usize> {
+    mask.iter().enumerate().flat_map(|(at, word)| {
+        let mut left = *word;
+        std::iter::from_fn(move || {
+            let bit = usize::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+            left &= left.wrapping_sub(1);
+            Some(at.saturating_mul(MASK_ROWS).saturating_add(bit))
+        })
+    })
 }

@@ -185,6 +185,41 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The nodes with a key in a range of an index, ascending, each once; `None`
+    /// if they are more than `most`.
+    pub(super) fn nodes_within(
+        &self,
+        index: u32,
+        range: &KeyRange,
+        most: usize,
+    ) -> Result<Option<Vec<NodeId>>> {
+        range.check()?;
+        let base = &self.state.base;
+        let bounds = (start_place(index, range), end_place(index, range));
+        let low = base.key_bound(&bound_place(bounds.0))?;
+        let high = base.key_bound(&bound_place(bounds.1))?;
+        // What is in the base is counted without being read. Some of it may be
+        // gone: then the range is taken for larger than it is.
+        let parts = base.keys.get(low.0..high.0).unwrap_or_default().iter();
+        let before = parts.map(|part| part.entries.len()).fold(0, usize::saturating_add);
+        if before.saturating_add(high.1).saturating_sub(low.1) > most.saturating_mul(2) {
+            return Ok(None);
+        }
+        let mut ids = Vec::new();
+        let mut keys = Range::new(&self.state, index, range.clone(), Direction::Ascending);
+        while let Some(place) = keys.next_place() {
+            if ids.len() == most {
+                return Ok(None);
+            }
+            ids.push(place?.node);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Some(ids))
+    }
+}
+
 type KindMerge<'s> =
     Merge<'s, (u32, NodeId), bool, &'s NodeRow, Within<KindRun<'s>, (u32, NodeId)>>;
 

@@ -4,35 +4,42 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use crate::id::NodeId;
 
-/// Collects the closest `k` candidates.
+/// Collects the closest `k` candidates, each with something that comes with it.
 #[derive(Debug)]
-pub(crate) struct Closest {
+pub(crate) struct Closest<T> {
     k: usize,
     /// The worst of the best is on top.
-    heap: BinaryHeap<Candidate>,
+    heap: BinaryHeap<Candidate<T>>,
 }
 
-#[derive(Debug, PartialEq)]
-struct Candidate {
+#[derive(Debug)]
+struct Candidate<T> {
     distance: f64,
     id: NodeId,
+    with: T,
 }
 
-impl Eq for Candidate {}
+impl<T> PartialEq for Candidate<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
 
-impl PartialOrd for Candidate {
+impl<T> Eq for Candidate<T> {}
+
+impl<T> PartialOrd for Candidate<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Candidate {
+impl<T> Ord for Candidate<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.distance.total_cmp(&other.distance).then(self.id.cmp(&other.id))
     }
 }
 
-impl Closest {
+impl<T> Closest<T> {
     pub(crate) fn new(k: usize) -> Self {
         Self { k, heap: BinaryHeap::new() }
     }
@@ -40,20 +47,23 @@ impl Closest {
     /// Whether a candidate at `distance` would be kept.
     pub(crate) fn wants(&self, distance: f64, id: NodeId) -> bool {
         self.heap.len() < self.k
-            || self.heap.peek().is_some_and(|worst| Candidate { distance, id } < *worst)
+            || self.heap.peek().is_some_and(|worst| {
+                distance.total_cmp(&worst.distance).then(id.cmp(&worst.id)).is_lt()
+            })
     }
 
-    pub(crate) fn offer(&mut self, distance: f64, id: NodeId) {
+    pub(crate) fn offer(&mut self, distance: f64, id: NodeId, with: T) {
         if self.wants(distance, id) {
             if self.heap.len() == self.k {
                 self.heap.pop();
             }
-            self.heap.push(Candidate { distance, id });
+            self.heap.push(Candidate { distance, id, with });
         }
     }
 
     /// The candidates that were kept, best first.
-    pub(crate) fn into_sorted(self) -> impl Iterator<Item = (f64, NodeId)> {
-        self.heap.into_sorted_vec().into_iter().map(|candidate| (candidate.distance, candidate.id))
+    pub(crate) fn into_sorted(self) -> impl Iterator<Item = (f64, NodeId, T)> {
+        let sorted = self.heap.into_sorted_vec().into_iter();
+        sorted.map(|candidate| (candidate.distance, candidate.id, candidate.with))
     }
 }

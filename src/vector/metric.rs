@@ -1,10 +1,7 @@
 //! The metrics of [`Metric`], over finite vectors of one length.
 
+use super::simd::{dot, l2_squared};
 use crate::model::Metric;
-
-/// Accumulators that run side by side, so that the compiler can use vector
-/// registers and additions do not wait for each other.
-const LANES: usize = 8;
 
 /// Measures distances to one query.
 ///
@@ -26,32 +23,18 @@ impl<'q> Measure<'q> {
     /// lengths of query and vector are equal. Smaller is closer.
     pub(crate) fn distance(&self, vector: &[f32], vector_norm: f64) -> f64 {
         match self.metric {
-            Metric::Cosine => (1.0
-                - sum(self.query, vector, |a, b| a * b) / (self.norm * vector_norm))
-                .clamp(0.0, 2.0),
-            Metric::Dot => -sum(self.query, vector, |a, b| a * b),
-            Metric::L2 => sum(self.query, vector, |a, b| (a - b) * (a - b)).sqrt(),
+            Metric::Cosine => {
+                (1.0 - dot(self.query, vector) / (self.norm * vector_norm)).clamp(0.0, 2.0)
+            }
+            Metric::Dot => -dot(self.query, vector),
+            Metric::L2 => l2_squared(self.query, vector).sqrt(),
         }
     }
 }
 
 /// The Euclidean length of a vector.
 pub(crate) fn norm(vector: &[f32]) -> f64 {
-    sum(vector, vector, |a, b| a * b).sqrt()
-}
-
-fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut lanes = [0.0; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += term(f64::from(*a), f64::from(*b));
-        }
-    }
-    let rest: f64 =
-        a_rest.iter().zip(b_rest).map(|(a, b)| term(f64::from(*a), f64::from(*b))).sum();
-    lanes.iter().sum::<f64>() + rest
+    dot(vector, vector).sqrt()
 }
 
 #[cfg(test)]

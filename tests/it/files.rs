@@ -7,8 +7,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Metric, Node, NodeId, Op, Options, Patch, Precondition, Seq, Space,
-    Timestamp, Value,
+    Batch, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Patch, Precondition, Seq,
+    Space, Timestamp, Value,
     format::{
         FileKind, HEADER_BYTES, Header,
         manifest::{Counts, DataFile, HeapFile, Manifest, NamedSpace, TableFile, VectorFile},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 fn golden_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2")
 }
 
 fn id(n: u8) -> NodeId {
@@ -126,18 +126,19 @@ fn golden_files_are_read_as_ever() {
 }
 
 /// Every kind of data file.
-pub const DATA_KINDS: [FileKind; 6] = [
+pub const DATA_KINDS: [FileKind; 7] = [
     FileKind::Nodes,
     FileKind::Out,
     FileKind::In,
     FileKind::Keys,
     FileKind::Heap,
     FileKind::Vectors,
+    FileKind::VectorIndex,
 ];
 
 /// What a data file is, by its name.
 pub fn data_kind(name: &Path) -> Option<FileKind> {
-    let suffixes = ["nodes", "out", "in", "keys", "heap", "vec"];
+    let suffixes = ["nodes", "out", "in", "keys", "heap", "vec", "vix"];
     let suffix = name.extension()?.to_str()?;
     suffixes.into_iter().zip(DATA_KINDS).find(|(s, _)| *s == suffix).map(|(_, kind)| kind)
 }
@@ -209,14 +210,26 @@ fn a_manifest_survives_the_round_trip_and_nothing_else() {
         next_file: 9,
         kinds: vec!["note".to_owned(), "é".to_owned()],
         indexes: vec!["timeline".to_owned()],
-        spaces: vec![NamedSpace { name: "text".to_owned(), space: Space::new(3, Metric::Dot) }],
+        spaces: vec![NamedSpace {
+            method: Method::Hnsw,
+            vectors: 4,
+            dropped: true,
+            ..NamedSpace::new("text".to_owned(), Space::new(3, Metric::Dot))
+        }],
         counts: Counts { nodes: 1, edges: 2, keys: 3, vectors: 4 },
         heaps: vec![HeapFile { file: file(1), live: 99 }],
         nodes: vec![table(2), table(3)],
         out: vec![table(4)],
         into: vec![table(5)],
         keys: vec![table(8)],
-        vectors: vec![VectorFile { file: file(6), space: 0, live: 7 }],
+        vectors: vec![VectorFile {
+            file: file(6),
+            space: 0,
+            live: 7,
+            dead: vec![1, 2],
+            codes: Some(file(0)),
+            graph: Some(file(7)),
+        }],
     };
     let bytes = manifest.encode().unwrap();
     assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
@@ -325,7 +338,7 @@ fn the_header_is_as_documented() {
     let bytes = header.encode();
     assert_eq!(bytes.len(), HEADER_BYTES);
     assert_eq!(&bytes[..8], b"INGRAINW");
-    assert_eq!(bytes[8..12], [1, 0, 0, 0]);
+    assert_eq!(bytes[8..12], [2, 0, 0, 0]);
     assert_eq!(bytes[16..32], [7; 16]);
     assert_eq!(bytes[32..40], [2, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(bytes[40..48], [4, 3, 0, 0, 0, 0, 0, 0]);

@@ -1,0 +1,272 @@
+//! Builds what is derived from a vector file, a piece at a time.
+
+use std::sync::Arc;
+
+use bytemuck::bytes_of;
+
+use super::output::Making;
+use crate::{
+    error::{Error, Result},
+    format::{
+        FileKind,
+        manifest::DataFile,
+        tables::{Le32, LeF32},
+        vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead, RECALLS},
+    },
+    model::{Method, Metric},
+    segment::Writer,
+    snapshot::{GraphIndex, VectorRows},
+    vector::{
+        build::{self, Truth},
+        hnsw::{self, Graph},
+        pq::{Codebook, Shape},
+    },
+};
+
+/// Rows that are encoded in one step.
+const ENCODED: usize = 1 << 16;
+/// Rows that are added to a graph in one step.
+const ADDED: usize = 1 << 9;
+/// Candidates that a graph is tried with, ascending.
+const TRIED: [usize; 7] = [16, 32, 64, 128, 256, 512, 1024];
+/// Below this share of rows that a graph finds by their own vectors, it is not
+/// used.
+const SELF_RECALL: f64 = 0.9;
+
+/// What is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Derived {
+    /// Codes of so many bits.
+    Codes(u32),
+    Graph,
+}
+
+impl Derived {
+    /// The codes of a space with this method, if it has any.
+    pub(super) fn codes(method: Method) -> Option<Self> {
+        match method {
+            Method::Exact => None,
+            Method::Pq8 => Some(Self::Codes(8)),
+            Method::Auto | Method::Pq4 | Method::Hnsw => Some(Self::Codes(4)),
+        }
+    }
+}
+
+/// An index in the making.
+#[derive(Debug)]
+pub(super) struct Build {
+    rows: Arc<VectorRows>,
+    derived: Derived,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Begin,
+    Encode {
+        shape: Shape,
+        codebook: Codebook,
+        codes: Vec<u8>,
+        next: usize,
+    },
+    Add {
+        builder: Box<hnsw::Builder>,
+        next: usize,
+    },
+    /// A graph of rows that it does not find.
+    Unfit,
+    Done,
+}
+
+/// What a step left.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// More to do.
+    More,
+    /// The file.
+    Done(DataFile),
+    /// There is nothing of use to be had from these rows.
+    Unfit,
+}
+
+impl Build {
+    pub(super) fn new(rows: Arc<VectorRows>, derived: Derived) -> Self {
+        Self { rows, derived, stage: Stage::Begin }
+    }
+
+    pub(super) fn rows(&self) -> &Arc<VectorRows> {
+        &self.rows
+    }
+
+    pub(super) fn derived(&self) -> Derived {
+        self.derived
+    }
+
+    /// Does a piece of the work.
+    pub(super) fn step(&mut self, making: &mut Making<'_>) -> Result<Step> {
+        let rows = &*self.rows;
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Begin => {
+                self.stage = match self.derived {
+                    Derived::Codes(bits) => {
+                        let dimension = rows.definition.dimension;
+                        let shape = Shape::new(dimension, bits).ok_or_else(|| {
+                            Error::invalid(format!("codes of {bits} bits: there are none"))
+                        })?;
+                        let sample = build::sample(rows, shape.sample_rows())?;
+                        // The seed is the file's: the same file gives the same
+                        // codes.
+                        let seed = rows.segment.file().number.into();
+                        let trained = Codebook::train(shape, rows.definition.metric, &sample, seed);
+                        match trained {
+                            Some(codebook) => {
+                                let codes = Vec::with_capacity(shape.code_bytes(rows.len()));
+                                Stage::Encode { shape, codebook, codes, next: 0 }
+                            }
+                            None => Stage::Unfit,
+                        }
+                    }
+                    Derived::Graph => {
+                        let max_abs = match rows.definition.metric {
+                            Metric::Cosine => 0.0,
+                            _ => largest(rows)?,
+                        };
+                        let space = rows.definition;
+                        let builder =
+                            hnsw::Builder::new(space.dimension, space.metric, rows.len(), max_abs)?;
+                        Stage::Add { builder: Box::new(builder), next: 0 }
+                    }
+                };
+                Ok(Step::More)
+            }
+            Stage::Encode { shape, codebook, mut codes, next } => {
+                let end = next.saturating_add(ENCODED).min(rows.len());
+                build::encode(&codebook, rows, next, end, &mut codes)?;
+                if end < rows.len() {
+                    self.stage = Stage::Encode { shape, codebook, codes, next: end };
+                    return Ok(Step::More);
+                }
+                self.finish_codes(making, shape, &codebook, &codes).map(Step::Done)
+            }
+            Stage::Add { mut builder, next } => {
+                let end = next.saturating_add(ADDED).min(rows.len());
+                for row in next..end {
+                    builder.add(u32::try_from(row).unwrap_or(u32::MAX), rows.numbers(row)?)?;
+                }
+                if end < rows.len() {
+                    self.stage = Stage::Add { builder, next: end };
+                    return Ok(Step::More);
+                }
+                self.finish_graph(making, *builder)
+            }
+            Stage::Unfit | Stage::Done => Ok(Step::Unfit),
+        }
+    }
+
+    fn finish_codes(
+        &self,
+        making: &mut Making<'_>,
+        shape: Shape,
+        codebook: &Codebook,
+        codes: &[u8],
+    ) -> Result<DataFile> {
+        let rows = &*self.rows;
+        let truth = Truth::of(rows, rows.definition.metric)?;
+        let (depths, recall) = truth.of_codes(codebook, codes, rows, RECALLS)?;
+        let mut head = rows.index_head();
+        head.bits = Le32::new(shape.bits);
+        head.subs = le32(shape.subs);
+        head.sub_dimension = le32(shape.sub_dimension);
+        measured(&mut head, &truth, depths.map(Some), recall);
+        let mut writer = begin(making, &head)?;
+        writer.section(CODEBOOK, 4);
+        writer.write(bytemuck::cast_slice(codebook.numbers()))?;
+        writer.section(CODES, 1);
+        writer.write(codes)?;
+        making.finish(writer)
+    }
+
+    fn finish_graph(&self, making: &mut Making<'_>, mut builder: hnsw::Builder) -> Result<Step> {
+        const PROBED: usize = 100;
+        let rows = &*self.rows;
+        if builder.probe(PROBED, 10, 64)? < SELF_RECALL {
+            return Ok(Step::Unfit);
+        }
+        let mut head = rows.index_head();
+        let parameters = *builder.parameters();
+        head.subs = le32(parameters.connectivity);
+        head.sub_dimension = le32(parameters.expansion_add);
+        head.max_abs = LeF32::new(parameters.max_abs);
+        let bytes = Arc::new(builder.finish()?);
+        // As it will be served: what cannot be opened is not written.
+        let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
+        let parameters = GraphIndex::parameters(&head, rows);
+        let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
+        let truth = Truth::of(rows, rows.definition.metric)?;
+        let mut depths = [None; RECALLS.len()];
+        let mut recall_of_normal = 0.0;
+        for tried in TRIED {
+            let recall = truth.recall(|row| {
+                // One more, which is the row itself.
+                let found = graph.search(rows.numbers(row)?, tried.saturating_add(1), 0, None)?;
+                Ok(found.unwrap_or_default())
+            })?;
+            for (depth, asked) in depths.iter_mut().zip(RECALLS) {
+                if depth.is_none() && recall * 1000.0 >= f64::from(asked) {
+                    *depth = Some(tried);
+                }
+            }
+            if depths.get(1).is_none_or(Option::is_none) || recall_of_normal == 0.0 {
+                recall_of_normal = recall;
+            }
+        }
+        measured(&mut head, &truth, depths, recall_of_normal);
+        let mut writer = begin(making, &head)?;
+        writer.section(GRAPH, 1);
+        writer.write(&bytes)?;
+        making.finish(writer).map(Step::Done)
+    }
+}
+
+/// Bytes in memory that a graph is served from while it is measured.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The largest absolute number of all rows.
+fn largest(rows: &VectorRows) -> Result<f32> {
+    let mut largest = 0.0_f32;
+    for row in 0..rows.len() {
+        largest = rows.numbers(row)?.iter().fold(largest, |largest, x| largest.max(x.abs()));
+    }
+    Ok(largest)
+}
+
+fn le32(number: usize) -> Le32 {
+    Le32::new(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+fn measured(
+    head: &mut IndexHead,
+    truth: &Truth,
+    depths: [Option<usize>; RECALLS.len()],
+    recall: f64,
+) {
+    head.sample = le32(truth.queries.len());
+    head.depths = depths.map(|depth| depth.map_or(Le32::new(u32::MAX), le32));
+    // Rounded as it may be: a figure to be looked at.
+    #[expect(clippy::cast_possible_truncation, reason = "from 0 to 1")]
+    let recall = recall as f32;
+    head.recall = LeF32::new(recall);
+}
+
+fn begin(making: &mut Making<'_>, head: &IndexHead) -> Result<Writer> {
+    let mut writer = making.create(FileKind::VectorIndex)?;
+    writer.section(HEAD, size_of::<IndexHead>());
+    writer.write(bytes_of(head))?;
+    Ok(writer)
+}

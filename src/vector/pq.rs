@@ -1,0 +1,1020 @@
+//! Product quantisation: vectors are cut into short parts, and each part is
+//! replaced by the number of the closest of 16 or 256 centroids.
+//!
+//! The codes are searched through a table of the distances between the parts
+//! of a query and the centroids (Jégou, Douze and Schmid, "Product
+//! quantization for nearest neighbor search", TPAMI 2011). What is found is
+//! approximate: the best candidates are to be measured with the vectors
+//! themselves.
+//!
+//! Codebooks and codes are functions of the vectors, the shape, the metric and
+//! the seed alone: not of the machine, not of the number of threads.
+
+use rayon::prelude::*;
+
+pub(crate) use super::simd::BLOCK_ROWS;
+use super::simd::{self, FOLDED_ENTRY, Nearest};
+use crate::{limits, model::Metric};
+
+/// Rounds of k-means at most: more of them find no more neighbours.
+const ROUNDS: usize = 20;
+/// k-means ends when a round lowers the error by less than this share.
+const GAIN: f64 = 1e-4;
+/// A 4-bit code is scanned in groups of so many subs.
+const SUBS_AT_ONCE: usize = 4;
+/// Up to so many subs entries of 4-bit tables use a whole byte: their sum fits
+/// in 16 bits, and short vectors need the finer steps.
+const FINE_SUBS: usize = 64;
+/// Numbers are kept below this, so that no square overflows an f32.
+const REACH: f64 = 1e18;
+/// Blocks that a thread encodes at least, to be worth being woken.
+const BLOCKS_PER_TASK: usize = 16;
+
+/// How vectors of a dimension are cut and coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Numbers of a vector.
+    pub dimension: usize,
+    /// Parts that a vector is cut into.
+    pub subs: usize,
+    /// Numbers of a part: 1, 2, 4 or 8. The last part is filled up with zeros.
+    pub sub_dimension: usize,
+    /// Bits of the code of a part: 4 or 8.
+    pub bits: u32,
+}
+
+impl Shape {
+    /// The shape for vectors of a dimension, `None` if there is none of so
+    /// many dimensions (1 to [`limits::DIMENSION`]) or bits (4 or 8).
+    pub(crate) fn new(dimension: usize, bits: u32) -> Option<Self> {
+        if dimension == 0 || dimension > limits::DIMENSION {
+            return None;
+        }
+        let sub_dimension = match (bits, dimension) {
+            (4, 128..) | (8, 64..256) => 4,
+            (4, 32..) | (8, 16..64) => 2,
+            (8, 256..) => 8,
+            (4 | 8, _) => 1,
+            _ => return None,
+        };
+        Some(Self { dimension, subs: dimension.div_ceil(sub_dimension), sub_dimension, bits })
+    }
+
+    /// Centroids of a part.
+    pub(crate) fn centroids(&self) -> usize {
+        1 << self.bits
+    }
+
+    /// Numbers of a codebook.
+    pub(crate) fn codebook_len(&self) -> usize {
+        self.subs * self.book_len()
+    }
+
+    /// Bytes of the codes of so many rows, in whole blocks; `usize::MAX`,
+    /// which no memory holds, if they cannot be counted.
+    pub(crate) fn code_bytes(&self, rows: usize) -> usize {
+        rows.div_ceil(BLOCK_ROWS).saturating_mul(self.block_bytes())
+    }
+
+    /// Rows of a sample beyond which [`Codebook::train`] takes only some.
+    pub(crate) fn sample_rows(&self) -> usize {
+        match self.bits {
+            4 => 16 * 512,
+            _ => 256 * 64,
+        }
+    }
+
+    /// Numbers of the centroids of a part.
+    fn book_len(&self) -> usize {
+        self.sub_dimension * self.centroids()
+    }
+
+    /// Bytes of the codes of a block. 4 bits: 16 bytes a part, byte `j` the
+    /// code of row `j` plus 16 times that of row `j + 16`; after the last part
+    /// zeros up to a multiple of 4 parts. 8 bits: 32 bytes a part.
+    fn block_bytes(&self) -> usize {
+        match self.bits {
+            4 => self.subs.next_multiple_of(SUBS_AT_ONCE) * (BLOCK_ROWS / 2),
+            _ => self.subs * BLOCK_ROWS,
+        }
+    }
+}
+
+/// The centroids of each part. A codebook is trained: none is made but from
+/// vectors or from the numbers of one that was.
+#[derive(Debug, Clone)]
+pub(crate) struct Codebook {
+    shape: Shape,
+    metric: Metric,
+    numbers: Vec<f32>,
+    /// A power of two that brings the numbers to about 1: squares then neither
+    /// overflow nor vanish.
+    scale: f64,
+    /// The numbers times the scale.
+    scaled: Vec<f32>,
+}
+
+impl Codebook {
+    /// Trains a codebook on rows of `shape.dimension` numbers, all of the
+    /// sample's or as many as [`Shape::sample_rows`], evenly chosen. `None`
+    /// for a sample without rows.
+    ///
+    /// k-means for each part, in parallel, started by k-means++ (Arthur and
+    /// Vassilvitskii, 2007).
+    pub(crate) fn train(shape: Shape, metric: Metric, sample: &[f32], seed: u64) -> Option<Self> {
+        let all = sample.len() / shape.dimension;
+        let count = all.min(shape.sample_rows());
+        let rows: Vec<&[f32]> = (0..count)
+            .filter_map(|at| {
+                // No overflow: the product is less than that of two counts of
+                // rows in memory, the second below 2^14.
+                let start = at * all / count * shape.dimension;
+                sample.get(start..start + shape.dimension)
+            })
+            .collect();
+        let most = rows.iter().flat_map(|row| *row).fold(0_f32, |most, x| most.max(x.abs()));
+        let scale = if metric == Metric::Cosine { 1.0 } else { unit(most) };
+        let rows: Vec<(&[f32], f64)> =
+            rows.into_iter().map(|row| (row, factor(metric, scale, super::norm(row)))).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let books: Vec<Vec<f32>> = (0..shape.subs)
+            .into_par_iter()
+            .map(|sub| {
+                let mut columns = Vec::new();
+                for block in rows.chunks(BLOCK_ROWS) {
+                    let cut = sub * shape.sub_dimension..(sub + 1) * shape.sub_dimension;
+                    cut_columns(block, cut, &mut columns);
+                }
+                // A seed of its own for each part.
+                let random = Random(seed ^ (sub as u64).wrapping_mul(0xa076_1d64_78bd_642f));
+                k_means(shape, &columns, rows.len(), random)
+            })
+            .collect();
+        let numbers = books.iter().flatten().map(|x| (f64::from(*x) / scale) as f32).collect();
+        Self::from_parts(shape, metric, numbers)
+    }
+
+    /// The codebook of such numbers: for each part, for each of its
+    /// dimensions, those of all centroids. `None` if they are too few, too
+    /// many, not finite or, though of directions, all zero.
+    pub(crate) fn from_parts(shape: Shape, metric: Metric, numbers: Vec<f32>) -> Option<Self> {
+        let most = numbers.iter().fold(0_f32, |most, x| most.max(x.abs()));
+        let untrained = most == 0.0 && metric == Metric::Cosine;
+        if numbers.len() != shape.codebook_len()
+            || numbers.iter().any(|x| !x.is_finite())
+            || untrained
+        {
+            return None;
+        }
+        let scale = unit(most);
+        let scaled = numbers.iter().map(|x| (f64::from(*x) * scale) as f32).collect();
+        Some(Self { shape, metric, numbers, scale, scaled })
+    }
+
+    /// The numbers to store.
+    pub(crate) fn numbers(&self) -> &[f32] {
+        &self.numbers
+    }
+
+    /// Appends the codes of rows, each with its Euclidean length, in whole
+    /// blocks. The last block is filled up with the codes of zero vectors.
+    /// Runs in parallel.
+    pub(crate) fn encode(&self, rows: &[(&[f32], f64)], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.shape.code_bytes(rows.len()), 0);
+        let blocks = out[start..].par_chunks_mut(self.shape.block_bytes());
+        rows.par_chunks(BLOCK_ROWS).zip(blocks).with_min_len(BLOCKS_PER_TASK).for_each_init(
+            || (Vec::new(), vec![Nearest::NONE; self.shape.subs]),
+            |(columns, nearest), (rows, codes)| self.encode_block(rows, columns, nearest, codes),
+        );
+    }
+
+    fn encode_block(
+        &self,
+        rows: &[(&[f32], f64)],
+        columns: &mut Vec<[f32; BLOCK_ROWS]>,
+        nearest: &mut [Nearest],
+        out: &mut [u8],
+    ) {
+        let shape = &self.shape;
+        let mut scaled = [(&[][..], 0.0); BLOCK_ROWS];
+        for (to, (row, norm)) in scaled.iter_mut().zip(rows) {
+            *to = (*row, factor(self.metric, self.scale, *norm));
+        }
+        columns.clear();
+        cut_columns(&scaled, 0..shape.subs * shape.sub_dimension, columns);
+        simd::nearest_centroids(
+            shape.sub_dimension,
+            shape.centroids(),
+            columns,
+            &self.scaled,
+            nearest,
+        );
+        if shape.bits == 4 {
+            for (out, nearest) in
+                out.as_chunks_mut::<{ BLOCK_ROWS / 2 }>().0.iter_mut().zip(nearest)
+            {
+                let (low, high) = nearest.codes.split_at(BLOCK_ROWS / 2);
+                for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+                    *out = low | high << 4;
+                }
+            }
+        } else {
+            for (out, nearest) in out.as_chunks_mut().0.iter_mut().zip(nearest) {
+                *out = nearest.codes;
+            }
+        }
+    }
+
+    /// The table of a query, given with its Euclidean length.
+    pub(crate) fn table(&self, query: &[f32], query_norm: f64) -> Table {
+        let shape = &self.shape;
+        let centroids = shape.centroids();
+        let factor = match self.metric {
+            Metric::L2 => self.scale,
+            // The length of a query changes no order.
+            Metric::Cosine | Metric::Dot => factor(Metric::Cosine, 1.0, query_norm),
+        };
+        let l2 = self.metric == Metric::L2;
+        let mut distances = vec![0_f32; shape.subs * centroids];
+        let parts = query.chunks(shape.sub_dimension);
+        let books = self.scaled.chunks_exact(shape.book_len());
+        for ((part, book), distances) in parts.zip(books).zip(distances.chunks_exact_mut(centroids))
+        {
+            for (number, column) in part.iter().zip(book.chunks_exact(centroids)) {
+                let number = bounded(*number, factor);
+                if l2 {
+                    for (distance, of) in distances.iter_mut().zip(column) {
+                        *distance += (number - of) * (number - of);
+                    }
+                } else {
+                    for (distance, of) in distances.iter_mut().zip(column) {
+                        *distance -= number * of;
+                    }
+                }
+            }
+        }
+        Table::new(shape, &distances)
+    }
+}
+
+/// The distances between the parts of a query and the centroids, in whole
+/// steps of one size for all parts, each part's counted from its least.
+#[derive(Debug)]
+pub(crate) struct Table {
+    block_bytes: usize,
+    entries: Entries,
+}
+
+#[derive(Debug)]
+enum Entries {
+    /// With zeros for the parts that fill up.
+    Four {
+        tables: Vec<[u8; 16]>,
+        folded: bool,
+    },
+    Eight(Vec<[u16; 256]>),
+}
+
+impl Table {
+    fn new(shape: &Shape, distances: &[f32]) -> Self {
+        let parts = || distances.chunks_exact(shape.centroids());
+        let least: Vec<f32> =
+            parts().map(|part| part.iter().copied().fold(f32::INFINITY, f32::min)).collect();
+        let widest = parts().zip(&least).fold(0_f32, |widest, (part, least)| {
+            part.iter().fold(widest, |widest, x| widest.max(x - least))
+        });
+        let folded = shape.subs > FINE_SUBS;
+        let top = match shape.bits {
+            4 if folded => f32::from(FOLDED_ENTRY),
+            4 => f32::from(u8::MAX),
+            _ => f32::from(u16::MAX),
+        };
+        // Spans too small for a step to be inverted count as none.
+        let step = top / widest;
+        let step = if step.is_finite() { step } else { 0.0 };
+        // At most half above the top, and the cast rounds down.
+        let entry = |x: f32, least: f32| ((x - least) * step + 0.5).min(top);
+        let entries = if shape.bits == 4 {
+            let mut tables = vec![[0; 16]; shape.subs.next_multiple_of(SUBS_AT_ONCE)];
+            for ((table, part), least) in tables.iter_mut().zip(parts()).zip(&least) {
+                for (to, x) in table.iter_mut().zip(part) {
+                    *to = entry(*x, *least) as u8;
+                }
+            }
+            Entries::Four { tables, folded }
+        } else {
+            let mut tables = vec![[0; 256]; shape.subs];
+            for ((table, part), least) in tables.iter_mut().zip(parts()).zip(&least) {
+                for (to, x) in table.iter_mut().zip(part) {
+                    *to = entry(*x, *least) as u16;
+                }
+            }
+            Entries::Eight(tables)
+        };
+        Self { block_bytes: shape.block_bytes(), entries }
+    }
+
+    /// Offers the first `rows` rows of the codes to `nearest`, those that
+    /// `allowed` has a bit for: bit `i` of number `b` for row `32 b + i`; none
+    /// beyond its end. Rows whose codes are not there are no rows.
+    pub(crate) fn scan(
+        &self,
+        codes: &[u8],
+        rows: usize,
+        allowed: Option<&[u32]>,
+        nearest: &mut Candidates,
+    ) {
+        if nearest.n == 0 {
+            return;
+        }
+        let (codes, rows) = self.clamp(codes, rows);
+        let allowed = |block: usize| {
+            present(block, rows)
+                & allowed.map_or(!0, |allowed| allowed.get(block).copied().unwrap_or(0))
+        };
+        match &self.entries {
+            Entries::Four { tables, folded } => {
+                let limit = nearest.limit();
+                simd::scan(*folded, tables, codes, allowed, limit, |block, mask, sums| {
+                    for row in bits(mask) {
+                        nearest.offer(u32::from(sums[row]), block, row);
+                    }
+                    nearest.limit()
+                });
+            }
+            Entries::Eight(tables) => {
+                for (block, codes) in codes.chunks_exact(self.block_bytes).enumerate() {
+                    let mask = allowed(block);
+                    if mask != 0 {
+                        let sums = sums(tables, codes);
+                        for row in bits(mask) {
+                            nearest.offer(sums[row], block, row);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The approximate distances of the first `rows` rows, in steps of the
+    /// table.
+    pub(crate) fn distances(&self, codes: &[u8], rows: usize, out: &mut Vec<u32>) {
+        let (codes, rows) = self.clamp(codes, rows);
+        let start = out.len();
+        match &self.entries {
+            Entries::Four { tables, folded } => {
+                simd::scan(
+                    *folded,
+                    tables,
+                    codes,
+                    |_| !0,
+                    u16::MAX,
+                    |_, _, sums| {
+                        out.extend(sums.iter().map(|sum| u32::from(*sum)));
+                        u16::MAX
+                    },
+                );
+            }
+            Entries::Eight(tables) => {
+                for codes in codes.chunks_exact(self.block_bytes) {
+                    out.extend(sums(tables, codes));
+                }
+            }
+        }
+        out.truncate(start + rows);
+    }
+
+    /// The blocks of so many rows, or as many rows as there are blocks for.
+    fn clamp<'c>(&self, codes: &'c [u8], rows: usize) -> (&'c [u8], usize) {
+        // A row is known by 32 bits.
+        let rows = rows.min(u32::MAX as usize);
+        let blocks = rows.div_ceil(BLOCK_ROWS).min(codes.len() / self.block_bytes);
+        (&codes[..blocks * self.block_bytes], rows.min(blocks * BLOCK_ROWS))
+    }
+}
+
+/// The rows of a block that are below `rows`, as bits.
+fn present(block: usize, rows: usize) -> u32 {
+    match rows.saturating_sub(block * BLOCK_ROWS) {
+        left @ 0..BLOCK_ROWS => (1 << left) - 1,
+        _ => !0,
+    }
+}
+
+/// The numbers of the bits that are set.
+fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(bit)
+    })
+}
+
+/// The sums of a block of 8-bit codes.
+fn sums(tables: &[[u16; 256]], codes: &[u8]) -> [u32; BLOCK_ROWS] {
+    const GROUP: usize = 8;
+    let (codes, _) = codes.as_chunks::<BLOCK_ROWS>();
+    let mut sums = [0; BLOCK_ROWS];
+    for (group, sums) in sums.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+        for (table, codes) in tables.iter().zip(codes) {
+            for (sum, code) in sums.iter_mut().zip(&codes[group * GROUP..]) {
+                *sum += u32::from(table[usize::from(*code)]);
+            }
+        }
+    }
+    sums
+}
+
+/// The `n` rows of least approximate distance, ties by row.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    n: usize,
+    /// Distance, then row, in one number. Cut down to `n` when they are twice
+    /// as many: cheaper than a heap, for the limit is a little late.
+    keys: Vec<u64>,
+    /// Keys from here on are not among the `n`.
+    end: u64,
+}
+
+impl Candidates {
+    /// No rows yet, to become `n`.
+    pub(crate) fn new(n: usize) -> Self {
+        Self { n, keys: Vec::new(), end: if n == 0 { 0 } else { u64::MAX } }
+    }
+
+    /// Offers a row, given by its block and its number in the block.
+    fn offer(&mut self, distance: u32, block: usize, row: usize) {
+        let key = u64::from(distance) << 32 | (block * BLOCK_ROWS + row) as u64;
+        if key < self.end {
+            self.keys.push(key);
+            if self.keys.len() >= self.n.saturating_mul(2).max(BLOCK_ROWS) {
+                self.cut();
+            }
+        }
+    }
+
+    /// Drops what is not among the `n` closest so far.
+    fn cut(&mut self) {
+        if self.n > 0 && self.keys.len() >= self.n {
+            let (_, last, _) = self.keys.select_nth_unstable(self.n - 1);
+            self.end = *last;
+            self.keys.truncate(self.n);
+        }
+    }
+
+    /// No row of a greater distance is wanted.
+    fn limit(&self) -> u16 {
+        u16::try_from(self.end >> 32).unwrap_or(u16::MAX)
+    }
+
+    /// Distances and rows, the closest first.
+    pub(crate) fn into_sorted(mut self) -> Vec<(u32, u32)> {
+        self.cut();
+        self.keys.sort_unstable();
+        self.keys.into_iter().map(|key| ((key >> 32) as u32, key as u32)).collect()
+    }
+}
+
+/// A power of two that brings `most` to between 1 and 2.
+fn unit(most: f32) -> f64 {
+    // Every f32 but zero is a normal f64, and so is the inverse.
+    let exponent = f64::from(most).to_bits() >> 52;
+    if most == 0.0 || !most.is_finite() {
+        1.0
+    } else {
+        f64::from_bits((2 * 1_023 - exponent) << 52)
+    }
+}
+
+/// What the numbers of a row are multiplied by before they are coded.
+fn factor(metric: Metric, scale: f64, norm: f64) -> f64 {
+    match metric {
+        Metric::Cosine if norm > 0.0 => scale / norm,
+        Metric::Cosine => 0.0,
+        Metric::Dot | Metric::L2 => scale,
+    }
+}
+
+/// A number times a factor, within what can be squared.
+fn bounded(number: f32, factor: f64) -> f32 {
+    (f64::from(number) * factor).clamp(-REACH, REACH) as f32
+}
+
+/// Appends columns of up to 32 rows, each with its factor. What is missing is
+/// zero.
+fn cut_columns(
+    rows: &[(&[f32], f64)],
+    cut: std::ops::Range<usize>,
+    out: &mut Vec<[f32; BLOCK_ROWS]>,
+) {
+    let start = out.len();
+    out.resize(start + cut.len(), [0.0; BLOCK_ROWS]);
+    for (at, (row, factor)) in rows.iter().enumerate() {
+        let part = row.get(cut.start..cut.end.min(row.len())).unwrap_or_default();
+        for (column, number) in out[start..].iter_mut().zip(part) {
+            column[at] = bounded(*number, *factor);
+        }
+    }
+}
+
+/// The centroids of the points in blocks of columns, a dimension after the
+/// other. `count` of the points are there, at least one.
+fn k_means(
+    shape: Shape,
+    columns: &[[f32; BLOCK_ROWS]],
+    count: usize,
+    mut random: Random,
+) -> Vec<f32> {
+    let (dimension, centroids) = (shape.sub_dimension, shape.centroids());
+    let point = |row: usize, d: usize| columns[row / BLOCK_ROWS * dimension + d][row % BLOCK_ROWS];
+    let mut book = start(shape, columns, count, &mut random);
+    let mut found = vec![Nearest::NONE; columns.len() / dimension];
+    let mut before = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        simd::nearest_centroids(dimension, centroids, columns, &book, &mut found);
+        let mut error = 0.0;
+        let mut sizes = vec![0_u32; centroids];
+        let mut sums = vec![0_f64; centroids * dimension];
+        let mut left = count;
+        for (found, columns) in found.iter().zip(columns.chunks_exact(dimension)) {
+            for row in 0..left.min(BLOCK_ROWS) {
+                let code = usize::from(found.codes[row]);
+                sizes[code] += 1;
+                error += f64::from(found.distances[row]);
+                for (sum, column) in sums[code * dimension..].iter_mut().zip(columns) {
+                    *sum += f64::from(column[row]);
+                }
+            }
+            left = left.saturating_sub(BLOCK_ROWS);
+        }
+        if before - error <= before * GAIN && before.is_finite() {
+            break;
+        }
+        before = error;
+        for (code, size) in sizes.iter().enumerate() {
+            if *size > 0 {
+                for d in 0..dimension {
+                    book[d * centroids + code] =
+                        (sums[code * dimension + d] / f64::from(*size)) as f32;
+                }
+            } else if let Some(row) = farthest(&found, count) {
+                // A centroid without points takes the point that is worst off.
+                found[row / BLOCK_ROWS].distances[row % BLOCK_ROWS] = 0.0;
+                for d in 0..dimension {
+                    book[d * centroids + code] = point(row, d);
+                }
+            }
+        }
+    }
+    book
+}
+
+/// The point farthest from its centroid, the first of equals; `None` if every
+/// point has a centroid where it is.
+fn farthest(found: &[Nearest], count: usize) -> Option<usize> {
+    let all = found.iter().flat_map(|found| &found.distances).take(count).enumerate();
+    let (row, distance) =
+        all.fold((0, 0.0), |most, (row, of)| if *of > most.1 { (row, *of) } else { most });
+    (distance > 0.0).then_some(row)
+}
+
+/// Points to start from: each the likelier chosen, the farther it is from
+/// those that were. When no point is left, the first again.
+fn start(
+    shape: Shape,
+    columns: &[[f32; BLOCK_ROWS]],
+    count: usize,
+    random: &mut Random,
+) -> Vec<f32> {
+    let (dimension, centroids) = (shape.sub_dimension, shape.centroids());
+    let mut book = vec![0.0; shape.book_len()];
+    let mut least = vec![f32::INFINITY; count];
+    let mut found = vec![Nearest::NONE; columns.len() / dimension];
+    let mut chosen = random.below(count);
+    for code in 0..centroids {
+        let centroid: Vec<f32> = columns[chosen / BLOCK_ROWS * dimension..][..dimension]
+            .iter()
+            .map(|column| column[chosen % BLOCK_ROWS])
+            .collect();
+        for (d, number) in centroid.iter().enumerate() {
+            book[d * centroids + code] = *number;
+        }
+        simd::nearest_centroids(dimension, 1, columns, &centroid, &mut found);
+        let mut total = 0.0;
+        for (least, distance) in least.iter_mut().zip(found.iter().flat_map(|f| &f.distances)) {
+            *least = least.min(*distance);
+            total += f64::from(*least);
+        }
+        let mut at = random.share() * total;
+        // Rounding may leave a little at the end: then the last that has any.
+        for (row, distance) in least.iter().enumerate().filter(|(_, distance)| **distance > 0.0) {
+            chosen = row;
+            at -= f64::from(*distance);
+            if at < 0.0 {
+                break;
+            }
+        }
+    }
+    book
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From 0 to below 1.
+    fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A number below a count that is not zero.
+    fn below(&mut self, count: usize) -> usize {
+        (self.next() % count as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        id::NodeId,
+        vector::{Closest, Measure, norm},
+    };
+
+    const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
+
+    /// Rows around centres, as embeddings lie.
+    fn clustered(rows: usize, dimension: usize, seed: u64) -> Vec<f32> {
+        let mut random = Random(seed);
+        let mut normal = move || -> f32 { (0..6).map(|_| random.share() as f32 - 0.5).sum() };
+        let centres: Vec<f32> = (0..40 * dimension).map(|_| normal()).collect();
+        (0..rows * dimension)
+            .map(|at| {
+                let (row, d) = (at / dimension, at % dimension);
+                centres[row % 40 * dimension + d] + 0.7 * normal()
+            })
+            .collect()
+    }
+
+    fn shape(dimension: usize, bits: u32) -> Shape {
+        Shape::new(dimension, bits).unwrap()
+    }
+
+    fn with_norms(numbers: &[f32], dimension: usize) -> Vec<(&[f32], f64)> {
+        numbers.chunks(dimension).map(|row| (row, norm(row))).collect()
+    }
+
+    fn encoded(book: &Codebook, numbers: &[f32]) -> Vec<u8> {
+        let mut codes = Vec::new();
+        book.encode(&with_norms(numbers, book.shape.dimension), &mut codes);
+        codes
+    }
+
+    /// The code of a part of a row, read as `Shape::block_bytes` tells it.
+    fn code(shape: &Shape, codes: &[u8], row: usize, sub: usize) -> usize {
+        let block = &codes[row / 32 * shape.block_bytes()..];
+        let row = row % 32;
+        usize::from(match shape.bits {
+            4 if row < 16 => block[sub * 16 + row] & 15,
+            4 => block[sub * 16 + row - 16] >> 4,
+            _ => block[sub * 32 + row],
+        })
+    }
+
+    #[test]
+    fn shapes_cover_every_dimension_and_nothing_else() {
+        for bits in [4, 8] {
+            for dimension in 1..=limits::DIMENSION {
+                let shape = shape(dimension, bits);
+                let whole = shape.subs * shape.sub_dimension;
+                assert!(whole >= dimension && whole < dimension + shape.sub_dimension);
+                assert!([1, 2, 4, 8].contains(&shape.sub_dimension));
+                assert_eq!(shape.codebook_len(), whole * shape.centroids());
+                assert_eq!(shape.code_bytes(0), 0);
+                assert_eq!(shape.code_bytes(1), shape.code_bytes(32));
+                assert_eq!(shape.code_bytes(33), 2 * shape.block_bytes());
+                assert!(shape.code_bytes(usize::MAX) > usize::MAX / 32);
+                // Sums of entries fit in the kernel's 16 bits.
+                let most = if shape.subs > FINE_SUBS { FOLDED_ENTRY } else { u8::MAX };
+                assert!(bits == 8 || shape.subs * usize::from(most) <= usize::from(u16::MAX));
+            }
+            assert_eq!(Shape::new(0, bits), None);
+            assert_eq!(Shape::new(limits::DIMENSION + 1, bits), None);
+        }
+        assert_eq!(Shape::new(384, 5), None);
+        assert_eq!(shape(384, 4).subs, 96);
+        assert_eq!(shape(384, 4).code_bytes(100_000), 4_800_000);
+    }
+
+    /// Every row takes the closest centroid, and its distance is the sum of
+    /// the entries of its codes, close to the true distance to what the codes
+    /// stand for.
+    #[test]
+    fn codes_and_distances_are_those_of_the_definitions() {
+        for metric in METRICS {
+            for bits in [4, 8] {
+                for (dimension, rows) in [(1, 3), (7, 70), (33, 64), (130, 41), (300, 31)] {
+                    let shape = shape(dimension, bits);
+                    let numbers = clustered(rows, dimension, 3);
+                    let query = clustered(1, dimension, 4);
+                    let book = Codebook::train(shape, metric, &numbers, 1).unwrap();
+                    let codes = encoded(&book, &numbers);
+                    assert_eq!(codes.len(), shape.code_bytes(rows));
+                    let table = book.table(&query, norm(&query));
+                    let mut distances = Vec::new();
+                    table.distances(&codes, rows, &mut distances);
+                    assert_eq!(distances.len(), rows);
+                    let centroid = |sub: usize, d: usize, code: usize| {
+                        let at = (sub * shape.sub_dimension + d) * shape.centroids() + code;
+                        f64::from(book.numbers()[at])
+                    };
+                    let unit = |row: &[f32]| -> Vec<f64> {
+                        let by = if metric == Metric::Cosine { norm(row) } else { 1.0 };
+                        let mut whole: Vec<f64> = row.iter().map(|x| f64::from(*x) / by).collect();
+                        whole.resize(shape.subs * shape.sub_dimension, 0.0);
+                        whole
+                    };
+                    let measure = |query: &[f64], sub: usize, code: usize| -> f64 {
+                        (0..shape.sub_dimension)
+                            .map(|d| {
+                                let (q, c) =
+                                    (query[sub * shape.sub_dimension + d], centroid(sub, d, code));
+                                if metric == Metric::L2 { (q - c).powi(2) } else { -q * c }
+                            })
+                            .sum()
+                    };
+                    let asked = unit(&query);
+                    let mut true_distances = Vec::new();
+                    for (at, row) in numbers.chunks(dimension).enumerate() {
+                        let row = unit(row);
+                        let mut sum = 0.0;
+                        let mut entries = 0;
+                        for sub in 0..shape.subs {
+                            let of = code(&shape, &codes, at, sub);
+                            let apart = |code: usize| -> f64 {
+                                (0..shape.sub_dimension)
+                                    .map(|d| {
+                                        (row[sub * shape.sub_dimension + d]
+                                            - centroid(sub, d, code))
+                                        .powi(2)
+                                    })
+                                    .sum()
+                            };
+                            let best =
+                                (0..shape.centroids()).map(&apart).fold(f64::INFINITY, f64::min);
+                            assert!(
+                                apart(of) <= best + 1e-5 * (1.0 + best),
+                                "{metric:?} {bits} {dimension}"
+                            );
+                            sum += measure(&asked, sub, of);
+                            entries += match &table.entries {
+                                Entries::Four { tables, .. } => u32::from(tables[sub][of]),
+                                Entries::Eight(tables) => u32::from(tables[sub][of]),
+                            };
+                        }
+                        assert_eq!(distances[at], entries, "{metric:?} {bits} {dimension}");
+                        true_distances.push(sum);
+                    }
+                    // In steps of the table the two differ by a constant, up
+                    // to the rounding of each part.
+                    let spans = (0..shape.subs).map(|sub| {
+                        let all = (0..shape.centroids()).map(|code| measure(&asked, sub, code));
+                        all.clone().fold(f64::NEG_INFINITY, f64::max)
+                            - all.fold(f64::INFINITY, f64::min)
+                    });
+                    let top = match &table.entries {
+                        Entries::Four { folded: true, .. } => 63.0,
+                        Entries::Four { .. } => 255.0,
+                        Entries::Eight(_) => 65_535.0,
+                    };
+                    let step = spans.fold(0.0, f64::max) / top;
+                    for (row, (steps, distance)) in
+                        distances.iter().zip(&true_distances).enumerate()
+                    {
+                        let expected = (distance - true_distances[0]) / step;
+                        let got = f64::from(*steps) - f64::from(distances[0]);
+                        assert!(
+                            (got - expected).abs() <= shape.subs as f64 + 2.0,
+                            "{metric:?} {bits} {dimension} row {row}: {got} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_found_and_measured_again_is_nearly_always_the_closest() {
+        let (dimension, rows, k) = (128, 3_000, 10);
+        let numbers = clustered(rows + 20, dimension, 9);
+        let (queries, numbers) = numbers.split_at(20 * dimension);
+        for metric in METRICS {
+            for bits in [4, 8] {
+                let book = Codebook::train(shape(dimension, bits), metric, numbers, 1).unwrap();
+                let codes = encoded(&book, numbers);
+                let mut common = 0;
+                for query in queries.chunks(dimension) {
+                    let measure = Measure::new(metric, query);
+                    let closest = |rows: &mut dyn Iterator<Item = u32>| -> Vec<NodeId> {
+                        let mut closest = Closest::new(k);
+                        for row in rows {
+                            let vector = &numbers[row as usize * dimension..][..dimension];
+                            let id = NodeId::from_bytes(u128::from(row).to_be_bytes());
+                            closest.offer(measure.distance(vector, norm(vector)), id, ());
+                        }
+                        closest.into_sorted().map(|(_, id, ())| id).collect()
+                    };
+                    let mut candidates = Candidates::new(10 * k);
+                    book.table(query, norm(query)).scan(&codes, rows, None, &mut candidates);
+                    let candidates = candidates.into_sorted();
+                    assert_eq!(candidates.len(), 10 * k);
+                    let found = closest(&mut candidates.iter().map(|(_, row)| *row));
+                    let exact = closest(&mut (0..rows as u32));
+                    common += exact.iter().filter(|id| found.contains(id)).count();
+                }
+                // Noise in every direction, unlike that of embeddings, is
+                // all that tells the rows of a cluster apart.
+                assert!(common >= 190, "{metric:?} {bits}: {common} of 200");
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_matter() {
+        let numbers = clustered(3_000, 40, 2);
+        let of = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                [4, 8].map(|bits| {
+                    let book = Codebook::train(shape(40, bits), Metric::L2, &numbers, 7).unwrap();
+                    (encoded(&book, &numbers), book.numbers)
+                })
+            })
+        };
+        assert_eq!(of(1), of(2));
+    }
+
+    #[test]
+    fn a_stored_codebook_is_the_trained_one() {
+        for metric in METRICS {
+            let numbers = clustered(500, 37, 2);
+            let book = Codebook::train(shape(37, 4), metric, &numbers, 7).unwrap();
+            let again =
+                Codebook::from_parts(shape(37, 4), metric, book.numbers().to_vec()).unwrap();
+            assert_eq!(encoded(&book, &numbers), encoded(&again, &numbers));
+        }
+    }
+
+    #[test]
+    fn no_codebook_is_made_of_nothing() {
+        for bits in [4, 8] {
+            let shape = shape(5, bits);
+            let book = |metric, numbers| Codebook::from_parts(shape, metric, numbers);
+            let len = shape.codebook_len();
+            assert!(Codebook::train(shape, Metric::L2, &[], 1).is_none());
+            assert!(Codebook::train(shape, Metric::L2, &[1.0; 4], 1).is_none());
+            assert!(book(Metric::Cosine, vec![0.0; len]).is_none());
+            assert!(book(Metric::L2, vec![0.0; len]).is_some());
+            assert!(book(Metric::L2, vec![1.0; len - 1]).is_none());
+            assert!(book(Metric::L2, vec![1.0; len + 1]).is_none());
+            for wrong in [f32::NAN, f32::INFINITY] {
+                let mut numbers = vec![1.0; len];
+                numbers[len / 2] = wrong;
+                assert!(book(Metric::L2, numbers).is_none());
+            }
+        }
+    }
+
+    /// Few rows, equal rows, parts that never change, numbers at the ends of
+    /// f32: a row is found by itself.
+    #[test]
+    fn degenerate_rows_are_found_by_themselves() {
+        let spread = |by: f32| -> Vec<f32> { clustered(50, 6, 1).iter().map(|x| x * by).collect() };
+        let mut constant = clustered(50, 6, 1);
+        constant.iter_mut().step_by(3).for_each(|x| *x = 4.0);
+        let mut uneven = clustered(50, 6, 1);
+        uneven[..6].fill(3e38);
+        uneven[6..12].fill(1e-42);
+        let cases = [
+            vec![1.5; 6],
+            vec![1.5; 6 * 50],
+            clustered(2, 6, 1),
+            constant,
+            spread(1e30),
+            spread(1e38),
+            spread(1e-30),
+            spread(1e-42),
+            uneven,
+        ];
+        for (case, numbers) in cases.iter().enumerate() {
+            for (metric, bits) in METRICS.into_iter().flat_map(|m| [(m, 4), (m, 8)]) {
+                let book = Codebook::train(shape(6, bits), metric, numbers, 1).unwrap();
+                assert!(book.numbers().iter().all(|x| x.is_finite()));
+                let codes = encoded(&book, numbers);
+                let rows = with_norms(numbers, 6);
+                for (at, (row, norm)) in rows.iter().enumerate() {
+                    let table = book.table(row, *norm);
+                    let mut distances = Vec::new();
+                    table.distances(&codes, rows.len(), &mut distances);
+                    // Within a quarter of the widest part; but under Dot
+                    // another may be closer, and beside the huge all the
+                    // rest is one.
+                    let slack = if bits == 4 { 64 } else { 16_384 };
+                    let least = distances.iter().min().unwrap();
+                    assert!(
+                        metric == Metric::Dot || case == 8 || distances[at] <= least + slack,
+                        "case {case} {metric:?} {bits}: row {at} has {}, least {least}",
+                        distances[at]
+                    );
+                    let mut candidates = Candidates::new(5);
+                    table.scan(&codes, rows.len(), None, &mut candidates);
+                    assert_eq!(candidates.into_sorted().len(), rows.len().min(5));
+                }
+            }
+        }
+        for metric in [Metric::Dot, Metric::L2] {
+            let zeros = vec![0.0; 6 * 40];
+            let book = Codebook::train(shape(6, 4), metric, &zeros, 1).unwrap();
+            let mut distances = Vec::new();
+            book.table(&zeros[..6], 0.0).distances(&encoded(&book, &zeros), 40, &mut distances);
+            assert_eq!(distances, [0; 40]);
+        }
+    }
+
+    #[test]
+    fn codes_that_are_too_short_have_fewer_rows() {
+        for bits in [4, 8] {
+            let numbers = clustered(100, 9, 1);
+            let book = Codebook::train(shape(9, bits), Metric::L2, &numbers, 1).unwrap();
+            let codes = encoded(&book, &numbers);
+            let table = book.table(&numbers[..9], norm(&numbers[..9]));
+            for (bytes, rows, expected) in [
+                (0, 100, 0),
+                (codes.len() / 4 - 1, 100, 0),
+                (codes.len() - 1, 100, 96),
+                (codes.len(), usize::MAX, 128),
+                (codes.len(), 0, 0),
+                (codes.len(), 33, 33),
+            ] {
+                let mut distances = Vec::new();
+                table.distances(&codes[..bytes], rows, &mut distances);
+                assert_eq!(distances.len(), expected);
+                let mut candidates = Candidates::new(1_000);
+                table.scan(&codes[..bytes], rows, None, &mut candidates);
+                assert_eq!(candidates.into_sorted().len(), expected);
+                let mut candidates = Candidates::new(1_000);
+                table.scan(&codes[..bytes], rows, Some(&[!0, 1]), &mut candidates);
+                assert_eq!(candidates.into_sorted().len(), expected.min(33));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn scans_keep_what_a_sort_would(
+            rows in 0_usize..700,
+            n in 0_usize..90,
+            bits in prop_oneof![Just(4), Just(8)],
+            dimension in prop_oneof![Just(3_usize), Just(260)],
+            masks in proptest::option::of(proptest::collection::vec(any::<u32>(), 0..25)),
+            seed in any::<u64>(),
+        ) {
+            let shape = shape(dimension, bits);
+            let book = Codebook::train(shape, Metric::Dot, &clustered(20, dimension, seed), 1).unwrap();
+            let mut random = Random(seed);
+            // Few different codes, so that many distances are equal.
+            let codes: Vec<u8> =
+                (0..shape.code_bytes(rows)).map(|_| (random.next() as u8) & 0x11).collect();
+            let query = clustered(1, dimension, seed ^ 1);
+            let table = book.table(&query, norm(&query));
+            let mut distances = Vec::new();
+            table.distances(&codes, rows, &mut distances);
+            let mut expected: Vec<(u32, u32)> = distances
+                .iter()
+                .zip(0..)
+                .map(|(distance, row)| (*distance, row))
+                .filter(|(_, row)| masks.as_ref().is_none_or(|masks| {
+                    masks.get(*row as usize / 32).is_some_and(|mask| mask >> (row % 32) & 1 == 1)
+                }))
+                .collect();
+            expected.sort_unstable();
+            expected.truncate(n);
+            let mut candidates = Candidates::new(n);
+            table.scan(&codes, rows, masks.as_deref(), &mut candidates);
+            prop_assert_eq!(candidates.into_sorted(), expected);
+        }
+    }
+}
