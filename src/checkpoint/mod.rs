@@ -126,6 +126,9 @@ struct Work {
     forced: BTreeSet<(u32, bool)>,
     /// Files that no use can be had of a graph of.
     unfit: BTreeSet<u32>,
+    /// What could not be derived from files, codes or graph. It is tried again
+    /// after the next checkpoint.
+    put_aside: BTreeSet<(u32, bool)>,
     /// The log has files that the base covers.
     uncut: bool,
     /// The store is let go of, and somebody else's to write to.
@@ -238,6 +241,7 @@ impl Checkpointer {
                 index: None,
                 forced: BTreeSet::new(),
                 unfit: BTreeSet::new(),
+                put_aside: BTreeSet::new(),
                 uncut: false,
                 closed: false,
             }),
@@ -316,12 +320,14 @@ impl Checkpointer {
         then(&work.manifest)
     }
 
-    /// Makes one checkpoint if it is `due`, and then what vector files want
-    /// until another is due; less if it is told to stop meanwhile.
+    /// Makes one checkpoint if it is `due` or one has failed, and then what
+    /// vector files want until another is due; less if it is told to stop
+    /// meanwhile. What cannot be derived is in the stats, and no failure here.
     pub(crate) fn run_until(&self, stopped: &AtomicBool, due: bool) -> Result<()> {
         let made = (|| {
             let mut work = self.enter();
-            while due && self.step_in(&mut work, Extent::Touched)? {
+            let left = work.job.is_none() && self.reconciler.state().frozen.is_some();
+            while (due || left) && self.step_in(&mut work, Extent::Touched)? {
                 if stopped.load(Ordering::Acquire) {
                     if let Some(job) = work.job.take() {
                         self.give_up(&mut work, job, true);
@@ -332,7 +338,7 @@ impl Checkpointer {
             drop(work);
             while !stopped.load(Ordering::Acquire)
                 && !self.reconciler.checkpoint_due()
-                && self.index_in(&mut self.enter())?
+                && self.index_in(&mut self.enter()).unwrap_or(true)
             {}
             Ok(())
         })();
@@ -351,6 +357,7 @@ impl Checkpointer {
             work.forced.extend(files.iter().flat_map(|file| [(*file, false), (*file, true)]));
             work.unfit.retain(|file| !files.contains(file));
         }
+        work.put_aside.clear();
         let built = (|| {
             // What is under way comes first.
             while work.job.is_some() {
@@ -772,6 +779,7 @@ impl Checkpointer {
             return Err(at_step("publish", error));
         }
         self.in_force(work, next, &job.old, &base);
+        work.put_aside.clear();
         self.reconciler.install(Arc::new(base));
         {
             let mut outcome = self.outcome();
@@ -863,6 +871,7 @@ impl Checkpointer {
             let forced = |graph| work.forced.contains(&(number, graph));
             if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
                 && rows.len() >= self.limits.index_rows
+                && !work.put_aside.contains(&(number, false))
             {
                 let good = part.codes.as_ref().is_some_and(|codes| {
                     let bits = |codes: &Codes| codes.head.bits.get() == bits;
@@ -879,6 +888,7 @@ impl Checkpointer {
                 && rows.len() >= self.limits.graph_rows
                 && bytes <= self.limits.graph_bytes
                 && !work.unfit.contains(&number)
+                && !work.put_aside.contains(&(number, true))
             {
                 let good = part.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
                 if !good || forced(true) {
@@ -931,10 +941,15 @@ impl Checkpointer {
                 Ok(true)
             }
             Ok(Step::Done(file)) => {
+                let graph = job.build.derived() == Derived::Graph;
                 let published = self.publish_index(work, job, file);
+                if published.is_err() {
+                    work.put_aside.insert((number, graph));
+                }
                 self.note(published).map(|()| true)
             }
             Err(cause) => {
+                work.put_aside.insert((number, job.build.derived() == Derived::Graph));
                 work.index = Some(job);
                 self.give_up_index(work);
                 self.note(Err(at_step("index", cause)))

@@ -121,16 +121,14 @@ impl Request {
         const MOST_PAUSE: Duration = Duration::from_secs(30);
         let _ = self.thread.set(thread::current());
         let mut pause = LEAST_PAUSE;
-        // What a failed checkpoint took is no longer counted as active.
-        let mut failed = false;
         while !self.stopped.load(Ordering::Acquire) {
             if !self.wanted.swap(false, Ordering::AcqRel) {
                 thread::park();
                 continue;
             }
-            let due = failed || reconciler.checkpoint_due() || reconciler.is_full();
+            let due = reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats; what it left behind is tried again.
-            failed = checkpointer.run_until(&self.stopped, due).is_err();
+            let failed = checkpointer.run_until(&self.stopped, due).is_err();
             if failed {
                 let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
                 let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);

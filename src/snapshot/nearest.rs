@@ -271,6 +271,8 @@ impl<'f> Filter<'f> {
 const SPARE: usize = 16;
 /// Files with fewer rows are compared whole.
 const FEW_ROWS: usize = 256;
+/// Up to so many nodes that an index lists are looked up one by one.
+const COMPARED: usize = 1_000;
 /// A walk of a graph pays if so many of a hundred rows may be found.
 const WALKED: usize = 15;
 
@@ -303,7 +305,7 @@ impl Snapshot {
     /// twice as many while a checkpoint runs. Of a vector file, all codes are
     /// scanned or a graph is walked, and the vectors of the candidates compared.
     /// A filter by kind costs nothing to speak of; one by index looks up what is
-    /// in its range, if that is little, else each candidate; so does a test. A
+    /// in its range, if that is not much, else each candidate; so does a test. A
     /// filter that few nodes pass is followed by a comparison of all of them.
     ///
     /// # Errors
@@ -360,6 +362,7 @@ impl Snapshot {
             but,
             kind,
             index,
+            listed: None,
             test: filter.test.as_ref(),
             effort: if exact { Effort::Exact } else { search.effort },
             within: search.within,
@@ -372,8 +375,13 @@ impl Snapshot {
             None => None,
         };
         match few {
-            Some(ids) => run.among(&ids)?,
-            None => run.all(named.method)?,
+            Some(ids) if ids.len() <= COMPARED => run.among(&ids)?,
+            listed => {
+                if listed.is_some() {
+                    (run.listed, run.index) = (listed, None);
+                }
+                run.all(named.method)?;
+            }
         }
         let closest = run.closest.into_sorted();
         let hits = closest.map(|(distance, id, found)| match self.get(id)? {
@@ -447,6 +455,8 @@ struct Run<'s, 'q> {
     but: Option<NodeId>,
     kind: Option<u32>,
     index: Option<(u32, &'q KeyRange)>,
+    /// The only nodes that may be found, ascending, if they were listed.
+    listed: Option<Vec<NodeId>>,
     test: Option<&'q Test<'q>>,
     effort: Effort,
     within: Option<f64>,
@@ -477,14 +487,17 @@ impl<'s> Run<'s, '_> {
         self.index.is_none_or(in_range) && self.test.is_none_or(|test| test(node))
     }
 
-    /// So many candidates looked at one by one cost as much as so many listed
-    /// by an index and compared: what `n` of `rows` rows take, in candidates, is
-    /// `depth * rows / n`.
+    /// How many nodes of an index's range are worth being listed: where `n` of
+    /// `rows` rows pass, `depth * rows / n` candidates have to be looked at to
+    /// find `depth`, and each of them costs as much as listing ten.
     fn worth_listing(&self) -> usize {
         let rows = self.base().vectors_of(self.number).map(|part| part.rows.len());
         let rows = rows.fold(0, usize::saturating_add);
-        let product = self.k.saturating_mul(10).max(100).saturating_mul(rows).saturating_mul(4);
-        if self.effort == Effort::Exact { rows.max(1000) } else { product.isqrt().max(1000) }
+        let depth = self.k.saturating_mul(10).max(100);
+        match self.effort {
+            Effort::Exact => rows.max(COMPARED),
+            _ => depth.saturating_mul(rows).saturating_mul(10).isqrt().max(COMPARED),
+        }
     }
 
     /// Compares a vector, if it is the node's and passes the filter.
@@ -500,6 +513,7 @@ impl<'s> Run<'s, '_> {
         if self.within.is_some_and(|within| distance > within)
             || !self.closest.wants(distance, id)
             || Some(id) == self.but
+            || (!passed && !self.is_listed(id))
         {
             return Ok(());
         }
@@ -511,6 +525,11 @@ impl<'s> Run<'s, '_> {
         }
         self.closest.offer(distance, id, found);
         Ok(())
+    }
+
+    /// Whether a node is among those that were listed.
+    fn is_listed(&self, id: NodeId) -> bool {
+        self.listed.as_ref().is_none_or(|listed| listed.binary_search(&id).is_ok())
     }
 
     /// Whether a layer says something of a node's vector, so that no file is to
@@ -610,21 +629,37 @@ impl<'s> Run<'s, '_> {
         self.compare(part, &mask)
     }
 
-    /// The rows of a file that are live and of the kind.
+    /// The rows of a file that are live, of the kind, and listed if any are.
     fn mask(&self, part: &VectorPart) -> Result<Mask> {
         let rows = part.rows.len();
-        let mut mask = match self.kind {
-            None if part.dead.is_empty() => return Ok(None),
-            None => {
-                let mut mask = vec![u32::MAX; rows.div_ceil(MASK_ROWS)];
+        let words = rows.div_ceil(MASK_ROWS);
+        let of_kind = |kind: u32| -> Result<Vec<u32>> {
+            let mut mask = Vec::with_capacity(words);
+            vector::equal(part.rows.kinds.bytes_of_all()?, kind, &mut mask);
+            Ok(mask)
+        };
+        let mut mask = match (&self.listed, self.kind) {
+            (None, None) if part.dead.is_empty() => return Ok(None),
+            (None, None) => {
+                let mut mask = vec![u32::MAX; words];
                 if let Some(last) = mask.last_mut() {
                     *last >>= (MASK_ROWS - rows % MASK_ROWS) % MASK_ROWS;
                 }
                 mask
             }
-            Some(kind) => {
-                let mut mask = Vec::new();
-                vector::equal(part.rows.kinds.bytes_of_all()?, kind, &mut mask);
+            (None, Some(kind)) => of_kind(kind)?,
+            (Some(listed), kind) => {
+                let mut mask = vec![0; words];
+                part.rows.for_rows_of(listed, |row| {
+                    if let Some(word) = mask.get_mut(row / MASK_ROWS) {
+                        *word |= 1 << (row % MASK_ROWS);
+                    }
+                })?;
+                if let Some(kind) = kind {
+                    for (word, of_kind) in mask.iter_mut().zip(of_kind(kind)?) {
+                        *word &= of_kind;
+                    }
+                }
                 mask
             }
         };

@@ -87,6 +87,37 @@ impl VectorRows {
         Ok((row < self.len() && self.heads.row(row)?.id() == id).then_some(row))
     }
 
+    /// Calls `each` with the rows of some nodes, which are ascending.
+    pub(crate) fn for_rows_of(&self, ids: &[NodeId], mut each: impl FnMut(usize)) -> Result<()> {
+        let before = |row: usize, id: &NodeId| Ok::<_, Error>(self.heads.row(row)?.id() < *id);
+        // Rows before it are those of nodes before.
+        let mut low = 0_usize;
+        for id in ids {
+            // In growing steps from the last, then by halves.
+            let mut step = 1_usize;
+            while low.saturating_add(step) < self.len() && before(low.saturating_add(step), id)? {
+                low = low.saturating_add(step);
+                step = step.saturating_mul(2);
+            }
+            let mut high = low.saturating_add(step).min(self.len());
+            while low < high {
+                let middle = low.midpoint(high);
+                if before(middle, id)? {
+                    low = middle.saturating_add(1);
+                } else {
+                    high = middle;
+                }
+            }
+            if low == self.len() {
+                break;
+            }
+            if self.heads.row(low)?.id() == *id {
+                each(low);
+            }
+        }
+        Ok(())
+    }
+
     /// The vector of a node that this commit wrote.
     pub(crate) fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
         match self.find_row(id)? {
