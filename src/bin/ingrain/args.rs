@@ -311,7 +311,7 @@ fn filter(text: &str) -> Result<FilterArg, String> {
         .ok_or("it is neither kind=NAME nor INDEX=FROM..TO")?;
     let key = |text: &str| {
         let none = || format!("{text:?} is no key: an even number of hexadecimal digits");
-        record::from_hex(text).ok_or_else(none)
+        record::from_hex(text).filter(|key| !key.is_empty()).ok_or_else(none)
     };
     let bound = |text: &str| if text.is_empty() { Ok(None) } else { key(text).map(Some) };
     let range = match (bound(from)?, to.strip_prefix('=')) {
