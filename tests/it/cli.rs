@@ -872,6 +872,17 @@ fn codes_are_built_anew_and_shown() {
     }
     assert!(dir.ok("stats --store @a").contains("codes with a recall of"));
 
+    // Codes, which are checked when a search reads them.
+    let path = data_file(&dir, "a", "vix");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[12_300] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let output = dir.run("verify --store @a");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(".vix: damaged") && text.contains("\"ingrain rebuild\" mends"), "{text}");
+    dir.ok("rebuild --store @a");
+    assert!(dir.ok("verify --store @a").contains("sound"));
     let error = dir.fails("rebuild --store @a --space none");
     assert!(
         error.contains("\"none\": the store has none of that name, but empty, text"),

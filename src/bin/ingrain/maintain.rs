@@ -229,10 +229,14 @@ pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> 
         output.text(match found {
             0 => format!("sound ({})", output::took(took)),
             found => format!(
-                "damaged in {} places ({}): restore a backup, or put what is whole into a new \
-                 store with \"ingrain repair\"",
+                "damaged in {} places ({}): {}",
                 output::grouped(found),
-                output::took(took)
+                output::took(took),
+                if report.more == 0 && report.damage.iter().all(is_derived) {
+                    "\"ingrain rebuild\" mends that, for it is derived from the vectors"
+                } else {
+                    "restore a backup, or put what is whole into a new store with \"ingrain repair\""
+                }
             ),
         })?;
     }
@@ -245,6 +249,11 @@ fn more(output: &mut Output, more: u64) -> Result<()> {
         0 => Ok(()),
         more => output.text(format_args!("and {} more", output::grouped(more))),
     }
+}
+
+/// Whether damage is to codes or a graph.
+fn is_derived(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { file, .. } if file.extension().is_some_and(|end| end == "vix"))
 }
 
 fn damage_json(error: &Error) -> Json {
