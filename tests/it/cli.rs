@@ -40,11 +40,30 @@ impl Dir {
     /// Runs the program with the arguments of a line; words that begin with
     /// `@` are files of this directory.
     fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    fn command(&self, line: &str) -> Command {
         let args = line.split_whitespace().map(|word| match word.strip_prefix('@') {
             Some(name) => self.path(name).into_os_string(),
             None => word.into(),
         });
-        Command::new(env!("CARGO_BIN_EXE_ingrain")).args(args).output().unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ingrain"));
+        command.args(args);
+        command
+    }
+
+    /// As [`run`](Self::run), with standard input.
+    fn run_with(&self, line: &str, input: &str) -> Output {
+        let mut child = self
+            .command(line)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
     }
 
     fn ok(&self, line: &str) -> String {
@@ -143,6 +162,25 @@ fn help_and_usage() {
         "export --store @a",
         "scan --store @a --reverse",
         "nearest --store @a",
+        "nearest --store @a --like dog --vector @v",
+        "nearest --store @a --like dog --effort most",
+        "nearest --store @a --like dog --within nan",
+        "nearest --store @a --like dog --diversity 1.5",
+        "nearest --store @a --like dog --filter animal",
+        "nearest --store @a --like dog --filter timeline=1..",
+        "nearest --store @a --like dog --filter timeline=..=",
+        "import --store @a --ids @i",
+        "import --store @a --ids @i --nodes @n --vectors @v",
+        "spaces",
+        "spaces --store @a --create new",
+        "spaces --store @a --create new=0",
+        "spaces --store @a --create new=4097:dot",
+        "spaces --store @a --create new=2:near",
+        "spaces --store @a --create =2",
+        "spaces --store @a --set-method text",
+        "spaces --store @a --set-method text=best",
+        "rebuild",
+        "rebuild @a",
         "import --store @a --nodes @n --batch 0",
         "import --store @a --nodes @n --content id",
         "checkpoint",
@@ -486,7 +524,10 @@ fn reads_answer_in_json() {
     );
     assert_eq!(
         stats["spaces"],
-        json!([{"name": "text", "dimension": 2, "metric": "cosine", "element": "f32"}])
+        json!([{
+            "name": "text", "dimension": 2, "metric": "cosine", "element": "f32", "method": "auto",
+            "vectors": 4, "in_memory": 4, "files": [],
+        }])
     );
     assert_eq!(stats["indexes"], json!(["timeline"]));
     assert!(stats["seq"].is_u64() && stats["kinds"].is_u64());
@@ -514,7 +555,8 @@ fn reads_answer_in_json() {
     ] {
         assert!(dir.ok(table).contains("dog"), "{table}");
     }
-    assert!(dir.ok("stats --store @a").contains("cosine"));
+    let text = dir.ok("stats --store @a");
+    assert!(text.contains("metric cosine, method auto, 4 vectors, 4 in memory"), "{text}");
 }
 
 #[test]
@@ -608,6 +650,316 @@ fn nearest_answers_each_query_on_a_line() {
             .as_f64()
             .unwrap();
     assert!((distance - 0.4_f64.sqrt()).abs() < 1e-6, "{distance}");
+}
+
+/// The ids of the hits of the first query.
+fn found(answer: &[Json]) -> Vec<&str> {
+    answer[0]["hits"].as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn queries_are_read_from_json_too() {
+    let dir = small();
+    let four = "018f4e9c-0000-7000-8000-000000000001";
+    dir.file("q", "[1, 0]\n[-1.0, 0e0] [0,1]");
+    let all = dir.json("nearest --store @a --vector @q --k 1");
+    let first = |row: usize| (all[row]["query"].as_u64().unwrap(), found(&all[row..])[0]);
+    assert_eq!([first(0), first(1), first(2)], [(0, "dog"), (1, "bare"), (2, four)]);
+    assert_eq!(all.len(), 3);
+    let output = dir.run_with("nearest --store @a --vector - -k 1 --json", "[0, 1]");
+    assert_eq!(found(&lines(str::from_utf8(&output.stdout).unwrap())), [four]);
+    assert!(output.status.success());
+    // More queries than are searched for together keep their places.
+    let many: Vec<[f32; 2]> = (0_u8..=255)
+        .chain(0..=255)
+        .map(|n| if n % 2 == 0 { [1.0, 0.0] } else { [0.8, 0.6] })
+        .collect();
+    dir.file("q", npy(&many));
+    for (row, answer) in dir.json("nearest --store @a --vector @q -k 1").iter().enumerate() {
+        let nearest = if row % 2 == 0 { "dog" } else { "cat" };
+        assert_eq!((&answer["query"], &answer["hits"][0]["id"]), (&json!(row), &json!(nearest)));
+    }
+    for (input, cause) in [
+        ("", "no query"),
+        ("[1, 2", "EOF"),
+        ("[1, \"x\"]", "line 1 column 7"),
+        ("{}", "JSON arrays of numbers"),
+        ("[1, 0] [1]", "row 1: it has 1 numbers"),
+        ("[0, 0]", "row 0: its vector is zero"),
+        ("[1e300, 0]", "number out of range"),
+    ] {
+        dir.file("q", input);
+        let error = dir.fails("nearest --store @a --vector @q");
+        assert!(error.contains(cause) && error.contains("/q: "), "{error}");
+        let output = dir.run_with("nearest --store @a --vector -", input);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(error.contains(cause) && error.contains("standard input: "), "{error}");
+    }
+    dir.file("q", npy(&[NAN]));
+    assert!(dir.fails("nearest --store @a --vector @q").contains("row 0: its vector is all NaN"));
+    for absent in ["none", "."] {
+        dir.fails(&format!("nearest --store @a --vector @{absent}"));
+    }
+}
+
+#[test]
+fn a_search_is_filtered_bounded_and_spread() {
+    let dir = small();
+    let four = "018f4e9c-0000-7000-8000-000000000001";
+    let nearest = |options: &str| dir.json(&format!("nearest --store @a --like dog {options}"));
+    assert_eq!(found(&nearest("")), ["cat", four, "bare"]);
+    for effort in ["fast", "normal", "thorough", "exact"] {
+        let all = nearest(&format!("--effort {effort}"));
+        assert_eq!(found(&all), ["cat", four, "bare"], "{effort}");
+    }
+    assert_eq!(found(&nearest("--within 1.5")), ["cat", four]);
+    assert!(found(&nearest("--within -1")).is_empty());
+    assert_eq!(found(&nearest("--filter kind=animal")), ["cat"]);
+    assert!(found(&nearest("--filter kind=plant")).is_empty());
+    let key = |id: &str| {
+        let node = dir.json(&format!("get --store @a {id}")).remove(0);
+        node["keys"][0]["key"].as_str().unwrap().to_owned()
+    };
+    let (cat, mid) = (key("cat"), key(four));
+    for (range, ids) in [
+        ("..".to_owned(), vec!["cat", four, "bare"]),
+        (format!("..{mid}"), vec!["cat"]),
+        (format!("..={mid}"), vec!["cat", four]),
+        (format!("{mid}.."), vec![four, "bare"]),
+        (format!("{cat}..{mid}"), vec!["cat"]),
+        (format!("{cat}..={mid}"), vec!["cat", four]),
+    ] {
+        assert_eq!(found(&nearest(&format!("--filter timeline={range}"))), ids, "{range}");
+    }
+    let both = format!("--filter timeline={mid}.. --filter kind=node");
+    assert_eq!(found(&nearest(&both)), [four, "bare"]);
+    // The second is as far from the first as can be.
+    assert_eq!(found(&nearest("--diversity 0")), ["cat", four, "bare"]);
+    assert_eq!(found(&nearest("--diversity 1 -k 2")), ["cat", "bare"]);
+
+    let hit = nearest("--explain")[0]["hits"][0].clone();
+    assert_eq!(
+        (&hit["by"], &hit["file"], &hit["rank"]),
+        (&json!("comparison"), &Json::Null, &Json::Null)
+    );
+    assert!(nearest("")[0]["hits"][0].get("by").is_none());
+    assert!(dir.ok("nearest --store @a --like dog --explain").contains("memory"));
+    dir.ok("checkpoint --store @a");
+    assert!(nearest("--explain")[0]["hits"][0]["file"].is_u64());
+    assert!(dir.ok("nearest --store @a --like dog --kind plant").contains("no nodes"));
+
+    for (wrong, cause) in [
+        ("--filter by=..", "\"by\": the store has none of that name, but timeline"),
+        (&format!("--filter timeline={mid}..{cat}"), "ends before"),
+        ("--kind a --filter kind=b", "takes one kind"),
+        ("--filter timeline=.. --filter timeline=..", "takes one index"),
+        ("--space other", "\"other\": the store has none of that name, but text"),
+    ] {
+        let error = dir.fails(&format!("nearest --store @a --like dog {wrong}"));
+        assert!(error.contains(cause), "{error}");
+    }
+    assert!(dir.fails("nearest --store @none --like dog").contains("no such directory"));
+}
+
+#[test]
+fn spaces_are_listed_created_changed_and_dropped() {
+    let dir = small();
+    let listed = |line: &str| dir.json(&format!("spaces --store @a {line}")).remove(0);
+    let text = json!({
+        "name": "text", "dimension": 2, "metric": "cosine", "element": "f32", "method": "auto",
+        "vectors": 4, "in_memory": 4, "files": [],
+    });
+    assert_eq!(listed(""), json!({"changes": [], "spaces": [text]}));
+    assert_eq!(dir.stats("a")["spaces"], json!([text]));
+    let before = dir.stats("a")["seq"].as_u64().unwrap();
+    let made = listed("--create new=3:l2 --create odd=name=4 --set-method new=pq8");
+    assert_eq!(
+        made["changes"],
+        json!([
+            {"change": "create", "name": "new", "created": true},
+            {"change": "create", "name": "odd=name", "created": true},
+            {"change": "set-method", "name": "new", "method": "pq8"},
+        ])
+    );
+    let new = &made["spaces"][0];
+    assert_eq!(
+        [&new["name"], &new["dimension"], &new["metric"], &new["method"]],
+        [&json!("new"), &json!(3), &json!("l2"), &json!("pq8")]
+    );
+    assert_eq!(made["spaces"][1]["metric"], "cosine");
+    assert_eq!(dir.stats("a")["seq"], before + 1);
+    // What is there already is no commit.
+    assert_eq!(listed("--create new=3:l2")["changes"][0]["created"], false);
+    assert_eq!(dir.stats("a")["seq"], before + 1);
+
+    for (wrong, cause) in [
+        ("--drop none", "\"none\": the store has none of that name, but new, odd=name, text"),
+        ("--set-method none=exact", "but new, odd=name, text"),
+        ("--drop new --drop new", "but odd=name, text"),
+        ("--drop new --set-method new=exact", "but odd=name, text"),
+        ("--create text=2:dot", "dimension 2, metric cosine"),
+        ("--create a=1 --create a=2", "dimension 1, metric cosine"),
+        // Nothing of what is right is done.
+        ("--create more=1 --drop none", "\"none\""),
+    ] {
+        let error = dir.fails(&format!("spaces --store @a {wrong}"));
+        assert!(error.contains(cause), "{error}");
+    }
+    assert_eq!(dir.stats("a")["seq"], before + 1);
+
+    let shown = dir.ok("spaces --store @a --drop text --create text=5:dot --set-method text=exact");
+    for part in [
+        "dropped text with 4 vectors",
+        "created text: dimension 5, metric dot",
+        "text is searched by exact",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert_eq!(dir.stats("a")["vectors"], 0);
+    let output = dir.run("spaces --store @a --set-method text=hnsw --json");
+    assert!(output.status.success());
+    let warned = String::from_utf8(output.stderr).unwrap().contains("without the feature hnsw");
+    assert_eq!(warned, !cfg!(feature = "hnsw"));
+    dir.ok("spaces --store @a --drop text --drop new --drop odd=name");
+    assert_eq!(listed("")["spaces"], json!([]));
+    assert!(dir.ok("spaces --store @a").contains("no vector spaces"));
+    assert!(dir.fails("spaces --store @a --drop text").contains("\"text\": the store has none"));
+    assert!(dir.fails("spaces --store @none").contains("no such directory"));
+    assert!(!dir.path("none").exists());
+}
+
+/// A store with vectors enough for codes.
+fn large() -> Dir {
+    let dir = Dir::new();
+    let rows: Vec<[f32; 2]> =
+        (0_u16..2_000).map(|n| f32::from(n).to_radians()).map(|a| [a.cos(), a.sin()]).collect();
+    dir.file("ids", (0..2_000).map(|n| format!("node {n}\n")).collect::<String>());
+    dir.file("n", (0..2_000).map(|n| format!("{{\"id\":\"node {n}\"}}\n")).collect::<String>());
+    dir.file("v", npy(&rows));
+    dir.ok("import --store @a --nodes @n --vectors @v --durability os");
+    dir.ok("checkpoint --store @a");
+    dir
+}
+
+#[test]
+fn codes_are_built_anew_and_shown() {
+    let dir = large();
+    let first = dir.json("rebuild --store @a").remove(0);
+    assert_eq!(first["files"], 1);
+    assert!(first["bytes"].as_u64().unwrap() > 0 && first["micros"].is_number());
+    let file = &first["spaces"][0]["files"][0];
+    assert_eq!(
+        (&file["rows"], &file["dead"], &file["graph"]),
+        (&json!(2_000), &json!(0), &Json::Null)
+    );
+    let codes = &file["codes"];
+    assert_eq!((&codes["bits"], &codes["damage"]), (&json!(4), &Json::Null));
+    assert!(codes["recall"].is_number() && codes["sample"].is_u64());
+    assert_eq!(codes["depths"].as_array().unwrap().len(), 3);
+    assert_eq!(dir.stats("a")["spaces"][0]["files"][0]["codes"], *codes);
+    dir.ok("spaces --store @a --create empty=3 --set-method text=pq8");
+    let second = dir.json("rebuild --store @a --space text").remove(0);
+    assert_eq!(second["spaces"].as_array().unwrap().len(), 1);
+    let codes = &second["spaces"][0]["files"][0]["codes"];
+    assert_eq!((&codes["bits"], &second["files"]), (&json!(8), &json!(1)));
+    let none = dir.json("rebuild --store @a --space empty").remove(0);
+    assert_eq!((&none["files"], &none["spaces"][0]["files"]), (&json!(0), &json!([])));
+    assert!(dir.ok("rebuild --store @a").contains("in 1 files of codes and graphs built"));
+    for text in ["spaces", "rebuild"] {
+        let text = dir.ok(&format!("{text} --store @a"));
+        assert!(text.contains("8 bits, recall ") && text.contains("candidates "), "{text}");
+    }
+    assert!(dir.ok("stats --store @a").contains("codes with a recall of"));
+
+    // Codes, which are checked when a search reads them.
+    let path = data_file(&dir, "a", "vix");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[12_300] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let output = dir.run("verify --store @a");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(".vix: damaged") && text.contains("\"ingrain rebuild\" mends"), "{text}");
+    dir.ok("rebuild --store @a");
+    assert!(dir.ok("verify --store @a").contains("sound"));
+    let error = dir.fails("rebuild --store @a --space none");
+    assert!(
+        error.contains("\"none\": the store has none of that name, but empty, text"),
+        "{error}"
+    );
+    assert!(dir.fails("rebuild --store @none").contains("no such directory"));
+}
+
+#[test]
+fn vectors_come_to_nodes_that_are_there() {
+    let dir = small();
+    let edges = dir.stats("a")["edges"].clone();
+    let half: Vec<u8> = [1.0, 0.0, 0.0, 1.0, 0.0, 2.0, 1.0, 0.0]
+        .map(|x| half::f16::from_f32(x).to_le_bytes())
+        .concat();
+    let single: Vec<u8> =
+        [1.0_f32, 0.0, 0.0, 1.0, 0.0, 2.0, 1.0, 0.0].map(f32::to_le_bytes).concat();
+    let four = "018f4e9c-0000-7000-8000-000000000001";
+    dir.file("i", format!("mat\n\n{four}\r\ndog\nbare"));
+    for (space, array) in
+        [("half", array("<f2", "(4, 2)", &half)), ("single", array("<f4", "(4, 2)", &single))]
+    {
+        dir.file("w", array);
+        let lines =
+            dir.json(&format!("import --store @a --ids @i --vectors @w --space {space} --batch 3"));
+        let (done, acks) = lines.split_last().unwrap();
+        assert_eq!(acks, [3, 4].map(|n| json!({"acked_nodes": n, "acked_edges": 0})));
+        assert_eq!((&done["nodes"], &done["written_nodes"]), (&json!(4), &json!(4)));
+        let like = dir.json(&format!("nearest --store @a --like mat --space {space} -k 1"));
+        assert_eq!(found(&like), ["bare"], "{space}");
+    }
+    // Nothing else of the nodes has changed.
+    let dog = dir.json("get --store @a dog").remove(0);
+    assert_eq!(dog["content"], "barks");
+    assert_eq!(dog["vectors"], json!({"half": 2, "single": 2, "text": 2}));
+    assert_eq!(dir.stats("a")["edges"], edges);
+    let again = dir.json("import --store @a --ids @i --vectors @w --space single").pop().unwrap();
+    assert_eq!((&again["nodes"], &again["written_nodes"]), (&json!(4), &json!(0)));
+    // A row of NaN takes a vector away; an id may come twice.
+    dir.file("i", "dog\ncat\ndog\n");
+    dir.file("w", npy(&[[3.0, 4.0], NAN, NAN]));
+    let done = dir.json("import --store @a --ids @i --vectors @w").pop().unwrap();
+    assert_eq!(done["written_nodes"], 3);
+    assert_eq!(dir.stats("a")["spaces"][2]["vectors"], 2);
+
+    dir.file("i", b"cat\nghost\n\n\xff\nbare\nmat\n");
+    dir.file("w", npy(&[[3.0, 4.0], [1.0, 0.0], [1.0, 0.0], [f32::INFINITY, 0.0], [0.0, 0.0]]));
+    let error = dir.fails("import --store @a --ids @i --vectors @w");
+    assert!(error.contains("i:2: the node \"ghost\" is not in the store"), "{error}");
+    assert_eq!(dir.stats("a")["spaces"][2]["vectors"], 3);
+    let output = dir.run("import --store @a --ids @i --vectors @w --skip-bad --json");
+    let warnings = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{warnings}");
+    for cause in ["i:2: ", "i:4: the id is not UTF-8", "i:5: number 0", "i:6: its vector is zero"] {
+        assert!(warnings.contains(cause), "{cause}: {warnings}");
+    }
+    let done = lines(str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
+    assert_eq!((&done["bad_lines"], &done["nodes"]), (&json!(4), &json!(1)));
+
+    let before = dir.stats("a")["seq"].clone();
+    dir.file("i", "cat\ndog\n");
+    dir.file("w3", array("<f4", "(2, 3)", &[0; 24]));
+    dir.file("w8", array("<f8", "(2, 2)", &[0; 32]));
+    for (line, cause) in [
+        ("--store @a --ids @i --vectors @w", "5 rows"),
+        ("--store @a --ids @i --vectors @w3", "dimension 3"),
+        ("--store @a --ids @i --vectors @w8", "<f8"),
+        ("--store @a --ids @none --vectors @w3", "none"),
+        ("--store @a --ids @i --vectors @none", "none"),
+        ("--store @none --ids @i --vectors @w3 --space new", "no such directory"),
+        ("--store @i --ids @i --vectors @w3 --space new", "it is a file"),
+    ] {
+        let error = dir.fails(&format!("import {line}"));
+        assert!(error.contains(cause), "{error}");
+    }
+    assert_eq!(dir.stats("a")["seq"], before);
+    assert!(!dir.path("none").exists());
 }
 
 #[test]

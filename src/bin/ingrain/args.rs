@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use ingrain::{Durability, Metric};
+use ingrain::{Durability, Effort, KeyRange, Method, Metric, Space, limits};
+
+use crate::record;
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.
 ///
@@ -38,12 +40,16 @@ pub(crate) enum Command {
     Path(PathArgs),
     /// Show the numbers of a store
     Stats(StatsArgs),
+    /// Show the vector spaces; create, drop or change them
+    Spaces(SpacesArgs),
     /// Export to files that import reads
     Export(ExportArgs),
     /// Bring everything into the base files and cut the log
     Checkpoint(StoreArgs),
     /// Write the base files anew, without garbage
     Compact(StoreArgs),
+    /// Build the codes and graphs that vector searches go by anew
+    Rebuild(RebuildArgs),
     /// Make a second store with the same content
     Backup(BackupArgs),
     /// Read every byte of a store and tell all that is wrong
@@ -65,14 +71,19 @@ Edges: each line is a JSON object with strings \"source\", \"target\" and \"type
 same source, target and type are parallel edges if other fields differ, and equal lines of one file \
 too. Only a weight changes an edge that is there.
 
-Vectors: row n belongs to the nth line of the nodes that is not blank. A row of NaN stands for no \
-vector; under the metric cosine a row of zeros makes its line a bad one.
+Vectors: row n belongs to the nth line of the nodes, or of the ids, that is not blank. A row of NaN \
+stands for no vector; under the metric cosine a row of zeros makes its line a bad one.
+
+Ids: each line is the string that names a node, which the store must have; only its vector is \
+written.
 
 With --json, a line {\"acked_nodes\":N,\"acked_edges\":M} follows each batch once it is durable, with \
 the lines acknowledged so far. An import that was cut short is resumed by starting it again.";
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("input").required(true).multiple(true).args(["nodes", "edges"]))]
+#[command(group = ArgGroup::new("input").required(true).multiple(true)
+          .args(["nodes", "edges", "ids"]))]
+#[command(group = ArgGroup::new("lines").args(["nodes", "ids"]))]
 #[command(after_help = IMPORT_HELP)]
 pub(crate) struct ImportArgs {
     /// Directory of the store, created if absent
@@ -84,10 +95,13 @@ pub(crate) struct ImportArgs {
     /// Edges: JSON lines, plain or gzip
     #[arg(long, value_name = "FILE")]
     pub(crate) edges: Option<PathBuf>,
-    /// Vectors: a .npy file of f32 or f16, a row for each line of the nodes
-    #[arg(long, value_name = "FILE", requires = "nodes")]
+    /// Nodes that are there already, to give vectors to: an id a line, plain or gzip
+    #[arg(long, value_name = "FILE", requires = "vectors")]
+    pub(crate) ids: Option<PathBuf>,
+    /// Vectors: a .npy file of f32 or f16, a row for each line of the nodes or ids
+    #[arg(long, value_name = "FILE", requires = "lines")]
     pub(crate) vectors: Option<PathBuf>,
-    /// Vector space to put the vectors in
+    /// Vector space to put the vectors in, created if absent
     #[arg(long, value_name = "NAME", default_value = "text", requires = "vectors")]
     pub(crate) space: String,
     /// Metric of the space; cosine if the space is new
@@ -206,8 +220,21 @@ pub(crate) struct ScanArgs {
     pub(crate) after: Option<String>,
 }
 
+const NEAREST_HELP: &str = "\
+A query in JSON is an array of numbers; one array after the other is several queries, which are \
+searched for in parallel and answered in their order.
+
+Filters: kind=NAME is --kind. INDEX=FROM..TO lets by nodes with a key in this range of the index; \
+FROM and TO are keys as get prints them, in hexadecimal digits. FROM belongs to the range, TO only \
+after ..=; either may be left out.
+
+With --explain, by tells what gave a hit as a candidate: codes, the graph, or the comparison of all \
+vectors; file is the number of its vector file, and rank its place among the candidates of the file \
+before their vectors were compared, from 0. A vector in memory has no file.";
+
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("query").required(true).args(["like", "queries"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["like", "vector"]))]
+#[command(after_help = NEAREST_HELP)]
 pub(crate) struct NearestArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
@@ -215,11 +242,12 @@ pub(crate) struct NearestArgs {
     /// Closest to the vector of this node, which is left out itself
     #[arg(long, value_name = "ID")]
     pub(crate) like: Option<String>,
-    /// Closest to each row of a .npy file of f32 or f16
-    #[arg(long, value_name = "FILE")]
-    pub(crate) queries: Option<PathBuf>,
+    /// Closest to each row of a .npy file of f32 or f16, or each array of a JSON file; - reads JSON
+    /// from standard input
+    #[arg(long, value_name = "FILE", visible_alias = "queries")]
+    pub(crate) vector: Option<PathBuf>,
     /// How many nodes to find
-    #[arg(short, value_name = "N", default_value_t = 10)]
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
     pub(crate) k: usize,
     /// Vector space to search; may be left out if the store has only one
     #[arg(long, value_name = "NAME")]
@@ -227,6 +255,88 @@ pub(crate) struct NearestArgs {
     /// Only nodes of this kind
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
+    /// Only nodes that pass: kind=NAME or INDEX=FROM..TO; one of each may be given
+    #[arg(long = "filter", value_name = "FILTER", value_parser = filter)]
+    pub(crate) filters: Vec<FilterArg>,
+    /// How much to do to find the very closest
+    #[arg(long, value_enum, default_value_t = EffortArg::Normal)]
+    pub(crate) effort: EffortArg,
+    /// Only nodes at this distance or closer; the search is exact then
+    #[arg(long, value_name = "DISTANCE", allow_negative_numbers = true, value_parser = distance)]
+    pub(crate) within: Option<f64>,
+    /// Hits that differ from each other, from 0, which changes nothing, to 1
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = diversity)]
+    pub(crate) diversity: Option<f64>,
+    /// Also how each hit was found
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum EffortArg {
+    /// A recall of 0.95
+    Fast,
+    /// A recall of 0.99
+    Normal,
+    /// A recall of 0.999
+    Thorough,
+    /// Every vector is compared
+    Exact,
+}
+
+impl From<EffortArg> for Effort {
+    fn from(effort: EffortArg) -> Self {
+        match effort {
+            EffortArg::Fast => Self::Fast,
+            EffortArg::Normal => Self::Normal,
+            EffortArg::Thorough => Self::Thorough,
+            EffortArg::Exact => Self::Exact,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum FilterArg {
+    Kind(String),
+    Index(String, KeyRange),
+}
+
+fn filter(text: &str) -> Result<FilterArg, String> {
+    if let Some(kind) = text.strip_prefix("kind=") {
+        return Ok(FilterArg::Kind(kind.to_owned()));
+    }
+    let (name, from, to) = text
+        .rsplit_once("..")
+        .and_then(|(start, to)| start.rsplit_once('=').map(|(name, from)| (name, from, to)))
+        .ok_or("it is neither kind=NAME nor INDEX=FROM..TO")?;
+    let key = |text: &str| {
+        let none = || format!("{text:?} is no key: an even number of hexadecimal digits");
+        record::from_hex(text).filter(|key| !key.is_empty()).ok_or_else(none)
+    };
+    let bound = |text: &str| if text.is_empty() { Ok(None) } else { key(text).map(Some) };
+    let range = match (bound(from)?, to.strip_prefix('=')) {
+        (Some(from), Some(to)) => KeyRange::from(from..=key(to)?),
+        (None, Some(to)) => KeyRange::from(..=key(to)?),
+        (Some(from), None) => match bound(to)? {
+            Some(to) => KeyRange::from(from..to),
+            None => KeyRange::from(from..),
+        },
+        (None, None) => match bound(to)? {
+            Some(to) => KeyRange::from(..to),
+            None => KeyRange::all(),
+        },
+    };
+    Ok(FilterArg::Index(name.to_owned(), range))
+}
+
+fn distance(text: &str) -> Result<f64, String> {
+    let distance = text.parse().ok().filter(|distance: &f64| !distance.is_nan());
+    distance.ok_or_else(|| "it is no number".to_owned())
+}
+
+fn diversity(text: &str) -> Result<f64, String> {
+    let diversity = text.parse().ok().filter(|diversity| (0.0..=1.0).contains(diversity));
+    diversity.ok_or_else(|| "it is no number from 0 to 1".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -259,6 +369,70 @@ pub(crate) struct StatsArgs {
     /// Also the digest of everything in it: two stores with the same content have the same
     #[arg(long)]
     pub(crate) digest: bool,
+}
+
+const SPACES_HELP: &str = "\
+All changes are made in one commit, or none is: first what is dropped, then what is created, then the \
+methods. What a method needs is built in the background while the store is open, or at once by \
+rebuild; until then the space is searched with what it has.
+
+Recall is the share of the ten closest that was found when codes or a graph were built: by codes with \
+100 candidates, by a graph with as many as the effort normal takes. Candidates are those that the \
+efforts fast, normal and thorough look at for ten hits, before a margin.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SPACES_HELP)]
+pub(crate) struct SpacesArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: PathBuf,
+    /// Drop a space with all its vectors; may be given more than once, as the others
+    #[arg(long = "drop", value_name = "NAME")]
+    pub(crate) drops: Vec<String>,
+    /// Create a space; METRIC is cosine, dot or l2, and cosine if left out
+    #[arg(long = "create", value_name = "NAME=DIM:METRIC", value_parser = space)]
+    pub(crate) creates: Vec<(String, Space)>,
+    /// Change how a space is searched: auto, exact, pq4, pq8 or hnsw
+    #[arg(long = "set-method", value_name = "NAME=METHOD", value_parser = method)]
+    pub(crate) methods: Vec<(String, Method)>,
+}
+
+fn space(text: &str) -> Result<(String, Space), String> {
+    let (name, definition) =
+        text.rsplit_once('=').filter(|(name, _)| !name.is_empty()).ok_or("it has no NAME=")?;
+    let (dimension, metric) = match definition.split_once(':') {
+        Some((dimension, metric)) => (dimension, MetricArg::from_str(metric, false).ok()),
+        None => (definition, Some(MetricArg::Cosine)),
+    };
+    let metric = metric.ok_or("the metrics are cosine, dot and l2")?;
+    let dimension = dimension.parse().ok().filter(|of| (1..=limits::DIMENSION).contains(of));
+    let dimension =
+        dimension.ok_or_else(|| format!("a dimension is from 1 to {}", limits::DIMENSION))?;
+    Ok((name.to_owned(), Space::new(dimension, metric.into())))
+}
+
+fn method(text: &str) -> Result<(String, Method), String> {
+    let (name, method) =
+        text.rsplit_once('=').filter(|(name, _)| !name.is_empty()).ok_or("it has no NAME=")?;
+    let method = match method {
+        "auto" => Method::Auto,
+        "exact" => Method::Exact,
+        "pq4" => Method::Pq4,
+        "pq8" => Method::Pq8,
+        "hnsw" => Method::Hnsw,
+        _ => return Err("the methods are auto, exact, pq4, pq8 and hnsw".to_owned()),
+    };
+    Ok((name.to_owned(), method))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: PathBuf,
+    /// Only those of this vector space
+    #[arg(long, value_name = "NAME")]
+    pub(crate) space: Option<String>,
 }
 
 #[derive(Debug, Args)]

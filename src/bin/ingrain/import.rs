@@ -10,7 +10,7 @@ use std::{
 
 use indicatif::ProgressBar;
 use ingrain::{
-    Batch, Edge, Engine, ErrorKind, IndexKey, KeyBuilder, Metric, Node, NodeId, Op, Options,
+    Batch, Edge, Engine, ErrorKind, IndexKey, KeyBuilder, Metric, Node, NodeId, Op, Options, Patch,
     Precondition, Snapshot, Space, Timestamp,
 };
 use serde_json::Value as Json;
@@ -18,9 +18,10 @@ use serde_json::Value as Json;
 use crate::{
     args::ImportArgs,
     error::{CliError, Result},
+    ids,
     json::object,
     lines::Lines,
-    npy::Npy,
+    npy::{self, Npy},
     output::{self, Output},
     record::{self, EdgeLine, NodeLine, Parallel},
     store::TIMELINE,
@@ -37,7 +38,9 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
     let nodes = args.nodes.as_deref().map(Lines::open).transpose()?;
     let edges = args.edges.as_deref().map(Lines::open).transpose()?;
     let vectors = args.vectors.as_deref().map(Npy::open).transpose()?;
-    if let (Some(path), Some(vectors), Some(file)) = (&args.nodes, &vectors, &args.vectors) {
+    let ids = args.ids.as_deref().map(Lines::open).transpose()?;
+    let with_rows = args.nodes.as_ref().or(args.ids.as_ref());
+    if let (Some(path), Some(vectors), Some(file)) = (with_rows, &vectors, &args.vectors) {
         check_rows(path, vectors, file)?;
     }
     if let Some(parent) = args.store.parent().filter(|parent| !parent.as_os_str().is_empty())
@@ -55,18 +58,27 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
             args.store.display()
         )));
     }
-    let engine = Options::new().durability(args.durability.into()).open(&args.store)?;
+    if ids.is_some() && !args.store.is_dir() {
+        return Err(CliError::message(format!(
+            "store {}: there is no such directory; --ids is for nodes that a store has already",
+            args.store.display()
+        )));
+    }
+    let options = Options::new().create(ids.is_none()).durability(args.durability.into());
+    let engine = options.open(&args.store)?;
     let space = match &vectors {
         Some(vectors) => Some(open_space(&engine, args, vectors.dimension())?),
         None => None,
     };
     // What is there already is not made again: it would be a commit.
     let mut indexes: HashSet<String> = engine.snapshot().indexes().map(str::to_owned).collect();
-    if indexes.insert(TIMELINE.to_owned()) {
+    if ids.is_none() && indexes.insert(TIMELINE.to_owned()) {
         engine.create_index(TIMELINE)?;
     }
 
-    let bytes = [&nodes, &edges].into_iter().flatten().map(Lines::bytes).sum();
+    let files = [&nodes, &ids].into_iter().flatten().map(Lines::bytes);
+    let before: u64 = files.chain(vectors.iter().map(Npy::bytes)).sum();
+    let bytes = before + edges.as_ref().map_or(0, Lines::bytes);
     let mut import = Import {
         snapshot: engine.snapshot(),
         engine: &engine,
@@ -84,10 +96,9 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
         written: Counts::default(),
         bad: 0,
     };
-    let mut before = 0;
-    if let Some(nodes) = nodes {
-        before = nodes.bytes();
-        import.nodes(nodes, vectors, space.as_ref())?;
+    let of_ids = ids.is_some();
+    if let Some(lines) = nodes.or(ids) {
+        import.nodes(lines, of_ids, vectors, space.as_ref())?;
     }
     if let Some(edges) = edges {
         import.edges(edges, before)?;
@@ -211,6 +222,29 @@ struct Item {
     op: Option<Op>,
 }
 
+/// What a line says of a node.
+enum Subject {
+    /// All of it.
+    Line(NodeLine),
+    /// The string that names it.
+    Id(String),
+}
+
+impl Subject {
+    fn id(&self) -> NodeId {
+        match self {
+            Self::Line(node) => node.id,
+            Self::Id(name) => ids::node_id(name),
+        }
+    }
+}
+
+/// Reads a line of the ids.
+fn parse_id(line: &[u8]) -> Result<String, String> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    str::from_utf8(line).map(str::to_owned).map_err(|_| "the id is not UTF-8".to_owned())
+}
+
 struct Import<'i> {
     engine: &'i Engine,
     /// The state after the last batch.
@@ -239,40 +273,61 @@ impl Import<'_> {
     fn nodes(
         &mut self,
         mut lines: Lines,
+        of_ids: bool,
         mut vectors: Option<Npy>,
         space: Option<&(String, Space)>,
     ) -> Result<()> {
         self.file = lines.path().to_owned();
+        let place = |lines: &Lines, vectors: &Option<Npy>| {
+            lines.position() + vectors.as_ref().map_or(0, Npy::position)
+        };
         loop {
-            let position = lines.position();
+            let position = place(&lines, &vectors);
             let Some(line) = self.or_flush(lines.next())? else { break };
-            let (number, bytes) = (line.number, line.bytes.as_ref().map_or(0, |line| line.len()));
+            let (number, mut bytes) =
+                (line.number, line.bytes.as_ref().map_or(0, |line| line.len()));
             let row = match &mut vectors {
                 Some(vectors) => self.or_flush(vectors.next())?,
                 None => None,
             };
+            bytes += row.as_ref().map_or(0, |row| size_of_val(row.as_slice()));
             let parsed = line.bytes.and_then(|line| {
-                let node = record::parse_node(line, &self.args.content)?;
+                let subject = if of_ids {
+                    Subject::Id(parse_id(line)?)
+                } else {
+                    Subject::Line(record::parse_node(line, &self.args.content)?)
+                };
                 let vector = match (row, space) {
-                    (Some(row), Some((_, space))) => Some(check_row(row, space.metric)?),
+                    (Some(row), Some((_, space))) => Some(npy::check_row(row, space.metric)?),
                     _ => None,
                 };
-                Ok((node, vector))
+                Ok((subject, vector))
             });
             match parsed {
-                Ok((node, vector)) => {
-                    if !self.named.insert(node.id) {
+                Ok((subject, vector)) => {
+                    let id = subject.id();
+                    if !self.named.insert(id) {
                         self.flush(position)?;
-                        self.named.insert(node.id);
+                        self.named.insert(id);
                     }
                     let vector = space.map(|(name, _)| name.as_str()).zip(vector);
-                    let op = self.node(node, vector, number)?;
+                    let op = match subject {
+                        Subject::Line(node) => self.node(node, vector, number)?,
+                        Subject::Id(name) => match self.vector(id, vector)? {
+                            Some(op) => op,
+                            None => {
+                                let cause = format!("the node {name:?} is not in the store");
+                                self.bad(number, cause, position)?;
+                                continue;
+                            }
+                        },
+                    };
                     self.push(Item { line: number, op }, bytes, position)?;
                 }
                 Err(cause) => self.bad(number, cause, position)?,
             }
         }
-        self.flush(lines.position())
+        self.flush(place(&lines, &vectors))
     }
 
     fn edges(&mut self, mut lines: Lines, before: u64) -> Result<()> {
@@ -347,6 +402,25 @@ impl Import<'_> {
         // The engine's to fill in, unless the line says it.
         node.updated = updated;
         Ok(Some(Op::Put { node, precondition: Precondition::None }))
+    }
+
+    /// What there is to write of a node's vector; none at all if there is no
+    /// such node.
+    fn vector(
+        &self,
+        id: NodeId,
+        vector: Option<(&str, Option<Vec<f32>>)>,
+    ) -> Result<Option<Option<Op>>> {
+        let Some(node) = self.snapshot.get(id)? else { return Ok(None) };
+        let Some((space, vector)) = vector else { return Ok(Some(None)) };
+        if node.vector(space)? == vector.as_deref() {
+            return Ok(Some(None));
+        }
+        let patch = match vector {
+            Some(vector) => Patch::new().vector(space, vector),
+            None => Patch::new().remove_vector(space),
+        };
+        Ok(Some(Some(Op::Patch { id, patch })))
     }
 
     /// The end of an edge that is not there, if one is not.
@@ -508,20 +582,6 @@ impl Import<'_> {
             let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
         });
     }
-}
-
-/// The vector of a row; none if it is all NaN.
-fn check_row(row: Vec<f32>, metric: Metric) -> Result<Option<Vec<f32>>, String> {
-    if row.iter().all(|number| number.is_nan()) {
-        return Ok(None);
-    }
-    if let Some(at) = row.iter().position(|number| !number.is_finite()) {
-        return Err(format!("number {at} of its vector is not finite"));
-    }
-    if metric == Metric::Cosine && row.iter().all(|number| *number == 0.0) {
-        return Err("its vector is zero, which has no cosine".to_owned());
-    }
-    Ok(Some(row))
 }
 
 /// What stands for an edge in the set of what a batch writes.

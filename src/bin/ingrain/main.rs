@@ -15,10 +15,12 @@ mod import;
 mod json;
 mod lines;
 mod maintain;
+mod nearest;
 mod npy;
 mod output;
 mod query;
 mod record;
+mod spaces;
 mod store;
 
 use std::{io::Write, process::ExitCode};
@@ -49,12 +51,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Get(args) => query::get(&args, &mut output),
         Command::Edges(args) => query::edges(&args, &mut output),
         Command::Scan(args) => query::scan(&args, &mut output),
-        Command::Nearest(args) => query::nearest(&args, &mut output),
+        Command::Nearest(args) => nearest::run(&args, &mut output),
         Command::Path(args) => query::path(&args, &mut output),
         Command::Stats(args) => query::stats(&args, &mut output),
+        Command::Spaces(args) => spaces::run(&args, &mut output),
         Command::Export(args) => export::run(&args, &mut output),
         Command::Checkpoint(args) => maintain::checkpoint(&args, &mut output),
         Command::Compact(args) => maintain::compact(&args, &mut output),
+        Command::Rebuild(args) => maintain::rebuild(&args, &mut output),
         Command::Backup(args) => maintain::backup(&args, &mut output),
         Command::Verify(args) => maintain::verify(&args, &mut output),
         Command::Repair(args) => maintain::repair(&args, &mut output),

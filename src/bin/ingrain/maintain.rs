@@ -1,30 +1,37 @@
-//! The commands that look after a store: `checkpoint`, `compact`, `backup`,
-//! `verify`, `repair`.
+//! The commands that look after a store: `checkpoint`, `compact`, `rebuild`,
+//! `backup`, `verify`, `repair`.
 
 use std::{
+    collections::HashSet,
     panic,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
-use ingrain::{CheckpointStats, Engine, Error, ErrorKind, Options, RepairReport, Seq};
+use indicatif::ProgressBar;
+use ingrain::{CheckpointStats, Engine, Error, ErrorKind, Options, RepairReport, Seq, SpaceStats};
 use serde_json::Value as Json;
 
 use crate::{
-    args::{BackupArgs, RepairArgs, StoreArgs},
+    args::{BackupArgs, RebuildArgs, RepairArgs, StoreArgs},
     error::{CliError, Result},
     json::object,
     output::{self, Output},
-    store,
+    spaces, store,
 };
 
-/// Does something that writes base files, and shows how many bytes it has
-/// written.
+/// Does something that writes all of the base files, and shows how many bytes
+/// it has written.
 fn with_bar<T: Send>(engine: &Engine, work: impl FnOnce() -> T + Send) -> T {
+    let bar = output::bytes_bar(engine.stats().checkpoint.live_bytes);
+    watch(engine, &bar, work)
+}
+
+/// Does something that writes base files, and keeps a bar where it is.
+fn watch<T: Send>(engine: &Engine, bar: &ProgressBar, work: impl FnOnce() -> T + Send) -> T {
     const BETWEEN: Duration = Duration::from_millis(100);
     let before = engine.stats().checkpoint;
-    let bar = output::bytes_bar(before.live_bytes);
     thread::scope(|scope| {
         let waiting = thread::current();
         let work = scope.spawn(move || {
@@ -88,6 +95,50 @@ pub(crate) fn compact(args: &StoreArgs, output: &mut Output) -> Result<ExitCode>
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn rebuild(args: &RebuildArgs, output: &mut Output) -> Result<ExitCode> {
+    let engine = store::open(&args.store)?;
+    if let Some(name) = &args.space {
+        store::space(&engine.snapshot(), Some(name))?;
+    }
+    let wanted = |space: &SpaceStats| args.space.as_ref().is_none_or(|name| *name == space.name);
+    let started = Instant::now();
+    let before = engine.stats();
+    let bar = output::spinner();
+    watch(&engine, &bar, || engine.rebuild(args.space.as_deref()))?;
+    let took = started.elapsed();
+    let mut after = engine.stats();
+    engine.close()?;
+    after.spaces.retain(wanted);
+    let old: HashSet<u32> = derived(&before.spaces).map(|(file, _)| file).collect();
+    let built = || derived(&after.spaces).filter(|(file, _)| !old.contains(file));
+    let (files, bytes) = (built().count(), built().map(|(_, bytes)| bytes).sum());
+    if output.is_json() {
+        let found = after.spaces.iter().map(spaces::to_json).collect::<Result<_>>()?;
+        output.json(&object([
+            ("files", Json::from(files)),
+            ("bytes", Json::from(bytes)),
+            ("spaces", Json::Array(found)),
+            ("micros", output::micros(took)),
+        ]))?;
+    } else {
+        output.text(format_args!(
+            "{} bytes in {} files of codes and graphs built ({})",
+            output::grouped(bytes),
+            output::count(files),
+            output::took(took)
+        ))?;
+        spaces::show(output, &after.spaces)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files that are derived from vector files, with their lengths.
+fn derived(spaces: &[SpaceStats]) -> impl Iterator<Item = (u32, u64)> {
+    let files = spaces.iter().flat_map(|space| &space.files);
+    let derived = files.flat_map(|file| [&file.codes, &file.graph]).flatten();
+    derived.map(|index| (index.file, index.bytes))
 }
 
 fn base_json(seq: Seq, base: &CheckpointStats, took: Duration) -> Json {
@@ -178,10 +229,14 @@ pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> 
         output.text(match found {
             0 => format!("sound ({})", output::took(took)),
             found => format!(
-                "damaged in {} places ({}): restore a backup, or put what is whole into a new \
-                 store with \"ingrain repair\"",
+                "damaged in {} places ({}): {}",
                 output::grouped(found),
-                output::took(took)
+                output::took(took),
+                if report.more == 0 && report.damage.iter().all(is_derived) {
+                    "\"ingrain rebuild\" mends that, for it is derived from the vectors"
+                } else {
+                    "restore a backup, or put what is whole into a new store with \"ingrain repair\""
+                }
             ),
         })?;
     }
@@ -194,6 +249,11 @@ fn more(output: &mut Output, more: u64) -> Result<()> {
         0 => Ok(()),
         more => output.text(format_args!("and {} more", output::grouped(more))),
     }
+}
+
+/// Whether damage is to codes or a graph.
+fn is_derived(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { file, .. } if file.extension().is_some_and(|end| end == "vix"))
 }
 
 fn damage_json(error: &Error) -> Json {

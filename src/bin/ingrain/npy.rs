@@ -8,11 +8,11 @@ use std::{
 };
 
 use half::f16;
-use ingrain::limits;
+use ingrain::{Metric, limits};
 
 use crate::error::{CliError, Result};
 
-const MAGIC: &[u8] = b"\x93NUMPY";
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 /// More than any header of a matrix needs; version 2 allows 4 GiB.
 const HEADER_BYTES: u32 = 1 << 20;
 
@@ -125,6 +125,20 @@ impl Npy {
         self.dimension
     }
 
+    /// The bytes of all rows.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes_of(self.rows)
+    }
+
+    /// The bytes of the rows that have been read.
+    pub(crate) fn position(&self) -> u64 {
+        self.bytes_of(self.read)
+    }
+
+    fn bytes_of(&self, rows: u64) -> u64 {
+        rows.saturating_mul(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX))
+    }
+
     /// Whether the array has two dimensions.
     pub(crate) fn is_matrix(&self) -> bool {
         self.matrix
@@ -147,6 +161,20 @@ impl Npy {
             quads.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
         }))
     }
+}
+
+/// The vector of a row; none if it is all NaN.
+pub(crate) fn check_row(row: Vec<f32>, metric: Metric) -> Result<Option<Vec<f32>>, String> {
+    if row.iter().all(|number| number.is_nan()) {
+        return Ok(None);
+    }
+    if let Some(at) = row.iter().position(|number| !number.is_finite()) {
+        return Err(format!("number {at} of its vector is not finite"));
+    }
+    if metric == Metric::Cosine && row.iter().all(|number| *number == 0.0) {
+        return Err("its vector is zero, which has no cosine".to_owned());
+    }
+    Ok(Some(row))
 }
 
 /// What the header of a matrix of f32 says, with the magic before it.

@@ -94,6 +94,11 @@ pub(crate) fn count_bar(count: u64) -> ProgressBar {
     bar(count, "{bar:32} {human_pos}/{human_len} {elapsed} {msg}")
 }
 
+/// A sign on standard error that bytes are written, nobody knows how many.
+pub(crate) fn spinner() -> ProgressBar {
+    bar(0, "{spinner} {bytes} written {elapsed}")
+}
+
 fn bar(length: u64, template: &str) -> ProgressBar {
     // Draws nothing if standard error is no terminal.
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());

@@ -1,25 +1,21 @@
-//! The commands that read: `get`, `edges`, `scan`, `nearest`, `path`, `stats`.
+//! The commands that read: `get`, `edges`, `scan`, `path`, `stats`.
 
 use std::process::ExitCode;
 
-use ingrain::{
-    Cursor, Direction, EdgeRef, Filter, KeyRange, NodeRef, Path, PathOptions, Snapshot, Toward,
-    limits,
-};
+use ingrain::{Cursor, Direction, EdgeRef, KeyRange, NodeRef, Path, PathOptions, Snapshot, Toward};
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    args::{EdgesArgs, GetArgs, NearestArgs, PathArgs, ScanArgs, StatsArgs},
+    args::{EdgesArgs, GetArgs, PathArgs, ScanArgs, StatsArgs},
     error::{CliError, Result},
     ids,
     json::{self, map_to_json, object, to_json},
-    npy::Npy,
     output::{self, Output},
-    record, store,
+    record, spaces, store,
 };
 
 /// Characters of content or attributes in a table.
-const BRIEF: usize = 60;
+pub(crate) const BRIEF: usize = 60;
 
 pub(crate) fn get(args: &GetArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store)?;
@@ -279,79 +275,6 @@ fn cursor(text: &str) -> Result<Cursor> {
     })
 }
 
-pub(crate) fn nearest(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
-    if args.k == 0 || args.k > limits::NEAREST_K {
-        return Err(CliError::message(format!(
-            "-k {}: it must be from 1 to {}",
-            args.k,
-            limits::NEAREST_K
-        )));
-    }
-    let engine = store::open(&args.store)?;
-    let snapshot = engine.snapshot();
-    let (space, definition) = store::space(&snapshot, args.space.as_deref())?;
-    let filter = || match &args.kind {
-        Some(kind) => Filter::new().kind(kind),
-        None => Filter::new(),
-    };
-    if let Some(like) = &args.like {
-        let node = ids::find(&snapshot, like)?;
-        let vector = node.vector(&space)?.ok_or_else(|| {
-            CliError::message(format!("node {like:?}: it has no vector in space {space:?}"))
-        })?;
-        let filter = filter().test(|other| other.id() != node.id());
-        let hits = snapshot.nearest(&space, vector, args.k, &filter)?;
-        show(output, Json::from(like.as_str()), &hits)?;
-    }
-    if let Some(path) = &args.queries {
-        let mut queries = Npy::open(path)?;
-        if queries.dimension() != definition.dimension {
-            return Err(CliError::message(format!(
-                "{}: its rows have {} numbers, vectors of space {space:?} have {}",
-                path.display(),
-                queries.dimension(),
-                definition.dimension
-            )));
-        }
-        let mut row = 0_u64;
-        while let Some(query) = queries.next()? {
-            let hits = snapshot.nearest(&space, &query, args.k, &filter()).map_err(|error| {
-                CliError::message(format!("{}: row {row}: {error}", path.display()))
-            })?;
-            show(output, Json::from(row), &hits)?;
-            row += 1;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Prints the hits of a query.
-fn show(output: &mut Output, query: Json, hits: &[ingrain::Hit<'_>]) -> Result<()> {
-    if output.is_json() {
-        let mut found = Vec::with_capacity(hits.len());
-        for hit in hits {
-            let id = ids::name(&hit.node)?;
-            found.push(object([("id", Json::from(id)), ("distance", Json::from(hit.distance))]));
-        }
-        return output.json(&object([("query", query), ("hits", Json::Array(found))]));
-    }
-    match &query {
-        Json::String(id) => output.text(format_args!("nearest to {id}"))?,
-        row => output.text(format_args!("nearest to row {row}"))?,
-    }
-    output.table(&hits_table(hits)?)
-}
-
-/// Hits with their distances.
-pub(crate) fn hits_table(hits: &[ingrain::Hit<'_>]) -> Result<comfy_table::Table> {
-    let mut table = output::table(&["distance", "id", "kind", "content"]);
-    for hit in hits {
-        let [id, kind, content] = headline(&hit.node, BRIEF)?;
-        table.add_row([format!("{:.6}", hit.distance), id, kind, content]);
-    }
-    Ok(table)
-}
-
 pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store)?;
     let snapshot = engine.snapshot();
@@ -439,14 +362,8 @@ pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
         let mut document = serde_json::to_value(&stats)
             .map_err(|error| CliError::message(format!("stats as JSON: {error}")))?;
         if let Json::Object(fields) = &mut document {
-            let spaces = snapshot.spaces().map(|(name, space)| {
-                let mut fields = Map::from_iter([("name".to_owned(), Json::from(name))]);
-                if let Ok(Json::Object(definition)) = serde_json::to_value(space) {
-                    fields.extend(definition);
-                }
-                Json::Object(fields)
-            });
-            fields.insert("spaces".to_owned(), spaces.collect());
+            let spaces = stats.spaces.iter().map(spaces::to_json).collect::<Result<_>>()?;
+            fields.insert("spaces".to_owned(), Json::Array(spaces));
             fields.insert("indexes".to_owned(), snapshot.indexes().map(Json::from).collect());
             if let Some(digest) = digest {
                 fields.insert("digest".to_owned(), Json::from(digest.to_string()));
@@ -500,11 +417,8 @@ pub(crate) fn stats_table(snapshot: &Snapshot, stats: &ingrain::Stats) -> comfy_
         let counts = format!("{} made, {} failed", base.completed, base.failed);
         table.add_row(["checkpoints".to_owned(), counts]);
     }
-    for (name, space) in snapshot.spaces() {
-        table.add_row([
-            format!("space {name}"),
-            format!("dimension {}, metric {:?}", space.dimension, space.metric).to_lowercase(),
-        ]);
+    for space in &stats.spaces {
+        table.add_row([format!("space {}", space.name), spaces::summary(space)]);
     }
     let indexes: Vec<&str> = snapshot.indexes().collect();
     table.add_row(["indexes".to_owned(), indexes.join(", ")]);

@@ -29,7 +29,7 @@ pub(crate) fn open(path: &Path) -> Result<Engine> {
 /// The vector space of that name, or the only one.
 pub(crate) fn space(snapshot: &Snapshot, name: Option<&str>) -> Result<(String, Space)> {
     let spaces: Vec<(&str, Space)> = snapshot.spaces().collect();
-    let names = || spaces.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let names: Vec<&str> = spaces.iter().map(|(name, _)| *name).collect();
     match (name, spaces.as_slice()) {
         (_, []) => Err(CliError::message(
             "the store has no vector space; import vectors with --vectors first",
@@ -37,17 +37,22 @@ pub(crate) fn space(snapshot: &Snapshot, name: Option<&str>) -> Result<(String, 
         (None, [(name, space)]) => Ok(((*name).to_owned(), *space)),
         (None, _) => Err(CliError::message(format!(
             "the store has several vector spaces: {}; choose one with --space",
-            names()
+            names.join(", ")
         ))),
         (Some(wanted), spaces) => spaces
             .iter()
             .find(|(name, _)| *name == wanted)
             .map(|(name, space)| ((*name).to_owned(), *space))
-            .ok_or_else(|| {
-                CliError::message(format!(
-                    "vector space {wanted:?}: the store has none of that name, but {}",
-                    names()
-                ))
-            }),
+            .ok_or_else(|| unknown("vector space", wanted, &names)),
     }
+}
+
+/// Of something that a store does not have, it tells what there is.
+pub(crate) fn unknown(what: &str, name: &str, names: &[&str]) -> CliError {
+    CliError::message(match names {
+        [] => format!("{what} {name:?}: the store has none"),
+        names => {
+            format!("{what} {name:?}: the store has none of that name, but {}", names.join(", "))
+        }
+    })
 }
