@@ -246,7 +246,7 @@ fn space_ops(state: &Oracle, n: usize) -> Vec<Op> {
         let (dimension, metric) = [(2, Metric::Dot), (3, Metric::L2)][n % 2];
         return vec![Op::CreateSpace { name, space: Space::new(dimension, metric) }];
     };
-    let vector = |at: usize| (0..space.dimension).map(|d| ((at * 5 + d * 3 + n) % 9) as f32);
+    let vector = |at: usize| (0..space.dimension).map(move |d| ((at * 5 + d * 3 + n) % 9) as f32);
     let patch = |(at, id)| Op::Patch {
         id,
         patch: Patch::new().vector(NAME, vector(at).collect::<Vec<f32>>()),
