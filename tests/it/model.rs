@@ -13,8 +13,8 @@ use std::{
 
 use ingrain::{
     Batch, ConflictReason, Direction, Durability, Edge, Effort, Engine, Error, IndexKey, KeyRange,
-    Metric, Node, NodeId, Op, Options, Patch, Precondition, Search, Seq, Snapshot, Space, Timestamp, Value,
-    os::Clock,
+    Metric, Node, NodeId, Op, Options, Patch, Precondition, Search, Seq, Snapshot, Space,
+    Timestamp, Value, os::Clock,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -60,9 +60,9 @@ pub struct Oracle {
 impl Oracle {
     /// After `seq` commits that made the spaces and no node.
     pub fn after(seq: u64) -> Self {
-        let spaces = SPACES.iter().map(|(name, dimension, metric)| {
-            ((*name).to_owned(), Space::new(*dimension, *metric))
-        });
+        let spaces = SPACES
+            .iter()
+            .map(|(name, dimension, metric)| ((*name).to_owned(), Space::new(*dimension, *metric)));
         Self { seq, spaces: spaces.collect(), ..Self::default() }
     }
 

@@ -390,7 +390,7 @@ fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), Strin
 
 /// The workload that the suite tries at every point.
 const SEED: u64 = 20;
-const STEPS: usize = 200;
+const STEPS: usize = 230;
 /// The part of it in which every call fails in its turn.
 const FAULT_STEPS: usize = 150;
 

@@ -2,7 +2,6 @@
 //! whatever way it is searched, over files that are damaged, fail, crash and
 //! are replaced under the readers.
 
-#![allow(unused)]
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -16,12 +15,13 @@ use std::{
 
 use ingrain::{
     Batch, By, Durability, Effort, Engine, Error, ErrorKind, Filter, Hit, KeyRange, Method, Metric,
-    Node, NodeId, Options, Patch, Search, Snapshot, Space, limits,
+    Node, NodeId, Options, Patch, Search, Snapshot, Space,
     format::{
         FileKind,
         manifest::{DataFile, Manifest, VectorFile},
         segment::Layout,
     },
+    limits,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -39,8 +39,7 @@ use crate::{
 
 const KINDS: [&str; 3] = ["note", "person", "place"];
 const INDEX: &str = "i";
-const METHODS: [Method; 5] =
-    [Method::Auto, Method::Exact, Method::Pq4, Method::Pq8, Method::Hnsw];
+const METHODS: [Method; 5] = [Method::Auto, Method::Exact, Method::Pq4, Method::Pq8, Method::Hnsw];
 const EFFORTS: [Effort; 4] = [Effort::Fast, Effort::Normal, Effort::Thorough, Effort::Exact];
 
 /// Small whole numbers, never all zero: sums of their products are exact.
@@ -164,8 +163,7 @@ impl Model {
         for (distance, id) in &found {
             assert_eq!(of.get(id), Some(distance), "{what}: {id}");
         }
-        let ascend =
-            found.is_sorted_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).is_lt());
+        let ascend = found.is_sorted_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).is_lt());
         assert!(ascend, "{what}: order, or the same twice: {found:?}");
         assert_eq!(found.len(), k.min(ranking.len()), "{what}: count");
     }
@@ -190,9 +188,9 @@ impl Model {
         assert_eq!(spaces, self.spaces);
         for (name, space) in &self.spaces {
             for _ in 0..tries {
-                let stored = self.nodes.values().filter_map(|node| node.vectors.get(*name));
+                let mut stored = self.nodes.values().filter_map(|node| node.vectors.get(*name));
                 let query = match random.below(3) {
-                    0 => stored.skip(random.below(50) as usize).next().cloned(),
+                    0 => stored.nth(random.below(50) as usize).cloned(),
                     _ => None,
                 };
                 let query = query.unwrap_or_else(|| whole(random, space.dimension));
@@ -238,8 +236,7 @@ impl Model {
                 let plain = snapshot.nearest(name, &query, k, &wanted.filter()).unwrap();
                 assert_eq!(found(&plain), singles[1]);
                 if let Some((bound, _)) = ranking.get(random.below(30) as usize) {
-                    let near: Found =
-                        ranking.iter().filter(|(d, _)| d <= bound).copied().collect();
+                    let near: Found = ranking.iter().filter(|(d, _)| d <= bound).copied().collect();
                     let search = Search::new(name, &query, k).filter(wanted.filter());
                     let hits = snapshot.search(&search.within(*bound)).unwrap();
                     self.check_hits(&hits, &near, k, true, "within");
@@ -443,7 +440,9 @@ impl Run {
                     }
                 }
             }
-            Action::Checkpoint => drop(self.engine().checkpoint().unwrap()),
+            Action::Checkpoint => {
+                self.engine().checkpoint().unwrap();
+            }
             Action::Compact => {
                 self.engine().compact().unwrap();
                 for space in self.engine().stats().spaces {
@@ -648,7 +647,6 @@ fn recall_is_promised(vectors: &[Vec<f32>], metric: Metric, parts: usize, method
             assert_eq!(bits, if *method == Method::Pq8 { 8 } else { 4 });
             let graph = *method == Method::Hnsw && cfg!(feature = "hnsw");
             assert_eq!(file.graph.is_some(), graph);
-            println!("{:?} {:?}", file.codes.as_ref().map(|i| i.depths), file.graph.as_ref().map(|i| i.depths));
         }
         let recalls = recalls(&engine, "v", &queries);
         println!("{} {metric:?} {parts} {method:?}: {recalls:?}", space.dimension);
@@ -683,9 +681,11 @@ fn recall_of_what_quantises_badly_is_as_promised() {
     }
     // Most alike, one far larger than all.
     let mut close = vec![vec![1e6; 16]];
-    close.extend((0..2_500).map(|_| {
-        noise(&mut random, 16).iter().map(|x| 100.0 + x / 100.0).collect::<Vec<f32>>()
-    }));
+    close.extend(
+        (0..2_500).map(|_| {
+            noise(&mut random, 16).iter().map(|x| 100.0 + x / 100.0).collect::<Vec<f32>>()
+        }),
+    );
     recall_is_promised(&close, Metric::L2, 1, &[Method::Pq4, Method::Pq8, Method::Hnsw]);
 }
 
@@ -796,9 +796,8 @@ impl Stored {
         let damage = Self::damage(&engine);
         assert!(damage.iter().any(|what| what.contains(words)), "{words}: {damage:?}");
         let report = engine.verify().unwrap();
-        let told = |error: &Error| {
-            error.kind() == ErrorKind::Corrupt && error.to_string().contains(words)
-        };
+        let told =
+            |error: &Error| error.kind() == ErrorKind::Corrupt && error.to_string().contains(words);
         assert!(report.damage.iter().any(told), "{words}: {:#?}", report.damage);
         if by_itself {
             // A step with each write.
@@ -856,7 +855,7 @@ fn every_flip_of_a_derived_file_is_noticed_and_harms_no_search() {
         let whole = &stored.image[&name];
         for at in 0..whole.len() {
             // Zeros that fill up are all alike.
-            if whole[at] == 0 && !at.is_multiple_of(509) || tried > 0 && !at.is_multiple_of(7) {
+            if whole[at] == 0 && !at.is_multiple_of(509) {
                 continue;
             }
             let mut bytes = whole.clone();
@@ -866,8 +865,8 @@ fn every_flip_of_a_derived_file_is_noticed_and_harms_no_search() {
             let engine = indexed().open(&path).unwrap_or_else(|error| panic!("{what}: {error}"));
             stored.check(&engine, &what);
             // The codes are not looked at while the graph serves.
-            let noticed = !Stored::damage(&engine).is_empty()
-                || !engine.verify().unwrap().is_sound();
+            let noticed =
+                !Stored::damage(&engine).is_empty() || !engine.verify().unwrap().is_sound();
             assert!(noticed, "{what}");
             tried += 1;
         }
@@ -971,8 +970,7 @@ fn derived_files_of_any_bytes_whatever_crash_nothing() {
         if round % 5 == 0 {
             damage(&mut bytes, &mut random);
         } else {
-            let layout =
-                Layout::decode(FileKind::VectorIndex, &bytes, bytes.len() as u64).unwrap();
+            let layout = Layout::decode(FileKind::VectorIndex, &bytes, bytes.len() as u64).unwrap();
             let mut sections: Sections = read_file(&layout, &bytes);
             let section = random.below(sections.len() as u64) as usize;
             damage(&mut sections[section].2, &mut random);
@@ -1166,14 +1164,18 @@ fn readers_find_what_their_snapshot_has_while_everything_changes() {
                     }
                     engine.write(batch).unwrap();
                     match round % 8 {
-                        1 | 5 => drop(engine.checkpoint().unwrap()),
+                        1 | 5 => {
+                            engine.checkpoint().unwrap();
+                        }
                         3 if writer == 0 => engine.rebuild(None).unwrap(),
                         7 if writer == 1 => {
                             let method = METHODS[random.below(5) as usize];
                             engine.set_method("v", method).unwrap();
                             engine.set_method("v", Method::Hnsw).unwrap();
                         }
-                        7 => drop(engine.compact().unwrap()),
+                        7 => {
+                            engine.compact().unwrap();
+                        }
                         _ => {}
                     }
                 }
@@ -1270,7 +1272,9 @@ fn replaced_vectors_leave_few_dead_rows_and_little_garbage() {
     }
     // All gone: nothing stays.
     let mut batch = Batch::new();
-    (0..ROWS).for_each(|n| drop(batch.delete(id(n))));
+    for n in 0..ROWS {
+        batch.delete(id(n));
+    }
     engine.write(batch).unwrap();
     engine.checkpoint().unwrap();
     assert_eq!(bytes_of(&path, &[FileKind::Vectors, FileKind::VectorIndex]), 0);
@@ -1407,9 +1411,13 @@ fn the_number_of_hits_has_its_bounds() {
 /// The least and the most dimensions, and numbers at the ends of their range.
 #[test]
 fn extreme_vectors_have_codes_and_are_found() {
-    let huge = |random: &mut Random, _: usize| vec![f32::MAX * (random.below(2) as f32 * 2.0 - 1.0); 2];
+    let huge =
+        |random: &mut Random, _: usize| vec![f32::MAX * (random.below(2) as f32 * 2.0 - 1.0); 2];
     let tiny = |random: &mut Random, _: usize| {
-        vec![f32::from_bits(1 + random.below(90) as u32), f32::from_bits(1 + random.below(90) as u32)]
+        vec![
+            f32::from_bits(1 + random.below(90) as u32),
+            f32::from_bits(1 + random.below(90) as u32),
+        ]
     };
     let mixed = |random: &mut Random, n: usize| {
         let power = (random.below(250) as i32 - 125) as f32;
@@ -1435,7 +1443,8 @@ fn extreme_vectors_have_codes_and_are_found() {
         let engine = eager().open(dir.path().join("s")).unwrap();
         engine.create_space("v", Space::new(dimension, metric)).unwrap();
         let mut random = Random(case as u64);
-        let nodes = (0..270).map(|n| Node::new(id(n), "n").vector("v", vector(&mut random, dimension)));
+        let nodes =
+            (0..270).map(|n| Node::new(id(n), "n").vector("v", vector(&mut random, dimension)));
         engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
         for method in methods {
             engine.set_method("v", *method).unwrap();
@@ -1565,7 +1574,7 @@ mod simulated {
         }
         println!("{only:?} {failure:?} {sticky}: {failed:?}");
         if only.is_none() {
-            let expected = ["freeze", "heap", "index", "publish", "vectors"];
+            let expected = ["cut", "heap", "index", "map", "publish", "sync", "vectors"];
             assert!(expected.iter().all(|step| failed.contains(step)), "{failed:?}");
         }
     }
@@ -1613,29 +1622,45 @@ mod simulated {
             {
                 let space = Space::new(dimension, Metric::L2);
                 model.spaces.insert("v", space);
-                commit(&model, &mut || drop(engine.create_space("v", space).unwrap()));
+                commit(&model, &mut || {
+                    engine.create_space("v", space).unwrap();
+                });
                 let nodes: Vec<Node> =
                     (0..330).map(|n| any_node(n, &model.spaces, &mut random)).collect();
                 model.nodes.extend(nodes.iter().map(|node| (node.id, node.clone())));
-                commit(&model, &mut || drop(engine.write(batch_of(nodes.clone())).unwrap()));
-                commit(&model, &mut || drop(engine.set_method("v", methods[0]).unwrap()));
+                commit(&model, &mut || {
+                    engine.write(batch_of(nodes.clone())).unwrap();
+                });
+                commit(&model, &mut || {
+                    engine.set_method("v", methods[0]).unwrap();
+                });
                 engine.checkpoint().unwrap();
                 let nodes: Vec<Node> =
                     (0..30).map(|n| any_node(n, &model.spaces, &mut random)).collect();
                 model.nodes.extend(nodes.iter().map(|node| (node.id, node.clone())));
-                commit(&model, &mut || drop(engine.write(batch_of(nodes.clone())).unwrap()));
-                commit(&model, &mut || drop(engine.set_method("v", methods[1]).unwrap()));
+                commit(&model, &mut || {
+                    engine.write(batch_of(nodes.clone())).unwrap();
+                });
+                commit(&model, &mut || {
+                    engine.set_method("v", methods[1]).unwrap();
+                });
                 engine.checkpoint().unwrap();
                 engine.rebuild(None).unwrap();
                 let gone: Vec<NodeId> = (100..140).map(id).collect();
                 gone.iter().for_each(|id| drop(model.nodes.remove(id)));
                 let mut batch = Batch::new();
-                gone.iter().for_each(|id| drop(batch.delete(*id)));
-                commit(&model, &mut || drop(engine.write(batch.clone()).unwrap()));
+                for id in &gone {
+                    batch.delete(*id);
+                }
+                commit(&model, &mut || {
+                    engine.write(batch.clone()).unwrap();
+                });
                 engine.compact().unwrap();
                 model.spaces.clear();
                 model.nodes.values_mut().for_each(|node| node.vectors.clear());
-                commit(&model, &mut || drop(engine.drop_space("v").unwrap()));
+                commit(&model, &mut || {
+                    engine.drop_space("v").unwrap();
+                });
             }
             engine.checkpoint().unwrap();
         };
