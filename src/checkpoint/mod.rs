@@ -124,8 +124,8 @@ struct Work {
     index: Option<IndexJob>,
     /// What is to be derived again, by file, though it may be whole.
     forced: BTreeSet<(u32, bool)>,
-    /// Files that no use can be had of a graph of.
-    unfit: BTreeSet<u32>,
+    /// Files that no use can be had of codes or of a graph of.
+    unfit: BTreeSet<(u32, bool)>,
     /// What could not be derived from files, codes or graph. It is tried again
     /// after the next checkpoint.
     put_aside: BTreeSet<(u32, bool)>,
@@ -355,7 +355,7 @@ impl Checkpointer {
             let files = work.manifest.vectors.iter().filter(of_spaces).map(|f| f.file.number);
             let files: Vec<u32> = files.collect();
             work.forced.extend(files.iter().flat_map(|file| [(*file, false), (*file, true)]));
-            work.unfit.retain(|file| !files.contains(file));
+            work.unfit.retain(|(file, _)| !files.contains(file));
         }
         work.put_aside.clear();
         let built = (|| {
@@ -871,6 +871,7 @@ impl Checkpointer {
             let forced = |graph| work.forced.contains(&(number, graph));
             if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
                 && rows.len() >= self.limits.index_rows
+                && !work.unfit.contains(&(number, false))
                 && !work.put_aside.contains(&(number, false))
             {
                 let good = part.codes.as_ref().is_some_and(|codes| {
@@ -887,7 +888,7 @@ impl Checkpointer {
                 && hnsw::AVAILABLE
                 && rows.len() >= self.limits.graph_rows
                 && bytes <= self.limits.graph_bytes
-                && !work.unfit.contains(&number)
+                && !work.unfit.contains(&(number, true))
                 && !work.put_aside.contains(&(number, true))
             {
                 let good = part.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
@@ -936,8 +937,9 @@ impl Checkpointer {
                 Ok(true)
             }
             Ok(Step::Unfit) => {
-                work.unfit.insert(number);
-                work.forced.remove(&(number, true));
+                let graph = job.build.derived() == Derived::Graph;
+                work.unfit.insert((number, graph));
+                work.forced.remove(&(number, graph));
                 Ok(true)
             }
             Ok(Step::Done(file)) => {
@@ -983,7 +985,13 @@ impl Checkpointer {
             self.fs
                 .sync_dir(&self.data_dir)
                 .map_err(|error| Error::io("sync", &self.data_dir, error))?;
-            Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))
+            let base = Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))?;
+            // A base does without an index that cannot be opened; this one
+            // would be wanted again at once, and so without end.
+            for part in base.vectors.iter().filter(|p| p.rows.segment.file().number == number) {
+                part.check_index(derived == Derived::Graph)?;
+            }
+            Ok(base)
         });
         let base = match prepared {
             Ok(base) => base,

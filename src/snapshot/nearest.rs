@@ -367,6 +367,7 @@ impl Snapshot {
             effort: if exact { Effort::Exact } else { search.effort },
             within: search.within,
             layers: self.state.layers().collect(),
+            judged: Vec::new(),
             closest: Closest::new(pool),
         };
         // The nodes in a range of an index, if they are few.
@@ -462,6 +463,9 @@ struct Run<'s, 'q> {
     within: Option<f64>,
     /// The newest first.
     layers: Vec<&'s Layer>,
+    /// Rows of the file that were candidates: not to be offered again by a
+    /// second way through it.
+    judged: Vec<u32>,
     closest: Closest<Found>,
 }
 
@@ -595,7 +599,8 @@ impl<'s> Run<'s, '_> {
     /// Searches a file.
     fn part(&mut self, part: &VectorPart, method: Method) -> Result<()> {
         let rows = part.rows.len();
-        let mask = self.mask(part)?;
+        let mut mask = self.mask(part)?;
+        self.judged.clear();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
         if self.effort == Effort::Exact || live <= FEW_ROWS.max(self.k.saturating_mul(4)) {
             return self.compare(part, &mask);
@@ -609,6 +614,7 @@ impl<'s> Run<'s, '_> {
                     if self.walk(part, graph, &mask)? {
                         return Ok(());
                     }
+                    mask = self.rest(rows, mask);
                 }
                 Err(_) => self.base().notice(),
             }
@@ -619,6 +625,7 @@ impl<'s> Run<'s, '_> {
                     if self.scan(part, codes, bytes, &mask)? {
                         return Ok(());
                     }
+                    mask = self.rest(rows, mask);
                 }
                 Err(_) => {
                     index.fail();
@@ -640,13 +647,7 @@ impl<'s> Run<'s, '_> {
         };
         let mut mask = match (&self.listed, self.kind) {
             (None, None) if part.dead.is_empty() => return Ok(None),
-            (None, None) => {
-                let mut mask = vec![u32::MAX; words];
-                if let Some(last) = mask.last_mut() {
-                    *last >>= (MASK_ROWS - rows % MASK_ROWS) % MASK_ROWS;
-                }
-                mask
-            }
+            (None, None) => all_of(rows),
             (None, Some(kind)) => of_kind(kind)?,
             (Some(listed), kind) => {
                 let mut mask = vec![0; words];
@@ -668,6 +669,23 @@ impl<'s> Run<'s, '_> {
         }
         let count = mask.iter().map(|word| usize::try_from(word.count_ones()).unwrap_or(0)).sum();
         Ok(Some((mask, count)))
+    }
+
+    /// What is left of a mask without the rows that were candidates already.
+    fn rest(&mut self, rows: usize, mask: Mask) -> Mask {
+        if self.judged.is_empty() {
+            return mask;
+        }
+        let (mut mask, mut count) = mask.unwrap_or_else(|| (all_of(rows), rows));
+        for row in self.judged.drain(..) {
+            let row = usize::try_from(row).unwrap_or(usize::MAX);
+            let bit = 1 << (row % MASK_ROWS);
+            if let Some(word) = mask.get_mut(row / MASK_ROWS).filter(|word| **word & bit != 0) {
+                *word &= !bit;
+                count = count.saturating_sub(1);
+            }
+        }
+        Some((mask, count))
     }
 
     /// Compares all rows that may be found.
@@ -714,6 +732,7 @@ impl<'s> Run<'s, '_> {
     /// Compares a candidate if the node's vector is in no layer and it passes
     /// the filter. Returns whether it counts.
     fn candidate(&mut self, part: &VectorPart, row: u32, by: By, rank: usize) -> Result<bool> {
+        self.judged.push(row);
         let row = usize::try_from(row).unwrap_or(usize::MAX);
         let id = part.rows.heads.row(row)?.id();
         if self.is_layered(id) || Some(id) == self.but {
@@ -799,6 +818,15 @@ const IN_MEMORY: Found = Found { file: None, by: By::Comparison, rank: None };
 
 fn compared(part: &VectorPart) -> Found {
     Found { file: Some(part.rows.segment.file().number), by: By::Comparison, rank: None }
+}
+
+/// A mask of so many rows with every bit set.
+fn all_of(rows: usize) -> Vec<u32> {
+    let mut mask = vec![u32::MAX; rows.div_ceil(MASK_ROWS)];
+    if let Some(last) = mask.last_mut() {
+        *last >>= (MASK_ROWS - rows % MASK_ROWS) % MASK_ROWS;
+    }
+    mask
 }
 
 /// The rows whose bits are set.
