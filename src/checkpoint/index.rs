@@ -17,6 +17,7 @@ use crate::{
     segment::Writer,
     snapshot::{GraphIndex, VectorRows},
     vector::{
+        Stop,
         build::{self, Truth},
         hnsw::{self, Graph},
         pq::{Codebook, Shape},
@@ -105,8 +106,8 @@ impl Build {
         self.derived
     }
 
-    /// Does a piece of the work.
-    pub(super) fn step(&mut self, making: &mut Making<'_>) -> Result<Step> {
+    /// Does a piece of the work. `Closed` when told to `stop`.
+    pub(super) fn step(&mut self, making: &mut Making<'_>, stop: Stop<'_>) -> Result<Step> {
         let rows = &*self.rows;
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Begin => {
@@ -120,12 +121,14 @@ impl Build {
                         // The seed is the file's: the same file gives the same
                         // codes.
                         let seed = rows.segment.file().number.into();
-                        let trained = Codebook::train(shape, rows.definition.metric, &sample, seed);
+                        let trained =
+                            Codebook::train(shape, rows.definition.metric, &sample, seed, stop);
                         match trained {
                             Some(codebook) => {
                                 let codes = Vec::with_capacity(shape.code_bytes(rows.len()));
                                 Stage::Encode { shape, codebook, codes, next: 0 }
                             }
+                            None if stop() => return Err(Error::Closed),
                             None => Stage::Unfit,
                         }
                     }
@@ -149,7 +152,7 @@ impl Build {
                     self.stage = Stage::Encode { shape, codebook, codes, next: end };
                     return Ok(Step::More);
                 }
-                self.finish_codes(making, shape, &codebook, &codes).map(Step::Done)
+                self.finish_codes(making, shape, &codebook, &codes, stop).map(Step::Done)
             }
             Stage::Add { mut builder, next } => {
                 let end = next.saturating_add(ADDED).min(rows.len());
@@ -160,7 +163,7 @@ impl Build {
                     self.stage = Stage::Add { builder, next: end };
                     return Ok(Step::More);
                 }
-                self.finish_graph(making, *builder)
+                self.finish_graph(making, *builder, stop)
             }
             Stage::Unfit | Stage::Done => Ok(Step::Unfit),
         }
@@ -172,9 +175,10 @@ impl Build {
         shape: Shape,
         codebook: &Codebook,
         codes: &[u8],
+        stop: Stop<'_>,
     ) -> Result<DataFile> {
         let rows = &*self.rows;
-        let truth = Truth::of(rows, rows.definition.metric)?;
+        let truth = Truth::of(rows, rows.definition.metric, stop)?;
         let (depths, recall) = truth.of_codes(codebook, codes, rows, RECALLS)?;
         let mut head = rows.index_head();
         head.bits = Le32::new(shape.bits);
@@ -189,7 +193,12 @@ impl Build {
         making.finish(writer)
     }
 
-    fn finish_graph(&self, making: &mut Making<'_>, mut builder: hnsw::Builder) -> Result<Step> {
+    fn finish_graph(
+        &self,
+        making: &mut Making<'_>,
+        mut builder: hnsw::Builder,
+        stop: Stop<'_>,
+    ) -> Result<Step> {
         const PROBED: usize = 100;
         let rows = &*self.rows;
         if builder.probe(PROBED, 10, 64)? < SELF_RECALL {
@@ -205,7 +214,7 @@ impl Build {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
         let parameters = GraphIndex::parameters(&head, rows);
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
-        let truth = Truth::of(rows, rows.definition.metric)?;
+        let truth = Truth::of(rows, rows.definition.metric, stop)?;
         let mut depths = [None; RECALLS.len()];
         let mut recall_of_normal = 0.0;
         for tried in TRIED {

@@ -84,6 +84,9 @@ pub(crate) struct Checkpointer {
     owned: Arc<Owned>,
     work: Mutex<Work>,
     written: AtomicU64,
+    /// Whether what takes long is to be given up, since the engine ends. Relaxed:
+    /// it hands over nothing.
+    hurried: AtomicBool,
     /// Apart from the work, so that it can be looked at meanwhile.
     outcome: Mutex<Outcome>,
 }
@@ -127,7 +130,7 @@ struct Work {
     /// Files that no use can be had of codes or of a graph of.
     unfit: BTreeSet<(u32, bool)>,
     /// What could not be derived from files, codes or graph. It is tried again
-    /// after the next checkpoint.
+    /// after a while, or after the next checkpoint.
     put_aside: BTreeSet<(u32, bool)>,
     /// The log has files that the base covers.
     uncut: bool,
@@ -246,6 +249,7 @@ impl Checkpointer {
                 closed: false,
             }),
             written: AtomicU64::new(0),
+            hurried: AtomicBool::new(false),
             outcome: Mutex::default(),
         }
     }
@@ -322,8 +326,9 @@ impl Checkpointer {
 
     /// Makes one checkpoint if it is `due` or one has failed, and then what
     /// vector files want until another is due; less if it is told to stop
-    /// meanwhile. What cannot be derived is in the stats, and no failure here.
-    pub(crate) fn run_until(&self, stopped: &AtomicBool, due: bool) -> Result<()> {
+    /// meanwhile. What cannot be derived is in the stats, and no failure here:
+    /// gives whether there is any to be [tried again](Self::try_again).
+    pub(crate) fn run_until(&self, stopped: &AtomicBool, due: bool) -> Result<bool> {
         let made = (|| {
             let mut work = self.enter();
             let left = work.job.is_none() && self.reconciler.state().frozen.is_some();
@@ -332,7 +337,7 @@ impl Checkpointer {
                     if let Some(job) = work.job.take() {
                         self.give_up(&mut work, job, true);
                     }
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             drop(work);
@@ -340,10 +345,15 @@ impl Checkpointer {
                 && !self.reconciler.checkpoint_due()
                 && self.index_in(&mut self.enter()).unwrap_or(true)
             {}
-            Ok(())
+            Ok(!self.enter().put_aside.is_empty())
         })();
         self.reconciler.wake_deferred();
         made
+    }
+
+    /// Takes up what could not be derived.
+    pub(crate) fn try_again(&self) {
+        self.enter().put_aside.clear();
     }
 
     /// Builds what the vector files want, again if it is `forced` for these
@@ -386,6 +396,15 @@ impl Checkpointer {
     /// Whether a checkpoint is under way. Waits for nothing.
     pub(crate) fn is_under_way(&self) -> bool {
         self.work.try_lock().map_or(true, |work| work.job.is_some() || work.index.is_some())
+    }
+
+    /// Gives up what takes long, or does so no more.
+    pub(crate) fn hurry(&self, hurry: bool) {
+        self.hurried.store(hurry, Ordering::Relaxed);
+    }
+
+    fn hurried(&self) -> bool {
+        self.hurried.load(Ordering::Relaxed)
     }
 
     /// Waits for whoever makes a checkpoint, and lets nobody make another:
@@ -737,18 +756,20 @@ impl Checkpointer {
                     job.vectors.push(file);
                 }
             }
-            Task::Codes => match job.build.as_mut().map(|build| build.step(&mut making)) {
-                Some(Ok(Step::More)) => job.tasks.push_front(Task::Codes),
-                Some(Ok(Step::Done(codes))) => {
-                    if let Some(file) = job.vectors.last_mut() {
-                        file.codes = Some(codes);
+            Task::Codes => {
+                match job.build.as_mut().map(|b| b.step(&mut making, &|| self.hurried())) {
+                    Some(Ok(Step::More)) => job.tasks.push_front(Task::Codes),
+                    Some(Ok(Step::Done(codes))) => {
+                        if let Some(file) = job.vectors.last_mut() {
+                            file.codes = Some(codes);
+                        }
+                        job.build = None;
                     }
-                    job.build = None;
+                    Some(Ok(Step::Unfit)) => job.build = None,
+                    Some(Err(error)) => return Err(error),
+                    None => {}
                 }
-                Some(Ok(Step::Unfit)) => job.build = None,
-                Some(Err(error)) => return Err(error),
-                None => {}
-            },
+            }
             Task::Finish => {}
         }
         Ok(())
@@ -931,7 +952,7 @@ impl Checkpointer {
             made: &mut job.made,
             written: &self.written,
         };
-        match unless_panicked(|| job.build.step(&mut making)) {
+        match unless_panicked(|| job.build.step(&mut making, &|| self.hurried())) {
             Ok(Step::More) => {
                 work.index = Some(job);
                 Ok(true)
@@ -949,6 +970,12 @@ impl Checkpointer {
                     work.put_aside.insert((number, graph));
                 }
                 self.note(published).map(|()| true)
+            }
+            // The engine ends.
+            Err(Error::Closed) => {
+                work.index = Some(job);
+                self.give_up_index(work);
+                Err(Error::Closed)
             }
             Err(cause) => {
                 work.put_aside.insert((number, job.build.derived() == Derived::Graph));

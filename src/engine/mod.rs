@@ -121,15 +121,29 @@ impl Request {
         const MOST_PAUSE: Duration = Duration::from_secs(30);
         let _ = self.thread.set(thread::current());
         let mut pause = LEAST_PAUSE;
+        // When to try again what could not be derived. Unlike a checkpoint that
+        // failed, it holds up nothing that is asked for meanwhile.
+        let (mut again, mut last) = (None, LEAST_PAUSE);
         while !self.stopped.load(Ordering::Acquire) {
             if !self.wanted.swap(false, Ordering::AcqRel) {
-                thread::park();
+                let Some(pause) = again else {
+                    thread::park();
+                    continue;
+                };
+                thread::park_timeout(pause);
+                if !self.wanted.load(Ordering::Acquire) {
+                    checkpointer.try_again();
+                    last = pause.saturating_mul(2).min(MOST_PAUSE);
+                    self.wanted.store(true, Ordering::Release);
+                }
                 continue;
             }
             let due = reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats; what it left behind is tried again.
-            let failed = checkpointer.run_until(&self.stopped, due).is_err();
-            if failed {
+            let run = checkpointer.run_until(&self.stopped, due);
+            again = run.as_ref().is_ok_and(|left| *left).then_some(last);
+            last = if again.is_some() { last } else { LEAST_PAUSE };
+            if run.is_err() {
                 let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
                 let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);
                 let waited = self.stop.wait_timeout_while(guard, pause, stopped);
@@ -477,8 +491,8 @@ impl Engine {
     /// Builds anew what searches of vectors go by, codes and graphs, from the
     /// vectors themselves: of a space, or of all. Writes and reads go on, and
     /// searches use what there is until the new is ready. It costs a reading of
-    /// the vectors, for codes about a second for each 100,000, for graphs much
-    /// more.
+    /// the vectors; for codes of four bits about a second for each 100,000, for
+    /// those of eight bits several, for graphs much more.
     ///
     /// What is missing or found to be damaged is built by itself; this is for
     /// those who doubt.
@@ -534,6 +548,7 @@ impl Engine {
         /// A log of this size is replayed in a few milliseconds.
         const SHORT_LOG_BYTES: u64 = 1 << 20;
         self.request.stop();
+        self.checkpointer.hurry(true);
         let last = self.reconciler.close();
         let mut panicked = false;
         for thread in threads {
@@ -542,6 +557,7 @@ impl Engine {
                 panicked |= thread.join().is_err();
             }
         }
+        self.checkpointer.hurry(false);
         if panicked {
             return Err(Error::invalid("engine: its thread panicked").poisons());
         }

@@ -223,7 +223,9 @@ pub(crate) struct Index<T> {
     pub(crate) file: DataFile,
     /// The error if it could not be opened.
     pub(crate) segment: Result<Arc<Segment>>,
-    /// What it holds, once it was asked for and found to be right.
+    /// What it begins with, once it was asked for and found to be right.
+    head: OnceLock<Result<IndexHead>>,
+    /// What it holds, likewise.
     loaded: OnceLock<Result<T>>,
     /// Set once it was found to be wrong after that. Relaxed: it hands over
     /// nothing.
@@ -248,25 +250,32 @@ impl<T: Load> Index<T> {
             _ => Arc::new(Self {
                 file,
                 segment: open(FileKind::VectorIndex, file).map(Arc::new),
+                head: OnceLock::new(),
                 loaded: OnceLock::new(),
                 failed: AtomicBool::new(false),
             }),
         }
     }
 
+    /// What it begins with, unless it is damaged or not derived from these rows.
+    fn head(&self, rows: &VectorRows) -> Result<&IndexHead> {
+        let head = self.head.get_or_init(|| {
+            let segment = self.segment.as_ref().map_err(Clone::clone)?;
+            segment.check_named()?;
+            let head = Table::<IndexHead>::open(segment, HEAD)?;
+            if head.row(0)?.same_rows(&rows.index_head()) {
+                return Ok(*head.row(0)?);
+            }
+            Err(segment.damaged(head.offset(0), "it is derived from other vectors"))
+        });
+        head.as_ref().map_err(Clone::clone)
+    }
+
     /// What it holds, unless it is damaged or not derived from these rows.
     pub(crate) fn get(&self, rows: &VectorRows) -> Result<&T> {
         let loaded = self.loaded.get_or_init(|| {
             let segment = self.segment.as_ref().map_err(Clone::clone)?;
-            segment.check_named()?;
-            let head = Table::<IndexHead>::open(segment, HEAD)?;
-            let head = head.row(0)?;
-            if !head.same_rows(&rows.index_head()) {
-                let at = segment.section(HEAD, size_of::<IndexHead>())?.offset;
-                let what = "it is derived from other vectors";
-                return Err(segment.damaged(usize::try_from(at).unwrap_or(0), what));
-            }
-            T::load(segment, head, rows)
+            T::load(segment, self.head(rows)?, rows)
         });
         loaded.as_ref().map_err(Clone::clone)
     }
@@ -278,8 +287,10 @@ impl<T: Load> Index<T> {
 
     /// What is known to be wrong with it.
     pub(crate) fn failure(&self) -> Option<String> {
+        let head = self.head.get().and_then(|head| head.as_ref().err());
         match (&self.segment, self.loaded.get()) {
             (Err(error), _) | (_, Some(Err(error))) => Some(error.to_string()),
+            _ if head.is_some() => head.map(ToString::to_string),
             _ if self.failed.load(Ordering::Relaxed) => Some("a block is damaged".to_owned()),
             _ => None,
         }
@@ -453,7 +464,7 @@ pub struct IndexStats {
     pub file: u32,
     /// The length of its file in bytes.
     pub bytes: u64,
-    /// Bits of a code; 0 of a graph.
+    /// Bits of a code; 0 of a graph, and where this cannot be read.
     pub bits: u32,
     /// The share of the ten closest that was found when it was built, for
     /// [`sample`](Self::sample) vectors of the file: by codes with 100
@@ -464,16 +475,18 @@ pub struct IndexStats {
     /// Candidates that a recall of 0.95, 0.99 and 0.999 takes; `None` where
     /// no number of them does.
     pub depths: [Option<u32>; 3],
-    /// Bytes of memory that serving it takes beside its file.
+    /// Bytes of memory that serving it takes beside its file; 0 before it was
+    /// searched.
     pub memory: usize,
     /// What is wrong with it. It is not used then, and built again.
     pub damage: Option<String>,
 }
 
 impl<T: Load> Index<T> {
-    fn stats(&self, rows: &VectorRows, of: impl Fn(&T) -> (IndexHead, usize)) -> IndexStats {
-        let known = self.get(rows).map(of);
-        let (head, memory) = known.unwrap_or_else(|_| (rows.index_head(), 0));
+    /// `memory` tells what serving it takes; nothing before it was used.
+    fn stats(&self, rows: &VectorRows, memory: impl Fn(&T) -> usize) -> IndexStats {
+        let head = self.head(rows).copied().unwrap_or_else(|_| rows.index_head());
+        let loaded = self.loaded.get().and_then(|loaded| loaded.as_ref().ok());
         IndexStats {
             file: self.file.number,
             bytes: self.file.len,
@@ -481,7 +494,7 @@ impl<T: Load> Index<T> {
             recall: head.recall.get(),
             sample: head.sample.get(),
             depths: head.depths.map(|depth| Some(depth.get()).filter(|depth| *depth < u32::MAX)),
-            memory,
+            memory: loaded.map_or(0, memory),
             damage: self.failure(),
         }
     }
@@ -499,13 +512,11 @@ impl State {
                     bytes: file.len,
                     rows: rows.len(),
                     dead: part.dead_count(),
-                    codes: part.codes.as_ref().map(|codes| {
-                        codes.stats(rows, |c| (c.head, size_of_val(c.codebook.numbers())))
-                    }),
-                    graph: part
-                        .graph
+                    codes: part
+                        .codes
                         .as_ref()
-                        .map(|graph| graph.stats(rows, |g| (g.head, g.graph.memory()))),
+                        .map(|codes| codes.stats(rows, |c| size_of_val(c.codebook.numbers()))),
+                    graph: part.graph.as_ref().map(|graph| graph.stats(rows, |g| g.graph.memory())),
                 }
             });
             let counts = usize::try_from(number).ok();

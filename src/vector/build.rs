@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{exact::Closest, metric::Measure, pq::Codebook};
+use super::{Stop, exact::Closest, metric::Measure, pq::Codebook};
 use crate::{
     error::{Error, Result},
     id::NodeId,
@@ -66,8 +66,8 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// Compares some rows with all, in parallel.
-    pub(crate) fn of(rows: &impl Rows, metric: Metric) -> Result<Self> {
+    /// Compares some rows with all, in parallel. `Closed` when told to `stop`.
+    pub(crate) fn of(rows: &impl Rows, metric: Metric, stop: Stop<'_>) -> Result<Self> {
         let count = rows.count();
         let queries = QUERIES.min(COMPARISONS.checked_div(count).unwrap_or(0).max(8));
         let queries: Vec<usize> = spread(count, queries).collect();
@@ -87,6 +87,9 @@ impl Truth {
             .into_par_iter()
             .map(|from| {
                 let mut closest = nothing();
+                if stop() {
+                    return Err(Error::Closed);
+                }
                 for row in from..from.saturating_add(CHUNK_ROWS).min(count) {
                     let (numbers, norm) = rows.get(row)?;
                     let each = measures.iter().zip(&queries).zip(&mut closest);

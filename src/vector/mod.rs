@@ -15,6 +15,9 @@ pub(crate) use metric::{Measure, norm};
 
 use crate::model::Metric;
 
+/// Whether to give up what takes long.
+pub(crate) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// What is stored beside a graph and must be known to serve it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct GraphParameters {

@@ -12,6 +12,7 @@
 
 use rayon::prelude::*;
 
+use super::Stop;
 pub(crate) use super::simd::BLOCK_ROWS;
 use super::simd::{self, FOLDED_ENTRY, Nearest};
 use crate::{limits, model::Metric};
@@ -117,11 +118,17 @@ pub(crate) struct Codebook {
 impl Codebook {
     /// Trains a codebook on rows of `shape.dimension` numbers, all of the
     /// sample's or as many as [`Shape::sample_rows`], evenly chosen. `None`
-    /// for a sample without rows.
+    /// for a sample without rows, or when told to `stop`.
     ///
     /// k-means for each part, in parallel, started by k-means++ (Arthur and
     /// Vassilvitskii, 2007).
-    pub(crate) fn train(shape: Shape, metric: Metric, sample: &[f32], seed: u64) -> Option<Self> {
+    pub(crate) fn train(
+        shape: Shape,
+        metric: Metric,
+        sample: &[f32],
+        seed: u64,
+        stop: Stop<'_>,
+    ) -> Option<Self> {
         let all = sample.len() / shape.dimension;
         let count = all.min(shape.sample_rows());
         let rows: Vec<&[f32]> = (0..count)
@@ -142,6 +149,10 @@ impl Codebook {
         let books: Vec<Vec<f32>> = (0..shape.subs)
             .into_par_iter()
             .map(|sub| {
+                // Too few numbers make no codebook.
+                if stop() {
+                    return Vec::new();
+                }
                 let mut columns = Vec::new();
                 for block in rows.chunks(BLOCK_ROWS) {
                     let cut = sub * shape.sub_dimension..(sub + 1) * shape.sub_dimension;
@@ -730,7 +741,7 @@ mod tests {
                     let shape = shape(dimension, bits);
                     let numbers = clustered(rows, dimension, 3);
                     let query = clustered(1, dimension, 4);
-                    let book = Codebook::train(shape, metric, &numbers, 1).unwrap();
+                    let book = Codebook::train(shape, metric, &numbers, 1, &|| false).unwrap();
                     let codes = encoded(&book, &numbers);
                     assert_eq!(codes.len(), shape.code_bytes(rows));
                     let table = book.table(&query, norm(&query));
@@ -823,7 +834,8 @@ mod tests {
         let (queries, numbers) = numbers.split_at(20 * dimension);
         for metric in METRICS {
             for bits in [4, 8] {
-                let book = Codebook::train(shape(dimension, bits), metric, numbers, 1).unwrap();
+                let book =
+                    Codebook::train(shape(dimension, bits), metric, numbers, 1, &|| false).unwrap();
                 let codes = encoded(&book, numbers);
                 let mut common = 0;
                 for query in queries.chunks(dimension) {
@@ -859,7 +871,8 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 [4, 8].map(|bits| {
-                    let book = Codebook::train(shape(40, bits), Metric::L2, &numbers, 7).unwrap();
+                    let book = Codebook::train(shape(40, bits), Metric::L2, &numbers, 7, &|| false)
+                        .unwrap();
                     (encoded(&book, &numbers), book.numbers)
                 })
             })
@@ -871,7 +884,7 @@ mod tests {
     fn a_stored_codebook_is_the_trained_one() {
         for metric in METRICS {
             let numbers = clustered(500, 37, 2);
-            let book = Codebook::train(shape(37, 4), metric, &numbers, 7).unwrap();
+            let book = Codebook::train(shape(37, 4), metric, &numbers, 7, &|| false).unwrap();
             let again =
                 Codebook::from_parts(shape(37, 4), metric, book.numbers().to_vec()).unwrap();
             assert_eq!(encoded(&book, &numbers), encoded(&again, &numbers));
@@ -884,8 +897,8 @@ mod tests {
             let shape = shape(5, bits);
             let book = |metric, numbers| Codebook::from_parts(shape, metric, numbers);
             let len = shape.codebook_len();
-            assert!(Codebook::train(shape, Metric::L2, &[], 1).is_none());
-            assert!(Codebook::train(shape, Metric::L2, &[1.0; 4], 1).is_none());
+            assert!(Codebook::train(shape, Metric::L2, &[], 1, &|| false).is_none());
+            assert!(Codebook::train(shape, Metric::L2, &[1.0; 4], 1, &|| false).is_none());
             assert!(book(Metric::Cosine, vec![0.0; len]).is_none());
             assert!(book(Metric::L2, vec![0.0; len]).is_some());
             assert!(book(Metric::L2, vec![1.0; len - 1]).is_none());
@@ -921,7 +934,7 @@ mod tests {
         ];
         for (case, numbers) in cases.iter().enumerate() {
             for (metric, bits) in METRICS.into_iter().flat_map(|m| [(m, 4), (m, 8)]) {
-                let book = Codebook::train(shape(6, bits), metric, numbers, 1).unwrap();
+                let book = Codebook::train(shape(6, bits), metric, numbers, 1, &|| false).unwrap();
                 assert!(book.numbers().iter().all(|x| x.is_finite()));
                 let codes = encoded(&book, numbers);
                 let rows = with_norms(numbers, 6);
@@ -947,7 +960,7 @@ mod tests {
         }
         for metric in [Metric::Dot, Metric::L2] {
             let zeros = vec![0.0; 6 * 40];
-            let book = Codebook::train(shape(6, 4), metric, &zeros, 1).unwrap();
+            let book = Codebook::train(shape(6, 4), metric, &zeros, 1, &|| false).unwrap();
             let mut distances = Vec::new();
             book.table(&zeros[..6], 0.0).distances(&encoded(&book, &zeros), 40, &mut distances);
             assert_eq!(distances, [0; 40]);
@@ -958,7 +971,7 @@ mod tests {
     fn codes_that_are_too_short_have_fewer_rows() {
         for bits in [4, 8] {
             let numbers = clustered(100, 9, 1);
-            let book = Codebook::train(shape(9, bits), Metric::L2, &numbers, 1).unwrap();
+            let book = Codebook::train(shape(9, bits), Metric::L2, &numbers, 1, &|| false).unwrap();
             let codes = encoded(&book, &numbers);
             let table = book.table(&numbers[..9], norm(&numbers[..9]));
             for (bytes, rows, expected) in [
@@ -993,7 +1006,7 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let shape = shape(dimension, bits);
-            let book = Codebook::train(shape, Metric::Dot, &clustered(20, dimension, seed), 1).unwrap();
+            let book = Codebook::train(shape, Metric::Dot, &clustered(20, dimension, seed), 1, &|| false).unwrap();
             let mut random = Random(seed);
             // Few different codes, so that many distances are equal.
             let codes: Vec<u8> =
