@@ -124,8 +124,8 @@ struct Work {
     index: Option<IndexJob>,
     /// What is to be derived again, by file, though it may be whole.
     forced: BTreeSet<(u32, bool)>,
-    /// Files that no use can be had of a graph of.
-    unfit: BTreeSet<u32>,
+    /// Files that no use can be had of codes or of a graph of.
+    unfit: BTreeSet<(u32, bool)>,
     /// The log has files that the base covers.
     uncut: bool,
     /// The store is let go of, and somebody else's to write to.
@@ -349,7 +349,7 @@ impl Checkpointer {
             let files = work.manifest.vectors.iter().filter(of_spaces).map(|f| f.file.number);
             let files: Vec<u32> = files.collect();
             work.forced.extend(files.iter().flat_map(|file| [(*file, false), (*file, true)]));
-            work.unfit.retain(|file| !files.contains(file));
+            work.unfit.retain(|(file, _)| !files.contains(file));
         }
         let built = (|| {
             // What is under way comes first.
@@ -863,6 +863,7 @@ impl Checkpointer {
             let forced = |graph| work.forced.contains(&(number, graph));
             if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
                 && rows.len() >= self.limits.index_rows
+                && !work.unfit.contains(&(number, false))
             {
                 let good = part.codes.as_ref().is_some_and(|codes| {
                     let bits = |codes: &Codes| codes.head.bits.get() == bits;
@@ -878,7 +879,7 @@ impl Checkpointer {
                 && hnsw::AVAILABLE
                 && rows.len() >= self.limits.graph_rows
                 && bytes <= self.limits.graph_bytes
-                && !work.unfit.contains(&number)
+                && !work.unfit.contains(&(number, true))
             {
                 let good = part.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
                 if !good || forced(true) {
@@ -926,8 +927,9 @@ impl Checkpointer {
                 Ok(true)
             }
             Ok(Step::Unfit) => {
-                work.unfit.insert(number);
-                work.forced.remove(&(number, true));
+                let graph = job.build.derived() == Derived::Graph;
+                work.unfit.insert((number, graph));
+                work.forced.remove(&(number, graph));
                 Ok(true)
             }
             Ok(Step::Done(file)) => {
@@ -968,7 +970,13 @@ impl Checkpointer {
             self.fs
                 .sync_dir(&self.data_dir)
                 .map_err(|error| Error::io("sync", &self.data_dir, error))?;
-            Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))
+            let base = Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))?;
+            // A base does without an index that cannot be opened; this one
+            // would be wanted again at once, and so without end.
+            for part in base.vectors.iter().filter(|p| p.rows.segment.file().number == number) {
+                part.check_index(derived == Derived::Graph)?;
+            }
+            Ok(base)
         });
         let base = match prepared {
             Ok(base) => base,

@@ -169,6 +169,15 @@ impl VectorPart {
         Ok(self.rows.find_row(id)?.filter(|row| !self.is_dead(*row)))
     }
 
+    /// Sees that its graph, or its codes, can be used.
+    pub(crate) fn check_index(&self, graph: bool) -> Result<()> {
+        if graph {
+            self.graph.as_ref().map_or(Ok(()), |graph| graph.get(&self.rows).map(drop))
+        } else {
+            self.codes.as_ref().map_or(Ok(()), |codes| codes.get(&self.rows).map(drop))
+        }
+    }
+
     /// Its files, but for those that could not be opened.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
         let codes = self.codes.as_ref().and_then(|index| index.segment.as_ref().ok());
