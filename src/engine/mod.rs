@@ -277,7 +277,11 @@ impl Engine {
         if full {
             let _ = self.checkpointer.run(Extent::Touched);
         } else if under_way || self.request.wanted.swap(false, Ordering::AcqRel) {
-            let _ = self.checkpointer.step();
+            let more = self.checkpointer.step();
+            // An index is done, and others may be wanted.
+            if more.is_ok_and(|more| more) && !self.checkpointer.is_under_way() {
+                self.request.ask();
+            }
         }
     }
 
@@ -448,7 +452,12 @@ impl Engine {
     /// the log had failed. `Closed`, also if the engine is closed meanwhile.
     pub fn checkpoint(&self) -> Result<Seq> {
         self.open_still()?;
-        self.checkpointer.run(Extent::Touched)
+        let seq = self.checkpointer.run(Extent::Touched)?;
+        // What new vector files want beside codes is for the background.
+        if !self.reconciler.state().base.vectors.is_empty() {
+            self.request.ask();
+        }
+        Ok(seq)
     }
 
     /// Writes the whole base anew, without garbage and in parts of even size.
