@@ -29,6 +29,9 @@ const ENCODED: usize = 1 << 16;
 const ADDED: usize = 1 << 9;
 /// Candidates that a graph is tried with, ascending.
 const TRIED: [usize; 7] = [16, 32, 64, 128, 256, 512, 1024];
+/// How many times as many candidates a vector takes that is not a row: the links
+/// of a row lead to its closest, and a graph is measured with its own rows.
+const STRANGER: usize = 3;
 /// Below this share of rows that a graph finds by their own vectors, it is not
 /// used.
 const SELF_RECALL: f64 = 0.9;
@@ -213,7 +216,7 @@ impl Build {
             })?;
             for (depth, asked) in depths.iter_mut().zip(RECALLS) {
                 if depth.is_none() && recall * 1000.0 >= f64::from(asked) {
-                    *depth = Some(tried);
+                    *depth = Some(tried.saturating_mul(STRANGER));
                 }
             }
             if depths.get(1).is_none_or(Option::is_none) || recall_of_normal == 0.0 {
