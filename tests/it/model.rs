@@ -12,9 +12,9 @@ use std::{
 };
 
 use ingrain::{
-    Batch, ConflictReason, Direction, Durability, Edge, Engine, Error, Filter, IndexKey, KeyRange,
-    Metric, Node, NodeId, Op, Options, Patch, Precondition, Seq, Snapshot, Space, Timestamp, Value,
-    os::Clock,
+    Batch, ConflictReason, Direction, Durability, Edge, Effort, Engine, Error, IndexKey, KeyRange,
+    Metric, Node, NodeId, Op, Options, Patch, Precondition, Search, Seq, Snapshot, Space,
+    Timestamp, Value, os::Clock,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -54,12 +54,26 @@ pub struct Oracle {
     pub seq: u64,
     nodes: BTreeMap<NodeId, (Node, u64)>,
     edges: BTreeMap<EdgeName, Edge>,
+    spaces: BTreeMap<String, Space>,
 }
 
 impl Oracle {
-    /// After `seq` commits that made no node.
+    /// After `seq` commits that made the spaces and no node.
     pub fn after(seq: u64) -> Self {
-        Self { seq, ..Self::default() }
+        let spaces = SPACES
+            .iter()
+            .map(|(name, dimension, metric)| ((*name).to_owned(), Space::new(*dimension, *metric)));
+        Self { seq, spaces: spaces.collect(), ..Self::default() }
+    }
+
+    /// The definition of a space.
+    pub fn space(&self, name: &str) -> Option<Space> {
+        self.spaces.get(name).copied()
+    }
+
+    /// The nodes that there are.
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
     }
 
     pub fn write(&mut self, time: Timestamp, ops: &[Op]) -> Result<(), (usize, ConflictReason)> {
@@ -161,6 +175,12 @@ impl Oracle {
             Op::Unlink { source, kind, target, discriminator } => {
                 self.edges.remove(&(*source, kind.clone(), *target, *discriminator));
             }
+            Op::CreateSpace { name, space } => drop(self.spaces.insert(name.clone(), *space)),
+            Op::DropSpace { name } => {
+                self.spaces.remove(name);
+                self.nodes.values_mut().for_each(|(node, _)| drop(node.vectors.remove(name)));
+            }
+            Op::SetMethod { .. } => {}
             _ => unreachable!("the strategy makes no such operation"),
         }
         Ok(())
@@ -239,20 +259,24 @@ impl Oracle {
             );
         }
         assert_eq!(snapshot.key_count(), keys);
-        for (space, dimension, metric) in SPACES {
-            let query: Vec<f32> = (1..=*dimension).map(|x| x as f32).collect();
+        assert!(snapshot.spaces().eq(self.spaces.iter().map(|(name, s)| (name.as_str(), *s))));
+        for (name, space) in &self.spaces {
+            let query: Vec<f32> = (1..=space.dimension).map(|x| x as f32).collect();
             let mut expected: Vec<(f64, NodeId)> = self
                 .nodes
                 .values()
                 .filter_map(|(node, _)| {
-                    Some((distance(*metric, &query, node.vectors.get(*space)?), node.id))
+                    Some((distance(space.metric, &query, node.vectors.get(name)?), node.id))
                 })
                 .collect();
             expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            let hits = snapshot.nearest(space, &query, 100, &Filter::new()).unwrap();
-            let found: Vec<(f64, NodeId)> =
-                hits.iter().map(|hit| (hit.distance, hit.node.id())).collect();
-            assert_eq!(found, expected, "{space}");
+            for effort in [Effort::Normal, Effort::Exact] {
+                let search = Search::new(name, &query, 100).effort(effort);
+                let hits = snapshot.search(&search).unwrap();
+                let found: Vec<(f64, NodeId)> =
+                    hits.iter().map(|hit| (hit.distance, hit.node.id())).collect();
+                assert_eq!(found, expected, "{name} {effort:?}");
+            }
         }
         let expired: Vec<NodeId> =
             snapshot.expired(Timestamp::from_micros(50)).map(Result::unwrap).collect();
@@ -275,12 +299,15 @@ fn name(edge: &Edge) -> EdgeName {
     (edge.source, edge.kind.clone(), edge.target, edge.discriminator)
 }
 
-fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
+/// As the metric defines it: exact for small whole numbers.
+pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        // From plus zero: a sum of minus zeros is one otherwise.
+        a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + f64::from(*a) * f64::from(*b))
     };
     match metric {
         Metric::Cosine => (1.0 - dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(0.0, 2.0),
+        Metric::Dot => -dot(a, b),
         _ => {
             let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
             dot(&difference, &difference).sqrt()

@@ -13,7 +13,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Engine, Error, ErrorKind, Node, NodeId, Op, Options, Seq, Timestamp,
+    Batch, Engine, Error, ErrorKind, Method, Metric, Node, NodeId, Op, Options, Patch, Seq, Space,
+    Timestamp,
     os::Fs,
     sim::{Call, Crash, Failure, Loss, Points, SimClock, SimDisk},
 };
@@ -39,6 +40,10 @@ enum Step {
     Drop,
     Checkpoint,
     Compact,
+    /// Codes built again.
+    Rebuild,
+    /// A space created, filled, searched otherwise or dropped.
+    Space(usize),
     /// Backed up to `/b<n>`, which is opened and compared.
     Backup(usize),
 }
@@ -55,6 +60,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Drop),
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Compact),
+        1 => Just(Step::Rebuild),
+        6 => (0..60_usize).prop_map(Step::Space),
         1 => (0..4_usize).prop_map(Step::Backup),
     ]
 }
@@ -82,8 +89,10 @@ fn mark(disk: &SimDisk, mark: Mark, seq: u64) {
 }
 
 fn store(disk: &SimDisk, clock: &SimClock) -> Options {
-    // Checkpoints by themselves, too, between the writes.
+    // Checkpoints by themselves, too, between the writes; each vector file has
+    // codes.
     options()
+        .index_rows(1)
         .wal_bytes(160 << 10)
         .inline(true)
         .fs(Arc::new(disk.clone()))
@@ -144,10 +153,11 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
             back_up(disk, &engine, *n, &mut run);
             continue;
         }
-        if let Step::Checkpoint | Step::Compact = step {
+        if let Step::Checkpoint | Step::Compact | Step::Rebuild = step {
             let (digest, seq) = (engine.snapshot().digest(), engine.snapshot().seq());
             let made = match step {
                 Step::Checkpoint => engine.checkpoint(),
+                Step::Rebuild => engine.rebuild(None).map(|()| seq),
                 _ => engine.compact(),
             };
             match made {
@@ -160,7 +170,10 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
             continue;
         }
         let (batches, sync) = match step {
-            Step::Checkpoint | Step::Compact | Step::Backup(_) => unreachable!("done above"),
+            Step::Checkpoint | Step::Compact | Step::Rebuild | Step::Backup(_) => {
+                unreachable!("done above")
+            }
+            Step::Space(n) => (vec![space_ops(run.states.last().unwrap(), *n)], n % 3 > 0),
             Step::Write(ops, sync, bytes) => (vec![grown(ops, *bytes)], *sync),
             Step::Submit(batches, sync) => (batches.clone(), *sync),
             Step::Close | Step::Drop => {
@@ -225,6 +238,32 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
     run
 }
 
+/// What is done next to a space that comes and goes, or to how one is searched.
+fn space_ops(state: &Oracle, n: usize) -> Vec<Op> {
+    const NAME: &str = "extra";
+    let name = NAME.to_owned();
+    let Some(space) = state.space(NAME) else {
+        let (dimension, metric) = [(2, Metric::Dot), (3, Metric::L2)][n % 2];
+        return vec![Op::CreateSpace { name, space: Space::new(dimension, metric) }];
+    };
+    let vector = |at: usize| (0..space.dimension).map(move |d| ((at * 5 + d * 3 + n) % 9) as f32);
+    let patch = |(at, id)| Op::Patch {
+        id,
+        patch: Patch::new().vector(NAME, vector(at).collect::<Vec<f32>>()),
+    };
+    let patches: Vec<Op> = state.ids().into_iter().enumerate().map(patch).collect();
+    match n % 4 {
+        0 => vec![Op::DropSpace { name }],
+        1 => {
+            let method = [Method::Pq8, Method::Exact, Method::Hnsw, Method::Pq4][n / 4 % 4];
+            let name = [NAME, "flat", "turn"][n % 3].to_owned();
+            vec![Op::SetMethod { name, method }]
+        }
+        _ if patches.is_empty() => vec![Op::Delete { id: NodeId::MIN }],
+        _ => patches,
+    }
+}
+
 /// A backup is the store at that moment, or no store, and the store does not
 /// notice.
 fn back_up(disk: &SimDisk, engine: &Engine, n: usize, run: &mut Run) {
@@ -241,10 +280,16 @@ fn back_up(disk: &SimDisk, engine: &Engine, n: usize, run: &mut Run) {
             }
         }
         Err(error) => {
-            // What is there stays, whatever it is.
+            // What is there stays, whatever it is; it may be that it cannot be
+            // seen.
             let refused = error.kind() == ErrorKind::Invalid;
             assert!(refused || error.kind() == ErrorKind::Io, "{error}");
-            assert!(refused || !run.backups.contains(&path), "{error}");
+            if run.backups.contains(&path)
+                && let Ok(copy) = store(disk, &SimClock::default()).create(false).open(&path)
+            {
+                let seq = copy.snapshot().seq().get();
+                run.states[seq as usize].check(&copy.snapshot());
+            }
         }
     }
     state.check(&engine.snapshot());
@@ -350,10 +395,10 @@ fn check_crash(crash: &Crash, states: &[Oracle], deep: bool) -> Result<(), Strin
 }
 
 /// The workload that the suite tries at every point.
-const SEED: u64 = 20;
-const STEPS: usize = 200;
+const SEED: u64 = 1;
+const STEPS: usize = 180;
 /// The part of it in which every call fails in its turn.
-const FAULT_STEPS: usize = 150;
+const FAULT_STEPS: usize = 110;
 
 /// Every crash of a run. Returns how many states were tried.
 fn crashes(seed: u64, len: usize, coins: u64) -> usize {
@@ -380,7 +425,7 @@ fn crashes(seed: u64, len: usize, coins: u64) -> usize {
 fn every_crash_of_a_workload_is_survived() {
     let disk = SimDisk::new();
     let run = run(&disk, &steps(SEED, STEPS));
-    assert!(run.states.len() > 150, "{} batches", run.states.len());
+    assert!(run.states.len() > 120, "{} batches", run.states.len());
     assert!(run.rotations >= 3, "{} rotations", run.rotations);
     assert!(run.checkpoints.0 > 6, "{:?}", run.checkpoints);
     assert!(!run.backups.is_empty(), "no backup");
