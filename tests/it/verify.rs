@@ -183,7 +183,7 @@ fn progress_ends_where_it_said_and_a_closed_engine_is_not_verified() {
 }
 
 /// Sections of a data file: tag, bytes of a row, bytes.
-type Sections = Vec<(u32, u32, Vec<u8>)>;
+pub type Sections = Vec<(u32, u32, Vec<u8>)>;
 
 /// A store on disk whose files can be changed and are given right checksums
 /// again.
@@ -215,14 +215,7 @@ impl Forgery {
         let name = self.name(kind);
         let bytes = &self.image[&name];
         let layout = Layout::decode(kind, bytes, bytes.len() as u64).unwrap();
-        let mut sections: Sections = layout
-            .sections
-            .iter()
-            .map(|s| {
-                let (from, len) = (s.offset as usize, s.len as usize);
-                (s.tag, s.row_bytes, bytes[from..from + len].to_vec())
-            })
-            .collect();
+        let mut sections = read_file(&layout, bytes);
         change(&mut sections);
         let file = write_file(&layout, &sections);
         let number = layout.header.number as u32;
@@ -252,7 +245,16 @@ impl Forgery {
     }
 }
 
-fn write_file(layout: &Layout, sections: &Sections) -> (Vec<u8>, DataFile) {
+pub fn read_file(layout: &Layout, bytes: &[u8]) -> Sections {
+    let section = |s: &Section| {
+        let (from, len) = (s.offset as usize, s.len as usize);
+        (s.tag, s.row_bytes, bytes[from..from + len].to_vec())
+    };
+    layout.sections.iter().map(section).collect()
+}
+
+/// The file with right checksums, and what a manifest says of it.
+pub fn write_file(layout: &Layout, sections: &Sections) -> (Vec<u8>, DataFile) {
     let mut bytes = vec![0; BLOCK_BYTES];
     let mut placed = Vec::new();
     for (tag, row_bytes, rows) in sections {
