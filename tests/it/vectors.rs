@@ -1668,7 +1668,9 @@ mod simulated {
         workload(&disk);
         let mut random = Random(8);
         let mut tried = 0;
-        for crash in disk.crashes(Points::Boundaries, 1) {
+        // All of them, or every third.
+        let step = if std::env::var_os("INGRAIN_TORTURE").is_some() { 1 } else { 3 };
+        for crash in disk.crashes(Points::Boundaries, 1).step_by(step) {
             tried += 1;
             let what = format!("point {} {:?} {}", crash.point, crash.loss, crash.seed);
             let engine = open(&crash.disk).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -1686,6 +1688,6 @@ mod simulated {
             }
         }
         println!("{tried} crashes");
-        assert!(tried > 300, "{tried}");
+        assert!(tried > 200, "{tried}");
     }
 }
