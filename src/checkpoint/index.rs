@@ -29,7 +29,7 @@ const ENCODED: usize = 1 << 16;
 /// Rows that are added to a graph in one step.
 const ADDED: usize = 1 << 9;
 /// Candidates that a graph is tried with, ascending.
-const TRIED: [usize; 7] = [16, 32, 64, 128, 256, 512, 1024];
+const TRIED: [usize; 14] = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024];
 /// How many times as many candidates a vector takes that is not a row: the links
 /// of a row lead to its closest, and a graph is measured with its own rows.
 const STRANGER: usize = 3;

@@ -785,19 +785,9 @@ impl Checkpointer {
                 return Err(error);
             }
         };
-        work.generation = next.generation;
-        // After a rename that may have happened, or a panic, the disk may have
-        // either manifest: each finds its files and its log.
-        let mut certain = false;
-        let published = unless_panicked(|| {
-            manifest::publish(&*self.fs, &self.dir, &next).map_err(|failure| {
-                certain = !failure.may_have_replaced();
-                failure.into()
-            })
-        });
-        if let Err(error) = published {
+        if let Err((error, certain)) = self.publish(work, &next) {
             self.give_up(work, job, certain);
-            return Err(at_step("publish", error));
+            return Err(error);
         }
         self.in_force(work, next, &job.old, &base);
         work.put_aside.clear();
@@ -1028,27 +1018,35 @@ impl Checkpointer {
                 return Err(at_step("index", cause));
             }
         };
-        work.generation = next.generation;
-        let mut certain = false;
-        let published = unless_panicked(|| {
-            manifest::publish(&*self.fs, &self.dir, &next).map_err(|failure| {
-                certain = !failure.may_have_replaced();
-                failure.into()
-            })
-        });
-        if let Err(error) = published {
+        if let Err((error, certain)) = self.publish(work, &next) {
             if certain {
                 work.index = Some(job);
                 self.give_up_index(work);
             } else {
                 work.uncertain.append(&mut job.made);
             }
-            return Err(at_step("publish", error));
+            return Err(error);
         }
         self.in_force(work, next, &state.base, &base);
         work.forced.remove(&(number, derived == Derived::Graph));
         self.reconciler.replace(Arc::new(base));
         Ok(())
+    }
+
+    /// Publishes a manifest. An error tells whether it is certain that the old
+    /// one is in its place.
+    fn publish(&self, work: &mut Work, next: &Manifest) -> Result<(), (Error, bool)> {
+        work.generation = next.generation;
+        // After a rename that may have happened, or a panic, the disk may have
+        // either manifest: each finds its files and its log.
+        let mut certain = false;
+        let published = unless_panicked(|| {
+            manifest::publish(&*self.fs, &self.dir, next).map_err(|failure| {
+                certain = !failure.may_have_replaced();
+                failure.into()
+            })
+        });
+        published.map_err(|error| (at_step("publish", error), certain))
     }
 
     /// A manifest is in force: files that only `old` has go.

@@ -273,6 +273,10 @@ const SPARE: usize = 16;
 const FEW_ROWS: usize = 256;
 /// Up to so many nodes that an index lists are looked up one by one.
 const COMPARED: usize = 1_000;
+/// A row that is walked to costs as much as so many whose codes are scanned;
+/// so many candidates of a walk are always few.
+const WALKED_ROWS: usize = 256;
+const WALKED_LEAST: usize = 256;
 /// A walk of a graph pays if so many of a hundred rows may be found.
 const WALKED: usize = 15;
 
@@ -784,7 +788,12 @@ impl<'s> Run<'s, '_> {
 
     /// Searches by a graph. Returns whether that was a way.
     fn walk(&mut self, part: &VectorPart, graph: &GraphIndex, mask: &Mask) -> Result<bool> {
-        let Some(depth) = self.depth(&graph.head) else { return Ok(false) };
+        let depth = self.depth(&graph.head);
+        // Beyond that the codes are closer at hand.
+        let most = (part.rows.len() / WALKED_ROWS).max(WALKED_LEAST);
+        let Some(depth) = depth.filter(|depth| *depth <= most || part.codes.is_none()) else {
+            return Ok(false);
+        };
         // Rows that the walk finds and do not count: room for some.
         let layered: usize = self.layers.iter().map(|layer| layer.vectors.len()).sum();
         let spare = layered.min(depth);
@@ -803,12 +812,17 @@ impl<'s> Run<'s, '_> {
         if mask.is_some() && found.len() < depth {
             return Ok(false);
         }
+        let compared = self.k.saturating_mul(2).saturating_add(SPARE);
         let mut counted = 0;
         for (rank, row) in found.iter().enumerate() {
             counted += usize::from(self.candidate(part, *row, By::Graph, rank)?);
+            // Its own order is that of numbers of eight bits: nearly exact.
+            if counted == compared {
+                return Ok(true);
+            }
         }
         // Too few, though more may be there: the codes know them all.
-        Ok(counted >= depth.min(found.len()) && counted >= self.k)
+        Ok(found.len() >= part.rows.len())
     }
 }
 

@@ -207,6 +207,25 @@ impl Snapshot {
             return Ok(None);
         }
         let mut ids = Vec::new();
+        let layered = |layer: &Layer| layer.keys.range::<_, KeyPlace<'_>>(bounds).next().is_some();
+        if !self.state.layers().any(layered) {
+            // Nothing of it has changed since: no merge.
+            let end = (high.0, high.1.saturating_add(1));
+            let last = base.keys.len();
+            let high = if high.0 < last { end } else { high };
+            for place in (Run { parts: &base.keys, low, high, descending: false }) {
+                let place = place?;
+                if place.index == index && range.contains(place.key) {
+                    ids.push(place.node);
+                }
+            }
+            if ids.len() > most {
+                return Ok(None);
+            }
+            ids.sort_unstable();
+            ids.dedup();
+            return Ok(Some(ids));
+        }
         let mut keys = Range::new(&self.state, index, range.clone(), Direction::Ascending);
         while let Some(place) = keys.next_place() {
             if ids.len() == most {
