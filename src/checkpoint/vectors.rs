@@ -22,6 +22,9 @@ use crate::{
 
 /// Vector files of about one size before they are merged.
 const VECTOR_FILES: usize = 4;
+/// The most bytes of vectors that files are merged to, but by a compaction:
+/// while a checkpoint writes, the delta grows.
+const MERGED_BYTES: u64 = 256 << 20;
 
 /// The vector files of a space after a checkpoint.
 #[derive(Debug, Default)]
@@ -85,12 +88,22 @@ pub(super) fn seal(
     }
     let several = classes.values().map(Vec::len).fold(merged.len(), usize::saturating_add) > 1;
     let most = u64::try_from(limits::VECTOR_FILE_ROWS).unwrap_or(u64::MAX);
+    let row_bytes = u64::try_from(vector_bytes(named.space.dimension)).unwrap_or(u64::MAX);
+    // Rows of the new file.
+    let of_merged = merged.iter().map(|part| part.rows.len().saturating_sub(part.dead_count()));
+    let of_merged = of_merged.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX));
+    let mut rows = of_merged.fold(fresh, u64::saturating_add);
     for (size, of_size) in classes {
         let with_fresh = of_size.len().saturating_add(usize::from(class(fresh) == size));
-        let large = class(most) <= size;
-        if (with_fresh >= VECTOR_FILES && !large)
-            || (extent == Extent::All && !large && (several || fresh > 0))
-        {
+        let more = of_size.iter().map(|(now, _)| now.live).fold(rows, u64::saturating_add);
+        let wanted = match extent {
+            Extent::All => (several || fresh > 0) && more <= most,
+            Extent::Touched => {
+                with_fresh >= VECTOR_FILES && more.saturating_mul(row_bytes) <= MERGED_BYTES
+            }
+        };
+        if wanted {
+            rows = more;
             merged.extend(of_size.into_iter().map(|(_, part)| part));
         } else {
             files.kept.extend(of_size.into_iter().map(|(now, _)| now));

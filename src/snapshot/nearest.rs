@@ -495,12 +495,17 @@ impl<'s> Run<'s, '_> {
         self.index.is_none_or(in_range) && self.test.is_none_or(|test| test(node))
     }
 
+    /// Rows of all files.
+    fn rows(&self) -> usize {
+        let rows = self.base().vectors_of(self.number).map(|part| part.rows.len());
+        rows.fold(0, usize::saturating_add)
+    }
+
     /// How many nodes of an index's range are worth being listed: where `n` of
     /// `rows` rows pass, `depth * rows / n` candidates have to be looked at to
     /// find `depth`, and each of them costs as much as listing ten.
     fn worth_listing(&self) -> usize {
-        let rows = self.base().vectors_of(self.number).map(|part| part.rows.len());
-        let rows = rows.fold(0, usize::saturating_add);
+        let rows = self.rows();
         let depth = self.k.saturating_mul(10).max(100);
         match self.effort {
             Effort::Exact => rows.max(COMPARED),
@@ -508,7 +513,8 @@ impl<'s> Run<'s, '_> {
         }
     }
 
-    /// Compares a vector, if it is the node's and passes the filter.
+    /// Compares a vector, if it is the node's and passes the filter. Returns
+    /// whether it is among the closest so far.
     fn offer(
         &mut self,
         id: NodeId,
@@ -516,23 +522,23 @@ impl<'s> Run<'s, '_> {
         norm: f64,
         found: Found,
         passed: bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let distance = self.measure.distance(numbers, norm);
         if self.within.is_some_and(|within| distance > within)
             || !self.closest.wants(distance, id)
             || Some(id) == self.but
             || (!passed && !self.is_listed(id))
         {
-            return Ok(());
+            return Ok(false);
         }
         if !passed && self.looks_at_nodes() {
             match self.snapshot.get(id)? {
                 Some(node) if self.passes(&node) => {}
-                _ => return Ok(()),
+                _ => return Ok(false),
             }
         }
         self.closest.offer(distance, id, found);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a node is among those that were listed.
@@ -734,22 +740,28 @@ impl<'s> Run<'s, '_> {
     }
 
     /// Compares a candidate if the node's vector is in no layer and it passes
-    /// the filter. Returns whether it counts.
-    fn candidate(&mut self, part: &VectorPart, row: u32, by: By, rank: usize) -> Result<bool> {
+    /// the filter. Returns whether it is among the closest so far; `None` if it
+    /// does not count.
+    fn candidate(
+        &mut self,
+        part: &VectorPart,
+        row: u32,
+        by: By,
+        rank: usize,
+    ) -> Result<Option<bool>> {
         self.judged.push(row);
         let row = usize::try_from(row).unwrap_or(usize::MAX);
         let id = part.rows.heads.row(row)?.id();
         if self.is_layered(id) || Some(id) == self.but {
-            return Ok(false);
+            return Ok(None);
         }
         if self.looks_at_nodes() && !self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)) {
-            return Ok(false);
+            return Ok(None);
         }
         let (head, numbers) = part.rows.row(row)?;
         let file = Some(part.rows.segment.file().number);
         let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
-        self.offer(id, numbers, head.norm.get(), found, true)?;
-        Ok(true)
+        self.offer(id, numbers, head.norm.get(), found, true).map(Some)
     }
 
     /// Searches by codes. Returns whether that was a way.
@@ -765,16 +777,22 @@ impl<'s> Run<'s, '_> {
         let Some(depth) = self.depth(&codes.head) else { return Ok(false) };
         let table = codes.codebook.table(self.query, vector::norm(self.query));
         let allowed = mask.as_ref().map(|(mask, _)| mask.as_slice());
-        let (mut wanted, mut seen, mut counted) = (depth, 0, 0);
+        // Of a file that has less than half of the vectors, candidates are taken
+        // as long as one of the last few is among the closest of all: others may
+        // have what is close.
+        let patient = self.effort == Effort::Thorough || rows.saturating_mul(2) >= self.rows();
+        let patience = if patient { depth } else { depth / 3 };
+        let (mut wanted, mut seen, mut counted, mut in_vain) = (depth, 0, 0, 0);
         // Where most of the rows had to be compared, all may be.
         while wanted < live / 4 {
             let mut candidates = Candidates::new(wanted);
             table.scan(bytes, rows, allowed, &mut candidates);
             let candidates = candidates.into_sorted();
             for (rank, (_, row)) in candidates.iter().enumerate().skip(seen) {
-                if self.candidate(part, *row, By::Codes, rank)? {
+                if let Some(close) = self.candidate(part, *row, By::Codes, rank)? {
                     counted += 1;
-                    if counted == depth {
+                    in_vain = if close { 0 } else { in_vain + 1 };
+                    if counted == depth || in_vain == patience {
                         return Ok(true);
                     }
                 }
@@ -815,7 +833,7 @@ impl<'s> Run<'s, '_> {
         let compared = self.k.saturating_mul(2).saturating_add(SPARE);
         let mut counted = 0;
         for (rank, row) in found.iter().enumerate() {
-            counted += usize::from(self.candidate(part, *row, By::Graph, rank)?);
+            counted += usize::from(self.candidate(part, *row, By::Graph, rank)?.is_some());
             // Its own order is that of numbers of eight bits: nearly exact.
             if counted == compared {
                 return Ok(true);

@@ -89,6 +89,15 @@ impl VectorRows {
 
     /// Calls `each` with the rows of some nodes, which are ascending.
     pub(crate) fn for_rows_of(&self, ids: &[NodeId], mut each: impl FnMut(usize)) -> Result<()> {
+        // Far apart: each is sought by itself.
+        if ids.len().saturating_mul(64) < self.len() {
+            for id in ids {
+                if let Some(row) = self.find_row(*id)? {
+                    each(row);
+                }
+            }
+            return Ok(());
+        }
         let before = |row: usize, id: &NodeId| Ok::<_, Error>(self.heads.row(row)?.id() < *id);
         // Rows before it are those of nodes before.
         let mut low = 0_usize;

@@ -43,6 +43,7 @@ fn write_golden(path: &Path) {
         .fs(Arc::new(Handle(faults)))
         .clock(Arc::new(clock))
         .wal_file_bytes(64 << 10)
+        .index_rows(1)
         .space("text", Space::new(3, Metric::Cosine))
         .index("timeline")
         .open(path)
@@ -81,6 +82,10 @@ fn write_golden(path: &Path) {
         .remove_vector("text");
     batch.patch(id(1), patch).touch(id(1)).expire(id(2), None);
     batch.unlink(id(1), "about", id(2)).delete(id(3)).prune(id(2), Timestamp::from_micros(-1));
+    let (name, space) = ("other".to_owned(), Space::new(2, Metric::L2));
+    batch.push(Op::CreateSpace { name: name.clone(), space });
+    batch.push(Op::SetMethod { name: "text".to_owned(), method: Method::Pq8 });
+    batch.push(Op::DropSpace { name });
     engine.write(batch).unwrap();
     engine.close().unwrap();
 }
