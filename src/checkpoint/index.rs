@@ -32,7 +32,7 @@ const ADDED: usize = 1 << 9;
 const TRIED: [usize; 14] = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024];
 /// How many times as many candidates a vector takes that is not a row: the links
 /// of a row lead to its closest, and a graph is measured with its own rows.
-const STRANGER: usize = 3;
+const STRANGER: usize = 2;
 /// Below this share of rows that a graph finds by their own vectors, it is not
 /// used.
 const SELF_RECALL: f64 = 0.9;

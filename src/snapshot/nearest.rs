@@ -735,7 +735,7 @@ impl<'s> Run<'s, '_> {
         };
         let depth = usize::try_from(depth.get()).ok().filter(|_| depth.get() < u32::MAX)?;
         // Measured for ten, with vectors of the file: others may be harder.
-        let depth = depth.saturating_add(depth / 2).saturating_mul(self.k.max(10)) / 10;
+        let depth = depth.saturating_mul(2).saturating_mul(self.k.max(10)) / 10;
         Some(depth.max(self.k.saturating_mul(2)).saturating_add(SPARE))
     }
 
