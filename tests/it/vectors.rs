@@ -1470,6 +1470,76 @@ fn extreme_vectors_have_codes_and_are_found() {
     }
 }
 
+/// What is built in the background, or because somebody asked for it, makes no
+/// checkpoint wait: it is done in pieces, and whoever wants in between comes.
+#[cfg(feature = "hnsw")]
+mod patience {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ROWS: u64 = 12_000;
+
+    fn open(path: &Path) -> Engine {
+        let options = Options::new().durability(Durability::Os).graph_rows(1);
+        let engine = options.open(path).unwrap();
+        engine.create_space("v", Space::new(96, Metric::L2)).unwrap();
+        let mut random = Random(5);
+        let nodes = (0..ROWS).map(|n| Node::new(id(n), "n").vector("v", noise(&mut random, 96)));
+        engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+        engine.checkpoint().unwrap();
+        engine
+    }
+
+    fn has_graph(engine: &Engine) -> bool {
+        engine.stats().spaces[0].files.iter().any(|file| file.graph.is_some())
+    }
+
+    #[test]
+    fn a_checkpoint_does_not_wait_for_a_graph_in_the_background() {
+        let dir = temp_dir();
+        let engine = open(&dir.path().join("s"));
+        engine.set_method("v", Method::Hnsw).unwrap();
+        thread::sleep(Duration::from_millis(200));
+        for n in 0..3 {
+            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
+            engine.checkpoint().unwrap();
+            assert!(!has_graph(&engine), "{n}: the checkpoint waited for the graph");
+        }
+        until("the graph is built", || has_graph(&engine));
+    }
+
+    #[test]
+    fn a_checkpoint_does_not_wait_for_a_rebuild() {
+        let dir = temp_dir();
+        let engine = open(&dir.path().join("s"));
+        engine.set_method("v", Method::Hnsw).unwrap();
+        thread::scope(|scope| {
+            let rebuilding = scope.spawn(|| engine.rebuild(Some("v")).unwrap());
+            thread::sleep(Duration::from_millis(300));
+            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
+            engine.checkpoint().unwrap();
+            assert!(!has_graph(&engine), "the checkpoint waited for the rebuild");
+            rebuilding.join().unwrap();
+        });
+        assert!(has_graph(&engine));
+    }
+
+    #[test]
+    fn closing_ends_a_rebuild() {
+        let dir = temp_dir();
+        let engine = open(&dir.path().join("s"));
+        engine.set_method("v", Method::Hnsw).unwrap();
+        thread::scope(|scope| {
+            let rebuilding = scope.spawn(|| engine.rebuild(Some("v")));
+            thread::sleep(Duration::from_millis(300));
+            engine.close().unwrap();
+            let error = rebuilding.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Closed);
+        });
+    }
+}
+
 #[cfg(feature = "sim")]
 mod simulated {
     use ingrain::{
