@@ -1540,6 +1540,29 @@ mod patience {
     }
 }
 
+/// The node itself is found first and is no hit: that makes no walk fail.
+#[cfg(feature = "hnsw")]
+#[test]
+fn a_search_by_node_is_a_walk_of_the_graph_alone() {
+    let stored = Stored::new(4_000, 8, 0x2d, 3);
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    stored.write(&path);
+    for like in [false, true] {
+        let engine = indexed().open(&path).unwrap();
+        let snapshot = engine.snapshot();
+        let search = match like {
+            true => Search::like("v", id(7), 5),
+            false => Search::new("v", &stored.queries[0], 5),
+        };
+        let hits = snapshot.search(&search.explain(true)).unwrap();
+        assert!(hits.iter().all(|hit| hit.found.unwrap().by == By::Graph), "{hits:?}");
+        let file = engine.stats().spaces.remove(0).files.remove(0);
+        assert!(file.graph.unwrap().memory > 0);
+        assert_eq!(file.codes.unwrap().memory, 0, "like {like}: the codes were asked too");
+    }
+}
+
 #[cfg(feature = "sim")]
 mod simulated {
     use ingrain::{
