@@ -1563,6 +1563,41 @@ fn a_search_by_node_is_a_walk_of_the_graph_alone() {
     }
 }
 
+/// However often searches ask for what cannot be built, it is tried again, and
+/// after a pause.
+#[test]
+fn searches_neither_hasten_nor_put_off_the_next_try() {
+    const FAILURES: usize = 4;
+    let stored = small();
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    stored.write(&path);
+    let codes = path.join(stored.named(|file| file.codes));
+    let mut bytes = fs::read(&codes).unwrap();
+    bytes[80..].fill(0xa5);
+    fs::write(&codes, bytes).unwrap();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let fs = {
+        let tries = Arc::clone(&tries);
+        hooked(move |call, path| {
+            let index = path.extension().is_some_and(|e| e == "vix");
+            if call == Call::Create && index && tries.fetch_add(1, Ordering::SeqCst) < FAILURES {
+                return Err(std::io::Error::other("injected"));
+            }
+            Ok(())
+        })
+    };
+    let engine = indexed().inline(false).fs(fs).open(&path).unwrap();
+    engine.set_method("v", Method::Pq4).unwrap();
+    let begun = std::time::Instant::now();
+    until("the codes are built", || {
+        engine.snapshot().search(&Search::new("v", &stored.queries[0], 5)).unwrap();
+        tries.load(Ordering::SeqCst) > FAILURES && Stored::damage(&engine).is_empty()
+    });
+    // The pauses are 50 ms, 100, 200 and 400.
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(700), "{:?}", begun.elapsed());
+}
+
 #[cfg(feature = "sim")]
 mod simulated {
     use ingrain::{
