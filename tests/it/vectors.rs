@@ -15,7 +15,7 @@ use std::{
 
 use ingrain::{
     Batch, By, Durability, Effort, Engine, Error, ErrorKind, Filter, Hit, KeyRange, Method, Metric,
-    Node, NodeId, Options, Patch, Search, Snapshot, Space,
+    Node, NodeId, Op, Options, Patch, Search, Snapshot, Space,
     format::{
         FileKind,
         manifest::{DataFile, Manifest, VectorFile},
@@ -1596,6 +1596,30 @@ fn searches_neither_hasten_nor_put_off_the_next_try() {
     });
     // The pauses are 50 ms, 100, 200 and 400.
     assert!(begun.elapsed() >= std::time::Duration::from_millis(700), "{:?}", begun.elapsed());
+}
+
+/// A node with as many vectors as it may have: one of another space takes the
+/// place of that of a space that goes, in one batch.
+#[test]
+fn a_space_that_is_dropped_and_made_again_leaves_nothing_behind() {
+    let dir = temp_dir();
+    let engine = eager().open(dir.path().join("s")).unwrap();
+    let mut node = Node::new(id(1), "n");
+    for n in 0..limits::NODE_VECTORS {
+        engine.create_space(format!("v{n}"), Space::new(2, Metric::L2)).unwrap();
+        node = node.vector(format!("v{n}"), [1.0, n as f32]);
+    }
+    engine.write(batch_of([node])).unwrap();
+    for (round, metric) in [(0, Metric::Dot), (1, Metric::Cosine)] {
+        let mut batch = Batch::new();
+        batch.push(Op::DropSpace { name: "v0".into() });
+        batch.push(Op::CreateSpace { name: "v0".into(), space: Space::new(2, metric) });
+        batch.patch(id(1), Patch::new().vector("v0", [2.0; 2]).kind(format!("k{round}")));
+        engine.write(batch).unwrap_or_else(|error| panic!("{round}: {error}"));
+        engine.checkpoint().unwrap();
+        assert_eq!(engine.snapshot().vector_count(), limits::NODE_VECTORS);
+        assert!(engine.verify().unwrap().is_sound());
+    }
 }
 
 #[cfg(feature = "sim")]
