@@ -11,7 +11,7 @@ mod output;
 mod vectors;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -83,6 +83,9 @@ pub(crate) struct Checkpointer {
     limits: Limits,
     owned: Arc<Owned>,
     work: Mutex<Work>,
+    /// Held while waiting for the work, so that who does it in pieces, and comes
+    /// back at once for the next, comes after those who wait.
+    turn: Mutex<()>,
     written: AtomicU64,
     /// Whether what takes long is to be given up, since the engine ends. Relaxed:
     /// it hands over nothing.
@@ -129,9 +132,9 @@ struct Work {
     forced: BTreeSet<(u32, bool)>,
     /// Files that no use can be had of codes or of a graph of.
     unfit: BTreeSet<(u32, bool)>,
-    /// What could not be derived from files, codes or graph. It is tried again
-    /// after a while, or after the next checkpoint.
-    put_aside: BTreeSet<(u32, bool)>,
+    /// What could not be derived from files, codes or graph, and why. It is tried
+    /// again after a while, or after the next checkpoint.
+    put_aside: BTreeMap<(u32, bool), Error>,
     /// The log has files that the base covers.
     uncut: bool,
     /// The store is let go of, and somebody else's to write to.
@@ -244,10 +247,11 @@ impl Checkpointer {
                 index: None,
                 forced: BTreeSet::new(),
                 unfit: BTreeSet::new(),
-                put_aside: BTreeSet::new(),
+                put_aside: BTreeMap::new(),
                 uncut: false,
                 closed: false,
             }),
+            turn: Mutex::default(),
             written: AtomicU64::new(0),
             hurried: AtomicBool::new(false),
             outcome: Mutex::default(),
@@ -255,6 +259,7 @@ impl Checkpointer {
     }
 
     fn enter(&self) -> MutexGuard<'_, Work> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Panics are caught where files are made; after any other, what is
         // under way is given up.
         self.work.lock().unwrap_or_else(|poisoned| {
@@ -368,15 +373,22 @@ impl Checkpointer {
             work.unfit.retain(|(file, _)| !files.contains(file));
         }
         work.put_aside.clear();
-        let built = (|| {
-            // What is under way comes first.
-            while work.job.is_some() {
-                self.step_in(&mut work, Extent::Touched)?;
-            }
-            while self.index_in(&mut work)? {}
-            Ok(())
-        })();
         drop(work);
+        let built = (|| {
+            // In pieces, between which others may have checkpoints, or close.
+            loop {
+                let mut work = self.enter();
+                // What is under way comes first.
+                while work.job.is_some() {
+                    self.step_in(&mut work, Extent::Touched)?;
+                }
+                if !self.index_in(&mut work)? {
+                    // The second thread may have done some of it.
+                    let failed = work.put_aside.values().next();
+                    return failed.cloned().map_or(Ok(()), Err);
+                }
+            }
+        })();
         self.reconciler.wake_deferred();
         built
     }
@@ -883,7 +895,7 @@ impl Checkpointer {
             if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
                 && rows.len() >= self.limits.index_rows
                 && !work.unfit.contains(&(number, false))
-                && !work.put_aside.contains(&(number, false))
+                && !work.put_aside.contains_key(&(number, false))
             {
                 let good = part.codes.as_ref().is_some_and(|codes| {
                     let bits = |codes: &Codes| codes.head.bits.get() == bits;
@@ -900,7 +912,7 @@ impl Checkpointer {
                 && rows.len() >= self.limits.graph_rows
                 && bytes <= self.limits.graph_bytes
                 && !work.unfit.contains(&(number, true))
-                && !work.put_aside.contains(&(number, true))
+                && !work.put_aside.contains_key(&(number, true))
             {
                 let good = part.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
                 if !good || forced(true) {
@@ -956,8 +968,8 @@ impl Checkpointer {
             Ok(Step::Done(file)) => {
                 let graph = job.build.derived() == Derived::Graph;
                 let published = self.publish_index(work, job, file);
-                if published.is_err() {
-                    work.put_aside.insert((number, graph));
+                if let Err(cause) = &published {
+                    work.put_aside.insert((number, graph), cause.clone());
                 }
                 self.note(published).map(|()| true)
             }
@@ -968,10 +980,12 @@ impl Checkpointer {
                 Err(Error::Closed)
             }
             Err(cause) => {
-                work.put_aside.insert((number, job.build.derived() == Derived::Graph));
+                let cause = at_step("index", cause);
+                work.put_aside
+                    .insert((number, job.build.derived() == Derived::Graph), cause.clone());
                 work.index = Some(job);
                 self.give_up_index(work);
-                self.note(Err(at_step("index", cause)))
+                self.note(Err(cause))
             }
         }
     }

@@ -115,34 +115,39 @@ impl Request {
     }
 
     /// The body of the thread.
-    fn work(&self, reconciler: &Reconciler, checkpointer: &Checkpointer) {
+    fn work(&self, reconciler: &Reconciler, checkpointer: &Checkpointer, clock: &dyn Clock) {
         /// Between a failure and the next try: doubled each time.
         const LEAST_PAUSE: Duration = Duration::from_millis(50);
         const MOST_PAUSE: Duration = Duration::from_secs(30);
         let _ = self.thread.set(thread::current());
         let mut pause = LEAST_PAUSE;
-        // When to try again what could not be derived. Unlike a checkpoint that
-        // failed, it holds up nothing that is asked for meanwhile.
-        let (mut again, mut last) = (None, LEAST_PAUSE);
+        // When to try again what could not be derived, by the clock: every search
+        // may ask for it, which neither hastens it nor puts it off. Unlike a
+        // checkpoint that failed, it holds up nothing that is asked for meanwhile.
+        let (mut again, mut last) = (None::<Duration>, LEAST_PAUSE);
         while !self.stopped.load(Ordering::Acquire) {
-            if !self.wanted.swap(false, Ordering::AcqRel) {
-                let Some(pause) = again else {
-                    thread::park();
-                    continue;
-                };
-                thread::park_timeout(pause);
-                if !self.wanted.load(Ordering::Acquire) {
-                    checkpointer.try_again();
-                    last = pause.saturating_mul(2).min(MOST_PAUSE);
-                    self.wanted.store(true, Ordering::Release);
+            let left = again.map(|at| at.saturating_sub(clock.monotonic()));
+            let tried = left.is_some_and(|left| left.is_zero());
+            if !self.wanted.swap(false, Ordering::AcqRel) && !tried {
+                match left {
+                    Some(left) => thread::park_timeout(left),
+                    None => thread::park(),
                 }
                 continue;
+            }
+            if tried {
+                checkpointer.try_again();
+                again = None;
             }
             let due = reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats; what it left behind is tried again.
             let run = checkpointer.run_until(&self.stopped, due);
-            again = run.as_ref().is_ok_and(|left| *left).then_some(last);
-            last = if again.is_some() { last } else { LEAST_PAUSE };
+            if !run.as_ref().is_ok_and(|left| *left) {
+                (again, last) = (None, LEAST_PAUSE);
+            } else if again.is_none() {
+                again = Some(clock.monotonic().saturating_add(last));
+                last = last.saturating_mul(2).min(MOST_PAUSE);
+            }
             if run.is_err() {
                 let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
                 let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);
@@ -267,12 +272,13 @@ impl Engine {
         };
         let worker = Arc::clone(&self.reconciler);
         held.threads.push(spawn("ingrain", Box::new(move || worker.work()))?);
-        let (reconciler, checkpointer, request) = (
+        let (reconciler, checkpointer, request, clock) = (
             Arc::clone(&self.reconciler),
             Arc::clone(&self.checkpointer),
             Arc::clone(&self.request),
+            Arc::clone(&self.clock),
         );
-        let work = move || request.work(&reconciler, &checkpointer);
+        let work = move || request.work(&reconciler, &checkpointer, &*clock);
         held.threads.push(spawn("ingrain-base", Box::new(work))?);
         Ok(())
     }

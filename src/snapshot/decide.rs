@@ -394,7 +394,11 @@ impl Decision<'_> {
     /// Whether there is a space of that number.
     fn has_space(&self, number: u32) -> bool {
         match self.state.spaces.by_number(number) {
-            Some(named) => !matches!(self.spaces.get(named.name.as_str()), Some(None)),
+            // Its name may be another's by now.
+            Some(named) => self
+                .spaces
+                .get(named.name.as_str())
+                .is_none_or(|changed| changed.is_some_and(|(of_name, _)| of_name == number)),
             None => self.spaces.values().flatten().any(|(new, _)| *new == number),
         }
     }

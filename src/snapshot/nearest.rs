@@ -814,7 +814,7 @@ impl<'s> Run<'s, '_> {
         };
         // Rows that the walk finds and do not count: room for some.
         let layered: usize = self.layers.iter().map(|layer| layer.vectors.len()).sum();
-        let spare = layered.min(depth);
+        let spare = layered.min(depth).saturating_add(usize::from(self.but.is_some()));
         let allowed = mask.as_ref().map(|(mask, _)| {
             move |row: u32| {
                 let at = usize::try_from(row).unwrap_or(usize::MAX);

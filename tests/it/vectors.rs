@@ -15,7 +15,7 @@ use std::{
 
 use ingrain::{
     Batch, By, Durability, Effort, Engine, Error, ErrorKind, Filter, Hit, KeyRange, Method, Metric,
-    Node, NodeId, Options, Patch, Search, Snapshot, Space,
+    Node, NodeId, Op, Options, Patch, Search, Snapshot, Space,
     format::{
         FileKind,
         manifest::{DataFile, Manifest, VectorFile},
@@ -1467,6 +1467,158 @@ fn extreme_vectors_have_codes_and_are_found() {
             }
             assert!(engine.verify().unwrap().is_sound(), "case {case} {method:?}");
         }
+    }
+}
+
+/// What is built in the background, or because somebody asked for it, makes no
+/// checkpoint wait: it is done in pieces, and whoever wants in between comes.
+#[cfg(feature = "hnsw")]
+mod patience {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ROWS: u64 = 12_000;
+
+    fn open(path: &Path) -> Engine {
+        let options = Options::new().durability(Durability::Os).graph_rows(1);
+        let engine = options.open(path).unwrap();
+        engine.create_space("v", Space::new(96, Metric::L2)).unwrap();
+        let mut random = Random(5);
+        let nodes = (0..ROWS).map(|n| Node::new(id(n), "n").vector("v", noise(&mut random, 96)));
+        engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+        engine.checkpoint().unwrap();
+        engine
+    }
+
+    fn has_graph(engine: &Engine) -> bool {
+        engine.stats().spaces[0].files.iter().any(|file| file.graph.is_some())
+    }
+
+    #[test]
+    fn a_checkpoint_does_not_wait_for_a_graph_in_the_background() {
+        let dir = temp_dir();
+        let engine = open(&dir.path().join("s"));
+        engine.set_method("v", Method::Hnsw).unwrap();
+        thread::sleep(Duration::from_millis(200));
+        for n in 0..3 {
+            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
+            engine.checkpoint().unwrap();
+            assert!(!has_graph(&engine), "{n}: the checkpoint waited for the graph");
+        }
+        until("the graph is built", || has_graph(&engine));
+    }
+
+    #[test]
+    fn a_checkpoint_does_not_wait_for_a_rebuild() {
+        let dir = temp_dir();
+        let engine = open(&dir.path().join("s"));
+        engine.set_method("v", Method::Hnsw).unwrap();
+        thread::scope(|scope| {
+            let rebuilding = scope.spawn(|| engine.rebuild(Some("v")).unwrap());
+            thread::sleep(Duration::from_millis(300));
+            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
+            engine.checkpoint().unwrap();
+            assert!(!has_graph(&engine), "the checkpoint waited for the rebuild");
+            rebuilding.join().unwrap();
+        });
+        assert!(has_graph(&engine));
+    }
+
+    #[test]
+    fn closing_ends_a_rebuild() {
+        let dir = temp_dir();
+        let engine = open(&dir.path().join("s"));
+        engine.set_method("v", Method::Hnsw).unwrap();
+        thread::scope(|scope| {
+            let rebuilding = scope.spawn(|| engine.rebuild(Some("v")));
+            thread::sleep(Duration::from_millis(300));
+            engine.close().unwrap();
+            let error = rebuilding.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Closed);
+        });
+    }
+}
+
+/// The node itself is found first and is no hit: that makes no walk fail.
+#[cfg(feature = "hnsw")]
+#[test]
+fn a_search_by_node_is_a_walk_of_the_graph_alone() {
+    let stored = Stored::new(4_000, 8, 0x2d, 3);
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    stored.write(&path);
+    for like in [false, true] {
+        let engine = indexed().open(&path).unwrap();
+        let snapshot = engine.snapshot();
+        let search = match like {
+            true => Search::like("v", id(7), 5),
+            false => Search::new("v", &stored.queries[0], 5),
+        };
+        let hits = snapshot.search(&search.explain(true)).unwrap();
+        assert!(hits.iter().all(|hit| hit.found.unwrap().by == By::Graph), "{hits:?}");
+        let file = engine.stats().spaces.remove(0).files.remove(0);
+        assert!(file.graph.unwrap().memory > 0);
+        assert_eq!(file.codes.unwrap().memory, 0, "like {like}: the codes were asked too");
+    }
+}
+
+/// However often searches ask for what cannot be built, it is tried again, and
+/// after a pause.
+#[test]
+fn searches_neither_hasten_nor_put_off_the_next_try() {
+    const FAILURES: usize = 4;
+    let stored = small();
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    stored.write(&path);
+    let codes = path.join(stored.named(|file| file.codes));
+    let mut bytes = fs::read(&codes).unwrap();
+    bytes[80..].fill(0xa5);
+    fs::write(&codes, bytes).unwrap();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let fs = {
+        let tries = Arc::clone(&tries);
+        hooked(move |call, path| {
+            let index = path.extension().is_some_and(|e| e == "vix");
+            if call == Call::Create && index && tries.fetch_add(1, Ordering::SeqCst) < FAILURES {
+                return Err(std::io::Error::other("injected"));
+            }
+            Ok(())
+        })
+    };
+    let engine = indexed().inline(false).fs(fs).open(&path).unwrap();
+    engine.set_method("v", Method::Pq4).unwrap();
+    let begun = std::time::Instant::now();
+    until("the codes are built", || {
+        engine.snapshot().search(&Search::new("v", &stored.queries[0], 5)).unwrap();
+        tries.load(Ordering::SeqCst) > FAILURES && Stored::damage(&engine).is_empty()
+    });
+    // The pauses are 50 ms, 100, 200 and 400.
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(700), "{:?}", begun.elapsed());
+}
+
+/// A node with as many vectors as it may have: one of another space takes the
+/// place of that of a space that goes, in one batch.
+#[test]
+fn a_space_that_is_dropped_and_made_again_leaves_nothing_behind() {
+    let dir = temp_dir();
+    let engine = eager().open(dir.path().join("s")).unwrap();
+    let mut node = Node::new(id(1), "n");
+    for n in 0..limits::NODE_VECTORS {
+        engine.create_space(format!("v{n}"), Space::new(2, Metric::L2)).unwrap();
+        node = node.vector(format!("v{n}"), [1.0, n as f32]);
+    }
+    engine.write(batch_of([node])).unwrap();
+    for (round, metric) in [(0, Metric::Dot), (1, Metric::Cosine)] {
+        let mut batch = Batch::new();
+        batch.push(Op::DropSpace { name: "v0".into() });
+        batch.push(Op::CreateSpace { name: "v0".into(), space: Space::new(2, metric) });
+        batch.patch(id(1), Patch::new().vector("v0", [2.0; 2]).kind(format!("k{round}")));
+        engine.write(batch).unwrap_or_else(|error| panic!("{round}: {error}"));
+        engine.checkpoint().unwrap();
+        assert_eq!(engine.snapshot().vector_count(), limits::NODE_VECTORS);
+        assert!(engine.verify().unwrap().is_sound());
     }
 }
 
