@@ -35,5 +35,8 @@ pub const BATCH_OPS: usize = 1 << 20;
 pub const BATCH_BYTES: usize = 64 << 20;
 /// Most hits of a vector search.
 pub const NEAREST_K: usize = 100_000;
+/// Most hits of a vector search that are to differ from each other: choosing
+/// them compares each with four times as many candidates.
+pub const DIVERSE_K: usize = 1_000;
 /// Most rows of one vector file.
 pub const VECTOR_FILE_ROWS: usize = 1 << 22;

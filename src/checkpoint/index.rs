@@ -218,6 +218,9 @@ impl Build {
         let mut depths = [None; RECALLS.len()];
         let mut recall_of_normal = 0.0;
         for tried in TRIED {
+            if stop() {
+                return Err(Error::Closed);
+            }
             let recall = truth.recall(|row| {
                 // One more, which is the row itself.
                 let found = graph.search(rows.numbers(row)?, tried.saturating_add(1), 0, None)?;

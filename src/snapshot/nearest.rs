@@ -190,7 +190,8 @@ impl<'q> Search<'q> {
     /// Hits that differ from each other: of the closest `4 k`, each next is the
     /// one whose distance to the query, weighed with `1 - diversity`, less its
     /// distance to the closest hit before it, weighed with `diversity`, is the
-    /// least. From 0, which changes nothing, to 1.
+    /// least. From 0, which changes nothing, to 1; else `k` is at most
+    /// [`limits::DIVERSE_K`].
     ///
     /// Maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998.
     #[must_use]
@@ -304,9 +305,9 @@ impl Snapshot {
     /// The nodes that a [`Search`] asks for, best first, ties by id. Every
     /// distance is exact; whether the very closest are found, its effort says.
     ///
-    /// What is in memory is compared: up to
-    /// [`Options::delta_vectors`](crate::Options::delta_vectors) of the space, or
-    /// twice as many while a checkpoint runs. Of a vector file, all codes are
+    /// What is in memory is compared: what was written since the last checkpoint
+    /// began, which [`Options::delta_vectors`](crate::Options::delta_vectors)
+    /// asks for, and what one that is under way has not written yet. Of a vector file, all codes are
     /// scanned or a graph is walked, and the vectors of the candidates compared.
     /// A filter by kind costs nothing to speak of; one by index looks up what is
     /// in its range, if that is not much, else each candidate; so does a test. A
@@ -315,7 +316,7 @@ impl Snapshot {
     /// # Errors
     /// `Invalid` if there is no such space or index, the query does not fit the
     /// space, or the node has no vector in it; `Limit` if `k` passes
-    /// [`limits::NEAREST_K`]; `Corrupt` if a vector is damaged on disk.
+    /// [`limits::NEAREST_K`], or [`limits::DIVERSE_K`]; `Corrupt` if a vector is damaged on disk.
     pub fn search(&self, search: &Search<'_>) -> Result<Vec<Hit<'_>>> {
         let (number, named) =
             self.state.spaces.get(search.space).ok_or_else(|| unknown_space(search.space))?;
@@ -340,6 +341,9 @@ impl Snapshot {
         let diversity = search.diversity.unwrap_or(0.0);
         if !(0.0..=1.0).contains(&diversity) {
             return Err(Error::invalid(format!("diversity {diversity}: it is not in 0..=1")));
+        }
+        if diversity > 0.0 {
+            check_count("hits that differ of a vector search", search.k, limits::DIVERSE_K)?;
         }
         let filter = search.filter.get();
         let kind = match filter.kind.map(|kind| self.state.kinds.number(kind)) {
@@ -416,33 +420,34 @@ impl Snapshot {
         &'s self,
         number: u32,
         space: Space,
-        mut hits: Vec<Hit<'s>>,
+        hits: Vec<Hit<'s>>,
         k: usize,
         diversity: f64,
     ) -> Result<Vec<Hit<'s>>> {
-        let mut chosen: Vec<Hit<'s>> = Vec::with_capacity(k.min(hits.len()));
-        // To the closest of the chosen.
-        let mut apart = vec![f64::INFINITY; hits.len()];
-        while chosen.len() < k && !hits.is_empty() {
-            let score = |at: usize| -> f64 {
-                let distance = hits.get(at).map_or(f64::INFINITY, |hit| hit.distance);
-                let apart = apart.get(at).copied().filter(|apart| apart.is_finite());
-                (1.0 - diversity) * distance - diversity * apart.unwrap_or(0.0)
+        let lost = |id| Error::invalid(format!("vector of {id}: it is not there"));
+        let mut left = hits
+            .into_iter()
+            .map(|hit| {
+                let vector = hit.node.numbered_vector(number)?;
+                let vector = vector.ok_or_else(|| lost(hit.node.id()))?;
+                // The last: how far it is from the closest of the chosen.
+                Ok((hit, vector, vector::norm(vector), f64::INFINITY))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut chosen: Vec<Hit<'s>> = Vec::with_capacity(k.min(left.len()));
+        while chosen.len() < k {
+            let score = |(hit, _, _, apart): &(Hit<'s>, &[f32], f64, f64)| -> f64 {
+                let apart = if apart.is_finite() { *apart } else { 0.0 };
+                (1.0 - diversity) * hit.distance - diversity * apart
             };
             // The first of equals is the closest.
-            let best = (0..hits.len()).min_by(|a, b| score(*a).total_cmp(&score(*b)));
-            let Some(best) = best else { break };
-            let hit = hits.remove(best);
-            apart.remove(best);
+            let scores = left.iter().map(score).enumerate();
+            let Some((best, _)) = scores.min_by(|(_, a), (_, b)| a.total_cmp(b)) else { break };
+            let (hit, vector, _, _) = left.remove(best);
             chosen.push(hit);
-            let lost = |id| Error::invalid(format!("vector of {id}: it is not there"));
-            let vector = hit.node.numbered_vector(number)?;
-            let vector = vector.ok_or_else(|| lost(hit.node.id()))?;
             let measure = Measure::new(space.metric, vector);
-            for (other, apart) in hits.iter().zip(&mut apart) {
-                let vector = other.node.numbered_vector(number)?;
-                let vector = vector.ok_or_else(|| lost(other.node.id()))?;
-                *apart = apart.min(measure.distance(vector, vector::norm(vector)));
+            for (_, other, norm, apart) in &mut left {
+                *apart = apart.min(measure.distance(other, *norm));
             }
         }
         Ok(chosen)

@@ -252,6 +252,7 @@ impl Model {
                         self.check_hits(&hits, &ranking, k, exact, "like");
                     }
                 }
+                let k = k.min(limits::DIVERSE_K);
                 let search = Search::new(name, &query, k).filter(wanted.filter());
                 let hits = snapshot.search(&search.diversity(0.7)).unwrap();
                 let ids: BTreeSet<NodeId> = hits.iter().map(|hit| hit.node.id()).collect();
@@ -1398,8 +1399,13 @@ fn the_number_of_hits_has_its_bounds() {
             assert!(snapshot.search(&search).unwrap().is_empty());
         }
         for k in [limits::NEAREST_K + 1, usize::MAX] {
-            let search = Search::new("v", &[0.5, 0.5], k).effort(effort).diversity(1.0);
+            let search = Search::new("v", &[0.5, 0.5], k).effort(effort);
             assert_eq!(snapshot.search(&search).unwrap_err().kind(), ErrorKind::Limit);
+        }
+        for (k, refused) in [(limits::DIVERSE_K, false), (limits::DIVERSE_K + 1, true)] {
+            let search = Search::new("v", &[0.5, 0.5], k).effort(effort).diversity(1.0);
+            let kind = snapshot.search(&search).map(drop).map_err(|error| error.kind());
+            assert_eq!(kind, if refused { Err(ErrorKind::Limit) } else { Ok(()) });
         }
     }
     let none = Search::new("v", &[0.5, 0.5], 5).within(-1.0);
