@@ -67,11 +67,13 @@ impl Oracle {
     }
 
     /// The definition of a space.
+    #[cfg(feature = "sim")]
     pub fn space(&self, name: &str) -> Option<Space> {
         self.spaces.get(name).copied()
     }
 
     /// The nodes that there are.
+    #[cfg(feature = "sim")]
     pub fn ids(&self) -> Vec<NodeId> {
         self.nodes.keys().copied().collect()
     }
