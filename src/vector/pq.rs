@@ -829,7 +829,7 @@ mod tests {
 
     #[test]
     fn what_is_found_and_measured_again_is_nearly_always_the_closest() {
-        let (dimension, rows, k) = (128, 3_000, 10);
+        let (dimension, rows, k) = (128, 2_000, 10);
         let numbers = clustered(rows + 20, dimension, 9);
         let (queries, numbers) = numbers.split_at(20 * dimension);
         for metric in METRICS {

@@ -1480,11 +1480,9 @@ fn extreme_vectors_have_codes_and_are_found() {
 /// checkpoint wait: it is done in pieces, and whoever wants in between comes.
 #[cfg(feature = "hnsw")]
 mod patience {
-    use std::time::Duration;
-
     use super::*;
 
-    const ROWS: u64 = 12_000;
+    const ROWS: u64 = 6_000;
 
     fn open(path: &Path) -> Engine {
         let options = Options::new().durability(Durability::Os).graph_rows(1);
@@ -1501,18 +1499,24 @@ mod patience {
         engine.stats().spaces[0].files.iter().any(|file| file.graph.is_some())
     }
 
+    /// Checkpoints until the graph is there. One that had to wait for the graph
+    /// would be the last.
+    fn checkpoints_until_there_is_a_graph(engine: &Engine) {
+        let mut checkpoints = 0;
+        while !has_graph(engine) {
+            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
+            engine.checkpoint().unwrap();
+            checkpoints += 1;
+        }
+        assert!(checkpoints >= 5, "{checkpoints} checkpoints while the graph was built");
+    }
+
     #[test]
     fn a_checkpoint_does_not_wait_for_a_graph_in_the_background() {
         let dir = temp_dir();
         let engine = open(&dir.path().join("s"));
         engine.set_method("v", Method::Hnsw).unwrap();
-        thread::sleep(Duration::from_millis(200));
-        for n in 0..3 {
-            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
-            engine.checkpoint().unwrap();
-            assert!(!has_graph(&engine), "{n}: the checkpoint waited for the graph");
-        }
-        until("the graph is built", || has_graph(&engine));
+        checkpoints_until_there_is_a_graph(&engine);
     }
 
     #[test]
@@ -1522,13 +1526,9 @@ mod patience {
         engine.set_method("v", Method::Hnsw).unwrap();
         thread::scope(|scope| {
             let rebuilding = scope.spawn(|| engine.rebuild(Some("v")).unwrap());
-            thread::sleep(Duration::from_millis(300));
-            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
-            engine.checkpoint().unwrap();
-            assert!(!has_graph(&engine), "the checkpoint waited for the rebuild");
+            checkpoints_until_there_is_a_graph(&engine);
             rebuilding.join().unwrap();
         });
-        assert!(has_graph(&engine));
     }
 
     #[test]
@@ -1536,9 +1536,11 @@ mod patience {
         let dir = temp_dir();
         let engine = open(&dir.path().join("s"));
         engine.set_method("v", Method::Hnsw).unwrap();
+        let written = || engine.stats().checkpoint.written_bytes;
+        let before = written();
         thread::scope(|scope| {
             let rebuilding = scope.spawn(|| engine.rebuild(Some("v")));
-            thread::sleep(Duration::from_millis(300));
+            until("the codes are built, and the graph begun", || written() > before);
             engine.close().unwrap();
             let error = rebuilding.join().unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Closed);
