@@ -31,7 +31,7 @@ use output::{
 use crate::{
     error::{Error, Result},
     format::{
-        FileKind,
+        FileKind, StoreId,
         manifest::{DataFile, HeapFile, Manifest, TableFile, VectorFile},
         tables::{self, EdgeRow, HeapPlace, KeyPlace, NodeRow, RefRow},
     },
@@ -640,14 +640,7 @@ impl Checkpointer {
 
     fn task(&self, work: &mut Work, job: &mut Job, task: Task) -> Result<()> {
         let Job { frozen, old, ids, condemned, heap, made, refs, .. } = job;
-        let mut making = Making {
-            fs: &*self.fs,
-            dir: &self.data_dir,
-            store: work.manifest.store,
-            next_file: &mut work.next_file,
-            made,
-            written: &self.written,
-        };
+        let mut making = self.making(work.manifest.store, &mut work.next_file, made);
         let condemned = &*condemned;
         let target = self.limits.part_bytes;
         match task {
@@ -787,6 +780,16 @@ impl Checkpointer {
         Ok(())
     }
 
+    fn making<'a>(
+        &'a self,
+        store: StoreId,
+        next_file: &'a mut u32,
+        made: &'a mut Vec<PathBuf>,
+    ) -> Making<'a> {
+        let (fs, dir, written) = (&*self.fs, &*self.data_dir, &self.written);
+        Making { fs, dir, store, next_file, made, written }
+    }
+
     /// Finishes the files and puts them in force.
     fn finish(&self, work: &mut Work, mut job: Job) -> Result<()> {
         let prepared = unless_panicked(|| self.prepare(work, &mut job));
@@ -824,14 +827,7 @@ impl Checkpointer {
     }
 
     fn prepare(&self, work: &mut Work, job: &mut Job) -> Result<(Manifest, Base)> {
-        let mut making = Making {
-            fs: &*self.fs,
-            dir: &self.data_dir,
-            store: work.manifest.store,
-            next_file: &mut work.next_file,
-            made: &mut job.made,
-            written: &self.written,
-        };
+        let mut making = self.making(work.manifest.store, &mut work.next_file, &mut job.made);
         let heaps = job.heap.finish(&mut making).map_err(|cause| at_step("heap", cause))?;
         let old = &job.old;
         let mut refs = std::mem::take(&mut job.refs);
@@ -920,7 +916,9 @@ impl Checkpointer {
                 }
             }
         }
-        work.forced.clear();
+        // What failed stays forced until it is tried again.
+        let Work { forced, put_aside, .. } = work;
+        forced.retain(|wanted| put_aside.contains_key(wanted));
         None
     }
 
@@ -946,14 +944,7 @@ impl Checkpointer {
             self.give_up_index(work);
             return Ok(true);
         }
-        let mut making = Making {
-            fs: &*self.fs,
-            dir: &self.data_dir,
-            store: work.manifest.store,
-            next_file: &mut work.next_file,
-            made: &mut job.made,
-            written: &self.written,
-        };
+        let mut making = self.making(work.manifest.store, &mut work.next_file, &mut job.made);
         match unless_panicked(|| job.build.step(&mut making, &|| self.hurried())) {
             Ok(Step::More) => {
                 work.index = Some(job);

@@ -878,7 +878,7 @@ impl<'a> Verifier<'a> {
             if let Some(codes) = &part.codes
                 && let Some(error) = self.codes(&part.rows, codes)
             {
-                codes.fail();
+                codes.fail(error.clone());
                 wrong = true;
                 self.found_of(codes, error);
             }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{
     Base, Layer, MASK_ROWS, NodeRef, Snapshot, VectorPart,
     ranges::KeyRange,
-    vectors::{Codes, GraphIndex},
+    vectors::{Codes, GraphIndex, Index},
 };
 use crate::{
     error::{Error, Result},
@@ -307,16 +307,18 @@ impl Snapshot {
     ///
     /// What is in memory is compared: what was written since the last checkpoint
     /// began, which [`Options::delta_vectors`](crate::Options::delta_vectors)
-    /// asks for, and what one that is under way has not written yet. Of a vector file, all codes are
-    /// scanned or a graph is walked, and the vectors of the candidates compared.
-    /// A filter by kind costs nothing to speak of; one by index looks up what is
-    /// in its range, if that is not much, else each candidate; so does a test. A
-    /// filter that few nodes pass is followed by a comparison of all of them.
+    /// asks for, and what one that is under way has not written yet. Of a vector
+    /// file, all codes are scanned or a graph is walked, and the vectors of the
+    /// candidates compared. A filter by kind compares four bytes a row; one by
+    /// index looks up what is in its range, if that is not much, else each
+    /// candidate; so does a test. A filter that few nodes pass is followed by a
+    /// comparison of all of them.
     ///
     /// # Errors
     /// `Invalid` if there is no such space or index, the query does not fit the
     /// space, or the node has no vector in it; `Limit` if `k` passes
-    /// [`limits::NEAREST_K`], or [`limits::DIVERSE_K`]; `Corrupt` if a vector is damaged on disk.
+    /// [`limits::NEAREST_K`], or [`limits::DIVERSE_K`]; `Corrupt` if a vector is
+    /// damaged on disk.
     pub fn search(&self, search: &Search<'_>) -> Result<Vec<Hit<'_>>> {
         let (number, named) =
             self.state.spaces.get(search.space).ok_or_else(|| unknown_space(search.space))?;
@@ -518,32 +520,29 @@ impl<'s> Run<'s, '_> {
         }
     }
 
-    /// Compares a vector, if it is the node's and passes the filter. Returns
-    /// whether it is among the closest so far.
-    fn offer(
-        &mut self,
-        id: NodeId,
-        numbers: &[f32],
-        norm: f64,
-        found: Found,
-        passed: bool,
-    ) -> Result<bool> {
+    /// The distance of a vector, if it would be among the closest so far.
+    fn close(&self, id: NodeId, numbers: &[f32], norm: f64) -> Option<f64> {
         let distance = self.measure.distance(numbers, norm);
-        if self.within.is_some_and(|within| distance > within)
-            || !self.closest.wants(distance, id)
-            || Some(id) == self.but
-            || (!passed && !self.is_listed(id))
+        let close = self.within.is_none_or(|within| distance <= within)
+            && self.closest.wants(distance, id)
+            && Some(id) != self.but;
+        close.then_some(distance)
+    }
+
+    /// Whether a node passes what only the node can tell, if anything is asked.
+    fn node_passes(&self, id: NodeId) -> Result<bool> {
+        Ok(!self.looks_at_nodes() || self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)))
+    }
+
+    /// Compares a vector that is known to be its node's.
+    fn offer(&mut self, id: NodeId, numbers: &[f32], norm: f64, found: Found) -> Result<()> {
+        if let Some(distance) = self.close(id, numbers, norm)
+            && self.is_listed(id)
+            && self.node_passes(id)?
         {
-            return Ok(false);
+            self.closest.offer(distance, id, found);
         }
-        if !passed && self.looks_at_nodes() {
-            match self.snapshot.get(id)? {
-                Some(node) if self.passes(&node) => {}
-                _ => return Ok(false),
-            }
-        }
-        self.closest.offer(distance, id, found);
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a node is among those that were listed.
@@ -569,7 +568,7 @@ impl<'s> Run<'s, '_> {
                 Some(None) => {}
                 Some(Some(vector)) => {
                     if self.kind.is_none_or(|kind| vector.kind == kind) {
-                        self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY, false)?;
+                        self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY)?;
                     }
                 }
                 None => {
@@ -579,7 +578,7 @@ impl<'s> Run<'s, '_> {
                             let kind = part.rows.kinds.row(row)?.get();
                             if self.kind.is_none_or(|wanted| wanted == kind) {
                                 let found = compared(part);
-                                self.offer(*id, numbers, head.norm.get(), found, false)?;
+                                self.offer(*id, numbers, head.norm.get(), found)?;
                             }
                             break;
                         }
@@ -601,7 +600,7 @@ impl<'s> Run<'s, '_> {
                 if self.kind.is_none_or(|kind| vector.kind == kind)
                     && !newer.iter().any(|layer| layer.vectors.contains_key(&(self.number, *id)))
                 {
-                    self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY, false)?;
+                    self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY)?;
                 }
             }
         }
@@ -624,15 +623,11 @@ impl<'s> Run<'s, '_> {
             && live.saturating_mul(100) >= rows.saturating_mul(WALKED)
             && let Some(graph) = &part.graph
         {
-            match graph.get(&part.rows) {
-                Ok(graph) => {
-                    if self.walk(part, graph, &mask)? {
-                        return Ok(());
-                    }
-                    mask = self.rest(rows, mask);
-                }
-                Err(_) => self.base().notice(),
+            // Whatever is wrong with it, the codes are there, and it is told.
+            if self.walk(part, graph, &mask)? {
+                return Ok(());
             }
+            mask = self.rest(rows, mask);
         }
         if let Some(index) = &part.codes {
             match index.get(&part.rows).and_then(|codes| Ok((codes, codes.bytes()?))) {
@@ -642,8 +637,8 @@ impl<'s> Run<'s, '_> {
                     }
                     mask = self.rest(rows, mask);
                 }
-                Err(_) => {
-                    index.fail();
+                Err(error) => {
+                    index.fail(error);
                     self.base().notice();
                 }
             }
@@ -709,19 +704,12 @@ impl<'s> Run<'s, '_> {
         let row = |run: &mut Self, row: usize| -> Result<()> {
             let (head, numbers) = part.rows.row(row)?;
             let id = head.id();
-            let distance = run.measure.distance(numbers, head.norm.get());
-            if run.within.is_some_and(|within| distance > within)
-                || !run.closest.wants(distance, id)
-                || Some(id) == run.but
-                || run.is_layered(id)
+            if let Some(distance) = run.close(id, numbers, head.norm.get())
+                && !run.is_layered(id)
+                && run.node_passes(id)?
             {
-                return Ok(());
+                run.closest.offer(distance, id, found);
             }
-            if run.looks_at_nodes() && !run.snapshot.get(id)?.is_some_and(|node| run.passes(&node))
-            {
-                return Ok(());
-            }
-            run.closest.offer(distance, id, found);
             Ok(())
         };
         match mask {
@@ -757,16 +745,17 @@ impl<'s> Run<'s, '_> {
         self.judged.push(row);
         let row = usize::try_from(row).unwrap_or(usize::MAX);
         let id = part.rows.heads.row(row)?.id();
-        if self.is_layered(id) || Some(id) == self.but {
-            return Ok(None);
-        }
-        if self.looks_at_nodes() && !self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)) {
+        if self.is_layered(id) || Some(id) == self.but || !self.node_passes(id)? {
             return Ok(None);
         }
         let (head, numbers) = part.rows.row(row)?;
-        let file = Some(part.rows.segment.file().number);
-        let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
-        self.offer(id, numbers, head.norm.get(), found, true).map(Some)
+        let distance = self.close(id, numbers, head.norm.get());
+        if let Some(distance) = distance {
+            let file = Some(part.rows.segment.file().number);
+            let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
+            self.closest.offer(distance, id, found);
+        }
+        Ok(Some(distance.is_some()))
     }
 
     /// Searches by codes. Returns whether that was a way.
@@ -810,7 +799,14 @@ impl<'s> Run<'s, '_> {
     }
 
     /// Searches by a graph. Returns whether that was a way.
-    fn walk(&mut self, part: &VectorPart, graph: &GraphIndex, mask: &Mask) -> Result<bool> {
+    fn walk(&mut self, part: &VectorPart, index: &Index<GraphIndex>, mask: &Mask) -> Result<bool> {
+        let graph = match index.get(&part.rows) {
+            Ok(graph) => graph,
+            Err(_) => {
+                self.base().notice();
+                return Ok(false);
+            }
+        };
         let depth = self.depth(&graph.head);
         // Beyond that the codes are closer at hand.
         let most = (part.rows.len() / WALKED_ROWS).max(WALKED_LEAST);
@@ -827,9 +823,15 @@ impl<'s> Run<'s, '_> {
             }
         });
         let allowed = allowed.as_ref().map(|allowed| allowed as &dyn Fn(u32) -> bool);
-        // Whatever is wrong with it, the codes are there.
-        let found = graph.graph.search(self.query, depth.saturating_add(spare), 0, allowed);
-        let Ok(Some(found)) = found else { return Ok(false) };
+        let found = match graph.graph.search(self.query, depth.saturating_add(spare), 0, allowed) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                index.fail(error);
+                self.base().notice();
+                return Ok(false);
+            }
+        };
         // It cannot tell rows that it does not reach from rows that are not
         // there.
         if mask.is_some() && found.len() < depth {

@@ -3,10 +3,7 @@
 //! What is derived may be missing, damaged or of other rows: then it is not
 //! used, which is told, and it is built again.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, OnceLock};
 
 use super::State;
 use crate::{
@@ -236,9 +233,8 @@ pub(crate) struct Index<T> {
     head: OnceLock<Result<IndexHead>>,
     /// What it holds, likewise.
     loaded: OnceLock<Result<T>>,
-    /// Set once it was found to be wrong after that. Relaxed: it hands over
-    /// nothing.
-    failed: AtomicBool,
+    /// What was found to be wrong with it after that.
+    failed: OnceLock<Error>,
 }
 
 /// What an [`Index`] holds.
@@ -261,7 +257,7 @@ impl<T: Load> Index<T> {
                 segment: open(FileKind::VectorIndex, file).map(Arc::new),
                 head: OnceLock::new(),
                 loaded: OnceLock::new(),
-                failed: AtomicBool::new(false),
+                failed: OnceLock::new(),
             }),
         }
     }
@@ -289,20 +285,18 @@ impl<T: Load> Index<T> {
         loaded.as_ref().map_err(Clone::clone)
     }
 
-    /// Notes that it is not to be used.
-    pub(crate) fn fail(&self) {
-        self.failed.store(true, Ordering::Relaxed);
+    /// Notes that it is to be built again, and why.
+    pub(crate) fn fail(&self, error: Error) {
+        let _ = self.failed.set(error);
     }
 
     /// What is known to be wrong with it.
     pub(crate) fn failure(&self) -> Option<String> {
-        let head = self.head.get().and_then(|head| head.as_ref().err());
-        match (&self.segment, self.loaded.get()) {
-            (Err(error), _) | (_, Some(Err(error))) => Some(error.to_string()),
-            _ if head.is_some() => head.map(ToString::to_string),
-            _ if self.failed.load(Ordering::Relaxed) => Some("a block is damaged".to_owned()),
-            _ => None,
-        }
+        let opened = self.segment.as_ref().err();
+        let head = || self.head.get().and_then(|head| head.as_ref().err());
+        let loaded = || self.loaded.get().and_then(|loaded| loaded.as_ref().err());
+        let error = opened.or_else(head).or_else(loaded).or_else(|| self.failed.get());
+        error.map(ToString::to_string)
     }
 }
 
