@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Damage, Fields, Header,
+    Damage, Fields, FileKind, HEADER_BYTES, Header,
     pack::{Packer, Unpacker, check_attributes_len},
 };
 use crate::{
@@ -157,6 +157,56 @@ impl Frames {
         let mut crc = self.seed.clone();
         crc.update(covered);
         crc.finalize()
+    }
+}
+
+/// A log file in memory, or in a mapping.
+///
+/// ```
+/// use ingrain::format::{FileKind, Header, wal::{File, Frames}};
+/// use ingrain::Seq;
+///
+/// let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+/// let mut bytes = header.encode().to_vec();
+/// Frames::new(&header).seal(Seq::new(1), Seq::ZERO, b"payload", &mut bytes);
+///
+/// let file = File::decode(&bytes)?;
+/// let (offset, frame) = file.frames().next().unwrap();
+/// assert_eq!((offset, frame.payload), (64, &b"payload"[..]));
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct File<'a> {
+    /// The header.
+    pub header: Header,
+    frames: Frames,
+    bytes: &'a [u8],
+}
+
+impl<'a> File<'a> {
+    /// Reads the header of a file, `bytes` being all of it.
+    ///
+    /// # Errors
+    /// As [`Header::decode`].
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Damage> {
+        let header = Header::decode(FileKind::Wal, bytes)?;
+        Ok(Self { header, frames: Frames::new(&header), bytes })
+    }
+
+    /// The frames and their offsets, up to the first place where no whole frame
+    /// with the next sequence number stands. Whether that is the end of the
+    /// log, a torn write or damage depends on what follows in this file and in
+    /// others: docs/format.md has the rules of recovery.
+    pub fn frames(&self) -> impl Iterator<Item = (usize, Frame<'a>)> {
+        let mut at = HEADER_BYTES;
+        let mut next = Seq::new(self.header.number);
+        std::iter::from_fn(move || {
+            let frame = self.frames.open(self.bytes, at).filter(|frame| frame.seq == next)?;
+            let offset = at;
+            at = at.saturating_add(frame.size);
+            next = next.next();
+            Some((offset, frame))
+        })
     }
 }
 
