@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn each_commit_sees_its_own_state() {
-        for expected in [1, 100_000] {
+        for expected in [1, if cfg!(miri) { 300 } else { 100_000 }] {
             let table = NodeTable::new(expected);
             let mut states = vec![BTreeMap::new()];
             for seq in 1..if cfg!(miri) { 40_u64 } else { 2_000 } {
