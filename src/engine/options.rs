@@ -267,8 +267,8 @@ impl Options {
     /// store.
     ///
     /// # Errors
-    /// `Invalid` for an unusable option or a directory that holds something
-    /// else; `Locked` if the store is open elsewhere; `Corrupt` if it is
+    /// `Invalid` for an unusable option, and for a path that is no directory or
+    /// one that holds something else; `Locked` if the store is open elsewhere; `Corrupt` if it is
     /// damaged, with nothing changed; `Unsupported` if it is of another
     /// format version; `Io`.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {
