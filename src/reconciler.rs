@@ -66,6 +66,8 @@ struct Budget {
     wal: u64,
     /// Bytes of the layers. Relaxed: it bounds memory and orders nothing.
     layers: AtomicUsize,
+    /// Bytes of a layer that the base has by now, until it is let go of.
+    leaving: AtomicUsize,
     /// Bytes of the active layer.
     active: AtomicUsize,
     /// Vectors of the active layer.
@@ -78,7 +80,11 @@ struct Budget {
 impl Budget {
     /// How much of the budget is used, in thousandths.
     fn fill(&self) -> usize {
-        self.layers.load(Ordering::Relaxed).saturating_mul(1000) / self.delta.max(1)
+        self.bytes().saturating_mul(1000) / self.delta.max(1)
+    }
+
+    fn bytes(&self) -> usize {
+        self.layers.load(Ordering::Relaxed).saturating_add(self.leaving.load(Ordering::Relaxed))
     }
 
     fn note(&self, state: &State) {
@@ -192,6 +198,7 @@ impl Reconciler {
             vectors: start.delta_vectors,
             wal: start.wal_bytes,
             layers: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
             active_vectors: AtomicUsize::new(0),
             gate: Mutex::new(()),
@@ -303,7 +310,7 @@ impl Reconciler {
                     waited_ms: waited.as_millis().try_into().unwrap_or(u64::MAX),
                     queued: self.log.len(),
                     bytes: self.log.bytes(),
-                    delta: self.budget.layers.load(Ordering::Relaxed),
+                    delta: self.budget.bytes(),
                 });
             }
             let wait = if fill < 1000 {
@@ -383,12 +390,21 @@ impl Reconciler {
         wake(deferred);
     }
 
-    /// Publishes the base that a checkpoint made of what was frozen.
+    /// Publishes the base that a checkpoint made of what was frozen. That counts
+    /// as before until it is [`released`](Self::released).
     pub(crate) fn install(&self, base: Arc<Base>) {
         self.with_core(|core| {
+            let frozen = core.working.frozen.as_ref().map_or(0, |frozen| frozen.layer.bytes);
+            self.budget.leaving.store(frozen, Ordering::Relaxed);
             core.working.install(base);
             self.publish(core);
         });
+    }
+
+    /// Makes room for what was committed instead of what was frozen, which is
+    /// not in memory any more.
+    pub(crate) fn released(&self) {
+        self.budget.leaving.store(0, Ordering::Relaxed);
         self.budget.open();
     }
 
