@@ -33,7 +33,7 @@ use crate::{
 
 /// Most batches of a group.
 const GROUP_BATCHES: usize = 8_192;
-/// A group takes no further batch once it has this many bytes.
+/// A group takes no further batch once it has this many bytes when encoded.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// What writers, readers and the reconciler's thread share.
@@ -43,6 +43,9 @@ pub(crate) struct Reconciler {
     wal_dir: PathBuf,
     store: StoreId,
     log: WriteLog,
+    /// A group takes no further batch once it has this many bytes of memory: as
+    /// many as the write log may.
+    group_weight: usize,
     published: ArcSwap<State>,
     core: Mutex<Core>,
     closed: AtomicBool,
@@ -213,6 +216,7 @@ impl Reconciler {
             wal_dir: start.wal_dir,
             store: start.store,
             log: WriteLog::new(start.entries, start.bytes),
+            group_weight: start.bytes,
             published: ArcSwap::from_pointee(start.state.clone()),
             core: Mutex::new(Core {
                 writer: start.writer,
@@ -554,10 +558,14 @@ impl Reconciler {
     }
 
     fn drain(&self, core: &mut Core) {
-        let mut bytes = 0_usize;
-        while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES {
+        let (mut bytes, mut weight) = (0_usize, 0_usize);
+        // What is taken makes room for others at once: without a bound on memory
+        // a group would be many times what the write log may take.
+        while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES && weight < self.group_weight
+        {
             let Some(pending) = self.log.pop() else { break };
             bytes = bytes.saturating_add(pending.payload.len());
+            weight = weight.saturating_add(pending.weight());
             core.group.push_back(pending);
         }
     }
