@@ -104,7 +104,7 @@ fn id(n: u64) -> NodeId {
 }
 
 const MIB: usize = 1 << 20;
-const DELTA: usize = 16 * MIB;
+const DELTA: usize = 8 * MIB;
 const LOG: usize = MIB;
 /// What docs/architecture.md promises: the delta by its estimate, which is right
 /// to a quarter; the write log; as much again for the group that was taken from
@@ -192,25 +192,25 @@ fn memory_stays_within_what_the_options_say() {
         write_all(&engine, 10 * DELTA as u64 / 1_350 / AT_ONCE, |n| nodes(n, large(1)));
     });
     // The others twice, so that there is a checkpoint in the middle.
-    measure("the same again", &|| write_all(&engine, 300, |n| nodes(n, large(2))));
+    measure("the same again", &|| write_all(&engine, 150, |n| nodes(n, large(2))));
     measure("nodes of nothing", &|| {
-        write_all(&engine, 1_200, |n| nodes(n, |n| Node::new(id(n + 1_000_000), "node")));
+        write_all(&engine, 600, |n| nodes(n, |n| Node::new(id(n + 1_000_000), "node")));
     });
     measure("one node over and over", &|| {
-        write_all(&engine, 800, |_| nodes(0, |_| Node::new(id(7), "node").content([7; 100])));
+        write_all(&engine, 400, |_| nodes(0, |_| Node::new(id(7), "node").content([7; 100])));
     });
     measure("edges", &|| {
-        write_all(&engine, 1_200, |n| {
+        write_all(&engine, 600, |n| {
             let mut batch = Batch::new();
             for n in n * AT_ONCE..(n + 1) * AT_ONCE {
-                let edge = Edge::new(id(n % 19_000), "edge", id(n * 7_919 % 19_000));
+                let edge = Edge::new(id(n % 9_000), "edge", id(n * 7_919 % 9_000));
                 batch.link(edge.discriminator(n));
             }
             batch
         });
     });
     measure("keys", &|| {
-        write_all(&engine, 250, |n| {
+        write_all(&engine, 125, |n| {
             nodes(n, |n| {
                 let node = Node::new(id(n), "node");
                 (0..8).fold(node, |node, key| node.key("i", format!("{key} of {n}")))
@@ -218,7 +218,7 @@ fn memory_stays_within_what_the_options_say() {
         });
     });
     measure("attributes", &|| {
-        write_all(&engine, 250, |n| {
+        write_all(&engine, 125, |n| {
             nodes(n, |n| {
                 let node = Node::new(id(n), "node");
                 (0..8).fold(node, |node, at| node.attribute(format!("name {at}"), n as i64))
@@ -226,10 +226,10 @@ fn memory_stays_within_what_the_options_say() {
         });
     });
     measure("vectors", &|| {
-        write_all(&engine, 600, |n| nodes(n, |n| Node::new(id(n), "node").vector("v", vector(n))));
+        write_all(&engine, 300, |n| nodes(n, |n| Node::new(id(n), "node").vector("v", vector(n))));
     });
     measure("deletions", &|| {
-        write_all(&engine, 300, |n| {
+        write_all(&engine, 150, |n| {
             let mut batch = Batch::new();
             for n in n * AT_ONCE..(n + 1) * AT_ONCE {
                 batch.delete(id(n));
