@@ -118,8 +118,8 @@ impl Options {
     /// Most bytes of memory that the batches in the write log may take: 64 KiB
     /// to 64 GiB, by default 256 MiB. A batch counts with its operations and
     /// their encoded form. One that is larger than this by itself is refused.
-    /// A group of batches that is being committed comes on top, which is no
-    /// larger.
+    /// The group of batches that is being committed comes on top, and takes about
+    /// as much at most.
     #[must_use]
     pub fn write_log_bytes(mut self, bytes: usize) -> Self {
         self.write_log_bytes = bytes;

@@ -108,8 +108,8 @@ fn assert_done(scenario: &str, output: &Output) {
 /// The number that a child printed after a word.
 fn told(output: &Output, word: &str) -> u64 {
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    let numbers = out.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok());
-    numbers.last().unwrap_or_else(|| panic!("{word} is not told: {out}"))
+    let mut numbers = out.lines().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+    numbers.next_back().unwrap_or_else(|| panic!("{word} is not told: {out}"))
 }
 
 /// The call of the operating system that failed, and how; the error says where.
