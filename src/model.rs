@@ -826,7 +826,8 @@ impl Batch {
         self.push(Op::Patch { id, patch })
     }
 
-    /// Counts one access to a node and notes the time. It must be there.
+    /// Counts one access to a node and notes the time, unless a later one is
+    /// noted, as after a clock was set back. It must be there.
     pub fn touch(&mut self, id: NodeId) -> &mut Self {
         self.push(Op::Touch { id, count: 1 })
     }

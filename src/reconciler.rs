@@ -33,7 +33,7 @@ use crate::{
 
 /// Most batches of a group.
 const GROUP_BATCHES: usize = 8_192;
-/// A group takes no further batch once it has this many bytes.
+/// A group takes no further batch once it has this many bytes when encoded.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// What writers, readers and the reconciler's thread share.
@@ -43,6 +43,9 @@ pub(crate) struct Reconciler {
     wal_dir: PathBuf,
     store: StoreId,
     log: WriteLog,
+    /// A group takes no further batch once it has this many bytes of memory: as
+    /// many as the write log may.
+    group_weight: usize,
     published: ArcSwap<State>,
     core: Mutex<Core>,
     closed: AtomicBool,
@@ -66,6 +69,8 @@ struct Budget {
     wal: u64,
     /// Bytes of the layers. Relaxed: it bounds memory and orders nothing.
     layers: AtomicUsize,
+    /// Bytes of a layer that the base has by now, until it is let go of.
+    leaving: AtomicUsize,
     /// Bytes of the active layer.
     active: AtomicUsize,
     /// Vectors of the active layer.
@@ -78,7 +83,11 @@ struct Budget {
 impl Budget {
     /// How much of the budget is used, in thousandths.
     fn fill(&self) -> usize {
-        self.layers.load(Ordering::Relaxed).saturating_mul(1000) / self.delta.max(1)
+        self.bytes().saturating_mul(1000) / self.delta.max(1)
+    }
+
+    fn bytes(&self) -> usize {
+        self.layers.load(Ordering::Relaxed).saturating_add(self.leaving.load(Ordering::Relaxed))
     }
 
     fn note(&self, state: &State) {
@@ -192,6 +201,7 @@ impl Reconciler {
             vectors: start.delta_vectors,
             wal: start.wal_bytes,
             layers: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
             active_vectors: AtomicUsize::new(0),
             gate: Mutex::new(()),
@@ -206,6 +216,7 @@ impl Reconciler {
             wal_dir: start.wal_dir,
             store: start.store,
             log: WriteLog::new(start.entries, start.bytes),
+            group_weight: start.bytes,
             published: ArcSwap::from_pointee(start.state.clone()),
             core: Mutex::new(Core {
                 writer: start.writer,
@@ -303,7 +314,7 @@ impl Reconciler {
                     waited_ms: waited.as_millis().try_into().unwrap_or(u64::MAX),
                     queued: self.log.len(),
                     bytes: self.log.bytes(),
-                    delta: self.budget.layers.load(Ordering::Relaxed),
+                    delta: self.budget.bytes(),
                 });
             }
             let wait = if fill < 1000 {
@@ -383,12 +394,21 @@ impl Reconciler {
         wake(deferred);
     }
 
-    /// Publishes the base that a checkpoint made of what was frozen.
+    /// Publishes the base that a checkpoint made of what was frozen. That counts
+    /// as before until it is [`released`](Self::released).
     pub(crate) fn install(&self, base: Arc<Base>) {
         self.with_core(|core| {
+            let frozen = core.working.frozen.as_ref().map_or(0, |frozen| frozen.layer.bytes);
+            self.budget.leaving.store(frozen, Ordering::Relaxed);
             core.working.install(base);
             self.publish(core);
         });
+    }
+
+    /// Makes room for what was committed instead of what was frozen, which is
+    /// not in memory any more.
+    pub(crate) fn released(&self) {
+        self.budget.leaving.store(0, Ordering::Relaxed);
         self.budget.open();
     }
 
@@ -538,10 +558,14 @@ impl Reconciler {
     }
 
     fn drain(&self, core: &mut Core) {
-        let mut bytes = 0_usize;
-        while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES {
+        let (mut bytes, mut weight) = (0_usize, 0_usize);
+        // What is taken makes room for others at once: without a bound on memory
+        // a group would be many times what the write log may take.
+        while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES && weight < self.group_weight
+        {
             let Some(pending) = self.log.pop() else { break };
             bytes = bytes.saturating_add(pending.payload.len());
+            weight = weight.saturating_add(pending.weight());
             core.group.push_back(pending);
         }
     }

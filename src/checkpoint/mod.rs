@@ -812,8 +812,10 @@ impl Checkpointer {
             outcome.completed = outcome.completed.saturating_add(1);
             outcome.last_failure = None;
         }
-        // Large, and not to be dropped where anybody waits.
+        // Large, and not to be dropped where anybody waits but for the room that
+        // this makes.
         drop(job);
+        self.reconciler.released();
         self.cut(work)
     }
 

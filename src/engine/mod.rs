@@ -3,6 +3,7 @@
 mod backup;
 mod open;
 mod options;
+mod owned;
 mod repair;
 mod target;
 mod verify;
@@ -76,7 +77,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Held {
     threads: Vec<thread::JoinHandle<()>>,
-    lock: Box<dyn Lock>,
+    lock: Arc<dyn Lock>,
 }
 
 /// Asks the second thread for a checkpoint.
@@ -196,13 +197,13 @@ impl Engine {
         Options::new().open(path)
     }
 
-    fn open_with(path: &Path, options: Options) -> Result<Self> {
+    fn open_with(path: &Path, mut options: Options) -> Result<Self> {
         // The engine creates files long after this: it shall not follow a
         // change of the working directory.
         let dir = path::absolute(path).map_err(|error| Error::io("open", path, error))?;
         let request = Arc::new(Request::default());
         let ask = Arc::clone(&request);
-        let opened = open::open(&dir, &options, Notice::new(move || ask.ask()))?;
+        let opened = open::open(&dir, &mut options, Notice::new(move || ask.ask()))?;
         let missing = open::missing(&opened.state, &options)?;
         let ask = Arc::clone(&request);
         let reconciler = Arc::new(Reconciler::new(Start {

@@ -1,8 +1,8 @@
 //! Opening: from the files of a store, or from nothing, to its last state.
 
-use std::{collections::HashSet, io, path::Path};
+use std::{collections::HashSet, io, path::Path, sync::Arc};
 
-use super::Options;
+use super::{Options, owned::OwnedFs};
 use crate::{
     error::{Error, Result},
     format::{Damage, manifest::Manifest, wal::decode_batch},
@@ -19,7 +19,7 @@ const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
 
 /// A store that was opened and recovered.
 pub(super) struct Opened {
-    pub(super) lock: Box<dyn Lock>,
+    pub(super) lock: Arc<dyn Lock>,
     pub(super) manifest: Manifest,
     pub(super) state: State,
     pub(super) writer: Writer,
@@ -29,14 +29,20 @@ pub(super) struct Opened {
 /// Opens the store in `dir`, creating it if it may.
 ///
 /// Nothing that was there is changed before all of it has been read.
-pub(super) fn open(dir: &Path, options: &Options, notice: Notice) -> Result<Opened> {
-    let fs = &*options.fs;
-    make_dir(fs, dir, options.create)?;
+///
+/// From here on the file system of the options is one that does nothing to
+/// files that are not the store's any more.
+pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<Opened> {
+    make_dir(&*options.fs, dir, options.create)?;
     let path = dir.join(LOCK);
-    let lock = fs
+    let lock = options
+        .fs
         .lock(&path)
         .map_err(|error| Error::io("lock", &path, error))?
         .ok_or(Error::Locked { path })?;
+    let lock: Arc<dyn Lock> = Arc::from(lock);
+    options.fs = Arc::new(OwnedFs::new(Arc::clone(&options.fs), &lock));
+    let (options, fs) = (&*options, &*options.fs);
     let wal_dir = dir.join(wal::DIR);
     let place = |store| wal::Place { fs, dir: &wal_dir, store };
     let Some(mut manifest) = manifest::load(fs, dir)? else {
@@ -136,6 +142,9 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
                 }
                 _ => fs.list(dir).map_err(|error| Error::io("list", dir, error))?,
             }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(Error::invalid(format!("path {}: it is no directory", dir.display())));
         }
         Err(error) => return Err(Error::io("list", dir, error)),
     };

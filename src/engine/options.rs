@@ -118,6 +118,8 @@ impl Options {
     /// Most bytes of memory that the batches in the write log may take: 64 KiB
     /// to 64 GiB, by default 256 MiB. A batch counts with its operations and
     /// their encoded form. One that is larger than this by itself is refused.
+    /// The group of batches that is being committed comes on top, and takes about
+    /// as much at most.
     #[must_use]
     pub fn write_log_bytes(mut self, bytes: usize) -> Self {
         self.write_log_bytes = bytes;
@@ -267,8 +269,8 @@ impl Options {
     /// store.
     ///
     /// # Errors
-    /// `Invalid` for an unusable option or a directory that holds something
-    /// else; `Locked` if the store is open elsewhere; `Corrupt` if it is
+    /// `Invalid` for an unusable option, and for a path that is no directory or
+    /// one that holds something else; `Locked` if the store is open elsewhere; `Corrupt` if it is
     /// damaged, with nothing changed; `Unsupported` if it is of another
     /// format version; `Io`.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {

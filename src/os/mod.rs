@@ -172,7 +172,14 @@ impl fmt::Debug for Mapping {
 }
 
 /// A lock that is held until dropped.
-pub trait Lock: Send + Sync + fmt::Debug {}
+pub trait Lock: Send + Sync + fmt::Debug {
+    /// Whether its path still leads to what is locked: nobody has removed the
+    /// file, nor moved its directory away. The engine makes and removes no files
+    /// when it does not. True if a file system cannot tell.
+    fn is_in_place(&self) -> bool {
+        true
+    }
+}
 
 /// The two clocks.
 pub trait Clock: Send + Sync + fmt::Debug {

@@ -11,8 +11,8 @@ compile_error!("ingrain needs the file locks and directory syncs of a Unix");
 use std::{
     ffi::OsString,
     fs, io,
-    os::unix::fs::FileExt,
-    path::Path,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
     sync::LazyLock,
     time::{Duration, Instant, SystemTime},
 };
@@ -79,7 +79,7 @@ impl Fs for RealFs {
         // flock: it goes with its holder, and a second descriptor of the same
         // process is refused as one of another is.
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(RealLock { file }))),
+            Ok(()) => Ok(Some(Box::new(RealLock { path: path.to_owned(), file }))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -138,10 +138,17 @@ impl Mapped {
 
 #[derive(Debug)]
 struct RealLock {
+    path: PathBuf,
     file: fs::File,
 }
 
-impl Lock for RealLock {}
+impl Lock for RealLock {
+    fn is_in_place(&self) -> bool {
+        let known = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let (ours, there) = (self.file.metadata().map(known), fs::metadata(&self.path).map(known));
+        matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+    }
+}
 
 impl Drop for RealLock {
     fn drop(&mut self) {

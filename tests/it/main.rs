@@ -19,6 +19,7 @@ mod cli;
 mod disk;
 mod faults;
 mod files;
+mod hostile;
 mod keys;
 mod killed;
 mod model;
