@@ -192,12 +192,8 @@ fn a_batch_is_taken_while_the_thread_is_with_a_waker() {
         let waker = Waker::from(Arc::new(WaitFor(Mutex::new(Some(awaited)))));
         let polled = pin!(&mut ticket).poll(&mut Context::from_waker(&waker));
         assert!(matches!(polled, Poll::Pending));
-        let other = {
-            let reconciler = Arc::clone(&reconciler);
-            spawn(move || reconciler.submit(first, Duration::MAX).unwrap())
-        };
+        reconciler.submit(first, Duration::MAX).unwrap();
         reconciler.submit(second, Duration::MAX).unwrap();
-        other.join().unwrap();
         ticket.wait().unwrap();
         end(&reconciler, worker, 2);
     });

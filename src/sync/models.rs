@@ -18,11 +18,15 @@ pub(crate) use tool::sync::{MutexGuard, RwLock, atomic};
 use atomic::Ordering;
 
 /// Runs a model in the orders of its threads that have no more than so many
-/// preemptions, or in all of them. `LOOM_MAX_PREEMPTIONS` overrides that.
+/// preemptions, or in all of them, up to a number that is not reached by most.
+/// `LOOM_MAX_PREEMPTIONS` and `LOOM_MAX_PERMUTATIONS` override that.
 #[cfg(all(test, loom))]
 pub(crate) fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(preemptions);
+    builder.max_permutations = builder.max_permutations.or(Some(10_000));
+    // Only then does the tool look at that number.
+    builder.checkpoint_interval = 100;
     builder.max_branches = 100_000;
     let orders = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = Arc::clone(&orders);
