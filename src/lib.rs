@@ -14,6 +14,7 @@ mod pacing;
 mod reconciler;
 mod segment;
 mod snapshot;
+mod sync;
 mod vector;
 mod wal;
 mod write_log;

@@ -9,16 +9,10 @@ use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
-    },
+    sync::{Arc, PoisonError, TryLockError},
     task::Waker,
-    thread,
     time::Duration,
 };
-
-use arc_swap::ArcSwap;
 
 use crate::{
     error::{Error, Result},
@@ -27,6 +21,11 @@ use crate::{
     os::{Clock, Fs},
     pacing::{Pace, Pacing},
     snapshot::{Base, Frozen, State, decide},
+    sync::{
+        ArcSwap, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+        thread,
+    },
     wal::{self, Writer},
     write_log::{Pending, Ticket, WriteLog, wake},
 };
@@ -326,11 +325,18 @@ impl Reconciler {
                 left
             };
             let guard = self.budget.gate.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.budget.fill() >= SLOW_FROM {
+            // Looked at under the lock that is taken before the signal: what ends
+            // the wait is seen here, or wakes it.
+            if self.budget.fill() >= SLOW_FROM && !self.has_ended() {
                 let waited = self.budget.opened.wait_timeout(guard, wait.min(left));
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
             }
         }
+    }
+
+    /// Whether no batch is taken any more.
+    fn has_ended(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) || self.counters.poisoned.load(Ordering::Relaxed)
     }
 
     /// Whether a checkpoint is due.
@@ -522,6 +528,13 @@ impl Reconciler {
             self.refuse(&mut core, error.poisons());
         }
         std::mem::take(&mut core.decided)
+    }
+
+    /// Fails as if the log had.
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn fail(&self) {
+        let cause = Error::invalid("engine: a model fails it").poisons();
+        self.with_core(|core| self.refuse(core, cause));
     }
 
     /// Takes no more batches, nor those of the group. Readers keep what was
@@ -734,7 +747,7 @@ impl Worker {
     }
 
     fn stop(&self) {
-        self.state.store(STOPPED, Ordering::Release);
+        self.state.swap(STOPPED, Ordering::AcqRel);
         self.unpark();
     }
 

@@ -5,21 +5,23 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering, fence},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
-
-use crossbeam_queue::SegQueue;
 
 use crate::{
     error::{Error, Result},
     model::{Durability, Op, Seq, Timestamp},
     os::Clock,
+    sync::{
+        Condvar, Mutex, MutexGuard, SegQueue,
+        atomic::{AtomicUsize, Ordering, fence},
+    },
 };
+
+#[cfg(all(test, loom))]
+mod models;
 
 /// The answer to a batch that is under way.
 ///

@@ -14,10 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use foldhash::quality::RandomState;
@@ -42,6 +39,10 @@ use crate::{
     reconciler::Reconciler,
     segment::{self, Owned, Segment},
     snapshot::{Base, Codes, EdgePart, Frozen, KeyPart, NodePart, Part, VectorRows},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     vector::hnsw,
 };
 

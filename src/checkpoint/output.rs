@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use bytemuck::{Pod, bytes_of};
@@ -28,6 +25,7 @@ use crate::{
     os::Fs,
     segment::{self, Writer},
     snapshot::{Base, Content, EdgeRecord, NodeRecord, encode_edge_key},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// What new files are made with.

@@ -1,20 +1,20 @@
 //! The engine: a store that is open.
 
 mod backup;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod open;
 mod options;
 mod owned;
 mod repair;
+#[cfg(all(test, shuttle))]
+mod shuttle_models;
 mod target;
 mod verify;
 
 use std::{
     path::{self, Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -31,6 +31,11 @@ use crate::{
     os::{Clock, Fs, Lock},
     reconciler::{Reconciler, Start, WriteStats},
     snapshot::{Notice, Snapshot, SpaceStats},
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+        thread,
+    },
     wal::{self, RecoveryReport},
     write_log::{Pending, Ticket},
 };
@@ -85,7 +90,9 @@ struct Held {
 struct Request {
     wanted: AtomicBool,
     stopped: AtomicBool,
-    thread: OnceLock<thread::Thread>,
+    /// A lock, so that the thread hears of whoever came before it: one of the two
+    /// has the lock first, and the other sees what it left.
+    thread: Mutex<Option<thread::Thread>>,
     /// For the pause after a failure.
     pause: Mutex<()>,
     stop: Condvar,
@@ -101,7 +108,7 @@ impl Request {
     }
 
     fn wake(&self) {
-        if let Some(thread) = self.thread.get() {
+        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
             thread.unpark();
         }
     }
@@ -120,7 +127,7 @@ impl Request {
         /// Between a failure and the next try: doubled each time.
         const LEAST_PAUSE: Duration = Duration::from_millis(50);
         const MOST_PAUSE: Duration = Duration::from_secs(30);
-        let _ = self.thread.set(thread::current());
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
         let mut pause = LEAST_PAUSE;
         // When to try again what could not be derived, by the clock: every search
         // may ask for it, which neither hastens it nor puts it off. Unlike a

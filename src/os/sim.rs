@@ -6,14 +6,18 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use super::{Clock, File, Fs, Lock, Mapping};
-use crate::model::Timestamp;
+use crate::{
+    model::Timestamp,
+    // So that a model checker may let others run at each call.
+    sync::{Mutex, MutexGuard},
+};
 
 /// Writes are torn at multiples of this.
 pub const SECTOR_BYTES: usize = 512;

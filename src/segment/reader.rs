@@ -5,7 +5,7 @@ use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -22,6 +22,7 @@ use crate::{
         tables::{self, KEY_HEAD_BYTES, KeyPlace, Le32, SortedRow},
     },
     os::{Fs, Mapping},
+    sync::RwLock,
 };
 
 const BLOCK: u64 = 4096;

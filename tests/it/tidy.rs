@@ -16,6 +16,7 @@ const FLOORS: &[&str] = &[
     "vector",
     "graph",
     "pacing",
+    "sync",
     "os", // 1 pure matter
     "wal",
     "segment",
