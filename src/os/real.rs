@@ -40,11 +40,11 @@ impl Fs for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(RealFile(fs::File::open(path)?)))
+        Ok(Box::new(RealFile(open_regular(path)?)))
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {
-        Ok(Mapping(Bytes::Mapped(Mapped::new(&fs::File::open(path)?)?)))
+        Ok(Mapping(Bytes::Mapped(Mapped::new(&open_regular(path)?)?)))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -90,6 +90,14 @@ impl Fs for RealFs {
         let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
         (a.as_u128() ^ b.as_u128().rotate_left(61)).to_le_bytes()
     }
+}
+
+/// Opens a file to be read. A pipe would wait for whoever has its other end.
+fn open_regular(path: &Path) -> io::Result<fs::File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    fs::File::open(path)
 }
 
 #[derive(Debug)]

@@ -850,6 +850,21 @@ fn what_stands_in_the_place_of_a_store_or_its_parts_is_told() {
     assert!(read_image(&path) == image);
     assert_same(&options().open(&path).unwrap(), &before);
 
+    // Pipes, which nobody writes to: an opening that waited would not end.
+    let some = |end: &str| image.keys().find(|name| extension(name) == end).unwrap().clone();
+    for name in [PathBuf::from("MANIFEST"), some("wal"), some("nodes"), some("vec")] {
+        let at = path.join(&name);
+        fs::remove_file(&at).unwrap();
+        assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
+        let error = options().open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.to_string().contains(at.to_str().unwrap()), "{error}");
+        assert!(error.to_string().contains("it is no regular file"), "{error}");
+        fs::remove_file(&at).unwrap();
+        fs::write(&at, &image[&name]).unwrap();
+    }
+    assert_same(&options().open(&path).unwrap(), &before);
+
     // Links to nowhere and to themselves.
     let links = [("nowhere", "absent/store"), ("around", "around")];
     for (name, to) in links {

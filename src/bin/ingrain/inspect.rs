@@ -49,6 +49,9 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<ExitCode> {
             path.display()
         )));
     }
+    if path.exists() && !path.is_file() {
+        return Err(CliError::message(format!("{}: it is no regular file", path.display())));
+    }
     let mut first = Vec::new();
     let file = File::open(path).map_err(|error| CliError::io("open", path, error))?;
     file.take(HEADER_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
