@@ -11,6 +11,7 @@ use loom::thread::JoinHandle;
 
 use super::{open, *};
 use crate::{
+    id::NodeId,
     model::Node,
     os::sim::SimDisk,
     snapshot::Frozen,
@@ -79,7 +80,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
 
 fn batch(n: u64) -> (Pending, Ticket) {
     let mut batch = Batch::new();
-    batch.put(Node::new(crate::NodeId::of_content(&n.to_le_bytes()), "n"));
+    batch.put(Node::new(NodeId::of_content(&n.to_le_bytes()), "n"));
     let time = Timestamp::from_micros(0);
     let payload = encode_batch(time, &batch.ops).unwrap();
     Pending::new(time, batch.ops, payload, Durability::Os)
@@ -172,12 +173,13 @@ fn a_batch_that_meets_a_checkpoint_is_taken() {
 
 /// Waits for the answer to another batch, in the thread that gives the answer
 /// to this one.
-struct WaitFor(Mutex<Option<Ticket>>);
+struct WaitFor(Mutex<Option<(Ticket, Pending)>>);
 
 impl Wake for WaitFor {
     fn wake(self: Arc<Self>) {
-        let ticket = self.0.lock().unwrap().take().unwrap();
+        let (ticket, woken) = self.0.lock().unwrap().take().unwrap();
         ticket.wait().unwrap();
+        assert!(woken.answer(Ok(Seq::ZERO)).is_none());
     }
 }
 
@@ -189,12 +191,15 @@ fn a_batch_is_taken_while_the_thread_is_with_a_waker() {
         let (Bench { reconciler, .. }, worker) = start(false, 1 << 20);
         let (first, mut ticket) = batch(1);
         let (second, awaited) = batch(2);
-        let waker = Waker::from(Arc::new(WaitFor(Mutex::new(Some(awaited)))));
+        let (waking, woken) = batch(3);
+        let waker = Waker::from(Arc::new(WaitFor(Mutex::new(Some((awaited, waking))))));
         let polled = pin!(&mut ticket).poll(&mut Context::from_waker(&waker));
         assert!(matches!(polled, Poll::Pending));
         reconciler.submit(first, Duration::MAX).unwrap();
         reconciler.submit(second, Duration::MAX).unwrap();
         ticket.wait().unwrap();
+        // Before closing takes what was left.
+        woken.wait().unwrap();
         end(&reconciler, worker, 2);
     });
 }

@@ -13,11 +13,12 @@ use shuttle::thread::{self, JoinHandle};
 
 use super::*;
 use crate::{
-    Direction, Edge, ErrorKind, KeyRange, NodeId,
-    model::Node,
+    error::ErrorKind,
+    id::NodeId,
+    model::{Edge, Node},
     os::sim::{Call, Failure, SimDisk},
     segment,
-    snapshot::State,
+    snapshot::{Direction, KeyRange, State},
     sync::models::{explore, time},
 };
 
