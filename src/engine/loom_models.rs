@@ -24,12 +24,14 @@ struct Bench {
     checkpointer: Arc<Checkpointer>,
     request: Arc<Request>,
     clock: Arc<dyn Clock>,
+    /// Without it files are not the store's to make.
+    _lock: Arc<dyn Lock>,
 }
 
 impl Bench {
     /// Starts the thread that makes checkpoints.
     fn keep(&self) -> JoinHandle<()> {
-        let Self { reconciler, checkpointer, request, clock } = self;
+        let Self { reconciler, checkpointer, request, clock, .. } = self;
         let (reconciler, checkpointer) = (Arc::clone(reconciler), Arc::clone(checkpointer));
         let (working, clock) = (Arc::clone(request), Arc::clone(clock));
         spawn(move || working.work(&reconciler, &checkpointer, &*clock))
@@ -39,13 +41,13 @@ impl Bench {
 /// A new store with this budget, and the thread that commits unless it is inline.
 fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
     let disk = SimDisk::new();
-    let options = Options::new()
+    let mut options = Options::new()
         .fs(Arc::new(disk.clone()))
         .clock(Arc::new(disk.clock()))
         .durability(Durability::Os)
         .inline(inline);
     let dir = Path::new("/store");
-    let opened = open::open(dir, &options, Notice::default()).unwrap();
+    let opened = open::open(dir, &mut options, Notice::default()).unwrap();
     let request = Arc::new(Request::default());
     let ask = Arc::clone(&request);
     let reconciler = Arc::new(Reconciler::new(Start {
@@ -75,7 +77,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
         Limits { part_bytes: 1 << 20, index_rows: 64, graph_rows: 64, graph_bytes: 1 << 20 },
         opened.manifest,
     ));
-    (Bench { reconciler, checkpointer, request, clock: options.clock }, worker)
+    (Bench { reconciler, checkpointer, request, clock: options.clock, _lock: opened.lock }, worker)
 }
 
 fn batch(n: u64) -> (Pending, Ticket) {

@@ -222,6 +222,7 @@ pub(crate) mod time {
         NOW.set(Duration::ZERO);
     }
 
+    #[cfg(shuttle)]
     pub(crate) fn now() -> Duration {
         NOW.get()
     }
