@@ -460,10 +460,14 @@ impl Run {
     fn repaired(&mut self) {
         // Versions are those of the new store.
         let contents = |snapshot: &Snapshot| -> (Vec<Node>, Vec<Edge>) {
-            let nodes: Vec<Node> =
+            let mut nodes: Vec<Node> =
                 snapshot.scan_all().map(|node| node.unwrap().to_node().unwrap()).collect();
+            // By kind, whose order is the store's own.
+            nodes.sort_by_key(|node| node.id);
             let edges = nodes.iter().flat_map(|node| snapshot.edges_out(node.id));
-            let edges = edges.map(|edge| edge.unwrap().to_edge().unwrap()).collect();
+            let mut edges: Vec<Edge> =
+                edges.map(|edge| edge.unwrap().to_edge().unwrap()).collect();
+            edges.sort_by_key(|e| (e.source, e.kind.clone(), e.target, e.discriminator));
             (nodes, edges)
         };
         let before = contents(&self.engine().snapshot());
