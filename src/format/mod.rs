@@ -12,8 +12,15 @@
     clippy::expect_used
 )]
 
+pub mod contents;
 pub mod heap;
+#[cfg(feature = "exchange")]
+pub mod json;
+#[cfg(feature = "exchange")]
+pub mod lines;
 pub mod manifest;
+#[cfg(feature = "exchange")]
+pub mod npy;
 mod pack;
 pub mod segment;
 pub mod tables;
@@ -90,6 +97,49 @@ pub enum FileKind {
 }
 
 impl FileKind {
+    /// Those of the files under `data/`.
+    pub const DATA: [Self; 7] = [
+        Self::Nodes,
+        Self::Out,
+        Self::In,
+        Self::Keys,
+        Self::Heap,
+        Self::Vectors,
+        Self::VectorIndex,
+    ];
+
+    /// What a file says that it is; `None` if it is no file of this crate.
+    ///
+    /// ```
+    /// use ingrain::format::FileKind;
+    ///
+    /// assert_eq!(FileKind::of(b"INGRAINW\x02\0\0\0"), Some(FileKind::Wal));
+    /// assert_eq!(FileKind::of(b"INGRAIN"), None);
+    /// ```
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let magic = bytes.first_chunk::<8>()?;
+        let kinds = [Self::Manifest, Self::Wal].into_iter().chain(Self::DATA);
+        kinds.into_iter().find(|kind| kind.magic() == *magic)
+    }
+
+    /// What the name of a file ends in, after the dot; a manifest's name has
+    /// no such end.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Manifest => "",
+            Self::Wal => "wal",
+            Self::Nodes => "nodes",
+            Self::Out => "out",
+            Self::In => "in",
+            Self::Keys => "keys",
+            Self::Heap => "heap",
+            Self::Vectors => "vec",
+            Self::VectorIndex => "vix",
+        }
+    }
+
     const fn magic(self) -> [u8; 8] {
         match self {
             Self::Manifest => *b"INGRAINM",

@@ -24,6 +24,8 @@
 //! salt, index of the page (8 bytes), the page's first 4,092 bytes. Pages belong
 //! to their file that way, and blocks to their place in it.
 
+use bytemuck::Pod;
+
 use super::{Damage, Fields, FileKind, HEADER_BYTES, Header};
 
 /// Bytes of a block, the unit of checking.
@@ -104,9 +106,8 @@ impl Layout {
         for (index, section) in sections.iter().enumerate() {
             let at = index.saturating_mul(24).saturating_add(80);
             let whole = section.len.checked_rem(u64::from(section.row_bytes)) == Some(0);
-            let section_end = section
-                .end()
-                .filter(|_| section.offset >= end && section.offset.is_multiple_of(BLOCK) && whole);
+            let begins = end.checked_next_multiple_of(BLOCK) == Some(section.offset);
+            let section_end = section.end().filter(|_| begins && whole);
             let Some(section_end) = section_end else {
                 return Err(Damage::new(
                     at,
@@ -241,20 +242,6 @@ impl Layout {
         crc.finalize()
     }
 
-    /// Checks every block of a file, `bytes` being all of it.
-    ///
-    /// # Errors
-    /// The first [`Damage`].
-    pub fn check(&self, bytes: &[u8]) -> Result<(), Damage> {
-        let block = |at: u64| {
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            bytes.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
-        };
-        (1..=self.blocks).try_for_each(|index| {
-            self.check_block(index, block(index.saturating_mul(BLOCK)), block(self.page_of(index)))
-        })
-    }
-
     /// Where the checksum page of a block stands in the file.
     #[must_use]
     pub fn page_of(&self, block: u64) -> u64 {
@@ -291,6 +278,117 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// A data file in memory, or in a mapping.
+/// [`Contents`](super::contents::Contents) reads its sections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File<'a> {
+    layout: Layout,
+    bytes: &'a [u8],
+}
+
+impl<'a> File<'a> {
+    /// Reads block 0 of a file, `bytes` being all of it. The rest is not looked
+    /// at.
+    ///
+    /// # Errors
+    /// As [`Layout::decode`].
+    pub fn decode(kind: FileKind, bytes: &'a [u8]) -> Result<Self, Damage> {
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(Self { layout: Layout::decode(kind, bytes, len)?, bytes })
+    }
+
+    /// What block 0 says.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Every block that is not what its checksum says, with its offset in the
+    /// file; a checksum page that is bad itself, for each of its blocks. Costs
+    /// a reading of the file.
+    pub fn damage(&self) -> impl Iterator<Item = Damage> {
+        (1..=self.layout.blocks()).filter_map(|index| self.check_block(index).err())
+    }
+
+    fn check_block(&self, index: u64) -> Result<(), Damage> {
+        let block = self.block(index.saturating_mul(BLOCK));
+        self.layout.check_block(index, block, self.block(self.layout.page_of(index)))
+    }
+
+    fn block(&self, at: u64) -> &'a [u8] {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        self.bytes.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
+    }
+
+    /// Whether the blocks that these bytes of the file lie in are what their
+    /// checksums say.
+    #[must_use]
+    pub fn is_good(&self, range: std::ops::Range<u64>) -> bool {
+        let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
+        range.is_empty() || blocks.into_iter().all(|index| self.check_block(index).is_ok())
+    }
+
+    /// The [digest] of the file, by which a manifest names it.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 16] {
+        let pages = usize::try_from(self.layout.pages_offset()).unwrap_or(usize::MAX);
+        digest(self.block(0), self.bytes.get(pages..).unwrap_or_default())
+    }
+
+    /// The bytes of a section whose rows have this size, unchecked.
+    ///
+    /// # Errors
+    /// As [`Layout::section`].
+    pub fn section(&self, tag: u32, row_bytes: usize) -> Result<&'a [u8], Damage> {
+        let section = self.layout.section(tag, row_bytes)?;
+        let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(place(section.offset)..);
+        let bytes = rest.and_then(|rest| rest.get(..place(section.len)));
+        bytes.ok_or_else(|| Damage::new(80, format!("section {tag} goes beyond the file")))
+    }
+
+    pub(super) fn bytes(&self, tag: u32) -> Result<&'a [u8], Damage> {
+        self.section(tag, 1)
+    }
+
+    /// The rows of a section, unchecked.
+    ///
+    /// # Errors
+    /// As [`Layout::section`].
+    pub fn rows<R: Pod>(&self, tag: u32) -> Result<&'a [R], Damage> {
+        bytemuck::try_cast_slice(self.section(tag, size_of::<R>())?)
+            .map_err(|error| Damage::new(80, format!("section {tag}: {error}")))
+    }
+}
+
+/// The bytes of a data file with these sections: of each its tag, the bytes of
+/// a row, and all of its bytes.
+///
+/// # Errors
+/// As [`Layout::new`].
+pub fn encode(header: Header, sections: &[(u32, usize, &[u8])]) -> Result<Vec<u8>, Damage> {
+    let mut out = vec![0; BLOCK_BYTES];
+    let mut placed = Vec::new();
+    for (tag, row_bytes, bytes) in sections {
+        placed.push(Section {
+            tag: *tag,
+            row_bytes: u32::try_from(*row_bytes).unwrap_or(u32::MAX),
+            offset: u64::try_from(out.len()).unwrap_or(u64::MAX),
+            len: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        });
+        out.extend_from_slice(bytes);
+        out.resize(out.len().next_multiple_of(BLOCK_BYTES), 0);
+    }
+    let layout = Layout::new(header, placed)?;
+    let (blocks, _) = out.as_chunks::<BLOCK_BYTES>();
+    let checksums: Vec<u32> = blocks.iter().skip(1).map(|block| crc32fast::hash(block)).collect();
+    out.extend(layout.encode_pages(&checksums));
+    if let Some(block0) = out.first_chunk_mut::<BLOCK_BYTES>() {
+        *block0 = layout.encode();
+    }
+    Ok(out)
 }
 
 /// The digest of a file: the first 16 bytes of the BLAKE3 hash of its block 0

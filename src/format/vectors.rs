@@ -18,6 +18,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{
+    Damage,
     manifest::DataFile,
     tables::{Le32, LeF32},
 };
@@ -102,6 +103,25 @@ impl IndexHead {
             }),
             ..Self::zeroed()
         }
+    }
+
+    /// Numbers of the codebook, and bytes of the codes.
+    ///
+    /// # Errors
+    /// [`Damage`] when it is no head of codes.
+    pub fn code_lens(&self) -> Result<(usize, usize), Damage> {
+        let number = |number: Le32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+        let (subs, sub_dimension) = (number(self.subs), number(self.sub_dimension));
+        let (centroids, block) = match self.bits.get() {
+            4 => (16_usize, subs.next_multiple_of(4).saturating_mul(16)),
+            8 => (256_usize, subs.saturating_mul(32)),
+            bits => return Err(Damage::new(32, format!("codes of {bits} bits"))),
+        };
+        if number(self.dimension).checked_div(sub_dimension).is_none_or(|whole| whole > subs) {
+            return Err(Damage::new(36, format!("{subs} sub-vectors of {sub_dimension} numbers")));
+        }
+        let numbers = subs.saturating_mul(sub_dimension).saturating_mul(centroids);
+        Ok((numbers, number(self.rows).div_ceil(32).saturating_mul(block)))
     }
 
     /// Whether it is derived from the same rows as `other` is.

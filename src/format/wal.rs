@@ -22,7 +22,7 @@
 //! committed batches only, so preconditions are not in it.
 
 use super::{
-    Damage, Fields, Header,
+    Damage, Fields, FileKind, HEADER_BYTES, Header,
     pack::{Packer, Unpacker, check_attributes_len},
 };
 use crate::{
@@ -151,6 +151,56 @@ impl Frames {
         let mut crc = self.seed.clone();
         crc.update(covered);
         crc.finalize()
+    }
+}
+
+/// A log file in memory, or in a mapping.
+///
+/// ```
+/// use ingrain::format::{FileKind, Header, wal::{File, Frames}};
+/// use ingrain::Seq;
+///
+/// let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+/// let mut bytes = header.encode().to_vec();
+/// Frames::new(&header).seal(Seq::new(1), Seq::ZERO, b"payload", &mut bytes);
+///
+/// let file = File::decode(&bytes)?;
+/// let (offset, frame) = file.frames().next().unwrap();
+/// assert_eq!((offset, frame.payload), (64, &b"payload"[..]));
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct File<'a> {
+    /// The header.
+    pub header: Header,
+    frames: Frames,
+    bytes: &'a [u8],
+}
+
+impl<'a> File<'a> {
+    /// Reads the header of a file, `bytes` being all of it.
+    ///
+    /// # Errors
+    /// As [`Header::decode`].
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Damage> {
+        let header = Header::decode(FileKind::Wal, bytes)?;
+        Ok(Self { header, frames: Frames::new(&header), bytes })
+    }
+
+    /// The frames and their offsets, up to the first place where no whole frame
+    /// with the next sequence number stands. Whether that is the end of the
+    /// log, a torn write or damage depends on what follows in this file and in
+    /// others: docs/format.md has the rules of recovery.
+    pub fn frames(&self) -> impl Iterator<Item = (usize, Frame<'a>)> {
+        let mut at = HEADER_BYTES;
+        let mut next = Seq::new(self.header.number);
+        std::iter::from_fn(move || {
+            let frame = self.frames.open(self.bytes, at).filter(|frame| frame.seq == next)?;
+            let offset = at;
+            at = at.saturating_add(frame.size);
+            next = next.next();
+            Some((offset, frame))
+        })
     }
 }
 
@@ -381,7 +431,8 @@ fn checked_attributes(p: &mut Packer, attributes: &Attributes) -> Result<()> {
 /// Decodes the payload of a frame.
 ///
 /// # Errors
-/// [`Damage`] when it is not what [`encode_batch`] writes.
+/// [`Damage`] when it is not what [`encode_batch`] writes, or has an operation
+/// that no store takes.
 pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
     let mut u = Unpacker::new(payload);
     let len = u.array()?;
@@ -393,7 +444,9 @@ pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
     // an array's length has been held to the bytes that are left.
     let mut ops = Vec::with_capacity(ops_len.min(1024));
     for _ in 0..ops_len {
-        ops.push(decode_op(&mut u)?);
+        let op = decode_op(&mut u)?;
+        op.check().map_err(|error| u.damage(error.to_string()))?;
+        ops.push(op);
     }
     u.finish()?;
     Ok(LoggedBatch { time, ops })

@@ -21,38 +21,15 @@ pub(crate) const DIR: &str = "data";
 
 const DIGITS: usize = 10;
 
-/// What the name of a data file ends in.
-const fn suffix(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Nodes => "nodes",
-        FileKind::Out => "out",
-        FileKind::In => "in",
-        FileKind::Keys => "keys",
-        FileKind::Heap => "heap",
-        FileKind::Vectors => "vec",
-        FileKind::VectorIndex => "vix",
-        FileKind::Manifest | FileKind::Wal => "",
-    }
-}
-
 /// The data file of that kind and number.
 pub(crate) fn file_path(dir: &Path, kind: FileKind, number: u32) -> PathBuf {
-    dir.join(format!("{number:0DIGITS$}.{}", suffix(kind)))
+    dir.join(format!("{number:0DIGITS$}.{}", kind.suffix()))
 }
 
 /// The number of a data file, from its name; `None` for any other name.
 pub(crate) fn file_number(name: &str) -> Option<u32> {
     let (digits, end) = name.split_once('.')?;
-    let kinds = [
-        FileKind::Nodes,
-        FileKind::Out,
-        FileKind::In,
-        FileKind::Keys,
-        FileKind::Heap,
-        FileKind::Vectors,
-        FileKind::VectorIndex,
-    ];
-    let known = kinds.into_iter().any(|kind| suffix(kind) == end);
+    let known = FileKind::DATA.into_iter().any(|kind| kind.suffix() == end);
     let plain = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
     if known && plain { digits.parse().ok() } else { None }
 }

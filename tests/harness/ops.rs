@@ -465,8 +465,7 @@ impl Run {
             // By kind, whose order is the store's own.
             nodes.sort_by_key(|node| node.id);
             let edges = nodes.iter().flat_map(|node| snapshot.edges_out(node.id));
-            let mut edges: Vec<Edge> =
-                edges.map(|edge| edge.unwrap().to_edge().unwrap()).collect();
+            let mut edges: Vec<Edge> = edges.map(|edge| edge.unwrap().to_edge().unwrap()).collect();
             edges.sort_by_key(|e| (e.source, e.kind.clone(), e.target, e.discriminator));
             (nodes, edges)
         };

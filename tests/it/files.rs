@@ -11,8 +11,9 @@ use ingrain::{
     Space, Timestamp, Value,
     format::{
         FileKind, HEADER_BYTES, Header,
+        contents::{Contents, Edges, Keys, Nodes, Vectors},
         manifest::{Counts, DataFile, HeapFile, Manifest, NamedSpace, TableFile, VectorFile},
-        segment::{BLOCK_BYTES, Layout, digest},
+        segment::File,
         wal::{FRAME_HEADER_BYTES, Frames, decode_batch, encode_batch},
     },
 };
@@ -130,32 +131,18 @@ fn golden_files_are_read_as_ever() {
     assert_eq!((edge.discriminator(), edge.weight(), edge.kind()), (7, 1.0, "about"));
 }
 
-/// Every kind of data file.
-pub const DATA_KINDS: [FileKind; 7] = [
-    FileKind::Nodes,
-    FileKind::Out,
-    FileKind::In,
-    FileKind::Keys,
-    FileKind::Heap,
-    FileKind::Vectors,
-    FileKind::VectorIndex,
-];
-
 /// What a data file is, by its name.
 pub fn data_kind(name: &Path) -> Option<FileKind> {
-    let suffixes = ["nodes", "out", "in", "keys", "heap", "vec", "vix"];
     let suffix = name.extension()?.to_str()?;
-    suffixes.into_iter().zip(DATA_KINDS).find(|(s, _)| *s == suffix).map(|(_, kind)| kind)
+    FileKind::DATA.into_iter().find(|kind| kind.suffix() == suffix)
 }
 
 /// Every flip and every truncation, by the parser; the engine, which reads
 /// through it block by block, is tried on some by the tests of the base.
 fn continue_with_data_file(kind: FileKind, bytes: &[u8]) {
     let check = |bytes: &[u8]| {
-        let layout = Layout::decode(kind, bytes, bytes.len() as u64)?;
-        layout
-            .check(bytes)
-            .map(|()| digest(&bytes[..BLOCK_BYTES], &bytes[layout.pages_offset() as usize..]))
+        let file = File::decode(kind, bytes)?;
+        file.damage().next().map_or_else(|| Ok(file.digest()), Err)
     };
     let whole = check(bytes).unwrap();
     let mut damaged = bytes.to_vec();
@@ -167,6 +154,77 @@ fn continue_with_data_file(kind: FileKind, bytes: &[u8]) {
             damaged[at] ^= flip;
         }
         assert!(check(&bytes[..at]).is_err(), "{kind:?} cut at {at}");
+    }
+}
+
+/// What the parsers make of a file is all that it holds: it can be written
+/// again from it.
+#[test]
+fn data_files_are_what_their_contents_encode_to() {
+    let mut kinds = 0;
+    for (name, bytes) in read_image(&golden_dir()) {
+        let Some(kind) = data_kind(&name) else { continue };
+        assert_eq!(FileKind::of(&bytes), Some(kind));
+        let file = File::decode(kind, &bytes).unwrap();
+        assert_eq!(file.damage().next(), None);
+        let contents = Contents::decode(&file).unwrap();
+        contents.check().unwrap();
+        let again = contents.encode(file.layout().header).unwrap();
+        assert!(again == bytes, "{} is not what it was", name.display());
+        for other in FileKind::DATA.into_iter().filter(|other| *other != kind) {
+            let header = Header { kind: other, ..file.layout().header };
+            assert!(contents.encode(header).is_err(), "{kind:?} as {other:?}");
+        }
+        kinds += 1;
+    }
+    assert!(kinds >= FileKind::DATA.len());
+}
+
+#[test]
+fn contents_that_no_engine_writes_are_noticed() {
+    let image = read_image(&golden_dir());
+    let of_kind = |kind| image.iter().find(|(name, _)| data_kind(name) == Some(kind)).unwrap().1;
+    let header = |kind| Header { kind, store: [1; 16], number: 1, salt: 2 };
+    // A file that is whole, with these contents.
+    let found = |kind, contents: Contents<'_>| {
+        let bytes = contents.encode(header(kind)).unwrap();
+        let file = File::decode(kind, &bytes).unwrap();
+        assert_eq!(file.damage().next(), None);
+        Contents::decode(&file).and_then(|contents| contents.check()).unwrap_err().what
+    };
+    for kind in [FileKind::Nodes, FileKind::Out, FileKind::In, FileKind::Keys, FileKind::Vectors] {
+        let file = File::decode(kind, of_kind(kind)).unwrap();
+        let what = match Contents::decode(&file).unwrap() {
+            Contents::Nodes(nodes) => {
+                let rows: Vec<_> = nodes.rows.iter().rev().copied().collect();
+                assert!(rows.len() > 1);
+                let members = &nodes.members[1..];
+                let short = Contents::Nodes(Nodes { members, ..nodes });
+                assert!(found(kind, short).contains("not as many"));
+                found(kind, Contents::Nodes(Nodes { rows: &rows, ..nodes }))
+            }
+            Contents::Edges(edges) => {
+                let rows = [edges.rows[0], edges.rows[0]];
+                found(kind, Contents::Edges(Edges { rows: &rows, ..edges }))
+            }
+            Contents::Keys(keys) => {
+                let offsets = vec![keys.offsets[0]; 2];
+                assert!(
+                    found(kind, Contents::Keys(Keys { offsets: &offsets, ..keys }))
+                        .contains("does not begin here")
+                );
+                let entries = &keys.entries[..keys.entries.len() - 1];
+                let cut = found(kind, Contents::Keys(Keys { entries, ..keys }));
+                assert!(cut.contains("is cut"), "{cut}");
+                continue;
+            }
+            Contents::Vectors(vectors) => {
+                let kinds = &[vectors.kinds[0]; 2];
+                found(kind, Contents::Vectors(Vectors { kinds, ..vectors }))
+            }
+            _ => unreachable!(),
+        };
+        assert!(what.contains("out of order") || what.contains("2 kinds for 1"), "{what}");
     }
 }
 
@@ -266,6 +324,31 @@ proptest! {
         prop_assert_eq!(batch.ops, undecided(ops));
         for cut in 0..bytes.len() {
             prop_assert!(decode_batch(&bytes[..cut]).is_err());
+        }
+    }
+
+    #[cfg(feature = "exchange")]
+    #[test]
+    fn lines_survive_the_round_trip(ops in vec(any_op(), 1..20)) {
+        use ingrain::format::lines::{CONTENT_FIELDS, EdgeLine, NodeLine};
+
+        for op in ops {
+            match op {
+                Op::Put { node, .. } => {
+                    let line = NodeLine::from(node);
+                    let text = serde_json::to_vec(&line.encode()).unwrap();
+                    let again = NodeLine::decode(&text, &CONTENT_FIELDS).unwrap();
+                    prop_assert_eq!(line, again);
+                }
+                Op::Link { edge } => {
+                    let (source, target) = (edge.source.to_string(), edge.target.to_string());
+                    let confidence = Some(edge.confidence);
+                    let line = EdgeLine { source, target, edge, named: true, confidence };
+                    let text = serde_json::to_vec(&line.encode()).unwrap();
+                    prop_assert_eq!(&EdgeLine::decode(&text).unwrap(), &line);
+                }
+                _ => {}
+            }
         }
     }
 

@@ -229,25 +229,42 @@ fn the_format_page_is_in_step_with_the_code() {
     );
 }
 
-/// Each promise of the README names the tests that hold it; each is there.
+/// Each promise of the README, and each invariant, names the tests that hold
+/// it; each is there.
 #[test]
 fn the_promises_name_tests_that_exist() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let tests: String = fs::read_dir(root().join("tests/it"))
-        .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
-    let mut names = 0;
-    for row in readme.lines().filter(|line| line.starts_with("| ") && line.contains(" | `")) {
-        for name in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
-            // Written out, or given its name by a macro.
-            let there = [format!("fn {name}("), format!("\n    {name}:")];
-            assert!(
-                there.iter().any(|t| tests.contains(t)),
-                "README.md names {name}, no test does"
-            );
-            names += 1;
+    fn sources(dir: &Path, tests: &mut String) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, tests);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                tests.push_str(&fs::read_to_string(path).unwrap());
+            }
         }
     }
-    assert!(names > 10, "the table is found");
+    let mut tests = String::new();
+    sources(&root().join("tests"), &mut tests);
+    sources(&root().join("src"), &mut tests);
+    for page in ["README.md", "docs/security.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let mut names = 0;
+        for row in text.lines().filter(|line| line.starts_with("| ") && line.contains(" | `")) {
+            let cell = row.rsplit('|').nth(1).unwrap();
+            for name in cell.split('`').skip(1).step_by(2) {
+                // Written out, or given its name by a macro.
+                let there = [format!("fn {name}("), format!("\n    {name}:")];
+                assert!(
+                    there.iter().any(|t| tests.contains(t)),
+                    "{page} names {name}, no test does"
+                );
+                names += 1;
+            }
+        }
+        assert!(names > 10, "{page}: the table is found");
+    }
+    let security = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    for invariant in 1..=18 {
+        assert!(security.contains(&format!("\n| I{invariant} ")), "no row for I{invariant}");
+    }
 }

@@ -21,7 +21,7 @@ use ingrain::{
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    files::{DATA_KINDS, data_kind},
+    files::data_kind,
     harness::oracle::{batch, options},
     model::any_op,
     recovery::{Image, read_image, write_image},
@@ -309,7 +309,7 @@ fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
 
 #[test]
 fn what_is_written_anew_without_a_change_is_sound() {
-    for kind in DATA_KINDS.into_iter().filter(|kind| *kind != FileKind::VectorIndex) {
+    for kind in FileKind::DATA.into_iter().filter(|kind| *kind != FileKind::VectorIndex) {
         forged(|f| f.edit(kind, |_| {}), &[]);
     }
 }

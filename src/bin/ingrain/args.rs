@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use ingrain::{Durability, Effort, KeyRange, Method, Metric, Space, limits};
-
-use crate::record;
+use ingrain::{
+    Durability, Effort, KeyRange, Method, Metric, Space, format::lines::from_hex, limits,
+};
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.
 ///
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Verify(StoreArgs),
     /// Put what is whole of a damaged store into a new one and tell what was lost
     Repair(RepairArgs),
+    /// Show what a file of a store holds, sound or damaged, without opening the store
+    Inspect(InspectArgs),
     /// Import the sample with a process that is killed twice, check what it acknowledged, and query
     Demo(DemoArgs),
 }
@@ -311,7 +313,7 @@ fn filter(text: &str) -> Result<FilterArg, String> {
         .ok_or("it is neither kind=NAME nor INDEX=FROM..TO")?;
     let key = |text: &str| {
         let none = || format!("{text:?} is no key: an even number of hexadecimal digits");
-        record::from_hex(text).filter(|key| !key.is_empty()).ok_or_else(none)
+        from_hex(text).filter(|key| !key.is_empty()).ok_or_else(none)
     };
     let bound = |text: &str| if text.is_empty() { Ok(None) } else { key(text).map(Some) };
     let range = match (bound(from)?, to.strip_prefix('=')) {
@@ -490,6 +492,24 @@ pub(crate) struct ExportArgs {
     /// Also what the engine keeps about nodes and edges: times, scores, index keys, discriminators
     #[arg(long)]
     pub(crate) full: bool,
+}
+
+const INSPECT_HELP: &str = "\
+Shows the header, all damage that the file by itself shows, and its items: the files that a manifest \
+names, the commits of a log, the rows of a table. With --json, the first line is about the file and \
+each further line an item. Numbers of kinds, indexes and spaces are those of the manifest's lists, \
+from 0. The exit code is 1 if there is damage; a log that ends within a commit may just have been cut \
+off by a crash.";
+
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_HELP)]
+pub(crate) struct InspectArgs {
+    /// MANIFEST, or a file from wal/ or data/
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Most items to show; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
 }
 
 #[derive(Debug, Args)]

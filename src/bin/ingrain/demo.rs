@@ -10,6 +10,10 @@ use std::{
 
 use ingrain::{
     Direction, Edge, Engine, Filter, KeyRange, Node, NodeId, NodeRef, PathOptions, Snapshot, Value,
+    format::{
+        json::object,
+        lines::{CONTENT_FIELDS, EdgeLine, NodeLine, Parallel},
+    },
 };
 use serde_json::Value as Json;
 
@@ -17,12 +21,10 @@ use crate::{
     args::DemoArgs,
     error::{CliError, Result},
     ids,
-    json::object,
     lines::Lines,
     npy::Npy,
     output::{self, Output},
     query,
-    record::{self, EdgeLine, Parallel},
     store::{self, TIMELINE},
 };
 
@@ -157,7 +159,6 @@ impl Data {
 
     fn read(&self) -> Result<Expected> {
         let bad = |file: &Path, line, cause| CliError::Line { file: file.to_owned(), line, cause };
-        let candidates = ["content", "text", "gloss", "description"].map(str::to_owned);
         let mut expected = Expected { nodes: Vec::new(), edges: Vec::new() };
         let mut vectors = Npy::open(&self.vectors)?;
         let mut lines = Lines::open(&self.nodes)?;
@@ -165,7 +166,7 @@ impl Data {
             let number = line.number;
             let parsed = line
                 .bytes
-                .and_then(|bytes| record::parse_node(bytes, &candidates))
+                .and_then(|bytes| NodeLine::decode(bytes, &CONTENT_FIELDS).map_err(|e| e.what))
                 .map_err(|cause| bad(&self.nodes, number, cause))?;
             let mut node = Node::new(parsed.id, "");
             parsed.apply(&mut node);
@@ -180,7 +181,7 @@ impl Data {
             let number = line.number;
             let mut edge = line
                 .bytes
-                .and_then(record::parse_edge)
+                .and_then(|bytes| EdgeLine::decode(bytes).map_err(|e| e.what))
                 .map_err(|cause| bad(&self.edges, number, cause))?;
             parallel.number(&mut edge);
             expected.edges.push(edge);

@@ -10,16 +10,21 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use ingrain::{Direction, EdgeRef, KeyRange, NodeRef, Snapshot};
-use serde_json::Value as Json;
+use ingrain::{
+    Direction, EdgeRef, IndexKey, KeyRange, NodeRef, Snapshot,
+    format::{
+        lines::{self, EdgeLine, Kept, NodeLine},
+        npy::Array,
+    },
+};
+use serde_json::{Map, Value as Json};
 use tempfile::NamedTempFile;
 
 use crate::{
     args::ExportArgs,
     error::{CliError, Result},
-    ids, npy,
+    ids,
     output::{self, Output},
-    record,
     store::{self, TIMELINE},
 };
 
@@ -53,14 +58,14 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<ExitCode> {
     let mut edges = create(&args.edges)?;
     let mut vectors = create(&args.vectors)?;
     if let (Some(file), Some((_, space))) = (&mut vectors, &space) {
-        file.write(&npy::header(snapshot.node_count(), space.dimension))?;
+        file.write(&Array::header(snapshot.node_count(), space.dimension))?;
     }
 
     let (mut node_count, mut edge_count, mut vector_count) = (0_u64, 0_u64, 0_u64);
     in_order(&snapshot, |node| {
         node_count += 1;
         if let Some(file) = &mut nodes {
-            file.line(&record::node_line(node, args.full)?)?;
+            file.line(node_line(node, args.full)?.encode())?;
         }
         if let (Some(file), Some((name, space))) = (&mut vectors, &space) {
             let absent;
@@ -82,7 +87,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<ExitCode> {
             for edge in edges_of(&snapshot, node)? {
                 edge_count += 1;
                 let target = ids::name_of(&snapshot, edge.target())?;
-                file.line(&record::edge_line(&edge, &source, &target, args.full)?)?;
+                file.line(edge_line(&edge, &source, target, args.full)?.encode())?;
             }
         }
         Ok(())
@@ -154,7 +159,7 @@ fn edges_of<'s>(snapshot: &'s Snapshot, node: &NodeRef<'_>) -> Result<Vec<EdgeRe
     let mut edges = Vec::new();
     for edge in snapshot.edges_out(node.id()) {
         let edge = edge?;
-        edges.push((record::canonical(&*edge.attributes()?), edge));
+        edges.push((lines::canonical(&*edge.attributes()?), edge));
     }
     edges.sort_by(|(a_attributes, a), (b_attributes, b)| {
         let key = |edge: &EdgeRef<'s>| (edge.kind(), edge.target());
@@ -172,7 +177,7 @@ fn edges_of<'s>(snapshot: &'s Snapshot, node: &NodeRef<'_>) -> Result<Vec<EdgeRe
         }
         let numbers: Vec<u64> = (0..)
             .take(group.len())
-            .map(|before| record::discriminator(attributes, before))
+            .map(|before| lines::discriminator(attributes, before))
             .collect();
         group.sort_by_key(|(_, edge)| {
             let place = numbers.iter().position(|number| *number == edge.discriminator());
@@ -180,6 +185,43 @@ fn edges_of<'s>(snapshot: &'s Snapshot, node: &NodeRef<'_>) -> Result<Vec<EdgeRe
         });
     }
     Ok(edges.into_iter().map(|(_, edge)| edge).collect())
+}
+
+/// The line of a node; with what the engine keeps, if `full`.
+fn node_line(node: &NodeRef<'_>, full: bool) -> Result<NodeLine> {
+    let mut keys: Vec<IndexKey> = node
+        .keys()
+        .filter(|_| full)
+        .map(|(index, key)| IndexKey { index: index.to_owned(), key: key.to_vec() })
+        .collect();
+    keys.sort_unstable();
+    let kept = Kept {
+        strength: Some(node.strength()),
+        confidence: Some(node.confidence()),
+        created: Some(node.created()),
+        updated: Some(node.updated()),
+        accessed: Some(node.accessed()),
+        access_count: Some(node.access_count()),
+        expires: Some(node.expires()),
+        keys: Some(keys),
+    };
+    Ok(NodeLine {
+        id: node.id(),
+        kind: node.kind().to_owned(),
+        content: node.content().to_vec(),
+        attributes: node.attributes()?.into_owned(),
+        kept: if full { kept } else { Kept::default() },
+    })
+}
+
+/// The line of an edge; with what the engine keeps, if `full`.
+fn edge_line(edge: &EdgeRef<'_>, source: &str, target: String, full: bool) -> Result<EdgeLine> {
+    let mut edge = edge.to_edge()?;
+    let confidence = Some(edge.confidence).filter(|_| full);
+    if !full {
+        (edge.created, edge.updated) = (None, None);
+    }
+    Ok(EdgeLine { source: source.to_owned(), target, edge, named: full, confidence })
 }
 
 /// The file that a path means, links followed. A store's own files are no
@@ -292,8 +334,8 @@ impl OutFile {
         .map_err(|error| CliError::io("write", &self.target, error))
     }
 
-    fn line(&mut self, value: &Json) -> Result<()> {
-        let mut line = value.to_string();
+    fn line(&mut self, fields: Map<String, Json>) -> Result<()> {
+        let mut line = Json::Object(fields).to_string();
         line.push('\n');
         self.write(line.as_bytes())
     }

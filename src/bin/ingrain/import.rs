@@ -12,6 +12,10 @@ use indicatif::ProgressBar;
 use ingrain::{
     Batch, Edge, Engine, ErrorKind, IndexKey, KeyBuilder, Metric, Node, NodeId, Op, Options, Patch,
     Precondition, Snapshot, Space, Timestamp,
+    format::{
+        json::object,
+        lines::{EdgeLine, NodeLine, Parallel},
+    },
 };
 use serde_json::Value as Json;
 
@@ -19,11 +23,9 @@ use crate::{
     args::ImportArgs,
     error::{CliError, Result},
     ids,
-    json::object,
     lines::Lines,
     npy::{self, Npy},
     output::{self, Output},
-    record::{self, EdgeLine, NodeLine, Parallel},
     store::TIMELINE,
 };
 
@@ -295,7 +297,7 @@ impl Import<'_> {
                 let subject = if of_ids {
                     Subject::Id(parse_id(line)?)
                 } else {
-                    Subject::Line(record::parse_node(line, &self.args.content)?)
+                    Subject::Line(NodeLine::decode(line, &self.args.content).map_err(|e| e.what)?)
                 };
                 let vector = match (row, space) {
                     (Some(row), Some((_, space))) => Some(npy::check_row(row, space.metric)?),
@@ -338,7 +340,7 @@ impl Import<'_> {
             let position = before + lines.position();
             let Some(line) = self.or_flush(lines.next())? else { break };
             let (number, bytes) = (line.number, line.bytes.as_ref().map_or(0, |line| line.len()));
-            let parsed = line.bytes.and_then(record::parse_edge);
+            let parsed = line.bytes.and_then(|line| EdgeLine::decode(line).map_err(|e| e.what));
             match parsed {
                 Ok(mut edge) => {
                     parallel.number(&mut edge);
@@ -385,7 +387,7 @@ impl Import<'_> {
                 node
             }
         };
-        let updated = line.updated();
+        let updated = line.kept.updated;
         line.apply(&mut node);
         match vector {
             Some((space, Some(vector))) => {

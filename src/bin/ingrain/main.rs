@@ -12,14 +12,13 @@ mod error;
 mod export;
 mod ids;
 mod import;
-mod json;
+mod inspect;
 mod lines;
 mod maintain;
 mod nearest;
 mod npy;
 mod output;
 mod query;
-mod record;
 mod spaces;
 mod store;
 
@@ -62,6 +61,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Backup(args) => maintain::backup(&args, &mut output),
         Command::Verify(args) => maintain::verify(&args, &mut output),
         Command::Repair(args) => maintain::repair(&args, &mut output),
+        Command::Inspect(args) => inspect::run(&args, &mut output),
         Command::Demo(args) => demo::run(&args, &mut output),
     };
     // What was found before a failure is worth having.

@@ -10,13 +10,15 @@ use std::{
 };
 
 use indicatif::ProgressBar;
-use ingrain::{CheckpointStats, Engine, Error, ErrorKind, Options, RepairReport, Seq, SpaceStats};
+use ingrain::{
+    CheckpointStats, Engine, Error, ErrorKind, Options, RepairReport, Seq, SpaceStats,
+    format::json::object,
+};
 use serde_json::Value as Json;
 
 use crate::{
     args::{BackupArgs, RebuildArgs, RepairArgs, StoreArgs},
     error::{CliError, Result},
-    json::object,
     output::{self, Output},
     spaces, store,
 };

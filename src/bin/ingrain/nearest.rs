@@ -7,14 +7,17 @@ use std::{
     process::ExitCode,
 };
 
-use ingrain::{By, Filter, Hit, KeyRange, Search, Snapshot, Space, limits};
+use ingrain::{
+    By, Filter, Hit, KeyRange, Search, Snapshot, Space,
+    format::{json::object, npy::MAGIC},
+    limits,
+};
 use serde_json::Value as Json;
 
 use crate::{
     args::{FilterArg, NearestArgs},
     error::{CliError, Result},
     ids,
-    json::object,
     npy::{self, Npy},
     output::{self, Output},
     query, store,
@@ -135,10 +138,10 @@ impl Queries {
         let mut file = File::open(path).map_err(|error| CliError::io("open", path, error))?;
         let mut first = Vec::new();
         file.by_ref()
-            .take(npy::MAGIC.len() as u64)
+            .take(MAGIC.len() as u64)
             .read_to_end(&mut first)
             .map_err(|error| CliError::io("read", path, error))?;
-        if first == npy::MAGIC {
+        if first == MAGIC {
             return Ok(Self::Npy(Npy::open(path)?, shown));
         }
         Self::json(&mut first.chain(file), path, &shown)

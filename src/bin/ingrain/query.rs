@@ -2,16 +2,21 @@
 
 use std::process::ExitCode;
 
-use ingrain::{Cursor, Direction, EdgeRef, KeyRange, NodeRef, Path, PathOptions, Snapshot, Toward};
+use ingrain::{
+    Cursor, Direction, EdgeRef, KeyRange, NodeRef, Path, PathOptions, Snapshot, Toward,
+    format::{
+        json::{self, map_to_json, object, to_json},
+        lines::{edge_fields, from_hex, to_hex},
+    },
+};
 use serde_json::{Map, Value as Json};
 
 use crate::{
     args::{EdgesArgs, GetArgs, PathArgs, ScanArgs, StatsArgs},
     error::{CliError, Result},
     ids,
-    json::{self, map_to_json, object, to_json},
     output::{self, Output},
-    record, spaces, store,
+    spaces, store,
 };
 
 /// Characters of content or attributes in a table.
@@ -39,14 +44,13 @@ pub(crate) fn get(args: &GetArgs, output: &mut Output) -> Result<ExitCode> {
 fn content_json(node: &NodeRef<'_>) -> (&'static str, Json) {
     match str::from_utf8(node.content()) {
         Ok(text) => ("content", Json::from(text)),
-        Err(_) => ("content_base64", Json::from(json::encode(node.content()))),
+        Err(_) => ("content_base64", Json::from(json::base64(node.content()))),
     }
 }
 
 fn node_json(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<Json> {
     let (content, text) = content_json(node);
-    let key =
-        |(index, key)| object([("index", Json::from(index)), ("key", record::to_hex(key).into())]);
+    let key = |(index, key)| object([("index", Json::from(index)), ("key", to_hex(key).into())]);
     let mut keys: Vec<(&str, &[u8])> = node.keys().collect();
     keys.sort_unstable();
     let mut vectors = Map::new();
@@ -85,7 +89,7 @@ pub(crate) fn node_table(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<comf
         table.add_row([format!("  {name}"), to_json(value).to_string()]);
     }
     for (index, key) in node.keys() {
-        table.add_row([format!("key in {index}"), record::to_hex(key)]);
+        table.add_row([format!("key in {index}"), to_hex(key)]);
     }
     for (space, _) in snapshot.spaces() {
         if let Some(vector) = node.vector(space)? {
@@ -157,7 +161,7 @@ fn most(limit: usize) -> usize {
 fn edge_json(snapshot: &Snapshot, edge: &EdgeRef<'_>) -> Result<Json> {
     let source = ids::name_of(snapshot, edge.source())?;
     let target = ids::name_of(snapshot, edge.target())?;
-    Ok(Json::Object(record::edge_fields(edge, &source, &target, true)?))
+    Ok(Json::Object(edge_fields(&edge.to_edge()?, &source, &target, true)))
 }
 
 /// An edge in a row of a table.
@@ -217,7 +221,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
             list(args, std::iter::from_fn(next), output, &mut table)?
         }
     };
-    let more = more.map(|cursor| record::to_hex(&cursor.to_bytes()));
+    let more = more.map(|cursor| to_hex(&cursor.to_bytes()));
     if output.is_json() {
         if let Some(cursor) = more {
             output.json(&object([("cursor", cursor.into())]))?;
@@ -270,7 +274,7 @@ fn list<'s>(
 }
 
 fn cursor(text: &str) -> Result<Cursor> {
-    record::from_hex(text).and_then(|bytes| Cursor::from_bytes(&bytes).ok()).ok_or_else(|| {
+    from_hex(text).and_then(|bytes| Cursor::from_bytes(&bytes).ok()).ok_or_else(|| {
         CliError::message(format!("--after {text}: this is no cursor that a scan has printed"))
     })
 }

@@ -2,13 +2,14 @@
 
 use std::{io::Write, process::ExitCode};
 
-use ingrain::{Batch, Durability, IndexStats, Method, Op, Space, SpaceStats, Stats};
+use ingrain::{
+    Batch, Durability, IndexStats, Method, Op, Space, SpaceStats, Stats, format::json::object,
+};
 use serde_json::Value as Json;
 
 use crate::{
     args::SpacesArgs,
     error::{CliError, Result},
-    json::object,
     output::{self, Output},
     store,
 };

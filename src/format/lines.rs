@@ -12,19 +12,36 @@
 //! | `$attributes` | both | attributes whose names have a meaning on a line |
 //! | `$node`, `$edge` | node, edge | what the engine keeps, in a full export |
 //! | `$discriminator` | edge | what tells it from parallel edges, in a full export |
+//!
+//! A node is named by a string: a lower-case UUID with hyphens is its id, of
+//! any other string the id is the hash.
+//!
+//! ```
+//! use ingrain::format::lines::{CONTENT_FIELDS, NodeLine, node_id};
+//!
+//! let line = NodeLine::decode(br#"{"id":"dog","gloss":"it barks","pos":"n"}"#, &CONTENT_FIELDS)?;
+//! assert_eq!(line.id, node_id("dog"));
+//! assert_eq!(line.content, b"it barks");
+//! assert_eq!(line.attributes["pos"], "n".into());
+//! # Ok::<(), ingrain::format::Damage>(())
+//! ```
 
 use std::collections::HashMap;
 
-use ingrain::{
-    Attributes, Edge, EdgeRef, IndexKey, Node, NodeId, NodeRef, Timestamp, Value, limits,
-};
 use serde_json::{Map, Value as Json};
 
-use crate::{
-    error::Result,
-    ids::{self, ID},
+use super::{
+    Damage,
     json::{self, DISCRIMINATOR, map_to_json, object, to_json},
 };
+use crate::{
+    id::NodeId,
+    limits,
+    model::{Attributes, Edge, IndexKey, Node, Timestamp, Value},
+};
+
+/// The attribute that keeps the string of a node's id.
+pub const ID: &str = "id";
 
 const KIND: &str = "kind";
 const DEFAULT_KIND: &str = "node";
@@ -38,34 +55,89 @@ const ATTRIBUTES: &str = "$attributes";
 const NODE: &str = "$node";
 const EDGE: &str = "$edge";
 /// Where the content is looked for, if nothing else is said.
-const CANDIDATES: [&str; 4] = ["content", "text", "gloss", "description"];
+pub const CONTENT_FIELDS: [&str; 4] = ["content", "text", "gloss", "description"];
+
+/// The id that is written as a UUID, lower-case with hyphens.
+#[must_use]
+pub fn canonical_id(text: &str) -> Option<NodeId> {
+    NodeId::parse(text).ok().filter(|id| id.to_string() == text)
+}
+
+/// The id of the node that a string names.
+#[must_use]
+pub fn node_id(text: &str) -> NodeId {
+    canonical_id(text).unwrap_or_else(|| NodeId::of_content(text.as_bytes()))
+}
+
+/// Whether a node with this attribute "id" is named by it: only then does the
+/// attribute say nothing that the id does not.
+#[must_use]
+pub fn is_name(value: &Value, id: NodeId) -> bool {
+    matches!(value, Value::Text(text)
+        if !text.is_empty() && canonical_id(text).is_none() && node_id(text) == id)
+}
 
 /// A line of the nodes.
-#[derive(Debug)]
-pub(crate) struct NodeLine {
-    pub(crate) id: NodeId,
-    pub(crate) kind: String,
-    pub(crate) content: Vec<u8>,
-    pub(crate) attributes: Attributes,
-    pub(crate) kept: Kept,
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeLine {
+    /// The node.
+    pub id: NodeId,
+    /// Its kind.
+    pub kind: String,
+    /// Its content.
+    pub content: Vec<u8>,
+    /// Its attributes; with one that names the field of the content, if that
+    /// is not "content".
+    pub attributes: Attributes,
+    /// What the engine keeps about it.
+    pub kept: Kept,
 }
 
 /// What the engine keeps about a node, as far as a line says it.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    strength: Option<f32>,
-    confidence: Option<f32>,
-    created: Option<Timestamp>,
-    updated: Option<Timestamp>,
-    accessed: Option<Timestamp>,
-    access_count: Option<u64>,
-    expires: Option<Option<Timestamp>>,
-    pub(crate) keys: Option<Vec<IndexKey>>,
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Kept {
+    /// How well it is remembered.
+    pub strength: Option<f32>,
+    /// How sure it is.
+    pub confidence: Option<f32>,
+    /// When it came to be.
+    pub created: Option<Timestamp>,
+    /// When it was last put or patched.
+    pub updated: Option<Timestamp>,
+    /// When it was last touched.
+    pub accessed: Option<Timestamp>,
+    /// How often it was touched.
+    pub access_count: Option<u64>,
+    /// When it may be pruned, if ever.
+    pub expires: Option<Option<Timestamp>>,
+    /// Its index keys, ascending.
+    pub keys: Option<Vec<IndexKey>>,
+}
+
+impl From<Node> for NodeLine {
+    /// All that a node has but its vectors.
+    fn from(node: Node) -> Self {
+        let mut keys = node.keys;
+        keys.sort_unstable();
+        keys.dedup();
+        let kept = Kept {
+            strength: Some(node.strength),
+            confidence: Some(node.confidence),
+            created: node.created,
+            updated: node.updated,
+            accessed: node.accessed,
+            access_count: node.access_count,
+            expires: Some(node.expires),
+            keys: Some(keys),
+        };
+        let Node { id, kind, content, attributes, .. } = node;
+        Self { id, kind, content, attributes, kept }
+    }
 }
 
 impl NodeLine {
     /// Puts what the line says into a node.
-    pub(crate) fn apply(self, node: &mut Node) {
+    pub fn apply(self, node: &mut Node) {
         node.kind = self.kind;
         node.content = self.content;
         node.attributes = self.attributes;
@@ -82,14 +154,26 @@ impl NodeLine {
         }
     }
 
-    pub(crate) fn updated(&self) -> Option<Timestamp> {
-        self.kept.updated
+    /// Reads a line. The content is in the first of `candidates` that is text.
+    ///
+    /// # Errors
+    /// [`Damage`] when it is no JSON object, without an id, with a field twice,
+    /// with a number that would have to be changed, or with a field whose name
+    /// begins with `$` and that is none of ours. Its offset is 0: lines are
+    /// counted by who reads them.
+    pub fn decode<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<Self, Damage> {
+        parse_node(line, candidates).map_err(|what| Damage::new(0, what))
+    }
+
+    /// The fields of the line: reading them with [`CONTENT_FIELDS`] gives the
+    /// same again. What the engine keeps is in them as far as it is known here.
+    #[must_use]
+    pub fn encode(&self) -> Map<String, Json> {
+        encode_node(self)
     }
 }
 
-/// Reads a line of the nodes. `candidates` are the fields that the content may
-/// be in.
-pub(crate) fn parse_node(line: &[u8], candidates: &[String]) -> Result<NodeLine, String> {
+fn parse_node<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<NodeLine, String> {
     let line = json::parse_line(line)?;
     if line.discriminator.is_some() {
         return Err(not_ours(DISCRIMINATOR));
@@ -111,11 +195,11 @@ pub(crate) fn parse_node(line: &[u8], candidates: &[String]) -> Result<NodeLine,
         Some(_) => return Err("the field \"id\" is not a string".to_owned()),
         None => return Err("the field \"id\" is missing".to_owned()),
     };
-    let id = if let Some(id) = ids::canonical(id) {
+    let id = if let Some(id) = canonical_id(id) {
         fields.remove(ID);
         id
     } else {
-        ids::node_id(id)
+        node_id(id)
     };
 
     let field = match (said, &bytes) {
@@ -130,8 +214,9 @@ pub(crate) fn parse_node(line: &[u8], candidates: &[String]) -> Result<NodeLine,
         }
         (None, None) => candidates
             .iter()
+            .map(S::as_ref)
             .find(|name| matches!(fields.get(*name), Some(Value::Text(_))))
-            .cloned(),
+            .map(str::to_owned),
     };
     let mut content = Vec::new();
     match bytes {
@@ -250,6 +335,7 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
     Ok(keys)
 }
 
+#[expect(clippy::as_conversions, reason = "there is no other way to the closest binary32")]
 fn number(name: &str, value: &Value) -> Result<f32, String> {
     let number = match value {
         Value::Float(number) => *number as f32,
@@ -267,9 +353,10 @@ fn time(name: &str, value: &Value) -> Result<Timestamp, String> {
 }
 
 /// Bytes as hexadecimal digits.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");
         text
@@ -277,18 +364,18 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
 }
 
 /// Bytes from hexadecimal digits.
-pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+#[must_use]
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4_u8 | digit(*low)?)).collect()
 }
 
-/// The line of a node; with what the engine keeps, if `full`.
-pub(crate) fn node_line(node: &NodeRef<'_>, full: bool) -> Result<Json> {
-    let attributes = node.attributes()?;
+fn encode_node(line: &NodeLine) -> Map<String, Json> {
+    let NodeLine { id, kind, content, attributes, kept } = line;
     let mut fields = Map::new();
     let mut own = Attributes::new();
-    let text = str::from_utf8(node.content()).ok();
+    let text = str::from_utf8(content).ok();
     // The attribute that names the field of the content becomes that field,
     // if reading the line brings it back.
     let origin = match (attributes.get(CONTENT_FIELD), text) {
@@ -303,9 +390,9 @@ pub(crate) fn node_line(node: &NodeRef<'_>, full: bool) -> Result<Json> {
         Some(text) if !text.is_empty() || origin.is_some() => Some(origin.unwrap_or(CONTENT)),
         _ => None,
     };
-    for (name, value) in attributes.iter() {
+    for (name, value) in attributes {
         let plain = match name.as_str() {
-            ID => ids::names(value, node.id()),
+            ID => is_name(value, *id),
             CONTENT_FIELD if origin.is_some() => continue,
             name => !name.starts_with('$') && field != Some(name),
         };
@@ -316,78 +403,111 @@ pub(crate) fn node_line(node: &NodeRef<'_>, full: bool) -> Result<Json> {
         }
     }
     if !fields.contains_key(ID) {
-        fields.insert(ID.to_owned(), Json::from(node.id().to_string()));
+        fields.insert(ID.to_owned(), Json::from(id.to_string()));
     }
     match (text, field) {
         (Some(text), Some(field)) => {
             fields.insert(field.to_owned(), Json::from(text));
         }
         (None, _) => {
-            let content = json::encode(node.content());
-            fields.insert(CONTENT_BASE64.to_owned(), Json::from(content));
+            fields.insert(CONTENT_BASE64.to_owned(), Json::from(json::base64(content)));
         }
         (Some(_), None) => {}
     }
     let chosen =
-        CANDIDATES.into_iter().find(|name| matches!(fields.get(*name), Some(Json::String(_))));
+        CONTENT_FIELDS.into_iter().find(|name| matches!(fields.get(*name), Some(Json::String(_))));
     if text.is_some() && chosen != field {
         fields.insert(CONTENT_FIELD.to_owned(), Json::from(field));
     }
     // An own attribute "kind" is none that the line would be judged by.
-    if kind_of(&attributes) != node.kind() {
-        fields.insert(KIND_FIELD.to_owned(), Json::from(node.kind()));
+    if kind_of(attributes) != kind {
+        fields.insert(KIND_FIELD.to_owned(), Json::from(kind.as_str()));
     }
     if !own.is_empty() {
         fields.insert(ATTRIBUTES.to_owned(), to_json(&Value::Map(own)));
     }
-    if full {
-        fields.insert(NODE.to_owned(), kept(node));
+    if *kept != Kept::default() {
+        fields.insert(NODE.to_owned(), Json::Object(encode_kept(kept)));
     }
-    Ok(Json::Object(fields))
+    fields
 }
 
-/// What the engine keeps about a node.
-fn kept(node: &NodeRef<'_>) -> Json {
-    let mut keys: Vec<(&str, &[u8])> = node.keys().collect();
-    keys.sort_unstable();
-    let key = |(index, key)| object([("index", Json::from(index)), ("key", to_hex(key).into())]);
-    object([
-        ("strength", Json::from(f64::from(node.strength()))),
-        ("confidence", Json::from(f64::from(node.confidence()))),
-        ("created", Json::from(node.created().as_micros())),
-        ("updated", Json::from(node.updated().as_micros())),
-        ("accessed", Json::from(node.accessed().as_micros())),
-        ("access_count", Json::from(node.access_count())),
-        ("expires", Json::from(node.expires().map(Timestamp::as_micros))),
-        ("keys", keys.into_iter().map(key).collect()),
-    ])
+fn encode_kept(kept: &Kept) -> Map<String, Json> {
+    let time = |time: Option<Timestamp>| time.map(|time| Json::from(time.as_micros()));
+    let number = |number: Option<f32>| number.map(|number| Json::from(f64::from(number)));
+    let key = |IndexKey { index, key }: &IndexKey| {
+        object([("index", Json::from(index.as_str())), ("key", to_hex(key).into())])
+    };
+    let fields = [
+        ("strength", number(kept.strength)),
+        ("confidence", number(kept.confidence)),
+        ("created", time(kept.created)),
+        ("updated", time(kept.updated)),
+        ("accessed", time(kept.accessed)),
+        ("access_count", kept.access_count.map(Json::from)),
+        ("expires", kept.expires.map(|expires| time(expires).unwrap_or_default())),
+        ("keys", kept.keys.as_ref().map(|keys| keys.iter().map(key).collect())),
+    ];
+    let said = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
+    fields.into_iter().filter_map(said).collect()
 }
 
 /// A line of the edges.
-#[derive(Debug)]
-pub(crate) struct EdgeLine {
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgeLine {
     /// The string of the node it leaves.
-    pub(crate) source: String,
+    pub source: String,
     /// The string of the node it reaches.
-    pub(crate) target: String,
+    pub target: String,
     /// The edge; with discriminator 0 if the line does not say it.
-    pub(crate) edge: Edge,
+    pub edge: Edge,
     /// Whether the line says the discriminator.
-    named: bool,
-    confidence: Option<f32>,
+    pub named: bool,
+    /// How sure the line says that it is.
+    pub confidence: Option<f32>,
 }
 
 impl EdgeLine {
     /// The edge as it shall be, where there is one of its name.
-    pub(crate) fn over(mut self, existing: &Edge) -> Edge {
+    #[must_use]
+    pub fn over(mut self, existing: &Edge) -> Edge {
         self.edge.confidence = self.confidence.unwrap_or(existing.confidence);
         self.edge.created = self.edge.created.or(existing.created);
         self.edge
     }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// As [`NodeLine::decode`].
+    pub fn decode(line: &[u8]) -> Result<Self, Damage> {
+        parse_edge(line).map_err(|what| Damage::new(0, what))
+    }
+
+    /// The fields of the line: reading them gives the same again.
+    #[must_use]
+    pub fn encode(&self) -> Map<String, Json> {
+        let Self { source, target, edge, named, confidence } = self;
+        let mut fields = edge_fields(edge, source, target, false);
+        if *named {
+            fields.insert(DISCRIMINATOR.to_owned(), Json::from(edge.discriminator));
+        }
+        let time = |time: Option<Timestamp>| time.map(|time| Json::from(time.as_micros()));
+        let kept = [
+            ("confidence", confidence.map(|confidence| Json::from(f64::from(confidence)))),
+            ("created", time(edge.created)),
+            ("updated", time(edge.updated)),
+        ];
+        let said = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
+        let kept: Map<String, Json> = kept.into_iter().filter_map(said).collect();
+        if !kept.is_empty() {
+            fields.insert(EDGE.to_owned(), Json::Object(kept));
+        }
+        fields
+    }
 }
 
-/// Reads a line of the edges.
-pub(crate) fn parse_edge(line: &[u8]) -> Result<EdgeLine, String> {
+fn parse_edge(line: &[u8]) -> Result<EdgeLine, String> {
     let line = json::parse_line(line)?;
     let mut fields = line.fields;
     let own = take_map(&mut fields, ATTRIBUTES)?;
@@ -400,11 +520,11 @@ pub(crate) fn parse_edge(line: &[u8]) -> Result<EdgeLine, String> {
         None => Err(format!("the field {name:?} is missing")),
     };
     let (source, target, kind) = (take("source")?, take("target")?, take("type")?);
-    let mut edge = Edge::new(ids::node_id(&source), kind, ids::node_id(&target));
+    let mut edge = Edge::new(node_id(&source), kind, node_id(&target));
     match fields.remove("weight") {
         None => {}
         Some(Value::Float(weight)) => edge.weight = weight,
-        Some(Value::Int(weight)) => edge.weight = weight as f64,
+        Some(Value::Int(weight)) => edge.weight = binary64(weight),
         Some(_) => return Err("the field \"weight\" is not a number".to_owned()),
     }
     add_own(&mut fields, own)?;
@@ -423,17 +543,18 @@ pub(crate) fn parse_edge(line: &[u8]) -> Result<EdgeLine, String> {
     Ok(EdgeLine { source, target, edge, named: line.discriminator.is_some(), confidence })
 }
 
+#[expect(clippy::as_conversions, reason = "there is no other way to the closest binary64")]
+fn binary64(number: i64) -> f64 {
+    number as f64
+}
+
 /// The fields of an edge; its weight always, if `weight`, else where it is not
 /// 1.
-pub(crate) fn edge_fields(
-    edge: &EdgeRef<'_>,
-    source: &str,
-    target: &str,
-    weight: bool,
-) -> Result<Map<String, Json>> {
+#[must_use]
+pub fn edge_fields(edge: &Edge, source: &str, target: &str, weight: bool) -> Map<String, Json> {
     let mut fields = Map::new();
     let mut own = Attributes::new();
-    for (name, value) in edge.attributes()?.iter() {
+    for (name, value) in &edge.attributes {
         let plain = !name.starts_with('$')
             && !matches!(name.as_str(), "source" | "target" | "type" | "weight");
         if plain {
@@ -447,42 +568,24 @@ pub(crate) fn edge_fields(
     }
     fields.insert("source".to_owned(), Json::from(source));
     fields.insert("target".to_owned(), Json::from(target));
-    fields.insert("type".to_owned(), Json::from(edge.kind()));
-    if weight || edge.weight() != 1.0 {
-        fields.insert("weight".to_owned(), Json::from(edge.weight()));
+    fields.insert("type".to_owned(), Json::from(edge.kind.as_str()));
+    if weight || edge.weight != 1.0 {
+        fields.insert("weight".to_owned(), Json::from(edge.weight));
     }
-    Ok(fields)
-}
-
-/// The line of an edge; with what the engine keeps, if `full`.
-pub(crate) fn edge_line(
-    edge: &EdgeRef<'_>,
-    source: &str,
-    target: &str,
-    full: bool,
-) -> Result<Json> {
-    let mut fields = edge_fields(edge, source, target, false)?;
-    if full {
-        fields.insert(DISCRIMINATOR.to_owned(), Json::from(edge.discriminator()));
-        let kept = object([
-            ("confidence", Json::from(f64::from(edge.confidence()))),
-            ("created", Json::from(edge.created().as_micros())),
-            ("updated", Json::from(edge.updated().as_micros())),
-        ]);
-        fields.insert(EDGE.to_owned(), kept);
-    }
-    Ok(Json::Object(fields))
+    fields
 }
 
 /// Attributes as JSON, the same for the same attributes.
-pub(crate) fn canonical(attributes: &Attributes) -> String {
+#[must_use]
+pub fn canonical(attributes: &Attributes) -> String {
     Json::Object(map_to_json(attributes)).to_string()
 }
 
 /// The discriminator of the edge with these attributes that comes after
 /// `before` others with the same ends, kind and attributes. So each line of a
 /// file is an edge, and the same one whenever the file is read.
-pub(crate) fn discriminator(canonical: &str, before: u64) -> u64 {
+#[must_use]
+pub fn discriminator(canonical: &str, before: u64) -> u64 {
     if before == 0 && canonical == "{}" {
         return 0;
     }
@@ -494,13 +597,13 @@ pub(crate) fn discriminator(canonical: &str, before: u64) -> u64 {
 
 /// Counts the lines that say the same edge.
 #[derive(Debug, Default)]
-pub(crate) struct Parallel {
+pub struct Parallel {
     seen: HashMap<NodeId, u64>,
 }
 
 impl Parallel {
     /// Gives the next line of a file its discriminator, unless it says it.
-    pub(crate) fn number(&mut self, line: &mut EdgeLine) {
+    pub fn number(&mut self, line: &mut EdgeLine) {
         if line.named {
             return;
         }

@@ -1,29 +1,38 @@
-//! JSON to values and back, without loss.
+//! Values as JSON and back, without loss.
 //!
 //! JSON has no bytes: they are `{"$bytes": "<base64>"}`. A map that would be
-//! taken for that, or for the following, is `{"$map": {..}}`.
+//! taken for that, or for the following, is `{"$map": {..}}`. A float that is
+//! not finite, which no store holds, becomes null.
+//!
+//! ```
+//! use ingrain::{Value, format::json::to_json};
+//!
+//! let value = Value::List(vec![Value::Int(1), Value::Bytes(vec![0, 255])]);
+//! assert_eq!(to_json(&value).to_string(), r#"[1,{"$bytes":"AP8="}]"#);
+//! ```
 
 use std::{cell::Cell, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ingrain::{Attributes, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-pub(crate) const BYTES: &str = "$bytes";
+use crate::model::{Attributes, Value};
+
+const BYTES: &str = "$bytes";
 const MAP: &str = "$map";
 /// The one number that may be as large as an unsigned one gets.
-pub(crate) const DISCRIMINATOR: &str = "$discriminator";
+pub(super) const DISCRIMINATOR: &str = "$discriminator";
 
 /// A JSON object that is a line of input.
 #[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) fields: Attributes,
-    pub(crate) discriminator: Option<u64>,
+pub(super) struct Line {
+    pub(super) fields: Attributes,
+    pub(super) discriminator: Option<u64>,
 }
 
 /// Reads a line that is a JSON object. An object with the same name twice, or
 /// a whole number that does not fit, is refused rather than changed.
-pub(crate) fn parse_line(line: &[u8]) -> Result<Line, String> {
+pub(super) fn parse_line(line: &[u8]) -> Result<Line, String> {
     let large = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_slice(line);
     let parsed = LineSeed(&large)
@@ -56,7 +65,7 @@ fn large_integer(line: &[u8]) -> Option<&str> {
     let (mut at, mut quoted) = (0, false);
     while let Some(byte) = line.get(at) {
         match byte {
-            b'\\' if quoted => at += 1,
+            b'\\' if quoted => at = at.saturating_add(1),
             b'"' => quoted = !quoted,
             b'-' | b'0'..=b'9' if !quoted => {
                 let rest = line.get(at..)?;
@@ -68,12 +77,12 @@ fn large_integer(line: &[u8]) -> Option<&str> {
                 if !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() {
                     return Some(number);
                 }
-                at += length;
+                at = at.saturating_add(length);
                 continue;
             }
             _ => {}
         }
-        at += 1;
+        at = at.saturating_add(1);
     }
     None
 }
@@ -225,38 +234,41 @@ fn is_marked(map: &Attributes) -> bool {
 }
 
 /// Bytes from base64.
-pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {
+pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(text).map_err(|error| format!("the base64 text cannot be read: {error}"))
 }
 
-/// Bytes as base64.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// Bytes as base64, as `$bytes` has them.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
 /// A value as JSON.
-pub(crate) fn to_json(value: &Value) -> serde_json::Value {
+#[must_use]
+pub fn to_json(value: &Value) -> serde_json::Value {
     use serde_json::Value as Json;
     match value {
         Value::Bool(value) => Json::from(*value),
         Value::Int(value) => Json::from(*value),
         Value::Float(value) => Json::from(*value),
         Value::Text(value) => Json::from(value.as_str()),
-        Value::Bytes(bytes) => object([(BYTES, Json::from(encode(bytes)))]),
+        Value::Bytes(bytes) => object([(BYTES, Json::from(base64(bytes)))]),
         Value::List(values) => Json::Array(values.iter().map(to_json).collect()),
         Value::Map(map) if is_marked(map) => object([(MAP, Json::Object(map_to_json(map)))]),
         Value::Map(map) => Json::Object(map_to_json(map)),
-        // Null, and whatever a later version of the library may add.
-        _ => Json::Null,
+        Value::Null => Json::Null,
     }
 }
 
 /// Named values as a JSON object, in the order of their names.
-pub(crate) fn map_to_json(map: &Attributes) -> serde_json::Map<String, serde_json::Value> {
+#[must_use]
+pub fn map_to_json(map: &Attributes) -> serde_json::Map<String, serde_json::Value> {
     map.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
 }
 
-/// A JSON object.
-pub(crate) fn object<const N: usize>(fields: [(&str, serde_json::Value); N]) -> serde_json::Value {
+/// A JSON object of these fields.
+#[must_use]
+pub fn object<const N: usize>(fields: [(&str, serde_json::Value); N]) -> serde_json::Value {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
