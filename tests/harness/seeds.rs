@@ -147,7 +147,7 @@ pub fn all() -> Vec<Seed> {
     seeds.push(("keys", "id".to_owned(), text.to_vec()));
     seeds.push(("keys", "order".to_owned(), [&[3], noise(1, 60).as_slice()].concat()));
     for n in 0..6 {
-        seeds.push(("ops", format!("noise-{n}"), noise(n, 300 * (n as usize + 1))));
+        seeds.push(("ops", format!("noise-{n}"), noise(n, 100 << (n / 2))));
         seeds.push(("store", format!("noise-{n}"), noise(n + 99, 8 << n)));
     }
     seeds
