@@ -334,17 +334,19 @@ impl Node {
         self
     }
 
-    fn check(&self, catalog: &impl Catalog) -> Result<()> {
+    fn check(&self) -> Result<()> {
         check_name("kind", &self.kind)?;
         check_content(&self.content)?;
         check_attributes(&self.attributes)?;
         check_scores(self.strength, self.confidence)?;
-        check_keys(&self.keys, catalog)?;
-        check_count("vectors of a node", self.vectors.len(), limits::NODE_VECTORS)?;
-        for (space, vector) in &self.vectors {
-            check_vector(space, vector, catalog)?;
-        }
-        Ok(())
+        check_count("index keys of a node", self.keys.len(), limits::NODE_KEYS)?;
+        self.keys.iter().try_for_each(|key| check_key(&key.key))?;
+        check_count("vectors of a node", self.vectors.len(), limits::NODE_VECTORS)
+    }
+
+    fn check_known(&self, catalog: &impl Catalog) -> Result<()> {
+        self.keys.iter().try_for_each(|key| check_index(&key.index, catalog))?;
+        self.vectors.iter().try_for_each(|(space, vector)| check_vector(space, vector, catalog))
     }
 }
 
@@ -511,7 +513,7 @@ impl Patch {
         self
     }
 
-    fn check(&self, catalog: &impl Catalog) -> Result<()> {
+    fn check(&self) -> Result<()> {
         if let Some(kind) = &self.kind {
             check_name("kind", kind)?;
         }
@@ -531,13 +533,12 @@ impl Patch {
             self.keys.values().map(Vec::len).fold(0, usize::saturating_add),
             limits::NODE_KEYS,
         )?;
-        for (index, keys) in &self.keys {
-            for key in keys {
-                check_count("bytes of an index key", key.len(), limits::KEY_BYTES)?;
-            }
-            check_index(index, catalog)?;
-        }
-        check_count("vectors of a patch", self.vectors.len(), limits::NODE_VECTORS)?;
+        self.keys.values().flatten().try_for_each(|key| check_key(key))?;
+        check_count("vectors of a patch", self.vectors.len(), limits::NODE_VECTORS)
+    }
+
+    fn check_known(&self, catalog: &impl Catalog) -> Result<()> {
+        self.keys.keys().try_for_each(|index| check_index(index, catalog))?;
         for (space, vector) in &self.vectors {
             match vector {
                 Some(vector) => check_vector(space, vector, catalog)?,
@@ -681,6 +682,32 @@ fn vector_memory(vector: &Vec<f32>) -> usize {
 }
 
 impl Op {
+    /// Checks what can be known without a store.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Self::Put { node, .. } => node.check(),
+            Self::Patch { patch, .. } => patch.check(),
+            Self::Link { edge } => edge.check(),
+            Self::Unlink { kind, .. } => check_name("kind", kind),
+            Self::CreateSpace { name, space } => space.check(name),
+            Self::CreateIndex { name } => check_name("index", name),
+            Self::DropSpace { name } | Self::SetMethod { name, .. } => check_name("space", name),
+            Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks that there is what it names. Whether there is a space that it
+    /// drops, its turn tells: an operation before it may create one.
+    fn check_known(&self, catalog: &impl Catalog) -> Result<()> {
+        match self {
+            Self::Put { node, .. } => node.check_known(catalog),
+            Self::Patch { patch, .. } => patch.check_known(catalog),
+            _ => Ok(()),
+        }
+    }
+
     /// About how many bytes of memory the operation takes.
     pub(crate) fn memory(&self) -> usize {
         let beside = match self {
@@ -866,17 +893,9 @@ impl Batch {
             return Err(Error::invalid("batch: it has no operations"));
         }
         check_count("operations of a batch", self.ops.len(), limits::BATCH_OPS)?;
-        self.ops.iter().try_for_each(|op| match op {
-            Op::Put { node, .. } => node.check(catalog),
-            Op::Patch { patch, .. } => patch.check(catalog),
-            Op::Link { edge } => edge.check(),
-            Op::Unlink { kind, .. } => check_name("kind", kind),
-            Op::CreateSpace { name, space } => space.check(name),
-            Op::CreateIndex { name } => check_name("index", name),
-            // Whether there is one, their turn tells: an operation before them
-            // may create it.
-            Op::DropSpace { name } | Op::SetMethod { name, .. } => check_name("space", name),
-            Op::Touch { .. } | Op::Expire { .. } | Op::Delete { .. } | Op::Prune { .. } => Ok(()),
+        self.ops.iter().try_for_each(|op| {
+            op.check()?;
+            op.check_known(catalog)
         })
     }
 }
@@ -948,13 +967,8 @@ fn check_scores(strength: f32, confidence: f32) -> Result<()> {
     Ok(())
 }
 
-fn check_keys(keys: &[IndexKey], catalog: &impl Catalog) -> Result<()> {
-    check_count("index keys of a node", keys.len(), limits::NODE_KEYS)?;
-    for IndexKey { index, key } in keys {
-        check_count("bytes of an index key", key.len(), limits::KEY_BYTES)?;
-        check_index(index, catalog)?;
-    }
-    Ok(())
+fn check_key(key: &[u8]) -> Result<()> {
+    check_count("bytes of an index key", key.len(), limits::KEY_BYTES)
 }
 
 fn check_index(index: &str, catalog: &impl Catalog) -> Result<()> {

@@ -475,7 +475,8 @@ impl Engine {
     /// # Errors
     /// `Checkpoint`, naming the step that failed: then everything is as it was,
     /// and the next checkpoint, asked for or not, starts again. `Poisoned` if
-    /// the log had failed. `Closed`, also if the engine is closed meanwhile.
+    /// the log had failed before all of it was in the base. `Closed`, also if
+    /// the engine is closed meanwhile.
     pub fn checkpoint(&self) -> Result<Seq> {
         self.open_still()?;
         let seq = self.checkpointer.run(Extent::Touched)?;

@@ -115,6 +115,20 @@ impl NodeMeta<'_> {
         }
     }
 
+    /// The flags of what differs from what is understood.
+    fn flags(&self, keys: bool, vectors: bool) -> u64 {
+        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+        flag(self.updated != self.created, UPDATED)
+            | flag(self.accessed != self.created, ACCESSED)
+            | flag(self.access_count != 0, COUNT)
+            | flag(self.expires.is_some(), EXPIRES)
+            | flag(self.strength.to_bits() != 1.0_f32.to_bits(), STRENGTH)
+            | flag(self.confidence.to_bits() != 1.0_f32.to_bits(), CONFIDENCE)
+            | flag(self.elsewhere.is_some(), ELSEWHERE)
+            | flag(keys, KEYS)
+            | flag(vectors, VECTORS)
+    }
+
     /// Appends a record of these scalars and those parts to `out`.
     pub fn encode(&self, parts: &NodeParts<'_>, out: &mut Vec<u8>) {
         let mut keys = Packer::with_capacity(0);
@@ -127,16 +141,7 @@ impl NodeMeta<'_> {
             vectors.uint(u64::from(*space));
             vectors.uint(seq.get());
         }
-        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
-        let flags = flag(self.updated != self.created, UPDATED)
-            | flag(self.accessed != self.created, ACCESSED)
-            | flag(self.access_count != 0, COUNT)
-            | flag(self.expires.is_some(), EXPIRES)
-            | flag(self.strength.to_bits() != 1.0_f32.to_bits(), STRENGTH)
-            | flag(self.confidence.to_bits() != 1.0_f32.to_bits(), CONFIDENCE)
-            | flag(self.elsewhere.is_some(), ELSEWHERE)
-            | flag(!parts.keys.is_empty(), KEYS)
-            | flag(!parts.vectors.is_empty(), VECTORS);
+        let flags = self.flags(!parts.keys.is_empty(), !parts.vectors.is_empty());
         let mut p = Packer::with_capacity(64);
         p.uint(flags);
         p.uint(self.version.get());
@@ -236,6 +241,9 @@ impl<'a> NodeMeta<'a> {
         record.keys = u.bytes(keys)?;
         record.vectors = u.bytes(vectors)?;
         record.attributes = u.rest();
+        if flags != record.flags(keys > 0, vectors > 0) {
+            return Err(Damage::new(0, "a node's record has what would be understood"));
+        }
         let expected = if record.elsewhere.is_some() { 0 } else { content_len };
         if usize::try_from(expected) != Ok(content.len()) {
             return Err(Damage::new(
@@ -268,7 +276,11 @@ impl<'a> NodeMeta<'a> {
         if self.attributes.is_empty() {
             return Ok(Attributes::new());
         }
-        decode_attributes(self.attributes)
+        let attributes = decode_attributes(self.attributes)?;
+        if attributes.is_empty() {
+            return Err(Damage::new(0, "a node's record has attributes and none"));
+        }
+        Ok(attributes)
     }
 }
 

@@ -234,7 +234,12 @@ impl Manifest {
         {
             return Err(Damage::new(PREFIX_BYTES, "a number stands for two files, or for none"));
         }
-        Ok(Self { store: header.store, generation: header.number, ..manifest })
+        let manifest = Self { store: header.store, generation: header.number, ..manifest };
+        // MessagePack has several forms for most of it.
+        if manifest.encode()? != bytes {
+            return Err(Damage::new(PREFIX_BYTES, "the body is not as a manifest is written"));
+        }
+        Ok(manifest)
     }
 }
 

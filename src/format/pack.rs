@@ -1,5 +1,7 @@
 //! MessagePack, as the log uses it: `rmp` with bounds, offsets and no panics.
 
+use std::collections::BTreeMap;
+
 use rmp::{
     Marker,
     decode::{self, Bytes},
@@ -188,8 +190,24 @@ impl<'a> Unpacker<'a> {
         }
     }
 
+    /// Reads a number or a length. It must have the form that the packer gives
+    /// it, so that what decodes is what was encoded.
+    fn shortest<T: Copy + Into<i128>, E>(
+        &mut self,
+        what: &str,
+        read: impl FnOnce(&mut Bytes<'a>) -> Result<T, E>,
+    ) -> Result<T, Damage> {
+        let marker = self.peek()?;
+        let at = self.offset();
+        let value = self.read(what, read)?;
+        if is_shortest(marker, value.into()) {
+            return Ok(value);
+        }
+        Err(Damage::new(at, format!("{what} in a longer form than it takes")))
+    }
+
     pub(super) fn array(&mut self) -> Result<usize, Damage> {
-        let len = self.read("an array", decode::read_array_len)?;
+        let len = self.shortest("an array", decode::read_array_len)?;
         self.count(len, "an array")
     }
 
@@ -225,7 +243,7 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(super) fn bin(&mut self) -> Result<&'a [u8], Damage> {
-        let len = self.read("bytes", decode::read_bin_len)?;
+        let len = self.shortest("bytes", decode::read_bin_len)?;
         self.take(len, "bytes")
     }
 
@@ -237,17 +255,17 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(super) fn str(&mut self) -> Result<&'a str, Damage> {
-        let len = self.read("text", decode::read_str_len)?;
+        let len = self.shortest("text", decode::read_str_len)?;
         let bytes = self.take(len, "text")?;
         str::from_utf8(bytes).map_err(|error| self.damage(format!("text: {error}")))
     }
 
     pub(super) fn uint(&mut self) -> Result<u64, Damage> {
-        self.read("a whole number", decode::read_int)
+        self.shortest("a whole number", decode::read_int)
     }
 
     pub(super) fn int(&mut self) -> Result<i64, Damage> {
-        self.read("a whole number", decode::read_int)
+        self.shortest("a whole number", decode::read_int)
     }
 
     pub(super) fn f32(&mut self) -> Result<f32, Damage> {
@@ -289,17 +307,28 @@ impl<'a> Unpacker<'a> {
         self.map(1)
     }
 
+    /// Adds an entry that must come after those before it.
+    pub(super) fn insert<T>(
+        &self,
+        map: &mut BTreeMap<String, T>,
+        name: String,
+        value: T,
+    ) -> Result<(), Damage> {
+        if map.last_key_value().is_some_and(|(last, _)| *last >= name) {
+            return Err(self.damage(format!("{name:?} is out of order")));
+        }
+        map.insert(name, value);
+        Ok(())
+    }
+
     fn map(&mut self, depth: usize) -> Result<Attributes, Damage> {
-        let len = self.read("a map", decode::read_map_len)?;
+        let len = self.shortest("a map", decode::read_map_len)?;
         let len = self.count(len, "a map")?;
         let mut map = Attributes::new();
         for _ in 0..len {
             let name = self.str()?.to_owned();
-            if map.last_key_value().is_some_and(|(last, _)| *last >= name) {
-                return Err(self.damage(format!("attribute {name:?} is out of order")));
-            }
             let value = self.value(depth)?;
-            map.insert(name, value);
+            self.insert(&mut map, name, value)?;
         }
         Ok(map)
     }
@@ -331,5 +360,24 @@ impl<'a> Unpacker<'a> {
             Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => Value::Map(self.map(deeper)?),
             _ => Value::Int(self.int()?),
         })
+    }
+}
+
+/// Whether the packer begins a number or a length of this value so.
+fn is_shortest(marker: Marker, value: i128) -> bool {
+    match marker {
+        Marker::U8 => value >= 1 << 7,
+        Marker::U16 | Marker::Str16 | Marker::Bin16 => value >= 1 << 8,
+        Marker::U32 | Marker::Str32 | Marker::Bin32 | Marker::Array32 | Marker::Map32 => {
+            value >= 1 << 16
+        }
+        Marker::U64 => value >= 1 << 32,
+        Marker::I8 => value < -32,
+        Marker::I16 => value < -(1 << 7),
+        Marker::I32 => value < -(1 << 15),
+        Marker::I64 => value < -(1 << 31),
+        Marker::Str8 => value >= 32,
+        Marker::Array16 | Marker::Map16 => value >= 16,
+        _ => true,
     }
 }

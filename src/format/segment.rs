@@ -106,9 +106,8 @@ impl Layout {
         for (index, section) in sections.iter().enumerate() {
             let at = index.saturating_mul(24).saturating_add(80);
             let whole = section.len.checked_rem(u64::from(section.row_bytes)) == Some(0);
-            let section_end = section
-                .end()
-                .filter(|_| section.offset >= end && section.offset.is_multiple_of(BLOCK) && whole);
+            let begins = end.checked_next_multiple_of(BLOCK) == Some(section.offset);
+            let section_end = section.end().filter(|_| begins && whole);
             let Some(section_end) = section_end else {
                 return Err(Damage::new(
                     at,

@@ -21,8 +21,6 @@
 //! then its operations, each an array that starts with its tag. The log holds
 //! committed batches only, so preconditions are not in it.
 
-use std::collections::BTreeMap;
-
 use super::{
     Damage, Fields, FileKind, HEADER_BYTES, Header,
     pack::{Packer, Unpacker, check_attributes_len},
@@ -144,13 +142,9 @@ impl Frames {
         let FrameHeader { seq, durable, len, crc } = self.header(bytes, offset)?;
         let frame = bytes.get(offset..)?.get(..Self::size(len))?;
         let padded = frame.get(FRAME_HEADER_BYTES..)?;
-        let payload = padded.get(..len)?;
-        (crc == crc32fast::hash(padded)).then_some(Frame {
-            seq,
-            durable,
-            payload,
-            size: frame.len(),
-        })
+        let (payload, padding) = padded.split_at_checked(len)?;
+        let sound = crc == crc32fast::hash(padded) && padding.iter().all(|byte| *byte == 0);
+        sound.then_some(Frame { seq, durable, payload, size: frame.len() })
     }
 
     fn header_crc(&self, covered: &[u8]) -> u32 {
@@ -437,7 +431,8 @@ fn checked_attributes(p: &mut Packer, attributes: &Attributes) -> Result<()> {
 /// Decodes the payload of a frame.
 ///
 /// # Errors
-/// [`Damage`] when it is not what [`encode_batch`] writes.
+/// [`Damage`] when it is not what [`encode_batch`] writes, or has an operation
+/// that no store takes.
 pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
     let mut u = Unpacker::new(payload);
     let len = u.array()?;
@@ -449,7 +444,9 @@ pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
     // an array's length has been held to the bytes that are left.
     let mut ops = Vec::with_capacity(ops_len.min(1024));
     for _ in 0..ops_len {
-        ops.push(decode_op(&mut u)?);
+        let op = decode_op(&mut u)?;
+        op.check().map_err(|error| u.damage(error.to_string()))?;
+        ops.push(op);
     }
     u.finish()?;
     Ok(LoggedBatch { time, ops })
@@ -489,7 +486,8 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
             }
             for _ in 0..u.array()? {
                 u.array_of(2)?;
-                node.vectors.insert(u.str()?.to_owned(), u.vector()?);
+                let (space, vector) = (u.str()?.to_owned(), u.vector()?);
+                u.insert(&mut node.vectors, space, vector)?;
             }
             Op::Put { node, precondition: Precondition::None }
         }
@@ -508,7 +506,7 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
                     2 => Some(u.value(1)?),
                     n => return Err(u.damage(format!("an attribute's change has {n} parts"))),
                 };
-                patch.attributes.insert(name, value);
+                u.insert(&mut patch.attributes, name, value)?;
             }
             patch.strength = u.option(Unpacker::f32)?;
             patch.confidence = u.option(Unpacker::f32)?;
@@ -518,14 +516,13 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
                 let keys = (0..u.array()?)
                     .map(|_| u.bin().map(<[u8]>::to_vec))
                     .collect::<Result<_, Damage>>()?;
-                patch.keys.insert(index, keys);
+                u.insert(&mut patch.keys, index, keys)?;
             }
-            let mut vectors = BTreeMap::new();
             for _ in 0..u.array()? {
                 u.array_of(2)?;
-                vectors.insert(u.str()?.to_owned(), u.option(Unpacker::vector)?);
+                let (space, vector) = (u.str()?.to_owned(), u.option(Unpacker::vector)?);
+                u.insert(&mut patch.vectors, space, vector)?;
             }
-            patch.vectors = vectors;
             Op::Patch { id, patch }
         }
         TOUCH => Op::Touch { id: node_id(u)?, count: u.uint()? },

@@ -398,7 +398,9 @@ impl Snapshot {
         let hits = closest.map(|(distance, id, found)| match self.get(id)? {
             Some(node) => Ok(Hit { distance, node, found: search.explain.then_some(found) }),
             // Vectors and nodes change in the same commit.
-            None => Err(Error::invalid(format!("vector of {id}: the node is not there"))),
+            None => {
+                Err(self.state.base.damaged(format!("node {id} has a vector and is not there")))
+            }
         });
         let hits = hits.collect::<Result<Vec<_>>>()?;
         if diversity > 0.0 {

@@ -1,50 +1,9 @@
 //! The order of the bytes is the order of the values.
 
-use std::cmp::Ordering;
-
 use ingrain::{KeyBuilder, KeyRange};
 use proptest::{collection::vec, prelude::*};
 
-#[derive(Debug, Clone)]
-enum Part {
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-fn encode(parts: &[(Part, bool)]) -> Vec<u8> {
-    let mut key = KeyBuilder::new();
-    for (part, descending) in parts {
-        if *descending {
-            key = key.descending();
-        }
-        key = match part {
-            Part::Int(value) => key.int(*value),
-            Part::Float(value) => key.float(*value),
-            Part::Text(value) => key.text(value),
-            Part::Bytes(value) => key.bytes(value),
-        };
-    }
-    key.build()
-}
-
-fn compare(a: &[(Part, bool)], b: &[(Part, bool)]) -> Ordering {
-    for ((a, descending), (b, _)) in a.iter().zip(b) {
-        let order = match (a, b) {
-            (Part::Int(a), Part::Int(b)) => a.cmp(b),
-            (Part::Float(a), Part::Float(b)) => a.partial_cmp(b).unwrap(),
-            (Part::Text(a), Part::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
-            (Part::Bytes(a), Part::Bytes(b)) => a.cmp(b),
-            _ => unreachable!("keys of one index have the same types"),
-        };
-        let order = if *descending { order.reverse() } else { order };
-        if order.is_ne() {
-            return order;
-        }
-    }
-    a.len().cmp(&b.len())
-}
+use crate::harness::keys::{Part, compare, encode};
 
 fn any_float() -> impl Strategy<Value = f64> {
     prop_oneof![

@@ -19,6 +19,9 @@ mod cli;
 mod disk;
 mod faults;
 mod files;
+mod fuzzed;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod hostile;
 mod keys;
 mod killed;
@@ -32,6 +35,9 @@ mod torture;
 mod vectors;
 mod verify;
 mod writes;
+
+/// Where `harness` finds golden files and inputs.
+pub(crate) const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A directory that goes with its value: in memory where the machine has one,
 /// since no test here depends on what a medium keeps.

@@ -2,7 +2,6 @@
 //! reopenings among them, and every read compared after each.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,16 +11,12 @@ use std::{
 };
 
 use ingrain::{
-    Batch, ConflictReason, Direction, Durability, Edge, Effort, Engine, Error, IndexKey, KeyRange,
-    Metric, Node, NodeId, Op, Options, Patch, Precondition, Search, Seq, Snapshot, Space,
+    ConflictReason, Edge, Engine, Error, Node, NodeId, Op, Patch, Precondition, Seq, Snapshot,
     Timestamp, Value, os::Clock,
 };
 use proptest::{collection::vec, option, prelude::*};
 
-const IDS: u8 = 6;
-const KINDS: &[&str] = &["note", "person", "place"];
-const INDEXES: &[&str] = &["first", "second"];
-const SPACES: &[(&str, usize, Metric)] = &[("flat", 2, Metric::L2), ("turn", 3, Metric::Cosine)];
+use crate::harness::oracle::{IDS, INDEXES, KINDS, Oracle, batch, id, options};
 
 /// A wall clock that a test sets.
 #[derive(Debug, Default)]
@@ -44,281 +39,6 @@ impl Clock for ClockHandle {
     fn monotonic(&self) -> Duration {
         Duration::ZERO
     }
-}
-
-type EdgeName = (NodeId, String, NodeId, u64);
-
-/// The store as plain maps.
-#[derive(Debug, Default, Clone)]
-pub struct Oracle {
-    pub seq: u64,
-    nodes: BTreeMap<NodeId, (Node, u64)>,
-    edges: BTreeMap<EdgeName, Edge>,
-    spaces: BTreeMap<String, Space>,
-}
-
-impl Oracle {
-    /// After `seq` commits that made the spaces and no node.
-    pub fn after(seq: u64) -> Self {
-        let spaces = SPACES
-            .iter()
-            .map(|(name, dimension, metric)| ((*name).to_owned(), Space::new(*dimension, *metric)));
-        Self { seq, spaces: spaces.collect(), ..Self::default() }
-    }
-
-    /// The definition of a space.
-    #[cfg(feature = "sim")]
-    pub fn space(&self, name: &str) -> Option<Space> {
-        self.spaces.get(name).copied()
-    }
-
-    /// The nodes that there are.
-    #[cfg(feature = "sim")]
-    pub fn ids(&self) -> Vec<NodeId> {
-        self.nodes.keys().copied().collect()
-    }
-
-    pub fn write(&mut self, time: Timestamp, ops: &[Op]) -> Result<(), (usize, ConflictReason)> {
-        let mut next = self.clone();
-        next.seq += 1;
-        for (at, op) in ops.iter().enumerate() {
-            next.op(time, op).map_err(|reason| (at, reason))?;
-        }
-        *self = next;
-        Ok(())
-    }
-
-    fn op(&mut self, now: Timestamp, op: &Op) -> Result<(), ConflictReason> {
-        let seq = self.seq;
-        match op {
-            Op::Put { node, precondition } => {
-                let old = self.nodes.get(&node.id).cloned();
-                match (precondition, &old) {
-                    (Precondition::Absent, Some(_)) => return Err(ConflictReason::Exists),
-                    (Precondition::Version(_), None) => return Err(ConflictReason::Missing),
-                    (Precondition::Version(v), Some((_, found))) if v.get() != *found => {
-                        return Err(ConflictReason::Version { expected: v.get(), found: *found });
-                    }
-                    _ => {}
-                }
-                let mut new = node.clone();
-                let old = old.map(|(old, _)| old);
-                new.created = new.created.or(old.as_ref().and_then(|o| o.created)).or(Some(now));
-                new.updated = new.updated.or(Some(now));
-                new.accessed = new.accessed.or(old.as_ref().and_then(|o| o.accessed)).or(Some(now));
-                new.access_count =
-                    new.access_count.or(old.as_ref().and_then(|o| o.access_count)).or(Some(0));
-                tidy_keys(&mut new.keys);
-                self.nodes.insert(new.id, (new, seq));
-            }
-            Op::Patch { id, patch } => {
-                let (node, version) = self.nodes.get_mut(id).ok_or(ConflictReason::Missing)?;
-                if let Some(kind) = &patch.kind {
-                    node.kind.clone_from(kind);
-                }
-                if let Some(content) = &patch.content {
-                    node.content.clone_from(content);
-                }
-                for (name, value) in &patch.attributes {
-                    match value {
-                        Some(value) => drop(node.attributes.insert(name.clone(), value.clone())),
-                        None => drop(node.attributes.remove(name)),
-                    }
-                }
-                node.strength = patch.strength.unwrap_or(node.strength);
-                node.confidence = patch.confidence.unwrap_or(node.confidence);
-                for (index, keys) in &patch.keys {
-                    node.keys.retain(|key| key.index != *index);
-                    for key in keys {
-                        node.keys.push(IndexKey { index: index.clone(), key: key.clone() });
-                    }
-                }
-                tidy_keys(&mut node.keys);
-                for (space, vector) in &patch.vectors {
-                    match vector {
-                        Some(vector) => drop(node.vectors.insert(space.clone(), vector.clone())),
-                        None => drop(node.vectors.remove(space)),
-                    }
-                }
-                node.updated = Some(now);
-                *version = seq;
-            }
-            Op::Touch { id, count } => {
-                let (node, _) = self.nodes.get_mut(id).ok_or(ConflictReason::Missing)?;
-                node.access_count = Some(node.access_count.unwrap() + count);
-                node.accessed = node.accessed.max(Some(now));
-            }
-            Op::Expire { id, expires } => {
-                let (node, _) = self.nodes.get_mut(id).ok_or(ConflictReason::Missing)?;
-                node.expires = *expires;
-            }
-            Op::Delete { id } => self.delete(*id),
-            Op::Prune { id, before } => {
-                let expired = self
-                    .nodes
-                    .get(id)
-                    .is_some_and(|(node, _)| node.expires.is_some_and(|at| at <= *before));
-                if expired {
-                    self.delete(*id);
-                }
-            }
-            Op::Link { edge } => {
-                if !self.nodes.contains_key(&edge.source) || !self.nodes.contains_key(&edge.target)
-                {
-                    return Err(ConflictReason::Missing);
-                }
-                let name = name(edge);
-                let mut edge = edge.clone();
-                let old = self.edges.get(&name).and_then(|old| old.created);
-                edge.created = edge.created.or(old).or(Some(now));
-                edge.updated = edge.updated.or(Some(now));
-                self.edges.insert(name, edge);
-            }
-            Op::Unlink { source, kind, target, discriminator } => {
-                self.edges.remove(&(*source, kind.clone(), *target, *discriminator));
-            }
-            Op::CreateSpace { name, space } => drop(self.spaces.insert(name.clone(), *space)),
-            Op::DropSpace { name } => {
-                self.spaces.remove(name);
-                self.nodes.values_mut().for_each(|(node, _)| drop(node.vectors.remove(name)));
-            }
-            Op::SetMethod { .. } => {}
-            _ => unreachable!("the strategy makes no such operation"),
-        }
-        Ok(())
-    }
-
-    fn delete(&mut self, id: NodeId) {
-        self.nodes.remove(&id);
-        self.edges.retain(|(source, _, target, _), _| *source != id && *target != id);
-    }
-
-    /// Compares every read of a snapshot with the maps.
-    pub fn check(&self, snapshot: &Snapshot) {
-        assert_eq!(snapshot.seq(), Seq::new(self.seq));
-        assert_eq!(snapshot.node_count(), self.nodes.len());
-        assert_eq!(snapshot.edge_count(), self.edges.len());
-        for id in (0..IDS).map(id) {
-            let found = snapshot.get(id).unwrap();
-            let expected = self.nodes.get(&id);
-            assert_eq!(found.map(|node| node.to_node().unwrap()), expected.map(|(n, _)| n.clone()));
-            assert_eq!(found.map(|node| node.version().get()), expected.map(|(_, v)| *v));
-            for (reached, edges) in [(false, snapshot.edges_out(id)), (true, snapshot.edges_in(id))]
-            {
-                let found: BTreeMap<EdgeName, Edge> = edges
-                    .map(|edge| edge.unwrap().to_edge().unwrap())
-                    .map(|e| (name(&e), e))
-                    .collect();
-                let expected: BTreeMap<EdgeName, Edge> = self
-                    .edges
-                    .iter()
-                    .filter(|((source, _, target, _), _)| {
-                        id == if reached { *target } else { *source }
-                    })
-                    .map(|(name, edge)| (name.clone(), edge.clone()))
-                    .collect();
-                assert_eq!(found, expected, "edges {}", if reached { "in" } else { "out" });
-            }
-        }
-        for (name, edge) in &self.edges {
-            let found = snapshot.edge(name.0, &name.1, name.2, name.3).unwrap().unwrap();
-            assert_eq!(found.to_edge().unwrap(), *edge);
-            assert!(snapshot.edge(name.0, &name.1, name.2, 9).unwrap().is_none());
-        }
-        for kind in KINDS {
-            let found: Vec<NodeId> = snapshot.scan(kind).map(|n| n.unwrap().id()).collect();
-            let expected: Vec<NodeId> =
-                self.nodes.values().filter(|(n, _)| n.kind == *kind).map(|(n, _)| n.id).collect();
-            assert_eq!(found, expected, "scan {kind}");
-            for id in (0..IDS).map(id) {
-                let of_kind = snapshot.edges_out(id).kind(kind).count();
-                let expected =
-                    self.edges.keys().filter(|(s, k, _, _)| *s == id && k == kind).count();
-                assert_eq!(of_kind, expected, "edges of kind {kind}");
-            }
-        }
-        let mut keys = 0;
-        for index in INDEXES {
-            let mut expected: BTreeSet<(Vec<u8>, NodeId)> = BTreeSet::new();
-            for (node, _) in self.nodes.values() {
-                for key in node.keys.iter().filter(|key| key.index == *index) {
-                    expected.insert((key.key.clone(), node.id));
-                }
-            }
-            keys += expected.len();
-            let read = |direction| -> Vec<(Vec<u8>, NodeId)> {
-                snapshot
-                    .range(index, KeyRange::all(), direction)
-                    .unwrap()
-                    .map(|entry| entry.unwrap())
-                    .map(|entry| (entry.key.to_vec(), entry.node.id()))
-                    .collect()
-            };
-            assert!(read(Direction::Ascending).iter().eq(expected.iter()), "{index} ascending");
-            assert!(
-                read(Direction::Descending).iter().eq(expected.iter().rev()),
-                "{index} descending"
-            );
-        }
-        assert_eq!(snapshot.key_count(), keys);
-        assert!(snapshot.spaces().eq(self.spaces.iter().map(|(name, s)| (name.as_str(), *s))));
-        for (name, space) in &self.spaces {
-            let query: Vec<f32> = (1..=space.dimension).map(|x| x as f32).collect();
-            let mut expected: Vec<(f64, NodeId)> = self
-                .nodes
-                .values()
-                .filter_map(|(node, _)| {
-                    Some((distance(space.metric, &query, node.vectors.get(name)?), node.id))
-                })
-                .collect();
-            expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            for effort in [Effort::Normal, Effort::Exact] {
-                let search = Search::new(name, &query, 100).effort(effort);
-                let hits = snapshot.search(&search).unwrap();
-                let found: Vec<(f64, NodeId)> =
-                    hits.iter().map(|hit| (hit.distance, hit.node.id())).collect();
-                assert_eq!(found, expected, "{name} {effort:?}");
-            }
-        }
-        let expired: Vec<NodeId> =
-            snapshot.expired(Timestamp::from_micros(50)).map(Result::unwrap).collect();
-        let mut expected: Vec<(Timestamp, NodeId)> = self
-            .nodes
-            .values()
-            .filter_map(|(n, _)| Some((n.expires.filter(|at| at.as_micros() <= 50)?, n.id)))
-            .collect();
-        expected.sort_unstable();
-        assert_eq!(expired, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
-    }
-}
-
-fn tidy_keys(keys: &mut Vec<IndexKey>) {
-    keys.sort();
-    keys.dedup();
-}
-
-fn name(edge: &Edge) -> EdgeName {
-    (edge.source, edge.kind.clone(), edge.target, edge.discriminator)
-}
-
-/// As the metric defines it: exact for small whole numbers.
-pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        // From plus zero: a sum of minus zeros is one otherwise.
-        a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + f64::from(*a) * f64::from(*b))
-    };
-    match metric {
-        Metric::Cosine => (1.0 - dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())).clamp(0.0, 2.0),
-        Metric::Dot => -dot(a, b),
-        _ => {
-            let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-            dot(&difference, &difference).sqrt()
-        }
-    }
-}
-
-fn id(n: u8) -> NodeId {
-    NodeId::of_content(&[n])
 }
 
 fn any_id() -> impl Strategy<Value = NodeId> {
@@ -474,34 +194,12 @@ fn any_action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// The spaces and indexes that the operations use: the first commit.
-pub fn options() -> Options {
-    // Parts of a few rows, so that they split and merge.
-    let mut options = Options::new().wal_file_bytes(64 << 10).part_bytes(200);
-    for (name, dimension, metric) in SPACES {
-        options = options.space(*name, Space::new(*dimension, *metric));
-    }
-    for index in INDEXES {
-        options = options.index(*index);
-    }
-    options
-}
-
 /// With `steps`, the engine has no threads and is always in a checkpoint, of
 /// which each write does a step: reads go over three levels.
 fn open(path: &Path, clock: &ClockHandle, steps: bool) -> Engine {
     let options = options().clock(Arc::new(clock.clone()));
     let options = if steps { options.inline(true).wal_bytes(4 << 10) } else { options };
     options.open(path).unwrap()
-}
-
-pub fn batch(ops: &[Op], sync: bool) -> Batch {
-    let mut batch = Batch::new();
-    for op in ops {
-        batch.push(op.clone());
-    }
-    batch.durability(if sync { Durability::Sync } else { Durability::Os });
-    batch
 }
 
 fn compare(

@@ -625,9 +625,9 @@ proptest! {
         batches in vec((vec(crate::model::any_op(), 1..6), any::<bool>()), 1..30),
     ) {
         let original = Original::new(|path| {
-            let engine = crate::model::options().open(path).unwrap();
+            let engine = crate::harness::oracle::options().open(path).unwrap();
             for (ops, checkpoint) in &batches {
-                match engine.write(crate::model::batch(ops, false)) {
+                match engine.write(crate::harness::oracle::batch(ops, false)) {
                     Ok(_) => {}
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
                 }

@@ -25,7 +25,10 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use crate::model::{Oracle, any_op, batch, options};
+use crate::{
+    harness::oracle::{Oracle, batch, options},
+    model::any_op,
+};
 
 /// What a workload does next.
 #[derive(Debug, Clone)]

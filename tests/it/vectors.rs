@@ -31,7 +31,7 @@ use crate::{
     base_edge_cases::until,
     faults::{Call, hooked},
     files::data_kind,
-    model::distance,
+    harness::oracle::distance,
     recovery::{Image, read_image, write_image},
     temp_dir,
     verify::{Sections, read_file, write_file},

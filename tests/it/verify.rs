@@ -22,7 +22,8 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::{
     files::data_kind,
-    model::{any_op, batch, options},
+    harness::oracle::{batch, options},
+    model::any_op,
     recovery::{Image, read_image, write_image},
     temp_dir,
 };

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ingrain_fuzz::harness::formats::segment_vec(data));

@@ -1,0 +1,658 @@
+//! Whole stores that were changed: by bytes, by rows, by files.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use arbitrary::{Result, Unstructured};
+use ingrain::{
+    Batch, Direction, Edge, Effort, Engine, ErrorKind, KeyRange, Method, Metric, Node, NodeId, Op,
+    Options, Patch, PathOptions, RecoveryMode, Search, Seq, Snapshot, Space, Timestamp,
+    format::{
+        FileKind, Header,
+        manifest::{DataFile, Manifest},
+        wal::{Frames, encode_batch},
+    },
+    os::Fs,
+    sim::{Loss, SimClock, SimDisk},
+};
+
+use super::{formats::wal_payload, ops::any_op, oracle::options, seal};
+
+/// The files of a store, by their names in its directory.
+pub type Image = BTreeMap<String, Vec<u8>>;
+
+const PATH: &str = "/s";
+const MANIFEST: &str = "MANIFEST";
+
+/// A disk that has these files, all durable.
+pub fn disk_of(image: &Image) -> SimDisk {
+    let disk = SimDisk::new();
+    let root = Path::new(PATH);
+    for dir in [root.to_owned(), root.join("wal"), root.join("data")] {
+        disk.create_dir(&dir).unwrap();
+    }
+    for (name, bytes) in image {
+        disk.create_new(&root.join(name)).unwrap().write_at(0, bytes).unwrap();
+    }
+    disk.crash(Loss::Nothing, 0)
+}
+
+fn image_of(disk: &SimDisk) -> Image {
+    let mut image = Image::new();
+    for dir in ["", "wal", "data"] {
+        for name in disk.list(&Path::new(PATH).join(dir)).unwrap() {
+            let name = Path::new(dir).join(name);
+            let Ok(file) = disk.open(&Path::new(PATH).join(&name)) else { continue };
+            let mut bytes = vec![0; file.size().unwrap() as usize];
+            file.read_at(0, &mut bytes).unwrap();
+            image.insert(name.to_str().unwrap().to_owned(), bytes);
+        }
+    }
+    image.remove("LOCK");
+    image
+}
+
+/// The store of the golden files.
+pub fn golden() -> &'static Image {
+    fn read(root: &Path, dir: &Path, image: &mut Image) {
+        for entry in fs::read_dir(root.join(dir)).unwrap() {
+            let name = dir.join(entry.unwrap().file_name());
+            let path = root.join(&name);
+            if path.is_dir() {
+                read(root, &name, image);
+            } else {
+                let bytes = fs::read(path).unwrap();
+                image.insert(name.to_str().unwrap().to_owned(), bytes);
+            }
+        }
+    }
+    static GOLDEN: OnceLock<Image> = OnceLock::new();
+    GOLDEN.get_or_init(|| {
+        let mut image = Image::new();
+        let root = PathBuf::from(crate::REPOSITORY).join("tests/golden/v2");
+        read(&root, Path::new(""), &mut image);
+        image
+    })
+}
+
+fn id(n: u16) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+/// A store that has everything twice: parts, heaps, contents elsewhere, vector
+/// files of which rows are dead, codes that are searched by, two log files.
+pub fn rich() -> &'static Image {
+    static RICH: OnceLock<Image> = OnceLock::new();
+    RICH.get_or_init(|| {
+        let disk = SimDisk::new();
+        let open = || {
+            options()
+                .space("wide", Space::new(8, Metric::Cosine))
+                .space("gone", Space::new(2, Metric::Dot))
+                .part_bytes(4 << 10)
+                .index_rows(1)
+                .inline(true)
+                .fs(Arc::new(disk.clone()))
+                .clock(Arc::new(SimClock::default()))
+                .open(PATH)
+                .unwrap()
+        };
+        let engine = open();
+        let mut batch = Batch::new();
+        for n in 0..300_u16 {
+            let vector: Vec<f32> = (0..8).map(|d| f32::from((n * 7 + d * 13) % 19) - 9.5).collect();
+            let kind = ["note", "person", "place"][usize::from(n % 3)];
+            let mut node = Node::new(id(n), kind)
+                .content(vec![n as u8; usize::from(n % 90)])
+                .vector("wide", vector);
+            if n % 10 == 0 {
+                node = node
+                    .key("first", n.to_be_bytes())
+                    .key("second", [n as u8])
+                    .attribute("n", i64::from(n))
+                    .vector("flat", [f32::from(n), 1.0])
+                    .vector("gone", [1.0, 2.0]);
+                node.expires = Some(Timestamp::from_micros(i64::from(n)));
+            }
+            batch.put(node);
+        }
+        for n in 0..60_u16 {
+            let edge = Edge::new(id(n), "knows", id(n * 7 % 60)).weight(f64::from(n));
+            batch.link(if n % 4 == 0 { edge.attribute("since", i64::from(n)) } else { edge });
+        }
+        engine.write(batch).unwrap();
+        engine.checkpoint().unwrap();
+        let mut batch = Batch::new();
+        for n in 0..20_u16 {
+            batch.patch(id(n * 15), Patch::new().strength(0.5).kind("place"));
+            batch.delete(id(n * 15 + 1));
+        }
+        batch.push(Op::SetMethod { name: "flat".to_owned(), method: Method::Pq8 });
+        batch.push(Op::DropSpace { name: "gone".to_owned() });
+        engine.write(batch).unwrap();
+        engine.checkpoint().unwrap();
+        for n in 0..4_u16 {
+            let mut batch = Batch::new();
+            batch.put(Node::new(id(500 + n), "late").vector("flat", [1.0, 2.0]));
+            batch.touch(id(0)).link(Edge::new(id(500 + n), "knows", id(0)));
+            engine.write(batch).unwrap();
+        }
+        drop(engine);
+        let engine = open();
+        let mut batch = Batch::new();
+        batch.put(Node::new(id(600), "late").key("first", [9]));
+        engine.write(batch).unwrap();
+        drop(engine);
+        image_of(&disk)
+    })
+}
+
+fn kind_of(name: &str) -> Option<FileKind> {
+    Some(match name.rsplit('.').next()? {
+        "nodes" => FileKind::Nodes,
+        "out" => FileKind::Out,
+        "in" => FileKind::In,
+        "keys" => FileKind::Keys,
+        "heap" => FileKind::Heap,
+        "vec" => FileKind::Vectors,
+        "vix" => FileKind::VectorIndex,
+        _ => return None,
+    })
+}
+
+/// Where something stands in a file: rather in what is not zero.
+fn place(u: &mut Unstructured<'_>, bytes: &[u8]) -> Result<usize> {
+    let at = u.int_in_range(0..=bytes.len().saturating_sub(1))?;
+    let near = bytes.iter().skip(at).take(4096).position(|byte| *byte != 0);
+    Ok(at + near.unwrap_or(0))
+}
+
+fn any_name(u: &mut Unstructured<'_>, image: &Image) -> Result<String> {
+    let names: Vec<&String> = image.keys().collect();
+    Ok((*u.choose(&names)?).clone())
+}
+
+/// Numbers that are wrong in ways of their own.
+fn number(u: &mut Unstructured<'_>) -> Result<u64> {
+    Ok(match u.int_in_range(0..=7_u8)? {
+        0 => 0,
+        1 => 1,
+        2 => u64::MAX,
+        3 => u64::from(u32::MAX),
+        4 => 1 << 31,
+        5 => u64::from(u.arbitrary::<u8>()?),
+        6 => u64::from(u.arbitrary::<u32>()?),
+        _ => u.arbitrary()?,
+    })
+}
+
+/// A row of a data file, its fields.
+fn row(u: &mut Unstructured<'_>, bytes: &mut [u8]) -> Result<()> {
+    let count = bytes.get(72..76).map_or(0, |n| u32::from_le_bytes(n.try_into().unwrap()));
+    let section = 80 + 24 * u.int_in_range(0..=count.clamp(1, 8) as usize - 1)?;
+    let Some(fields) = bytes.get(section..section + 24) else { return Ok(()) };
+    let row_bytes = u32::from_le_bytes(fields[4..8].try_into().unwrap()).max(1) as usize;
+    let offset = u64::from_le_bytes(fields[8..16].try_into().unwrap()) as usize;
+    let len = u64::from_le_bytes(fields[16..24].try_into().unwrap()) as usize;
+    let rows = bytes.get_mut(offset..offset.saturating_add(len)).unwrap_or_default();
+    if rows.len() < 2 * row_bytes {
+        return Ok(());
+    }
+    let last = rows.len() / row_bytes - 1;
+    let (a, b) = (u.int_in_range(0..=last)?, u.int_in_range(0..=last)?);
+    match u.int_in_range(0..=3_u8)? {
+        // Exchanged, or the same twice.
+        0 => (0..row_bytes).for_each(|at| rows.swap(a * row_bytes + at, b * row_bytes + at)),
+        1 => rows.copy_within(a * row_bytes..(a + 1) * row_bytes, b * row_bytes),
+        _ => {
+            let at = a * row_bytes + u.int_in_range(0..=row_bytes - 1)? / 4 * 4;
+            let value = number(u)?.to_le_bytes();
+            let size = (*u.choose(&[4, 8])?).min(rows.len() - at);
+            rows[at..at + size].copy_from_slice(&value[..size]);
+        }
+    }
+    Ok(())
+}
+
+fn with_manifest(image: &mut Image, change: impl FnOnce(&mut Manifest)) {
+    let Some(Ok(mut manifest)) = image.get(MANIFEST).map(|bytes| Manifest::decode(bytes)) else {
+        return;
+    };
+    change(&mut manifest);
+    image.insert(MANIFEST.to_owned(), manifest.encode().unwrap());
+}
+
+/// A manifest that says something else, and is one.
+fn fields(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
+    let (what, value, at) =
+        (u.int_in_range(0..=21_u8)?, number(u)?, usize::from(u.arbitrary::<u8>()?));
+    let name = ["", "note", "flat", "wide", "text"][at % 5].to_owned();
+    let dimension = u.int_in_range(0..=9)?;
+    with_manifest(image, |m| {
+        fn one<T>(list: &mut [T], at: usize, change: impl FnOnce(&mut T)) {
+            if let Some(at) = at.checked_rem(list.len()) {
+                change(&mut list[at]);
+            }
+        }
+        match what {
+            0 => m.checkpoint = Seq::new(value),
+            1 => m.durable = Seq::new(value),
+            2 => m.salvaging = true,
+            3 => m.next_file = value as u32,
+            4 => m.counts.nodes = value,
+            5 => m.counts.edges = value,
+            6 => m.counts.keys = value,
+            7 => m.counts.vectors = value,
+            8 => one(&mut m.heaps, at, |heap| heap.live = value),
+            9 => one(&mut m.kinds, at, |kind| *kind = name),
+            10 => one(&mut m.indexes, at, |index| *index = name),
+            11 => one(&mut m.spaces, at, |space| space.name = name),
+            12 => one(&mut m.spaces, at, |space| space.space.dimension = dimension),
+            13 => one(&mut m.spaces, at, |space| space.dropped = !space.dropped),
+            14 => one(&mut m.spaces, at, |space| space.vectors = value),
+            15 => one(&mut m.vectors, at, |file| file.space = value as u32),
+            16 => one(&mut m.vectors, at, |file| file.live = value),
+            17 => {
+                let bits = value.to_le_bytes()[..dimension.min(8)].to_vec();
+                one(&mut m.vectors, at, |file| file.dead = bits);
+            }
+            18 => one(&mut m.vectors, at, |file| file.graph = file.codes.take()),
+            19 => {
+                let mut tables = [&mut m.nodes, &mut m.out, &mut m.into, &mut m.keys];
+                let table = &mut tables[at % 4];
+                match value % 3 {
+                    0 => drop(table.pop()),
+                    1 => table.reverse(),
+                    _ => drop(table.first_mut().map(|part| part.first.truncate(dimension))),
+                }
+            }
+            20 => m.spaces.reverse(),
+            _ => drop((m.kinds.pop(), m.heaps.pop())),
+        }
+    });
+    Ok(())
+}
+
+/// A log file with one more frame, of operations that may not follow.
+fn frame(u: &mut Unstructured<'_>, file: &mut Vec<u8>) -> Result<()> {
+    let Ok(header) = Header::decode(FileKind::Wal, file) else { return Ok(()) };
+    let frames = seal::frames(file);
+    let end = frames.last().map_or(64, |frame| frame.end);
+    let seq = header.number.saturating_add(frames.len() as u64);
+    let ops = match u.int_in_range(0..=3_u8)? {
+        0 => vec![Op::CreateSpace {
+            name: (*u.choose(&["", "flat", "new"])?).to_owned(),
+            space: Space::new(number(u)? as usize, Metric::L2),
+        }],
+        1 => {
+            let floats: Vec<f32> = (0..u.int_in_range(0..=9_u8)?)
+                .map(|_| Ok(f32::from_bits(u.arbitrary()?)))
+                .collect::<Result<_>>()?;
+            let space = *u.choose(&["flat", "wide", "text", "new"])?;
+            let mut node = Node::new(id(u.int_in_range(0..=20)?), *u.choose(&["", "note"])?)
+                .vector(space, floats)
+                .key(*u.choose(&["first", "timeline"])?, vec![0; u.int_in_range(0..=2_000)?]);
+            node.strength = f32::from_bits(u.arbitrary()?);
+            node.confidence = f32::from_bits(u.arbitrary()?);
+            node.access_count = Some(u.arbitrary()?);
+            vec![Op::Put { node, precondition: ingrain::Precondition::None }]
+        }
+        _ => (0..u.int_in_range(0..=3_u8)?).map(|_| any_op(u)).collect::<Result<_>>()?,
+    };
+    let Ok(payload) = encode_batch(Timestamp::from_micros(1), &ops) else { return Ok(()) };
+    file.truncate(end);
+    let durable = Seq::new(seq.saturating_sub(1));
+    Frames::new(&header).seal(Seq::new(seq), durable, &payload, file);
+    Ok(())
+}
+
+fn mutation(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
+    let name = any_name(u, image)?;
+    let mut bytes = image[&name].clone();
+    match u.int_in_range(0..=15_u8)? {
+        0..=2 if !bytes.is_empty() => {
+            let at = place(u, &bytes)?;
+            bytes[at] = u.arbitrary()?;
+        }
+        3 if !bytes.is_empty() => {
+            let at = place(u, &bytes)?;
+            let value = number(u)?.to_le_bytes();
+            let size = value.len().min(bytes.len() - at);
+            bytes[at..at + size].copy_from_slice(&value[..size]);
+        }
+        4 => bytes.truncate(u.int_in_range(0..=bytes.len())?),
+        5 => bytes.resize(bytes.len() + u.int_in_range(0..=8192)?, u.arbitrary()?),
+        6 if bytes.len() > 1 => {
+            let (from, to) = (place(u, &bytes)?, place(u, &bytes)?);
+            let len = u.int_in_range(1..=64)?.min(bytes.len() - from.max(to));
+            bytes.copy_within(from..from + len, to);
+        }
+        7 => {
+            let other = any_name(u, image)?;
+            bytes = image.insert(other, bytes).unwrap();
+        }
+        8 => {
+            image.remove(&name);
+            return Ok(());
+        }
+        9 => {
+            let to =
+                format!("data/{:010}.{}", u.int_in_range(0..=30_u8)?, u.choose(&["vec", "heap"])?);
+            image.insert(to, bytes);
+            return Ok(());
+        }
+        10 | 11 => return fields(u, image),
+        12 => {
+            let logs: Vec<String> = image.keys().filter(|n| n.ends_with(".wal")).cloned().collect();
+            if let Some(log) = logs.last() {
+                frame(u, image.get_mut(log).unwrap())?;
+            }
+            return Ok(());
+        }
+        _ if kind_of(&name).is_some() => row(u, &mut bytes)?,
+        _ => {}
+    }
+    image.insert(name, bytes);
+    Ok(())
+}
+
+/// Makes checksums right, and the manifest name the files as they are.
+fn reseal(image: &mut Image) {
+    let mut digests: BTreeMap<u32, (u64, [u8; 16])> = BTreeMap::new();
+    for (name, bytes) in image.iter_mut() {
+        if name.ends_with(".wal") {
+            seal::wal(bytes, false);
+        } else if name == MANIFEST {
+            seal::manifest(bytes);
+        } else if kind_of(name).is_some()
+            && let Some(digest) = seal::data(bytes)
+            && let Some(number) = name.get(5..15).and_then(|number| number.parse().ok())
+        {
+            digests.insert(number, (bytes.len() as u64, digest));
+        }
+    }
+    with_manifest(image, |m| {
+        let set = |file: &mut DataFile| {
+            if let Some((len, digest)) = digests.get(&file.number) {
+                (file.len, file.digest) = (*len, *digest);
+            }
+        };
+        m.heaps.iter_mut().for_each(|heap| set(&mut heap.file));
+        let tables = [&mut m.nodes, &mut m.out, &mut m.into, &mut m.keys];
+        tables.into_iter().flatten().for_each(|part| set(&mut part.file));
+        for vectors in &mut m.vectors {
+            set(&mut vectors.file);
+            [&mut vectors.codes, &mut vectors.graph].into_iter().flatten().for_each(set);
+        }
+    });
+    // What is derived names its rows by their digest.
+    let derived: Vec<(DataFile, DataFile)> = match image.get(MANIFEST).map(|m| Manifest::decode(m))
+    {
+        Some(Ok(m)) => m.vectors.iter().filter_map(|v| Some((v.file, v.codes?))).collect(),
+        _ => return,
+    };
+    for (rows, codes) in derived {
+        let name = format!("data/{:010}.vix", codes.number);
+        let Some(bytes) = image.get_mut(&name).filter(|bytes| bytes.len() >= 3 * 4096) else {
+            continue;
+        };
+        bytes[4096..4112].copy_from_slice(&rows.digest);
+        let Some(digest) = seal::data(bytes) else { continue };
+        with_manifest(image, |m| {
+            for file in m.vectors.iter_mut().filter_map(|v| v.codes.as_mut()) {
+                if file.number == codes.number {
+                    file.digest = digest;
+                }
+            }
+        });
+    }
+}
+
+/// Reads all there is, every way. Returns how many reads met damage.
+fn read_all(snapshot: &Snapshot) -> usize {
+    let mut damaged = 0;
+    let mut met = |error: ingrain::Error| {
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        damaged += 1;
+    };
+    let mut ids = Vec::new();
+    for node in snapshot.scan_all() {
+        match node {
+            Ok(node) => {
+                ids.push(node.id());
+                node.to_node().map_or_else(&mut met, drop);
+                snapshot.get(node.id()).map_or_else(&mut met, drop);
+            }
+            Err(error) => {
+                met(error);
+                break;
+            }
+        }
+    }
+    for id in ids.iter().copied().chain([NodeId::MIN, NodeId::MAX]) {
+        for edge in snapshot.edges_out(id).chain(snapshot.edges_in(id)) {
+            match edge.and_then(|edge| edge.to_edge()) {
+                Ok(edge) => snapshot
+                    .edge(edge.source, &edge.kind, edge.target, edge.discriminator)
+                    .map_or_else(&mut met, drop),
+                Err(error) => {
+                    met(error);
+                    break;
+                }
+            }
+        }
+    }
+    for kind in snapshot.kinds() {
+        snapshot.scan(kind).try_for_each(|node| node.map(drop)).unwrap_or_else(&mut met);
+    }
+    for index in snapshot.indexes() {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            match snapshot.range(index, KeyRange::all(), direction) {
+                Ok(mut range) => {
+                    range.try_for_each(|entry| entry.map(drop)).unwrap_or_else(&mut met);
+                }
+                Err(error) => met(error),
+            }
+        }
+    }
+    let end = Timestamp::from_micros(i64::MAX);
+    snapshot.expired(end).try_for_each(|id| id.map(drop)).unwrap_or_else(&mut met);
+    for (name, space) in snapshot.spaces() {
+        // Some metrics refuse a query of zeros.
+        let query: Vec<f32> = (0..space.dimension).map(|n| 1.0 + (n % 5) as f32).collect();
+        for effort in [Effort::Normal, Effort::Exact] {
+            match snapshot.search(&Search::new(name, &query, 10).effort(effort)) {
+                Ok(hits) => {
+                    assert!(hits.is_sorted_by(|a, b| a.distance <= b.distance), "{hits:?}");
+                }
+                Err(error) => met(error),
+            }
+        }
+    }
+    if let [first, .., last] = ids[..] {
+        match snapshot.shortest_path(first, last, &PathOptions::default()) {
+            // A table out of order gives what it does not find.
+            Err(error) if error.kind() == ErrorKind::Invalid => damaged += 1,
+            path => path.map_or_else(&mut met, drop),
+        }
+    }
+    damaged
+}
+
+/// As codes are not built, a store that has been damaged is tried a hundred
+/// times in the time that one takes otherwise.
+fn plain(disk: &SimDisk) -> Options {
+    Options::new()
+        .create(false)
+        .inline(true)
+        .index_rows(1 << 24)
+        .fs(Arc::new(disk.clone()))
+        .clock(Arc::new(SimClock::default()))
+}
+
+/// Errors that bytes on disk may give rise to.
+fn of_files(error: &ingrain::Error) {
+    let kinds = [ErrorKind::Corrupt, ErrorKind::Unsupported];
+    assert!(kinds.contains(&error.kind()), "{error:?}");
+}
+
+/// A store that opens is read, verified, and brought into a new base. One that
+/// verifies as sound reads without damage and keeps its content.
+fn check(engine: Engine, disk: &SimDisk, compact: bool) {
+    let snapshot = engine.snapshot();
+    let damaged = read_all(&snapshot);
+    let report = engine.verify().unwrap();
+    if !report.is_sound() {
+        report.damage.iter().for_each(of_files);
+        let _ = engine.checkpoint().map_err(|error| of_files(&error));
+        if compact {
+            let _ = engine.compact().map_err(|error| of_files(&error));
+        }
+        read_all(&engine.snapshot());
+        let _ = engine.close();
+        drop(engine);
+        let _ = plain(disk).open(PATH).map_err(|error| of_files(&error));
+        return;
+    }
+    assert_eq!(damaged, 0, "a sound store has damage");
+    let digest = snapshot.digest().unwrap();
+    engine.checkpoint().unwrap();
+    assert_eq!(engine.snapshot().digest().unwrap(), digest);
+    engine.close().unwrap();
+    drop(engine);
+    let engine = plain(disk).open(PATH).unwrap();
+    assert_eq!(engine.snapshot().digest().unwrap(), digest);
+    let report = engine.verify().unwrap();
+    assert!(report.is_sound(), "after a checkpoint: {:?}", report.damage);
+    if !compact {
+        return;
+    }
+    engine.compact().unwrap();
+    assert_eq!(engine.snapshot().digest().unwrap(), digest);
+    assert_eq!(read_all(&engine.snapshot()), 0);
+    let report = engine.verify().unwrap();
+    assert!(report.is_sound(), "after compaction: {:?}", report.damage);
+}
+
+/// Opens what a disk has.
+fn open(disk: &SimDisk, compact: bool) {
+    match plain(disk).open(PATH) {
+        Ok(engine) => check(engine, disk, compact),
+        // Without a manifest there is no store.
+        Err(error) if error.kind() == ErrorKind::Invalid => {}
+        Err(error) => {
+            of_files(&error);
+            salvage(disk, compact);
+        }
+    }
+}
+
+/// What a salvaging recovery opens, a strict one opens after it.
+fn salvage(disk: &SimDisk, compact: bool) {
+    match plain(disk).recovery(RecoveryMode::Salvage).open(PATH) {
+        Ok(engine) => {
+            let (seq, digest) = (engine.snapshot().seq(), engine.snapshot().digest());
+            drop(engine);
+            let engine = plain(disk).open(PATH).unwrap();
+            assert_eq!(engine.snapshot().seq(), seq);
+            if let Ok(digest) = digest {
+                assert_eq!(engine.snapshot().digest().unwrap(), digest);
+            }
+            check(engine, disk, compact);
+        }
+        Err(error) => of_files(&error),
+    }
+}
+
+/// A repair that says that it has succeeded has made a store that is sound.
+fn repair(disk: &SimDisk) {
+    match plain(disk).repair(PATH, "/r", &mut |_, _| {}) {
+        Ok(_) => {
+            let engine = plain(disk).open("/r").unwrap();
+            let report = engine.verify().unwrap();
+            assert!(report.is_sound(), "after a repair: {:?}", report.damage);
+            assert_eq!(read_all(&engine.snapshot()), 0);
+        }
+        Err(error) if error.kind() == ErrorKind::Invalid => {}
+        Err(error) => of_files(&error),
+    }
+}
+
+fn run(u: &mut Unstructured<'_>) -> Result<()> {
+    let mut image = if u.arbitrary()? { rich().clone() } else { golden().clone() };
+    let sealed = u.ratio(7, 8)?;
+    let way = u.int_in_range(0..=3_u8)?;
+    for _ in 0..16 {
+        if u.is_empty() || image.is_empty() || mutation(u, &mut image).is_err() {
+            break;
+        }
+    }
+    if sealed {
+        reseal(&mut image);
+    }
+    let disk = disk_of(&image);
+    match way {
+        0 => repair(&disk),
+        _ => open(&disk, way == 1),
+    }
+    Ok(())
+}
+
+/// A store whose files were changed, most often with checksums that are right
+/// again.
+pub fn store(data: &[u8]) {
+    let _ = run(&mut Unstructured::new(data));
+}
+
+/// The first byte says whether the checksums of a log file are made right, and
+/// its frames renumbered. Frames that open are what sealing them gives; a store
+/// that has the file opens, or opens with a salvaging recovery, and then goes
+/// on.
+pub fn wal_file(data: &[u8]) {
+    let Some((how, file)) = data.split_first() else { return };
+    let mut file = file.to_vec();
+    if how & 1 == 1 {
+        seal::wal(&mut file, how & 2 == 2);
+    }
+    let Ok(header) = Header::decode(FileKind::Wal, &file) else { return };
+    assert_eq!(header.encode(), file[..64]);
+    let frames = Frames::new(&header);
+    let mut at = 64;
+    while let Some(frame) = frames.open(&file, at) {
+        let mut again = Vec::new();
+        frames.seal(frame.seq, frame.durable, frame.payload, &mut again);
+        assert_eq!(again, file[at..at + frame.size]);
+        assert_eq!(frames.header(&file, at).unwrap().len, frame.payload.len());
+        wal_payload(frame.payload);
+        at += frame.size;
+    }
+    let before = header.number.saturating_sub(1);
+    let manifest = Manifest {
+        store: header.store,
+        generation: 1,
+        checkpoint: Seq::new(before),
+        next_file: 1,
+        ..Manifest::default()
+    };
+    let log = format!("wal/{:020}.wal", header.number);
+    let image = [(MANIFEST.to_owned(), manifest.encode().unwrap()), (log, file)].into();
+    let disk = disk_of(&image);
+    match plain(&disk).open(PATH) {
+        Ok(engine) => {
+            let seq = engine.snapshot().seq();
+            let mut batch = Batch::new();
+            batch.put(Node::new(NodeId::MIN, "note"));
+            let next = engine.write(batch).unwrap();
+            assert_eq!(next.get(), seq.get() + 1);
+            check(engine, &disk, false);
+        }
+        Err(error) => {
+            of_files(&error);
+            salvage(&disk, false);
+        }
+    }
+}
