@@ -428,7 +428,9 @@ impl Snapshot {
         k: usize,
         diversity: f64,
     ) -> Result<Vec<Hit<'s>>> {
-        let lost = |id| Error::invalid(format!("vector of {id}: it is not there"));
+        let lost = |id| {
+            self.state.base.damaged(format!("node {id} was found by a vector that is not there"))
+        };
         let mut left = hits
             .into_iter()
             .map(|hit| {

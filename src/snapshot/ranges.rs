@@ -406,6 +406,9 @@ impl<'s> Iterator for Scan<'s> {
                 };
                 self.at = Some(at);
                 let (_, id) = at;
+                // Kinds and nodes change in the same commit.
+                let gone =
+                    || self.state.base.damaged(format!("node {id} has a kind and is not there"));
                 let node = match (found, self.state.layered_node(&id)) {
                     (Found::Base(row), None) => {
                         self.state.base.stored(row).map(|node| NodeRef::stored(self.state, node))
@@ -413,12 +416,11 @@ impl<'s> Iterator for Scan<'s> {
                     (_, Some(Some(record))) => NodeRef::of_record(self.state, record),
                     (Found::Memory(_), None) => match self.state.base.node(id) {
                         Ok(Some(node)) => Ok(NodeRef::stored(self.state, node)),
-                        // Kinds and nodes change in the same commit.
-                        Ok(None) => Err(Error::invalid(format!("node {id}: it is not there"))),
+                        Ok(None) => Err(gone()),
                         Err(error) => Err(error),
                     },
-                    // As above: what is deleted is of no kind.
-                    (_, Some(None)) => Err(Error::invalid(format!("node {id}: it is not there"))),
+                    // What is deleted is of no kind.
+                    (_, Some(None)) => Err(gone()),
                 };
                 return Some(node);
             }
@@ -701,7 +703,10 @@ impl<'s> Iterator for Range<'s> {
         Some(self.next_place()?.and_then(|place| {
             // Keys and nodes change in the same commit: each is there.
             let node = NodeRef::find(self.state, place.node)?;
-            let gone = || Error::invalid(format!("node {}: it is not there", place.node));
+            let gone = || {
+                let what = format!("node {} has an index key and is not there", place.node);
+                self.state.base.damaged(what)
+            };
             Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
         }))
     }
