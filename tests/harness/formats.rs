@@ -144,13 +144,17 @@ fn rows(contents: &Contents<'_>, sound: bool) {
             }
         }
         Contents::Keys(keys) => {
-            let entries: Vec<_> = (0..keys.offsets.len()).map(|row| keys.get(row)).collect();
-            assert!(keys.get(entries.len()).is_err());
-            if sound {
-                let mut again = Vec::new();
-                entries.iter().for_each(|entry| entry.as_ref().unwrap().encode(&mut again));
-                assert_eq!(again, keys.entries);
+            assert!(keys.get(keys.offsets.len()).is_err());
+            // An error takes a while to write: only some of those that are none.
+            let rows = if sound { keys.offsets.len() } else { keys.offsets.len().min(64) };
+            let mut again = Vec::new();
+            for entry in (0..rows).map(|row| keys.get(row)) {
+                match entry {
+                    Ok(entry) => entry.encode(&mut again),
+                    Err(_) => assert!(!sound),
+                }
             }
+            assert!(!sound || again == keys.entries);
         }
         Contents::Vectors(vectors) => {
             for row in 0..vectors.rows.len() {

@@ -1,6 +1,7 @@
 //! Makes checksums right again, so that what was changed under them is met by
 //! what comes after. Written from docs/format.md, not with the engine's code.
 
+#[cfg(feature = "sim")]
 use std::ops::Range;
 
 const HEADER: usize = 64;
@@ -10,6 +11,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
+#[cfg(feature = "sim")]
 fn u32_at(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
@@ -30,6 +32,7 @@ fn header(bytes: &mut [u8]) -> bool {
 }
 
 /// Where the frames of a log file stand, by the lengths that they declare.
+#[cfg(feature = "sim")]
 pub fn frames(file: &[u8]) -> Vec<Range<usize>> {
     let mut frames = Vec::new();
     let mut at = HEADER;
@@ -45,6 +48,7 @@ pub fn frames(file: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// A log file. With `renumbered`, its frames also follow each other.
+#[cfg(feature = "sim")]
 pub fn wal(file: &mut [u8], renumbered: bool) {
     if !header(file) {
         return;

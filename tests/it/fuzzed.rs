@@ -1,7 +1,8 @@
 //! What fuzzing starts from and what it found, tried by every test run.
 
+#[cfg(feature = "sim")]
+use std::collections::BTreeSet;
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
