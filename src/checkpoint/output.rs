@@ -38,12 +38,15 @@ pub(super) struct Making<'a> {
     pub(super) written: &'a AtomicU64,
 }
 
+/// The largest number of a data file is not given, as no other could follow it.
+const FILES: usize = u32::MAX as usize;
+
 impl Making<'_> {
     pub(super) fn create(&mut self, kind: FileKind) -> Result<Writer> {
         let number = *self.next_file;
         *self.next_file = number
             .checked_add(1)
-            .ok_or_else(|| Error::limit("data files that a store ever had", 0, 0))?;
+            .ok_or_else(|| Error::limit("data files that a store ever had", FILES, FILES))?;
         let salt = self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt));
         let header = Header { kind, store: self.store, number: number.into(), salt };
         let path = segment::file_path(self.dir, kind, number);

@@ -520,7 +520,10 @@ fn check(engine: Engine, disk: &SimDisk, compact: bool) {
     }
     assert_eq!(damaged, 0, "a sound store has damage");
     let digest = snapshot.digest().unwrap();
-    engine.checkpoint().unwrap();
+    if ran_out_of_numbers(engine.checkpoint()) {
+        assert_eq!(engine.snapshot().digest().unwrap(), digest);
+        return;
+    }
     assert_eq!(engine.snapshot().digest().unwrap(), digest);
     engine.close().unwrap();
     drop(engine);
@@ -531,11 +534,26 @@ fn check(engine: Engine, disk: &SimDisk, compact: bool) {
     if !compact {
         return;
     }
-    engine.compact().unwrap();
+    let out = ran_out_of_numbers(engine.compact());
     assert_eq!(engine.snapshot().digest().unwrap(), digest);
+    if out {
+        return;
+    }
     assert_eq!(read_all(&engine.snapshot()), 0);
     let report = engine.verify().unwrap();
     assert!(report.is_sound(), "after compaction: {:?}", report.damage);
+}
+
+/// Whether a checkpoint failed because the manifest says that nearly all numbers
+/// of files were given; it must not fail otherwise.
+fn ran_out_of_numbers(done: ingrain::Result<Seq>) -> bool {
+    match done {
+        Err(ingrain::Error::Checkpoint { cause, .. }) if cause.kind() == ErrorKind::Limit => true,
+        done => {
+            done.unwrap();
+            false
+        }
+    }
 }
 
 /// Opens what a disk has.
