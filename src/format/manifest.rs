@@ -7,7 +7,12 @@
 //! | 68 | 4 | CRC-32 of the header, the length and the body |
 //! | 72 | … | body: a MessagePack map, to the end of the file |
 
-use serde::{Deserialize, Serialize};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
 
 use super::{Damage, Fields, FileKind, HEADER_BYTES, Header, StoreId};
 use crate::model::{Method, Seq, Space};
@@ -33,24 +38,33 @@ pub struct Manifest {
     /// The number of the next data file: larger than any that was given.
     pub next_file: u32,
     /// The names of the kinds, by number.
+    #[serde(deserialize_with = "items")]
     pub kinds: Vec<String>,
     /// The names of the indexes, by number.
+    #[serde(deserialize_with = "items")]
     pub indexes: Vec<String>,
     /// The vector spaces that there are and were, by number.
+    #[serde(deserialize_with = "items")]
     pub spaces: Vec<NamedSpace>,
     /// What the base holds.
     pub counts: Counts,
     /// Content and attributes, by number.
+    #[serde(deserialize_with = "items")]
     pub heaps: Vec<HeapFile>,
     /// The node tables, in the order of their keys.
+    #[serde(deserialize_with = "items")]
     pub nodes: Vec<TableFile>,
     /// The edges by source, in the order of their keys.
+    #[serde(deserialize_with = "items")]
     pub out: Vec<TableFile>,
     /// The edges by target, in the order of their keys.
+    #[serde(deserialize_with = "items")]
     pub into: Vec<TableFile>,
     /// The index keys, in order.
+    #[serde(deserialize_with = "items")]
     pub keys: Vec<TableFile>,
     /// The vectors, by number.
+    #[serde(deserialize_with = "items")]
     pub vectors: Vec<VectorFile>,
 }
 
@@ -241,6 +255,29 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// Reads a list that grows with what is there, not with what it declares.
+fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Items<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = from.next_element()? {
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+
+    from.deserialize_seq(Items(PhantomData))
 }
 
 fn body_crc(covered: &[u8], body: &[u8]) -> u32 {

@@ -396,6 +396,10 @@ impl Snapshot {
         }
         let closest = run.closest.into_sorted();
         let hits = closest.map(|(distance, id, found)| match self.get(id)? {
+            // Finite numbers have one.
+            _ if distance.is_nan() => {
+                Err(self.state.base.damaged(format!("the vector of node {id} has no distance")))
+            }
             Some(node) => Ok(Hit { distance, node, found: search.explain.then_some(found) }),
             // Vectors and nodes change in the same commit.
             None => {

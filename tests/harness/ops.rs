@@ -461,8 +461,10 @@ impl Run {
             state.check(&copy.snapshot());
         }
         self.last().check(&self.engine().snapshot());
-        // The faults are gone: what failed succeeds.
+        // The faults are gone: what failed succeeds, also the mapping of what is
+        // derived, which a checkpoint leaves to the background.
         self.maintain(0);
+        self.maintain(2);
         self.verify();
         self.close();
         self.verify();
