@@ -9,6 +9,7 @@ use std::{
     fmt, io,
     ops::Deref,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -141,7 +142,7 @@ pub struct Mapping(Bytes);
 /// virtual call.
 enum Bytes {
     Mapped(real::Mapped),
-    Owned(Vec<u8>),
+    Owned(Arc<Vec<u8>>),
 }
 
 impl Mapping {
@@ -149,6 +150,11 @@ impl Mapping {
     /// tests.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(Bytes::Owned(Arc::new(bytes)))
+    }
+
+    #[cfg(feature = "sim")]
+    fn from_shared(bytes: Arc<Vec<u8>>) -> Self {
         Self(Bytes::Owned(bytes))
     }
 }

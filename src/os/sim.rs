@@ -221,10 +221,12 @@ struct Medium {
     dirs: BTreeMap<PathBuf, Dir>,
 }
 
+/// Bytes are shared by the disks and maps that have the same, until one of them
+/// writes.
 #[derive(Debug, Clone, Default)]
 struct Inode {
-    live: Vec<u8>,
-    durable: Vec<u8>,
+    live: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     /// Writes since the last sync.
     dirty: Vec<(usize, Arc<[u8]>)>,
 }
@@ -271,7 +273,8 @@ impl Change {
     }
 }
 
-fn write(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
+fn write(bytes: &mut Arc<Vec<u8>>, offset: usize, data: &[u8]) {
+    let bytes = Arc::make_mut(bytes);
     let end = offset.saturating_add(data.len());
     if bytes.len() < end {
         bytes.resize(end, 0);
@@ -393,13 +396,14 @@ impl Medium {
     fn crashed(&self, loss: Loss, coin: &mut Coin) -> Self {
         let mut left = Self::default();
         for inode in &self.files {
-            let mut bytes = inode.durable.clone();
+            let mut bytes = Arc::clone(&inode.durable);
             for (offset, data) in &inode.dirty {
                 match loss {
                     Loss::Nothing | Loss::Entries => write(&mut bytes, *offset, data),
                     Loss::All | Loss::Data => {}
                     Loss::Zeros => {
                         let end = offset.saturating_add(data.len());
+                        let bytes = Arc::make_mut(&mut bytes);
                         bytes.resize(bytes.len().max(end), 0);
                     }
                     Loss::Some => {
@@ -420,7 +424,7 @@ impl Medium {
                     }
                 }
             }
-            left.files.push(Inode { live: bytes.clone(), durable: bytes, dirty: Vec::new() });
+            left.files.push(Inode { live: Arc::clone(&bytes), durable: bytes, dirty: Vec::new() });
         }
         // A directory whose own entry is lost takes what is in it along; it
         // sorts after the one that it is in.
@@ -555,7 +559,7 @@ impl SimDisk {
         for medium in [medium, start] {
             let Some(inode) = medium.files.get_mut(file) else { continue };
             for bytes in [&mut inode.live, &mut inode.durable] {
-                if let Some(byte) = bytes.get_mut(offset) {
+                if let Some(byte) = Arc::make_mut(bytes).get_mut(offset) {
                     *byte ^= bits;
                     found = true;
                 }
@@ -581,8 +585,9 @@ impl SimDisk {
         let mut shared = self.lock_shared();
         let file = shared.medium.file(path)?;
         if let Some(inode) = shared.medium.files.get_mut(file) {
-            inode.live.truncate(len);
-            inode.durable.truncate(len);
+            for bytes in [&mut inode.live, &mut inode.durable] {
+                Arc::make_mut(bytes).truncate(len);
+            }
         }
         Ok(())
     }
@@ -760,14 +765,16 @@ impl Fs for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), file, writable: false }))
     }
 
-    /// A copy of what programs see now.
+    /// What programs see now, whatever is written later.
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         let mut shared = self.lock_shared();
         shared.meet(Call::Map)?;
         let file = shared.medium.file(path)?;
-        let mut bytes = shared.medium.inode(file)?.live.clone();
-        shared.faults.flip_read(&mut bytes);
-        Ok(Mapping::from_bytes(bytes))
+        let mut bytes = Arc::clone(&shared.medium.inode(file)?.live);
+        if shared.faults.flip.is_some() {
+            shared.faults.flip_read(Arc::make_mut(&mut bytes).as_mut_slice());
+        }
+        Ok(Mapping::from_shared(bytes))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
