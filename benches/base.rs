@@ -1,10 +1,10 @@
 //! A store that is larger than what its engine keeps in memory: loading,
 //! opening, random reads, and reads within a limit of memory.
 //!
-//! `cargo bench --bench base` with 1,000,000 nodes;
-//! `cargo bench --bench base -- 10000000` with as many as it says. The store is
-//! made under `target/` and removed at the end. Where memory cgroups (v1) can
-//! be made, which takes root, the last part runs in one of 256 MB.
+//! `cargo bench --manifest-path benches/Cargo.toml --bench base` with 1,000,000
+//! nodes, or as many as `-- 10000000` says. The store is made under
+//! `benches/target/` and removed at the end. Where memory cgroups (v1) can be
+//! made, which takes root, the last part runs in one of 256 MB.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -17,7 +17,7 @@
 use std::{
     fs,
     hint::black_box,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -25,16 +25,11 @@ use std::{
 };
 
 use ingrain::{Batch, Durability, Engine, Node, NodeId, Options};
+use ingrain_benches::scratch;
 
 const CONTENT: usize = 256;
 const BATCH: u64 = 1_000;
 const LIMIT: u64 = 256_000_000;
-
-fn scratch() -> tempfile::TempDir {
-    let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target");
-    let _ = fs::create_dir(&target);
-    tempfile::tempdir_in(target).unwrap()
-}
 
 fn id(n: u64) -> NodeId {
     NodeId::of_content(&n.to_le_bytes())

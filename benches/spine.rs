@@ -1,7 +1,7 @@
 //! The hot paths of the spine: durable and buffered writes, reads, replay, and
 //! what the engine costs when nothing happens.
 //!
-//! `cargo bench --bench spine`. The durable rows are to be read against
+//! `cargo bench --manifest-path benches/Cargo.toml --bench spine`. The durable rows are to be read against
 //! `fdatasync/*`: the same file system, in the same run.
 #![allow(
     missing_docs,
@@ -16,7 +16,7 @@ use std::{
     fs,
     hint::black_box,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -24,15 +24,9 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ingrain::{Batch, Durability, Engine, Node, NodeId, Options};
+use ingrain_benches::scratch;
 
 const CONTENT: usize = 256;
-
-/// On the medium that the bench is about: where the build is, not a tmpfs.
-fn scratch() -> tempfile::TempDir {
-    let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target");
-    let _ = fs::create_dir(&target);
-    tempfile::tempdir_in(target).unwrap()
-}
 
 fn open(path: &Path, durability: Durability) -> Engine {
     Options::new().durability(durability).open(path).unwrap()

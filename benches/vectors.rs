@@ -1,7 +1,7 @@
 //! Vector search beside faiss-cpu and usearch, in one run.
 //!
-//! `cargo bench --bench vectors --features hnsw` on the shipped sample;
-//! `-- FILE.npy` on a matrix of f16 or f32 (rows, dimension), little-endian;
+//! `cargo bench --manifest-path benches/Cargo.toml --bench vectors --features hnsw`
+//! on the shipped sample; `-- FILE.npy` on a matrix of f16 or f32 (rows, dimension), little-endian;
 //! `-- FILE.npy 1000000` on so many rows made of it. With
 //! `INGRAIN_PYTHON=python3`, an interpreter that has `faiss-cpu` and `numpy`,
 //! faiss takes part (`benches/faiss_peer.py`). `INGRAIN_BENCH=codes` leaves the
@@ -13,7 +13,7 @@
 //! many clusters as it has rows to be made of, and is easier than a million
 //! texts would be.
 //!
-//! The store is made under `target/` and removed at the end.
+//! The store is made under `benches/target/` and removed at the end.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -36,6 +36,7 @@ use ingrain::{
     Batch, Effort, Engine, Filter, KeyBuilder, Metric, Node, NodeId, Options, Search, Snapshot,
     Space,
 };
+use ingrain_benches::scratch;
 
 const K: usize = 10;
 const QUERIES: usize = 1_000;
@@ -268,7 +269,7 @@ struct Faiss(Child, BufReader<std::process::ChildStdout>);
 impl Faiss {
     fn start(rows: &Path, queries: &Path, truth: &Path, dimension: usize) -> Option<Self> {
         let python = std::env::var_os("INGRAIN_PYTHON")?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/faiss_peer.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("faiss_peer.py");
         let mut child = Command::new(python)
             .arg(script)
             .args([rows, queries, truth])
@@ -426,14 +427,14 @@ fn main() {
     {
         return serve(Path::new(store), Path::new(queries), dimension.parse().unwrap());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let sample = root.join("tests/data/wordnet-sample/vectors.f16.npy");
     let file = args.first().map_or(sample, PathBuf::from);
     let wanted = args.get(1).map(|rows| rows.parse().unwrap());
     let (rows, queries) = split(&Matrix::read(&file), wanted);
     let dimension = rows.dimension;
     say("rows, dimension, queries", format!("{}, {dimension}, {}", rows.len(), queries.len()));
-    let scratch = tempfile::tempdir_in(root.join("target")).unwrap();
+    let scratch = scratch();
     let store = scratch.path().join("store");
     let expected = truth(&rows, &queries, |_| true);
     let (rows_file, queries_file, truth_file) =
