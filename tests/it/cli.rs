@@ -1344,3 +1344,44 @@ fn damaged_files_are_inspected_as_far_as_they_are_whole() {
     dir.file("later", &later);
     assert!(dir.fails("inspect @later").contains("format version 3; this crate reads 2"));
 }
+
+#[test]
+fn what_is_stored_moves_no_cursor() {
+    let dir = Dir::new();
+    let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}\r\u{9b}1A";
+    let store = Options::new().space("v", Space::new(2, Metric::Cosine));
+    let engine = store.open(dir.path("a")).unwrap();
+    let mut batch = Batch::new();
+    for n in 0..2_u8 {
+        let id = NodeId::of_content(&[n]);
+        let node = Node::new(id, format!("kind {hostile}")).attribute(hostile, hostile);
+        batch.put(node.content(hostile).vector("v", [1.0, 0.5]));
+    }
+    let id = NodeId::of_content(&[0]);
+    batch.link(Edge::new(id, hostile, NodeId::of_content(&[1])).attribute(hostile, hostile));
+    engine.write(batch).unwrap();
+    engine.close().unwrap();
+    let bare = |text: &str| text.contains(|c: char| c.is_control() && c != '\n');
+    let mut shown = 0;
+    // The files of the base are there after the checkpoint.
+    let inspect = |part: &'static str| {
+        let dir = dir.path("a").join(part);
+        std::iter::once_with(|| fs::read_dir(dir).unwrap()).flatten().map(move |file| {
+            format!("inspect @a/{part}/{}", file.unwrap().file_name().to_str().unwrap())
+        })
+    };
+    let words = ["get --store @a ", "edges --store @a "].map(|line| format!("{line}{id}"));
+    let plain = ["stats", "scan", "verify", "checkpoint"].map(|word| format!("{word} --store @a"));
+    for line in words.into_iter().chain(inspect("wal")).chain(plain).chain(inspect("data")) {
+        let output = dir.run(&line);
+        for text in [output.stdout, output.stderr] {
+            let text = String::from_utf8(text).unwrap();
+            assert!(!bare(&text), "{line}: {text:?}");
+            shown += usize::from(text.contains("\\u{1b}"));
+        }
+    }
+    assert!(shown >= 3, "{shown}");
+    let bad = dir.file("bad", format!("{{\"id\":\"{}\"}}\n", "\\u001b[2J"));
+    let text = dir.fails(&format!("import --store @b --nodes {}", bad.display()));
+    assert!(!bare(&text), "{text:?}");
+}

@@ -324,3 +324,51 @@ fn reads_allocate_nothing_but_places_and_candidates() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// What a commit keeps, and little more: a regression shows here before it shows
+/// in a bench. The batches are made before they are counted.
+#[test]
+fn writes_allocate_what_they_keep() {
+    let _alone = alone();
+    let dir = temp_dir();
+    let open = || {
+        let options = Options::new().durability(Durability::Os).inline(true).index("i");
+        options.open(dir.path().join("s")).unwrap()
+    };
+    let engine = open();
+    let mut next = 0;
+    let mut batch = |len: u64, node: &dyn Fn(u64) -> Node| {
+        let mut batch = Batch::new();
+        (next..next + len).fold(&mut batch, |batch, n| batch.put(node(n)));
+        next += len;
+        batch
+    };
+    let plain = |n| Node::new(id(n), "node").content([7; 256]);
+    let keyed = |n: u64| plain(n).key("i", n.to_be_bytes()).attribute("n", 1_i64);
+    let mut found = Vec::new();
+    let mut count = |what: &str, most: u64, (done, allocations): (u64, u64)| {
+        let each = allocations.div_ceil(done);
+        println!("{what}: {each} allocations each of {done}");
+        if each > most {
+            found.push(format!("{what}: {each} allocations each, not {most}"));
+        }
+    };
+    // Tables and buffers have grown.
+    engine.write(batch(20_000, &keyed)).unwrap();
+    for (what, most, commits, records, node) in [
+        ("commits of a record", 15, 1_000, 1, &plain as &dyn Fn(u64) -> Node),
+        ("records of commits of 1,000", 6, 10, 1_000, &plain),
+        ("keyed records of commits of 1,000", 8, 10, 1_000, &keyed),
+    ] {
+        let batches: Vec<Batch> = (0..commits).map(|_| batch(records, node)).collect();
+        let write = || batches.into_iter().for_each(|batch| drop(engine.write(batch).unwrap()));
+        let ((), allocations) = allocations_of(write);
+        count(what, most, (commits * records, allocations));
+    }
+    drop(engine);
+    let (engine, allocations) = allocations_of(open);
+    count("records of a replay", 12, (next, allocations));
+    let (_, allocations) = allocations_of(|| engine.checkpoint().unwrap());
+    count("records of a checkpoint", 5, (next, allocations));
+    assert!(found.is_empty(), "{found:#?}");
+}

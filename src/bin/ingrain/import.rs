@@ -581,7 +581,7 @@ impl Import<'_> {
     fn warn(&self, text: &str) {
         // If there is nowhere to write to, the summary has the number.
         self.bar.suspend(|| {
-            let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
+            let _ = writeln!(std::io::stderr().lock(), "warning: {}", output::shown(text));
         });
     }
 }

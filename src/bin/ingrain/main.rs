@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         Err(CliError::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
             // If there is nowhere to write to, the exit code has to do.
-            let _ = writeln!(std::io::stderr().lock(), "error: {error}");
+            let _ =
+                writeln!(std::io::stderr().lock(), "error: {}", output::shown(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,7 @@
 //! Standard output: JSON lines, or text and tables.
 
 use std::{
+    borrow::Cow,
     fmt::Display,
     io::{self, BufWriter, StdoutLock, Write},
     time::Duration,
@@ -34,13 +35,13 @@ impl Output {
 
     /// A line of text.
     pub(crate) fn text(&mut self, text: impl Display) -> Result<()> {
-        writeln!(self.out, "{text}").map_err(failed)
+        writeln!(self.out, "{}", shown(&text.to_string())).map_err(failed)
     }
 
     pub(crate) fn table(&mut self, table: &Table) -> Result<()> {
         // Without the padding that a table has at the end of its lines.
         for line in table.lines() {
-            writeln!(self.out, "{}", line.trim_end()).map_err(failed)?;
+            writeln!(self.out, "{}", shown(line.trim_end())).map_err(failed)?;
         }
         Ok(())
     }
@@ -48,6 +49,24 @@ impl Output {
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.out.flush().map_err(failed)
     }
+}
+
+/// Text as a terminal may have it: what is stored does not move its cursor or
+/// change its title.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    let moves = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(moves) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len().saturating_add(16));
+    for c in text.chars() {
+        if moves(c) {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe.into()
 }
 
 fn failed(error: io::Error) -> CliError {
