@@ -138,11 +138,13 @@ pub trait File: Send + Sync + fmt::Debug {
 /// The bytes of a file, mapped for reading by [`Fs::map`].
 pub struct Mapping(Bytes);
 
-/// Two variants and not a trait object: looking at the bytes is a branch, not a
+/// Variants and not a trait object: looking at the bytes is a branch, not a
 /// virtual call.
 enum Bytes {
     Mapped(real::Mapped),
     Owned(Arc<Vec<u8>>),
+    /// A copy, where the bytes did not begin as a map does.
+    Aligned(Box<[u64]>, usize),
 }
 
 impl Mapping {
@@ -150,12 +152,18 @@ impl Mapping {
     /// tests.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self(Bytes::Owned(Arc::new(bytes)))
+        Self::from_shared(Arc::new(bytes))
     }
 
-    #[cfg(feature = "sim")]
     fn from_shared(bytes: Arc<Vec<u8>>) -> Self {
-        Self(Bytes::Owned(bytes))
+        if bytes.as_ptr().addr().is_multiple_of(align_of::<u64>()) {
+            return Self(Bytes::Owned(bytes));
+        }
+        // Few allocators do that. Numbers are read where they lie.
+        let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
+        let copy: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        copy.iter_mut().zip(&*bytes).for_each(|(to, from)| *to = *from);
+        Self(Bytes::Aligned(words.into(), bytes.len()))
     }
 }
 
@@ -167,6 +175,9 @@ impl Deref for Mapping {
         match &self.0 {
             Bytes::Mapped(mapped) => mapped.bytes(),
             Bytes::Owned(bytes) => bytes,
+            Bytes::Aligned(words, len) => {
+                bytemuck::cast_slice(words).get(..*len).unwrap_or_default()
+            }
         }
     }
 }

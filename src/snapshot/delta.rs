@@ -8,6 +8,7 @@ use im::OrdMap;
 
 use super::{
     base::{Base, Heap},
+    kinds::KindLog,
     table::NodeTable,
 };
 use crate::{
@@ -212,6 +213,8 @@ pub(crate) fn expiry_key(expires: Timestamp) -> Vec<u8> {
 
 /// About what an entry of a persistent map takes beside what it points to.
 const ENTRY_BYTES: usize = 96;
+/// About what a place in the order of kinds takes, sorted or not.
+const KIND_BYTES: usize = 72;
 
 /// Names and the numbers that stand for them, given in the order of their
 /// first appearance in the log, so that every replay gives the same.
@@ -319,8 +322,9 @@ pub(crate) struct Layer {
     /// Shared by all states of the layer, which look at it each at its own
     /// sequence number.
     pub(crate) nodes: Arc<NodeTable>,
-    /// Nodes that are of a kind now and were not below, or the other way round.
-    pub(crate) by_kind: OrdMap<(u32, NodeId), bool>,
+    /// Nodes that are of a kind now and were not below, or the other way round:
+    /// shared likewise.
+    pub(crate) by_kind: Arc<KindLog>,
     pub(crate) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
     pub(crate) into: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
     pub(crate) keys: OrdMap<KeyEntry, bool>,
@@ -334,7 +338,7 @@ impl Layer {
     fn new(nodes: NodeTable) -> Self {
         Self {
             nodes: Arc::new(nodes),
-            by_kind: OrdMap::new(),
+            by_kind: Arc::default(),
             out: OrdMap::new(),
             into: OrdMap::new(),
             keys: OrdMap::new(),
@@ -350,7 +354,6 @@ impl Layer {
             && self.into.is_empty()
             && self.keys.is_empty()
             && self.vectors.is_empty()
-            && self.by_kind.is_empty()
     }
 
     fn grow(&mut self, more: usize, less: usize) {
@@ -580,9 +583,9 @@ impl State {
         let id = record.id;
         if old.is_none_or(|old| old.kind != record.kind) {
             if let Some(old) = old {
-                self.set_kind(old.kind, id, false);
+                self.note_kind(old.kind, id);
             }
-            self.set_kind(record.kind, id, true);
+            self.note_kind(record.kind, id);
         }
         if let Some(old) = old {
             for entry in old.entries().filter(|entry| !record.has_entry(entry)) {
@@ -624,7 +627,7 @@ impl State {
 
     fn delete_node(&mut self, old: &NodeRecord, out: &[EdgeKey], into: &[EdgeKey]) {
         let id = old.id;
-        self.set_kind(old.kind, id, false);
+        self.note_kind(old.kind, id);
         for entry in old.entries() {
             self.set_key(entry, false);
         }
@@ -691,15 +694,10 @@ impl State {
         self.active.grow(memory, 0);
     }
 
-    fn set_kind(&mut self, kind: u32, id: NodeId, is: bool) {
-        let bytes = ENTRY_BYTES / 2;
-        if is || self.has_below() {
-            if self.active.by_kind.insert((kind, id), is).is_none() {
-                self.active.grow(bytes, 0);
-            }
-        } else if self.active.by_kind.remove(&(kind, id)).is_some() {
-            self.active.grow(0, bytes);
-        }
+    /// Notes that a node comes to a kind or leaves it.
+    fn note_kind(&mut self, kind: u32, id: NodeId) {
+        self.active.by_kind.push(kind, id);
+        self.active.grow(KIND_BYTES, 0);
     }
 
     fn set_key(&mut self, entry: KeyEntry, has: bool) {

@@ -9,8 +9,7 @@ use im::{OrdMap, ordmap, shared_ptr::DefaultSharedPtr};
 use super::delta::{KeyEntry, Layer};
 use crate::{
     error::{Error, Result},
-    format::tables::{EdgeKey, EdgeRow, KeyPlace, NodeRow},
-    id::NodeId,
+    format::tables::{EdgeKey, EdgeRow, KeyPlace},
 };
 
 /// Something with a place in an order.
@@ -24,14 +23,6 @@ pub(super) trait Placed {
 }
 
 impl Placed for EdgeKey {
-    type Place<'a> = Self;
-
-    fn place(&self) -> Self {
-        *self
-    }
-}
-
-impl Placed for (u32, NodeId) {
     type Place<'a> = Self;
 
     fn place(&self) -> Self {
@@ -73,12 +64,6 @@ pub(super) trait Stored<'s, K: Placed + 's>: Copy {
 impl<'s> Stored<'s, EdgeKey> for &'s EdgeRow {
     fn place(&self) -> EdgeKey {
         self.key()
-    }
-}
-
-impl<'s> Stored<'s, (u32, NodeId)> for &'s NodeRow {
-    fn place(&self) -> (u32, NodeId) {
-        (self.kind.get(), self.id())
     }
 }
 

@@ -4,6 +4,7 @@ mod base;
 mod decide;
 mod delta;
 mod digest;
+mod kinds;
 mod merge;
 mod nearest;
 mod paths;

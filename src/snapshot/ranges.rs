@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Ordering,
-    iter::FusedIterator,
+    iter::{FusedIterator, Peekable},
     ops::{Bound, RangeBounds},
     sync::Arc,
 };
@@ -12,6 +12,7 @@ use super::{
     EdgeRef, NodeRef, Snapshot,
     base::{Base, EdgePart, EdgeRepr, KeyPart, KindRun, Run, end_of},
     delta::{EdgeRecord, KeyEntry, Layer, State, expiry_key},
+    kinds::Places,
     merge::{Found, Merge},
 };
 use crate::{
@@ -239,8 +240,81 @@ impl Snapshot {
     }
 }
 
-type KindMerge<'s> =
-    Merge<'s, (u32, NodeId), bool, &'s NodeRow, Within<KindRun<'s>, (u32, NodeId)>>;
+/// The nodes of a kind: of layers and base, merged.
+struct KindMerge<'s> {
+    state: &'s State,
+    /// Places in the layers, which say of each node themselves what it is.
+    layers: [Option<Peekable<Places>>; 2],
+    base: Within<KindRun<'s>, (u32, NodeId)>,
+    base_head: Option<&'s NodeRow>,
+    /// Given next, and nothing after it.
+    error: Option<Error>,
+    ended: bool,
+}
+
+impl<'s> KindMerge<'s> {
+    fn new(
+        state: &'s State,
+        base: Within<KindRun<'s>, (u32, NodeId)>,
+        from: Bound<(u32, NodeId)>,
+        to: Bound<(u32, NodeId)>,
+    ) -> Self {
+        let mut layers = state.layers().map(|layer| layer.by_kind.range(from, to).peekable());
+        let layers = [layers.next(), layers.next()];
+        let mut merge = Self { state, layers, base, base_head: None, error: None, ended: false };
+        merge.advance_base();
+        merge
+    }
+
+    fn advance_base(&mut self) {
+        self.base_head = None;
+        match self.base.next() {
+            Some(Ok(row)) => self.base_head = Some(row),
+            Some(Err(error)) => self.error = Some(error),
+            None => {}
+        }
+    }
+}
+
+impl<'s> Iterator for KindMerge<'s> {
+    /// A place, and the node if it could be read.
+    type Item = Result<((u32, NodeId), Result<NodeRef<'s>>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            if let Some(error) = self.error.take() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+            let stored = self.base_head.map(|row| (row.kind.get(), row.id()));
+            let layered = self.layers.iter_mut().flatten();
+            let next = layered.filter_map(|places| places.peek().copied()).chain(stored).min();
+            let Some((kind, id)) = next else {
+                self.ended = true;
+                break;
+            };
+            for places in self.layers.iter_mut().flatten() {
+                places.next_if_eq(&(kind, id));
+            }
+            let row = self.base_head.filter(|_| stored == next);
+            if row.is_some() {
+                self.advance_base();
+            }
+            let node = match (self.state.layered_node(&id), row) {
+                (Some(Some(record)), _) if record.kind == kind => {
+                    NodeRef::of_record(self.state, record)
+                }
+                (None, Some(row)) => {
+                    self.state.base.stored(row).map(|node| NodeRef::stored(self.state, node))
+                }
+                // It is gone, or of another kind; or it is to come.
+                _ => continue,
+            };
+            return Some(Ok(((kind, id), node)));
+        }
+        None
+    }
+}
 
 type Bounds<K> = (Bound<K>, Bound<K>);
 
@@ -353,8 +427,7 @@ impl<'s> Scan<'s> {
         if from != Bound::Excluded((kind, NodeId::MAX)) {
             let state = self.state;
             let base = Within::new(state.base.of_kind(kind, id), (from, to), false);
-            let map = |layer: &'s Layer| &layer.by_kind;
-            self.items = Some(Merge::new(state.layers(), map, (from, to), base, false));
+            self.items = Some(KindMerge::new(state, base, from, to));
         }
         self.next_kind = kind.saturating_add(1);
     }
@@ -396,33 +469,16 @@ impl<'s> Iterator for Scan<'s> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(item) = self.items.as_mut().and_then(Iterator::next) {
-                let (at, found) = match item {
-                    Ok(item) => item,
-                    Err(error) => {
-                        (self.items, self.next_kind) = (None, u32::MAX);
-                        return Some(Err(error));
-                    }
-                };
-                self.at = Some(at);
-                let (_, id) = at;
-                // Kinds and nodes change in the same commit.
-                let gone =
-                    || self.state.base.damaged(format!("node {id} has a kind and is not there"));
-                let node = match (found, self.state.layered_node(&id)) {
-                    (Found::Base(row), None) => {
-                        self.state.base.stored(row).map(|node| NodeRef::stored(self.state, node))
-                    }
-                    (_, Some(Some(record))) => NodeRef::of_record(self.state, record),
-                    (Found::Memory(_), None) => match self.state.base.node(id) {
-                        Ok(Some(node)) => Ok(NodeRef::stored(self.state, node)),
-                        Ok(None) => Err(gone()),
-                        Err(error) => Err(error),
-                    },
-                    // What is deleted is of no kind.
-                    (_, Some(None)) => Err(gone()),
-                };
-                return Some(node);
+            match self.items.as_mut().and_then(Iterator::next) {
+                Some(Ok((at, node))) => {
+                    self.at = Some(at);
+                    return Some(node);
+                }
+                Some(Err(error)) => {
+                    (self.items, self.next_kind) = (None, u32::MAX);
+                    return Some(Err(error));
+                }
+                None => {}
             }
             let (last, _) = self.end;
             let kinds = u32::try_from(self.state.kinds.len()).unwrap_or(u32::MAX);

@@ -21,7 +21,7 @@ use crate::{id::NodeId, model::Seq};
 
 /// Values that stay where they were put: chunks, each twice as large as the one
 /// before.
-struct Arena<T> {
+pub(super) struct Arena<T> {
     chunks: [OnceLock<Box<[OnceLock<T>]>>; CHUNKS],
     len: AtomicU32,
 }
@@ -48,7 +48,7 @@ fn place(index: u32) -> (usize, usize) {
 impl<T> Arena<T> {
     /// Appends a value and gives its index. There is one writer. `None` when
     /// there are 2^32 values, which no budget of a delta lets be.
-    fn push(&self, value: T) -> Option<u32> {
+    pub(super) fn push(&self, value: T) -> Option<u32> {
         // Relaxed: written by the one who reads it here.
         let index = self.len.load(Ordering::Relaxed);
         let (chunk, at) = place(index);
@@ -63,12 +63,12 @@ impl<T> Arena<T> {
         Some(index)
     }
 
-    fn get(&self, index: u32) -> Option<&T> {
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
         let (chunk, at) = place(index);
         self.chunks.get(chunk)?.get()?.get(at)?.get()
     }
 
-    fn len(&self) -> u32 {
+    pub(super) fn len(&self) -> u32 {
         self.len.load(Ordering::Acquire)
     }
 }

@@ -858,8 +858,7 @@ fn codes_are_built_anew_and_shown() {
     assert!(codes["recall"].is_number() && codes["sample"].is_u64());
     assert_eq!(codes["depths"].as_array().unwrap().len(), 3);
     let mut later = dir.stats("a")["spaces"][0]["files"][0]["codes"].clone();
-    // Nothing was searched there.
-    assert_eq!(later["memory"], 0);
+    // Of what is mapped, more or less was looked at.
     later["memory"] = codes["memory"].clone();
     assert_eq!(later, *codes);
     dir.ok("spaces --store @a --create empty=3 --set-method text=pq8");
@@ -1381,7 +1380,7 @@ fn what_is_stored_moves_no_cursor() {
         }
     }
     assert!(shown >= 3, "{shown}");
-    let bad = dir.file("bad", format!("{{\"id\":\"{}\"}}\n", "\\u001b[2J"));
-    let text = dir.fails(&format!("import --store @b --nodes {}", bad.display()));
+    let text = dir.fails("get --store @a no\u{1b}[2Jbody");
+    assert!(text.contains("no\\u{1b}[2Jbody"), "{text:?}");
     assert!(!bare(&text), "{text:?}");
 }
