@@ -240,20 +240,18 @@ fn peers_table(lines: &Rounds<'_>) -> Vec<Vec<String>> {
             } else {
                 values.iter().min_by(compare)
             };
+            let compared = !matches!(figure, Figure::Settling | Figure::Lost);
+            let best = best.filter(|_| compared);
             row.push(best.map_or_else(
                 || "–".to_owned(),
                 |(peer, value)| format!("{peer} {}", figure.show(*value)),
             ));
             let (ours, cell) = ours.unwrap_or((None, "–".to_owned()));
             row.push(cell);
-            let compared = !matches!(figure, Figure::Settling | Figure::Lost);
-            row.push(match (ours, best) {
-                (Some(ours), Some((_, best))) if compared => {
-                    let ratio = if figure.more_is_better() { ours / best } else { best / ours };
-                    format!("{ratio:.2}")
-                }
-                _ => String::new(),
-            });
+            row.push(ours.zip(best).map_or_else(String::new, |(ours, (_, best))| {
+                let ratio = if figure.more_is_better() { ours / best } else { best / ours };
+                format!("{ratio:.2}")
+            }));
             table.push(row);
         }
     }
