@@ -189,7 +189,10 @@ enum Hold {
 impl<S: Store> Race<'_, S> {
     fn run(&mut self, phase: Phase) -> Result<()> {
         match phase {
-            Phase::Load => self.load(),
+            Phase::Load => {
+                self.store = Some(S::open(&self.path)?);
+                self.write_all(phase, LOADED)
+            }
             Phase::Get => {
                 self.settle()?;
                 let warm = self.plan.time() / 2;
@@ -205,7 +208,10 @@ impl<S: Store> Race<'_, S> {
             Phase::GetCommit => self.get_beside(phase, 1, Durability::Sync),
             Phase::GetLoad => self.get_beside(phase, BATCH, Durability::Os),
             Phase::Commit => self.commit(1).and_then(|()| self.commit(16)),
-            Phase::Overwrite => self.overwrite(),
+            Phase::Overwrite => {
+                self.settle()?;
+                self.write_all(phase, OVERWRITTEN)
+            }
             Phase::Delete => self.delete(),
             Phase::Reopen => self.reopen(),
             Phase::Recover => self.recover(),
@@ -217,9 +223,14 @@ impl<S: Store> Race<'_, S> {
     }
 
     fn say(&self, line: Line) -> Result<()> {
+        say(&self.with_sizes(line)?)
+    }
+
+    /// The line with what the store takes now of memory and disk.
+    fn with_sizes(&self, line: Line) -> Result<Line> {
         let (anon, peak) = self.watch.memory();
         let disk = files(&self.path)?.values().map(|(_, allocated)| allocated).sum();
-        say(&Line {
+        Ok(Line {
             anon_bytes: Some(anon),
             anon_peak_bytes: Some(peak),
             disk_bytes: Some(disk),
@@ -239,14 +250,14 @@ impl<S: Store> Race<'_, S> {
         Ok(took)
     }
 
-    /// Writes records in batches, and settles. The times of both.
-    fn write_all(&mut self, generation: u64) -> Result<(Duration, Duration, Histogram<u64>)> {
+    /// Writes all records in batches, and settles.
+    fn write_all(&mut self, phase: Phase, generation: u64) -> Result<()> {
         self.settled = false;
-        let mut took = histogram();
+        let (mut took, records) = (histogram(), self.plan.records);
         let start = Instant::now();
         let mut batch = Batch::new(&self.values);
-        for from in (0..self.plan.records).step_by(BATCH as usize) {
-            batch.fill(from..self.plan.records.min(from + BATCH), generation);
+        for from in (0..records).step_by(BATCH as usize) {
+            batch.fill(from..records.min(from + BATCH), generation);
             let puts = batch.puts();
             let begun = Instant::now();
             self.store()?.write(&puts, Durability::Os)?;
@@ -254,25 +265,14 @@ impl<S: Store> Race<'_, S> {
         }
         drop(batch);
         let written = start.elapsed();
-        Ok((written, self.settle()?, took))
-    }
-
-    fn load(&mut self) -> Result<()> {
-        self.store = Some(S::open(&self.path)?);
-        let (written, settling, took) = self.write_all(LOADED)?;
-        let line = self.plan.line("load", 1);
-        let line = line.rate(self.plan.records, (written + settling).as_secs_f64()).latency(&took);
-        self.say(Line { settle_seconds: Some(settling.as_secs_f64()), ..line })?;
-        self.verify(LOADED..LOADED + 1, self.plan.records).context("after the load")
-    }
-
-    fn overwrite(&mut self) -> Result<()> {
-        self.settle()?;
-        let (written, settling, took) = self.write_all(OVERWRITTEN)?;
-        let line = self.plan.line("overwrite", 1);
-        let line = line.rate(self.plan.records, (written + settling).as_secs_f64()).latency(&took);
-        self.say(Line { settle_seconds: Some(settling.as_secs_f64()), ..line })?;
-        self.verify(OVERWRITTEN..OVERWRITTEN + 1, self.plan.records).context("after overwriting")
+        let settling = self.settle()?;
+        let line = self.plan.line(&phase.name(), 1);
+        let line = line.rate(records, (written + settling).as_secs_f64()).latency(&took);
+        let settle_seconds = Some(settling.as_secs_f64());
+        let line = self.with_sizes(Line { settle_seconds, ..line })?;
+        // What is not there afterwards has no rate.
+        self.verify(generation..generation + 1, records)?;
+        say(&line)
     }
 
     /// Reads everything: as many records as there should be, in order, each of
@@ -451,8 +451,10 @@ impl<S: Store> Race<'_, S> {
         self.deleted = count;
         let settling = self.settle()?;
         let line = self.plan.line("delete", 1).rate(count, time.as_secs_f64()).latency(&took);
-        self.say(Line { settle_seconds: Some(settling.as_secs_f64()), ..line })?;
-        self.verify(ANY, self.plan.records - count).context("after deleting")
+        let line =
+            self.with_sizes(Line { settle_seconds: Some(settling.as_secs_f64()), ..line })?;
+        self.verify(ANY, self.plan.records - count)?;
+        say(&line)
     }
 
     fn reopen(&mut self) -> Result<()> {

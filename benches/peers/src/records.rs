@@ -98,3 +98,25 @@ impl<'v> Batch<'v> {
         self.keys.iter().zip(values).map(|(key, v)| Change { key: *key, value: Some(v) }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_not_the_one_written_is_noticed() {
+        let values = Values::new(24);
+        let mut batch = Batch::new(&values);
+        batch.fill(0..2, 7);
+        let puts = batch.puts();
+        let value = puts[0].value.unwrap();
+        assert_eq!(check(&puts[0].key, value, 24), Some(7));
+        assert_eq!(check(&puts[1].key, value, 24), None, "of another key");
+        assert_eq!(check(&puts[0].key, &value[..16], 24), None, "shorter");
+        for bit in 0..24 * 8 {
+            let mut flipped = value.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(check(&puts[0].key, &flipped, 24), None, "bit {bit}");
+        }
+    }
+}

@@ -80,9 +80,10 @@ fn figures(phase: &str) -> &'static [(Figure, &'static str)] {
             (Disk, "– disk"),
             (Peak, "– peak of anonymous memory"),
         ],
-        "delete" => {
-            &[(Rate, "delete 100,000, batches of 1,000, records/s"), (Settling, "– and settling")]
-        }
+        "delete" => &[
+            (Rate, "delete up to 100,000, batches of 1,000, records/s"),
+            (Settling, "– and settling"),
+        ],
         "close" => &[(Time, "close")],
         "reopen_warm" => &[(Time, "reopen until the first get, warm")],
         "reopen_cold" => {
