@@ -9,10 +9,10 @@
 //! ```
 //!
 //! `--no-default-features --features redb,lmdb` builds some of the peers; each
-//! is a feature of its name. Building RocksDB takes a C++ compiler, libclang
-//! (on Debian the package `libclang-dev`; if it is not found, its directory in
-//! `LIBCLANG_PATH`, for example `/usr/lib/llvm-14/lib`) and a quarter of an hour
-//! of two cores.
+//! is a feature of its name. Building RocksDB takes a C++ compiler, libclang (on
+//! Debian the package `libclang-dev`; if it is not found, its directory in
+//! `LIBCLANG_PATH`, for example `/usr/lib/llvm-14/lib`) and, since it is several
+//! hundred files of C++, much longer than all the others.
 //!
 //! Each peer runs in a process of its own in each round, so its anonymous memory
 //! is its own, and the order of the peers rotates. Stores are made beside the
