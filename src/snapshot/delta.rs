@@ -322,8 +322,7 @@ pub(crate) struct Layer {
     /// Shared by all states of the layer, which look at it each at its own
     /// sequence number.
     pub(crate) nodes: Arc<NodeTable>,
-    /// Nodes that are of a kind now and were not below, or the other way round:
-    /// shared likewise.
+    /// The kinds that nodes came to: shared likewise.
     pub(crate) by_kind: Arc<KindLog>,
     pub(crate) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
     pub(crate) into: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
@@ -582,9 +581,6 @@ impl State {
     fn put_node(&mut self, record: Arc<NodeRecord>, old: Option<&NodeRecord>) {
         let id = record.id;
         if old.is_none_or(|old| old.kind != record.kind) {
-            if let Some(old) = old {
-                self.note_kind(old.kind, id);
-            }
             self.note_kind(record.kind, id);
         }
         if let Some(old) = old {
@@ -627,7 +623,6 @@ impl State {
 
     fn delete_node(&mut self, old: &NodeRecord, out: &[EdgeKey], into: &[EdgeKey]) {
         let id = old.id;
-        self.note_kind(old.kind, id);
         for entry in old.entries() {
             self.set_key(entry, false);
         }
@@ -694,7 +689,7 @@ impl State {
         self.active.grow(memory, 0);
     }
 
-    /// Notes that a node comes to a kind or leaves it.
+    /// Notes that a node comes to a kind.
     fn note_kind(&mut self, kind: u32, id: NodeId) {
         self.active.by_kind.push(kind, id);
         self.active.grow(KIND_BYTES, 0);

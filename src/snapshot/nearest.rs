@@ -396,8 +396,7 @@ impl Snapshot {
         }
         let closest = run.closest.into_sorted();
         let hits = closest.map(|(distance, id, found)| match self.get(id)? {
-            // Finite numbers have one.
-            _ if distance.is_nan() => {
+            _ if !distance.is_finite() => {
                 Err(self.state.base.damaged(format!("the vector of node {id} has no distance")))
             }
             Some(node) => Ok(Hit { distance, node, found: search.explain.then_some(found) }),
@@ -531,6 +530,8 @@ impl<'s> Run<'s, '_> {
     /// The distance of a vector, if it would be among the closest so far.
     fn close(&self, id: NodeId, numbers: &[f32], norm: f64) -> Option<f64> {
         let distance = self.measure.distance(numbers, norm);
+        // Finite numbers have one. Damage comes first, so that it is told.
+        let distance = if distance.is_nan() { f64::NEG_INFINITY } else { distance };
         let close = self.within.is_none_or(|within| distance <= within)
             && self.closest.wants(distance, id)
             && Some(id) != self.but;

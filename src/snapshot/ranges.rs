@@ -240,38 +240,67 @@ impl Snapshot {
     }
 }
 
-/// The nodes of a kind: of layers and base, merged.
+/// Nodes in the order of kind and id: of layers and base, merged.
 struct KindMerge<'s> {
     state: &'s State,
+    bounds: Bounds<(u32, NodeId)>,
     /// Places in the layers, which say of each node themselves what it is.
     layers: [Option<Peekable<Places>>; 2],
-    base: Within<KindRun<'s>, (u32, NodeId)>,
+    /// The rows of one kind.
+    base: Option<Within<KindRun<'s>, (u32, NodeId)>>,
     base_head: Option<&'s NodeRow>,
+    /// The kinds after that.
+    kinds: std::ops::Range<u32>,
     /// Given next, and nothing after it.
     error: Option<Error>,
     ended: bool,
 }
 
 impl<'s> KindMerge<'s> {
+    /// What lies within bounds that begin with `first`, and end with the kind
+    /// `last` or before it ends.
     fn new(
         state: &'s State,
-        base: Within<KindRun<'s>, (u32, NodeId)>,
-        from: Bound<(u32, NodeId)>,
-        to: Bound<(u32, NodeId)>,
+        bounds: Bounds<(u32, NodeId)>,
+        first: (u32, NodeId),
+        last: u32,
     ) -> Self {
+        let (from, to) = bounds;
         let mut layers = state.layers().map(|layer| layer.by_kind.range(from, to).peekable());
         let layers = [layers.next(), layers.next()];
-        let mut merge = Self { state, layers, base, base_head: None, error: None, ended: false };
+        let known = u32::try_from(state.kinds.len()).unwrap_or(u32::MAX);
+        let end = last.saturating_add(1).min(known);
+        let mut merge = Self {
+            state,
+            bounds,
+            layers,
+            base: None,
+            base_head: None,
+            kinds: first.0.saturating_add(1)..end,
+            error: None,
+            ended: false,
+        };
+        if first.0 < end {
+            merge.base = Some(Within::new(state.base.of_kind(first.0, first.1), bounds, false));
+        }
         merge.advance_base();
         merge
     }
 
     fn advance_base(&mut self) {
         self.base_head = None;
-        match self.base.next() {
-            Some(Ok(row)) => self.base_head = Some(row),
-            Some(Err(error)) => self.error = Some(error),
-            None => {}
+        loop {
+            match self.base.as_mut().and_then(Iterator::next) {
+                Some(Ok(row)) => self.base_head = Some(row),
+                Some(Err(error)) => self.error = Some(error),
+                None => {
+                    let Some(kind) = self.kinds.next() else { return };
+                    let rows = self.state.base.of_kind(kind, NodeId::MIN);
+                    self.base = Some(Within::new(rows, self.bounds, false));
+                    continue;
+                }
+            }
+            return;
         }
     }
 }
@@ -398,38 +427,25 @@ pub struct Scan<'s> {
     state: &'s State,
     start: (u32, NodeId),
     end: (u32, NodeId),
-    /// The nodes of one kind.
+    /// What [`after`](Self::after) was given.
+    left_at: Option<(u32, NodeId)>,
+    /// Once the first is asked for.
     items: Option<KindMerge<'s>>,
-    /// The kind after that, if there are more.
-    next_kind: u32,
     at: Option<(u32, NodeId)>,
 }
 
 impl<'s> Scan<'s> {
     fn new(state: &'s State, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
-        let mut scan = Self { state, start, end, items: None, next_kind: 0, at: None };
-        scan.begin((Bound::Included(start), Bound::Included(end)));
-        scan
+        Self { state, start, end, left_at: None, items: None, at: None }
     }
 
-    fn begin(&mut self, (from, to): Bounds<(u32, NodeId)>) {
-        let (Bound::Included((kind, id)) | Bound::Excluded((kind, id))) = from else { return };
-        let kinds = u32::try_from(self.state.kinds.len()).unwrap_or(u32::MAX);
-        self.items = None;
-        self.next_kind = kind;
-        if kind >= kinds {
-            return;
-        }
-        let to = match to {
-            Bound::Included((last, _)) if last == kind => to,
-            _ => Bound::Included((kind, NodeId::MAX)),
+    fn begin(&self) -> KindMerge<'s> {
+        let bounds = rest(self.start, self.end, self.left_at);
+        let first = match bounds.0 {
+            Bound::Included(first) | Bound::Excluded(first) => first,
+            Bound::Unbounded => self.start,
         };
-        if from != Bound::Excluded((kind, NodeId::MAX)) {
-            let state = self.state;
-            let base = Within::new(state.base.of_kind(kind, id), (from, to), false);
-            self.items = Some(KindMerge::new(state, base, from, to));
-        }
-        self.next_kind = kind.saturating_add(1);
+        KindMerge::new(self.state, bounds, first, self.end.0)
     }
 
     /// Goes on after a cursor of a scan. A cursor before the first node leaves
@@ -437,12 +453,8 @@ impl<'s> Scan<'s> {
     #[must_use]
     pub fn after(mut self, cursor: &Cursor) -> Self {
         let kind = str::from_utf8(&cursor.key).ok().and_then(|name| self.state.kinds.number(name));
-        let place = kind.map_or(self.end, |kind| (kind, cursor.node));
-        if place >= self.end {
-            (self.items, self.next_kind) = (None, u32::MAX);
-        } else {
-            self.begin(rest(self.start, self.end, Some(place)));
-        }
+        self.left_at = Some(kind.map_or(self.end, |kind| (kind, cursor.node)));
+        self.items = None;
         self
     }
 
@@ -468,25 +480,15 @@ impl<'s> Iterator for Scan<'s> {
     type Item = Result<NodeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.items.as_mut().and_then(Iterator::next) {
-                Some(Ok((at, node))) => {
-                    self.at = Some(at);
-                    return Some(node);
-                }
-                Some(Err(error)) => {
-                    (self.items, self.next_kind) = (None, u32::MAX);
-                    return Some(Err(error));
-                }
-                None => {}
+        if self.items.is_none() {
+            self.items = Some(self.begin());
+        }
+        match self.items.as_mut()?.next()? {
+            Ok((at, node)) => {
+                self.at = Some(at);
+                Some(node)
             }
-            let (last, _) = self.end;
-            let kinds = u32::try_from(self.state.kinds.len()).unwrap_or(u32::MAX);
-            if self.next_kind > last || self.next_kind >= kinds {
-                return None;
-            }
-            let next = (self.next_kind, NodeId::MIN);
-            self.begin((Bound::Included(next), Bound::Included(self.end)));
+            Err(error) => Some(Err(error)),
         }
     }
 }

@@ -1120,6 +1120,7 @@ fn a_hundred_thousand_kinds_cost_what_as_many_nodes_do() {
                 assert_eq!(snapshot.get(id(n)).unwrap().unwrap().kind(), kind(n));
             }
             assert_eq!(snapshot.scan("none").count(), 0);
+            assert!(snapshot.scan_all().count() as u64 >= KINDS);
         };
         check(&engine);
         engine.checkpoint().unwrap();

@@ -263,3 +263,72 @@ fn checkpoints_that_meet_a_close_come_before_it_or_not_at_all() {
         });
     }
 }
+
+/// Nodes come, go and change their kinds while others scan: what a scan gives is
+/// what the nodes of its snapshot are, also when the snapshot is old.
+#[test]
+fn scans_agree_with_gets_whatever_comes_meanwhile() {
+    const NODES: u64 = 40;
+    const BATCHES: u64 = 600;
+    let dir = crate::temp_dir();
+    let engine = Options::new().durability(Durability::Os).open(dir.path().join("s")).unwrap();
+    let id = |n: u64| NodeId::of_content(&n.to_le_bytes());
+    let agree = |snapshot: &Snapshot| {
+        let mut expected: Vec<(String, NodeId)> = (0..NODES)
+            .filter_map(|n| snapshot.get(id(n)).unwrap())
+            .map(|node| (node.kind().to_owned(), node.id()))
+            .collect();
+        expected.sort();
+        let mut found = Vec::new();
+        for kind in ["a", "b", "c"] {
+            // In pages of three.
+            let mut scan = snapshot.scan(kind);
+            loop {
+                let page: Vec<_> = scan.by_ref().take(3).map(|node| node.unwrap().id()).collect();
+                found.extend(page.iter().map(|id| (kind.to_owned(), *id)));
+                let Some(cursor) = scan.cursor().filter(|_| page.len() == 3) else { break };
+                scan = snapshot.scan(kind).after(&cursor);
+            }
+        }
+        assert_eq!(found, expected);
+        assert_eq!(snapshot.scan_all().count(), expected.len());
+    };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut held = Vec::new();
+                while !done.load(Ordering::SeqCst) {
+                    let snapshot = engine.snapshot();
+                    agree(&snapshot);
+                    held.push(snapshot);
+                    if held.len() == 20 {
+                        held.iter().for_each(agree);
+                        held.truncate(3);
+                    }
+                }
+                held.iter().for_each(agree);
+            });
+        }
+        let mut x = 1_u64;
+        let mut next = |bound: u64| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (x >> 33) % bound
+        };
+        for n in 0..BATCHES {
+            let mut batch = Batch::new();
+            for _ in 0..8 {
+                let node = id(next(NODES));
+                match next(4) {
+                    0 => batch.delete(node),
+                    kind => batch.put(Node::new(node, ["a", "b", "c"][kind as usize - 1])),
+                };
+            }
+            engine.write(batch).unwrap();
+            if n % 150 == 149 {
+                engine.checkpoint().unwrap();
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+}
