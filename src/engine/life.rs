@@ -18,6 +18,8 @@ fn a_life_on_a_disk_in_memory() {
             .fs(Arc::new(disk.clone()))
             .clock(Arc::new(disk.clock()))
             .inline(true)
+            // A small table of nodes.
+            .delta_bytes(1 << 20)
             // Miri cannot follow the threads that train codes.
             .index_rows(if cfg!(miri) { 1 << 24 } else { 1 })
             .space("v", Space::new(2, Metric::Cosine))
