@@ -199,6 +199,41 @@ fn reads(c: &mut Criterion) {
     }
 }
 
+/// All nodes in order: of a layer that was scanned before, after each commit of
+/// one more, and from the base.
+fn scans(c: &mut Criterion) {
+    const RECORDS: u64 = 100_000;
+    let dir = scratch();
+    let engine = open(&dir.path().join("s"), Durability::Os);
+    let load = || {
+        for from in (0..RECORDS).step_by(1_000) {
+            engine.write(batch(from, 1_000)).unwrap();
+        }
+    };
+    load();
+    let all = || engine.snapshot().scan_all().map(|node| node.unwrap().content().len()).sum();
+    let start = Instant::now();
+    let sum: usize = all();
+    println!("the first scan of {RECORDS} in the delta: {:.1?}", start.elapsed());
+    assert_eq!(sum, RECORDS as usize * CONTENT);
+    let mut group = c.benchmark_group("scan_of_100k");
+    group.throughput(Throughput::Elements(RECORDS));
+    group.bench_function("delta", |b| b.iter(all));
+    group.throughput(Throughput::Elements(10));
+    let mut next = RECORDS;
+    group.bench_function("delta_first_10_after_each_commit", |b| {
+        b.iter(|| {
+            engine.write(batch(next, 1)).unwrap();
+            next += 1;
+            engine.snapshot().scan("record").take(10).map(|node| node.unwrap().content()[0]).max()
+        });
+    });
+    engine.checkpoint().unwrap();
+    group.throughput(Throughput::Elements(RECORDS));
+    group.bench_function("base", |b| b.iter(all));
+    group.finish();
+}
+
 fn replay(c: &mut Criterion) {
     let mut group = c.benchmark_group("replay");
     group.sample_size(10);
@@ -264,6 +299,6 @@ fn idle(_: &mut Criterion) {
 criterion_group! {
     name = spine;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    targets = fdatasync, writes, submits, reads, replay, idle
+    targets = fdatasync, writes, submits, reads, scans, replay, idle
 }
 criterion_main!(spine);

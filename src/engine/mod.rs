@@ -1,8 +1,6 @@
 //! The engine: a store that is open.
 
 mod backup;
-#[cfg(all(test, feature = "sim", not(any(loom, shuttle))))]
-mod life;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod open;

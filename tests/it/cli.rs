@@ -858,7 +858,8 @@ fn codes_are_built_anew_and_shown() {
     assert!(codes["recall"].is_number() && codes["sample"].is_u64());
     assert_eq!(codes["depths"].as_array().unwrap().len(), 3);
     let mut later = dir.stats("a")["spaces"][0]["files"][0]["codes"].clone();
-    // Of what is mapped, more or less was looked at.
+    // Of what is mapped, more or less was looked at; all of it is the most.
+    assert!(later["memory"].as_u64() <= codes["memory"].as_u64(), "{later} {codes}");
     later["memory"] = codes["memory"].clone();
     assert_eq!(later, *codes);
     dir.ok("spaces --store @a --create empty=3 --set-method text=pq8");
@@ -1361,7 +1362,7 @@ fn what_is_stored_moves_no_cursor() {
     engine.write(batch).unwrap();
     engine.close().unwrap();
     let bare = |text: &str| text.contains(|c: char| c.is_control() && c != '\n');
-    let mut shown = 0;
+    let (mut shown, mut spelled, mut same) = (0, 0, 0);
     // The files of the base are there after the checkpoint.
     let inspect = |part: &'static str| {
         let dir = dir.path("a").join(part);
@@ -1378,8 +1379,19 @@ fn what_is_stored_moves_no_cursor() {
             assert!(!bare(&text), "{line}: {text:?}");
             shown += usize::from(text.contains("\\u{1b}"));
         }
+        let output = dir.run(&format!("{line} --json"));
+        for text in [output.stdout, output.stderr] {
+            let text = String::from_utf8(text).unwrap();
+            assert!(!bare(&text), "{line} --json: {text:?}");
+            spelled += usize::from(text.contains("\\u001b") && text.contains("\\u009b"));
+            let is_same = |value: &Json| value["attributes"][hostile] == hostile;
+            same +=
+                usize::from(text.lines().any(|line| {
+                    serde_json::from_str::<Json>(line).is_ok_and(|value| is_same(&value))
+                }));
+        }
     }
-    assert!(shown >= 3, "{shown}");
+    assert!(shown >= 3 && spelled >= 3 && same >= 2, "{shown} {spelled} {same}");
     let text = dir.fails("get --store @a no\u{1b}[2Jbody");
     assert!(text.contains("no\\u{1b}[2Jbody"), "{text:?}");
     assert!(!bare(&text), "{text:?}");

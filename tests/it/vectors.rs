@@ -840,6 +840,65 @@ impl Stored {
     }
 }
 
+/// Right checksums over a number that is none: no metric, effort, limit or order
+/// of rows hides it.
+#[test]
+fn a_vector_that_has_no_distance_is_told_as_damage() {
+    let mark = 7.25_f32;
+    for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+        let dir = temp_dir();
+        let (sound, path) = (dir.path().join("sound"), dir.path().join("s"));
+        let options = || Options::new().inline(true).space("v", Space::new(2, metric));
+        let engine = options().open(&sound).unwrap();
+        engine
+            .write(batch_of((0..9).map(|n| {
+                let x = if n == 4 { mark } else { n as f32 };
+                Node::new(id(n), "node").vector("v", [x, 1.0])
+            })))
+            .unwrap();
+        engine.checkpoint().unwrap();
+        engine.close().unwrap();
+        for none in [f32::NAN, -f32::NAN] {
+            let mut image = read_image(&sound);
+            let mut manifest = Manifest::decode(&image[Path::new("MANIFEST")]).unwrap();
+            let name = image.keys().find(|name| data_kind(name) == Some(FileKind::Vectors));
+            let name = name.unwrap().clone();
+            let bytes = &image[&name];
+            let layout = Layout::decode(FileKind::Vectors, bytes, bytes.len() as u64).unwrap();
+            let mut sections = read_file(&layout, bytes);
+            let mut changed = 0;
+            for (_, _, rows) in &mut sections {
+                for number in rows.chunks_exact_mut(4).filter(|at| **at == mark.to_le_bytes()) {
+                    number.copy_from_slice(&none.to_le_bytes());
+                    changed += 1;
+                }
+            }
+            assert_eq!(changed, 1);
+            let (bytes, file) = write_file(&layout, &sections);
+            manifest.vectors[0].file = file;
+            image.insert(name, bytes);
+            image.insert("MANIFEST".into(), manifest.encode().unwrap());
+            let _ = fs::remove_dir_all(&path);
+            write_image(&path, &image);
+            let engine = options().open(&path).unwrap();
+            let snapshot = engine.snapshot();
+            for effort in EFFORTS {
+                for within in [None, Some(0.0), Some(1e9)] {
+                    for k in [1, 20] {
+                        let mut search = Search::new("v", &[0.0, 1.0], k).effort(effort);
+                        if let Some(within) = within {
+                            search = search.within(within);
+                        }
+                        let error = snapshot.search(&search).unwrap_err();
+                        assert_eq!(error.kind(), ErrorKind::Corrupt, "{metric:?} {search:?}");
+                    }
+                }
+            }
+            assert!(!engine.verify().unwrap().is_sound());
+        }
+    }
+}
+
 /// 300 rows: the least that is searched by what is derived.
 fn small() -> Stored {
     Stored::new(300, 2, 0x1d, 1)

@@ -30,7 +30,10 @@ impl Output {
 
     /// A JSON document on a line of its own.
     pub(crate) fn json(&mut self, value: &Value) -> Result<()> {
-        writeln!(self.out, "{value}").map_err(failed)
+        let line = value.to_string();
+        // What JSON lets stand and a terminal obeys: DEL and those after it.
+        let line = spelled(&line, char::is_control, |c| format!("\\u{:04x}", u32::from(c)));
+        writeln!(self.out, "{line}").map_err(failed)
     }
 
     /// A line of text.
@@ -55,13 +58,17 @@ impl Output {
 /// change its title.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     let moves = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    if !text.contains(moves) {
+    spelled(text, moves, |c| c.escape_default().to_string())
+}
+
+fn spelled(text: &str, is: impl Fn(char) -> bool, spell: impl Fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(&is) {
         return text.into();
     }
     let mut safe = String::with_capacity(text.len().saturating_add(16));
     for c in text.chars() {
-        if moves(c) {
-            safe.extend(c.escape_default());
+        if is(c) {
+            safe.push_str(&spell(c));
         } else {
             safe.push(c);
         }
