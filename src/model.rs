@@ -682,6 +682,24 @@ fn vector_memory(vector: &Vec<f32>) -> usize {
 }
 
 impl Op {
+    /// The nodes that it looks at.
+    pub(crate) fn nodes(&self) -> [Option<NodeId>; 2] {
+        match self {
+            Self::Put { node, .. } => [Some(node.id), None],
+            Self::Patch { id, .. }
+            | Self::Touch { id, .. }
+            | Self::Expire { id, .. }
+            | Self::Delete { id }
+            | Self::Prune { id, .. } => [Some(*id), None],
+            Self::Link { edge } => [Some(edge.source), Some(edge.target)],
+            Self::Unlink { .. }
+            | Self::CreateSpace { .. }
+            | Self::CreateIndex { .. }
+            | Self::DropSpace { .. }
+            | Self::SetMethod { .. } => [None, None],
+        }
+    }
+
     /// Checks what can be known without a store.
     pub(crate) fn check(&self) -> Result<()> {
         match self {

@@ -50,6 +50,9 @@ use crate::{
 /// is collected in pieces.
 const HEAP_BYTES: u64 = 1 << 30;
 
+/// Records that are fetched at once.
+const FETCHED: usize = 32;
+
 /// Numbers about checkpoints since the engine was opened.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 #[non_exhaustive]
@@ -159,8 +162,8 @@ struct Job {
     extent: Extent,
     next: Manifest,
     tasks: VecDeque<Task>,
-    /// The changed nodes, ascending.
-    ids: Vec<NodeId>,
+    /// The changed nodes, ascending, and what of the layer is said of each.
+    changes: Vec<(NodeId, u32)>,
     /// Heaps whose content moves.
     condemned: Heaps,
     heap: HeapWriter,
@@ -507,8 +510,8 @@ impl Checkpointer {
         next.indexes = frozen.indexes.iter().map(str::to_owned).collect();
         next.spaces.clone_from(&frozen.spaces);
         next.counts = frozen.counts;
-        let mut ids: Vec<NodeId> = layer.nodes.ids(frozen.seq).collect();
-        ids.sort_unstable();
+        let mut changes: Vec<(NodeId, u32)> = layer.nodes.changes(frozen.seq).collect();
+        changes.sort_unstable();
         let copy_bytes = u64::try_from(layer.bytes).unwrap_or(u64::MAX);
         let condemned = condemned(&old.manifest, extent, copy_bytes);
         let all = extent == Extent::All;
@@ -524,16 +527,18 @@ impl Checkpointer {
         };
         let touched = |at: usize, parts: &[Arc<NodePart>]| -> Result<bool> {
             let (from, to) = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
-            Ok(all || !ids_within(&ids, from, to).is_empty() || moves(&parts_at(parts, at)?.refs)?)
+            Ok(all || !within(&changes, from, to).is_empty() || moves(&parts_at(parts, at)?.refs)?)
         };
         let row =
             |rows: usize, bytes: usize| u64::try_from(rows.saturating_mul(bytes)).unwrap_or(0);
         let gone = |at: usize| {
             let (from, to) = bounds(&old.nodes, (at, at.saturating_add(1)), |part| part.first);
-            let gone = |id: &&NodeId| matches!(frozen.node(id), Some(None));
-            row(ids_within(&ids, from, to).iter().filter(gone).count(), size_of::<NodeRow>())
+            let gone = within(&changes, from, to)
+                .iter()
+                .filter(|(_, version)| layer.nodes.record(*version).is_none());
+            row(gone.count(), size_of::<NodeRow>())
         };
-        for group in self.group(&old.nodes, ids.is_empty(), touched, gone)? {
+        for group in self.group(&old.nodes, changes.is_empty(), touched, gone)? {
             tasks.push_back(Task::Nodes(group));
         }
         for (parts, changes, task) in [
@@ -578,7 +583,7 @@ impl Checkpointer {
             extent,
             next,
             tasks,
-            ids,
+            changes,
             condemned,
             heap: HeapWriter::default(),
             made: Vec::new(),
@@ -640,22 +645,35 @@ impl Checkpointer {
     }
 
     fn task(&self, work: &mut Work, job: &mut Job, task: Task) -> Result<()> {
-        let Job { frozen, old, ids, condemned, heap, made, refs, .. } = job;
+        let Job { frozen, old, changes, condemned, heap, made, refs, .. } = job;
         let mut making = self.making(work.manifest.store, &mut work.next_file, made);
         let condemned = &*condemned;
         let target = self.limits.part_bytes;
         match task {
             Task::Nodes(parts) => {
-                let within = bounds(&old.nodes, parts, |part| part.first);
-                let ids = ids_within(ids, within.0, within.1);
-                let rows = rows_of(&old.nodes, parts).saturating_add(ids.len());
+                let (from, to) = bounds(&old.nodes, parts, |part| part.first);
+                let changes = within(changes, from, to);
+                let rows = rows_of(&old.nodes, parts).saturating_add(changes.len());
                 let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, target));
-                let changes = ids.iter().filter_map(|id| Some((*id, frozen.node(id)?)));
+                // Records are where they were written, not in order: fetched some
+                // at a time, the misses of one overlap those of the next.
+                let changes = changes.chunks(FETCHED).flat_map(|changes| {
+                    let nodes = &frozen.layer.nodes;
+                    let mut fetched = [None; FETCHED];
+                    for (to, (id, version)) in fetched.iter_mut().zip(changes) {
+                        *to = Some((*id, nodes.record(*version)));
+                    }
+                    for (_, record) in fetched.iter().flatten() {
+                        let content = record.and_then(|record| record.content.in_memory());
+                        std::hint::black_box(content.and_then(<[u8]>::first));
+                    }
+                    fetched.into_iter().flatten()
+                });
                 let mut buffer = Vec::new();
                 merge(
                     run(&old.nodes, parts),
                     |row: &&NodeRow| row.id(),
-                    changes.map(|(id, record)| (id, record.map(|record| &**record))),
+                    changes,
                     |item| {
                         let (row, content) = match item {
                             Merged::New(record) => {
@@ -1255,10 +1273,10 @@ fn range<K>((from, to): Within<K>) -> (std::ops::Bound<K>, std::ops::Bound<K>) {
     (from.map_or(Unbounded, Included), to.map_or(Unbounded, Excluded))
 }
 
-fn ids_within(ids: &[NodeId], from: Option<NodeId>, to: Option<NodeId>) -> &[NodeId] {
-    let low = from.map_or(0, |from| ids.partition_point(|id| *id < from));
-    let high = to.map_or(ids.len(), |to| ids.partition_point(|id| *id < to));
-    ids.get(low..high).unwrap_or_default()
+fn within(changes: &[(NodeId, u32)], from: Option<NodeId>, to: Option<NodeId>) -> &[(NodeId, u32)] {
+    let low = from.map_or(0, |from| changes.partition_point(|(id, _)| *id < from));
+    let high = to.map_or(changes.len(), |to| changes.partition_point(|(id, _)| *id < to));
+    changes.get(low..high).unwrap_or_default()
 }
 
 fn run<P: Part>(parts: &[Arc<P>], (from, to): Parts) -> crate::snapshot::Run<'_, P> {

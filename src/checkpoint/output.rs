@@ -139,7 +139,7 @@ pub(super) fn encode_node(
     let content = if elsewhere.is_some() { &[] } else { record.content.bytes()? };
     out.clear();
     meta.encode(
-        &NodeParts { keys: &keys, vectors: &vectors, attributes: &record.attributes, content },
+        &NodeParts { keys: &keys, vectors: &vectors, attributes: record.attributes(), content },
         out,
     );
     Ok(elsewhere)

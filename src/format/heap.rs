@@ -142,7 +142,9 @@ impl NodeMeta<'_> {
             vectors.uint(seq.get());
         }
         let flags = self.flags(!parts.keys.is_empty(), !parts.vectors.is_empty());
-        let mut p = Packer::with_capacity(64);
+        let start = out.len();
+        out.extend([0; RECORD_HEAD_BYTES]);
+        let mut p = Packer::over(std::mem::take(out));
         p.uint(flags);
         p.uint(self.version.get());
         p.int(self.created.as_micros());
@@ -173,20 +175,21 @@ impl NodeMeta<'_> {
                 p.uint(u64::try_from(part.len()).unwrap_or(u64::MAX));
             }
         }
-        let mut meta = p.finish();
-        meta.extend(keys.finish());
-        meta.extend(vectors.finish());
+        *out = p.finish();
+        out.extend(keys.finish());
+        out.extend(vectors.finish());
         if !parts.attributes.is_empty() {
-            meta.extend(encode_attributes(parts.attributes));
+            out.extend(encode_attributes(parts.attributes));
         }
+        let meta = out.len().saturating_sub(start).saturating_sub(RECORD_HEAD_BYTES);
         let content = match self.elsewhere {
             Some(place) => place.len,
             // Contents are held to 16 MiB.
             None => u32::try_from(parts.content.len()).unwrap_or(u32::MAX),
         };
-        out.extend(u32::try_from(meta.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend(content.to_le_bytes());
-        out.extend(meta);
+        let meta = u32::try_from(meta).unwrap_or(u32::MAX).to_le_bytes();
+        let head = meta.into_iter().chain(content.to_le_bytes());
+        out.iter_mut().skip(start).zip(head).for_each(|(to, byte)| *to = byte);
         out.extend_from_slice(parts.content);
     }
 }

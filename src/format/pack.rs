@@ -31,6 +31,11 @@ impl Packer {
         Self { out: ByteBuf::with_capacity(bytes) }
     }
 
+    /// Appends to bytes that are there.
+    pub(super) fn over(bytes: Vec<u8>) -> Self {
+        Self { out: ByteBuf::from_vec(bytes) }
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         self.out.into_vec()
     }

@@ -107,7 +107,7 @@ impl Segment {
         }
         let words = layout.blocks().saturating_add(1).div_ceil(64);
         let words = usize::try_from(words).unwrap_or(usize::MAX);
-        let checked = std::iter::repeat_with(|| AtomicU64::new(0)).take(words).collect();
+        let checked = bytemuck::zeroed_slice_box(words);
         Ok(Self { fs: Arc::clone(fs), path, file, layout, map, checked, retired: OnceLock::new() })
     }
 
@@ -229,8 +229,12 @@ pub(crate) struct Table<R> {
     segment: Arc<Segment>,
     at: usize,
     count: usize,
-    /// Ranks of the first and the last row, once a search needed them.
-    ends: OnceLock<(u64, u64)>,
+    /// Ranks of every so many'th row and of the last one, each once a search
+    /// needed it, 0 before: with them a search touches one block of the file.
+    ///
+    /// Relaxed: they tell about bytes that never change, and hand over nothing
+    /// else.
+    fences: OnceLock<Box<[AtomicU64]>>,
     rows: PhantomData<fn() -> R>,
 }
 
@@ -245,7 +249,7 @@ impl<R: Pod> Table<R> {
             segment: Arc::clone(segment),
             at,
             count,
-            ends: OnceLock::new(),
+            fences: OnceLock::new(),
             rows: PhantomData,
         })
     }
@@ -289,72 +293,129 @@ impl<R: Pod> Table<R> {
 /// Guesses by interpolation before a search goes by halves.
 const GUESSES: usize = 4;
 
+impl<R: Pod> Table<R> {
+    /// Rows from one fence to the next: those of a block.
+    const STRIDE: usize =
+        if size_of::<R>() < BLOCK_BYTES { BLOCK_BYTES / size_of::<R>() } else { 1 };
+}
+
 impl<R: SortedRow> Table<R> {
     /// The first row whose key is not less than `key`.
     ///
     /// Ids are spread evenly if they are hashes, and nearly so if they are
-    /// times: a guess in proportion lands close. What spread they have beyond
-    /// that costs a search by halves from there.
+    /// times: a guess in proportion lands close. It is made among the fences,
+    /// which are in memory once they were met, and then among the rows between
+    /// two of them. What spread ids have beyond that costs a search by halves.
     pub(crate) fn lower_bound(&self, key: &R::Key) -> Result<usize> {
-        if self.count == 0 {
-            return Ok(0);
-        }
-        let (mut low_rank, mut high_rank) = match self.ends.get() {
-            Some(ends) => *ends,
-            None => {
-                let rank = |row: usize| Ok::<u64, Error>(R::rank(&self.row(row)?.key()));
-                let ends = (rank(0)?, rank(self.count.saturating_sub(1))?);
-                *self.ends.get_or_init(|| ends)
-            }
-        };
+        let Some(last) = self.count.checked_sub(1) else { return Ok(0) };
         let rank = R::rank(key);
-        // Rows before `low` are less than the key, those from `high` on are not.
-        let (mut low, mut high) = (0, self.count);
-        let mut rising = None;
-        for _ in 0..GUESSES {
-            if high.saturating_sub(low) <= 4 {
-                break;
-            }
-            let guess = interpolate(low, high, low_rank, high_rank, rank);
-            let found = self.row(guess)?.key();
-            if found < *key {
-                low = guess.saturating_add(1);
-                low_rank = R::rank(&found);
-                rising = Some(true);
-            } else {
-                high = guess;
-                high_rank = R::rank(&found);
-                rising = Some(false);
-            }
-        }
-        // From the last guess on in growing steps.
-        let mut step = 1_usize;
-        while let Some(rising) = rising {
-            let next = if rising { low.saturating_add(step) } else { high.saturating_sub(step) };
-            if next >= high || next < low || (rising && next == low) {
-                break;
-            }
-            let less = self.row(next)?.key() < *key;
-            if less {
-                low = next.saturating_add(1);
-            } else {
-                high = next;
-            }
-            if less != rising {
-                break;
-            }
-            step = step.saturating_mul(2);
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.row(middle)?.key() < *key {
-                low = middle.saturating_add(1);
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
+        let count = self.count.div_ceil(Self::STRIDE);
+        let fence = |at: usize| at.saturating_mul(Self::STRIDE).min(last);
+        // The last one has no number of its own if it is the first of its block.
+        let low_rank = self.fence(0)?;
+        let high_rank = self.fence(count)?;
+        let block = search((0, count), (low_rank, high_rank), rank, |at| {
+            let found = self.fence(at)?;
+            Ok((found, found < rank || (found == rank && self.row(fence(at))?.key() < *key)))
+        })?;
+        let Some(before) = block.checked_sub(1) else { return Ok(0) };
+        // The row at the fence before is less, that at the next one is not.
+        let rows = (fence(before).saturating_add(1), block.saturating_mul(Self::STRIDE));
+        let ranks = (self.fence(before)?, self.fence(block)?);
+        search((rows.0, rows.1.min(self.count)), ranks, rank, |row| {
+            let found = self.row(row)?.key();
+            Ok((R::rank(&found), found < *key))
+        })
     }
+
+    /// A row near to which `key` is, without a look at more of the file than
+    /// fences that were never met.
+    pub(crate) fn guess(&self, key: &R::Key) -> Result<usize> {
+        let rank = R::rank(key);
+        let count = self.count.div_ceil(Self::STRIDE);
+        let ranks = (self.fence(0)?, self.fence(count)?);
+        let block = search((0, count), ranks, rank, |at| {
+            let found = self.fence(at)?;
+            Ok((found, found < rank))
+        })?;
+        let before = block.saturating_sub(1);
+        let (low, high) = (before.saturating_mul(Self::STRIDE), block.saturating_mul(Self::STRIDE));
+        let ranks = (self.fence(before)?, self.fence(block)?);
+        Ok(interpolate(low, high.min(self.count), ranks.0, ranks.1, rank))
+    }
+
+    /// The rank of the first row of a block, or after the blocks of the last.
+    fn fence(&self, at: usize) -> Result<u64> {
+        let fences = self.fences.get_or_init(|| {
+            // Zeros that nobody wrote take no memory.
+            bytemuck::zeroed_slice_box(self.count.div_ceil(Self::STRIDE).saturating_add(1))
+        });
+        let known = fences.get(at);
+        if let Some(rank) = known.map(|rank| rank.load(Ordering::Relaxed)).filter(|r| *r > 0) {
+            return Ok(rank);
+        }
+        let row = at.saturating_mul(Self::STRIDE).min(self.count.saturating_sub(1));
+        let rank = R::rank(&self.row(row)?.key());
+        if let Some(known) = known {
+            known.store(rank, Ordering::Relaxed);
+        }
+        Ok(rank)
+    }
+}
+
+/// The first of `low..high` of which `look` does not say that it is less than
+/// what is looked for, and its rank. `ranks` are those at `low` and at about
+/// `high`; they steer, and decide nothing.
+fn search(
+    (mut low, mut high): (usize, usize),
+    (mut low_rank, mut high_rank): (u64, u64),
+    rank: u64,
+    look: impl Fn(usize) -> Result<(u64, bool)>,
+) -> Result<usize> {
+    let mut rising = None;
+    for _ in 0..GUESSES {
+        if high.saturating_sub(low) <= 4 {
+            break;
+        }
+        let guess = interpolate(low, high, low_rank, high_rank, rank);
+        let (found, less) = look(guess)?;
+        if less {
+            low = guess.saturating_add(1);
+            low_rank = found;
+        } else {
+            high = guess;
+            high_rank = found;
+        }
+        rising = Some(less);
+    }
+    // From the last guess on in growing steps.
+    let mut step = 1_usize;
+    while let Some(rising) = rising {
+        let next = if rising { low.saturating_add(step) } else { high.saturating_sub(step) };
+        if next >= high || next < low || (rising && next == low) {
+            break;
+        }
+        let (_, less) = look(next)?;
+        if less {
+            low = next.saturating_add(1);
+        } else {
+            high = next;
+        }
+        if less != rising {
+            break;
+        }
+        step = step.saturating_mul(2);
+    }
+    while low < high {
+        let middle = low.midpoint(high);
+        let (_, less) = look(middle)?;
+        if less {
+            low = middle.saturating_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
 }
 
 /// A row of `low..high` in proportion to where `rank` lies between the ranks.
@@ -365,8 +426,11 @@ fn interpolate(low: usize, high: usize, low_rank: u64, high_rank: u64, rank: u64
     else {
         return if rank < low_rank { low } else { low.midpoint(last) };
     };
-    let rows = u128::try_from(last.saturating_sub(low)).unwrap_or(0);
-    let ahead = rows.saturating_mul(u128::from(part)).checked_div(u128::from(span)).unwrap_or(0);
+    // 32 bits of each are enough for a guess, and a quotient of 64 bits is not
+    // worth a quarter of one of 128.
+    let shift = 32_u32.saturating_sub(span.leading_zeros());
+    let rows = u64::try_from(last.saturating_sub(low)).unwrap_or(0);
+    let ahead = rows.saturating_mul(part >> shift).checked_div(span >> shift).unwrap_or(0);
     low.saturating_add(usize::try_from(ahead).unwrap_or(usize::MAX)).min(last)
 }
 
@@ -436,5 +500,51 @@ impl KeyTable {
             }
         }
         Ok(low)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "small numbers")]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Whatever the keys are spread like, and whatever the ranks say that steer:
+    /// the place is that of a search by halves, and few rows are looked at.
+    #[test]
+    fn searches_end_where_halving_does() {
+        let spread = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let key = |what, n: u64| match what {
+            "evenly spread" => n << 40,
+            "all the same" => 7,
+            "cubes" => n * n * n,
+            "dense, then far apart" if n > 900 => n << 50,
+            "powers" => 1 << (n / 16),
+            _ => n,
+        };
+        for what in ["evenly spread", "all the same", "cubes", "dense, then far apart", "powers"] {
+            for len in [0, 1, 2, 5, 128, 1_000_u64] {
+                let keys: Vec<u64> = (0..len).map(|n| key(what, n)).collect();
+                assert!(keys.is_sorted(), "{what}");
+                let ends = (keys.first().copied().unwrap_or(0), keys.last().copied().unwrap_or(0));
+                let wanted = keys.iter().flat_map(|key| [*key, key.wrapping_add(1)]);
+                let wanted = wanted.chain([0, 1, u64::MAX]).chain((0..50).map(spread));
+                for wanted in wanted {
+                    let expected = keys.partition_point(|key| *key < wanted);
+                    for ranks in [ends, (0, u64::MAX), (5, 5), (9, 3)] {
+                        let looks = Cell::new(0);
+                        let found = search((0, keys.len()), ranks, wanted, |at| {
+                            looks.set(looks.get() + 1);
+                            let found = *keys.get(at).unwrap();
+                            Ok((found, found < wanted))
+                        });
+                        assert_eq!(found.unwrap(), expected, "{what} {len} {wanted} {ranks:?}");
+                        // Guesses, growing steps, and halves of what those left.
+                        assert!(looks.get() <= 4 + 10 + 10, "{what} {len}: {}", looks.get());
+                    }
+                }
+            }
+        }
     }
 }

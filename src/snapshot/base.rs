@@ -2,12 +2,13 @@
 //! order of their keys, and the heaps that they refer to.
 
 use std::{
+    hint::black_box,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
-    delta::{Content, EdgeRecord, NodeRecord, VectorSlot},
+    delta::{Content, EdgeRecord, NodeRecord, VectorSlot, some_attributes},
     vectors::VectorPart,
 };
 use crate::{
@@ -41,6 +42,9 @@ impl std::fmt::Debug for Notice {
     }
 }
 
+/// Nodes that are fetched at once.
+const FETCHED: usize = 32;
+
 /// The base of a snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct Base {
@@ -63,6 +67,7 @@ pub(crate) struct Base {
 #[derive(Debug)]
 pub(crate) struct Heap {
     pub(crate) segment: Arc<Segment>,
+    number: u32,
     at: usize,
     len: u64,
 }
@@ -201,11 +206,11 @@ impl Heap {
         let section = segment.section(tables::ROWS, 1)?;
         let at = usize::try_from(section.offset)
             .map_err(|_| segment.damaged(80, "a section is larger than the address space"))?;
-        Ok(Self { at, len: section.len, segment })
+        Ok(Self { number: segment.file().number, at, len: section.len, segment })
     }
 
     pub(crate) fn number(&self) -> u32 {
-        self.segment.file().number
+        self.number
     }
 
     /// Whether all of a place is in it.
@@ -494,6 +499,32 @@ impl Base {
         Ok((row.id() == id).then_some(row))
     }
 
+    /// Has the processor fetch what a look at these nodes will need: the misses
+    /// of one overlap those of the next, which they do not when each node is
+    /// looked at in its turn. Damage is for that look to find.
+    pub(crate) fn fetch(&self, ids: &[NodeId]) {
+        let guess = |id: &NodeId| {
+            let part = self.nodes.get(part_of(&self.nodes, id, |part| &part.first))?;
+            Some((&part.rows, part.rows.guess(id).ok()?))
+        };
+        let place = |id: &NodeId| {
+            let at = self.node_row(*id).ok()??.place();
+            Some((self.heap(at.heap).ok()?, at))
+        };
+        let mut guesses = [None; FETCHED];
+        let mut places = [None; FETCHED];
+        for ids in ids.chunks(FETCHED) {
+            guesses.iter_mut().zip(ids).for_each(|(to, id)| *to = guess(id));
+            for (rows, at) in guesses.iter().take(ids.len()).flatten() {
+                black_box(rows.row(*at).is_ok_and(|row| row.kind.get() == 0));
+            }
+            places.iter_mut().zip(ids).for_each(|(to, id)| *to = place(id));
+            for (heap, at) in places.iter().take(ids.len()).flatten() {
+                black_box(heap.bytes(at.offset(), at.len).is_ok_and(|b| b.first() == Some(&0)));
+            }
+        }
+    }
+
     /// The node of a row of this base.
     pub(crate) fn stored<'s>(&'s self, row: &'s NodeRow) -> Result<StoredNode<'s>> {
         let at = row.place();
@@ -757,7 +788,7 @@ impl<'s> StoredNode<'s> {
     /// where it is.
     pub(crate) fn to_record(self) -> Result<NodeRecord> {
         let (heap, place) = self.content_place();
-        let attributes = Arc::new(self.attributes()?);
+        let attributes = some_attributes(self.attributes()?);
         Ok(NodeRecord {
             content: Content::Stored { heap: Arc::clone(heap), place },
             attributes,
@@ -772,8 +803,8 @@ impl<'s> StoredNode<'s> {
             id: self.row.id(),
             kind: self.row.kind.get(),
             version: meta.version,
-            content: Content::Memory(Arc::default()),
-            attributes: Arc::default(),
+            content: Content::new(Vec::new()),
+            attributes: None,
             strength: meta.strength,
             confidence: meta.confidence,
             created: meta.created,

@@ -11,7 +11,7 @@ use foldhash::quality::RandomState;
 use super::{
     NodeRef,
     base::Base,
-    delta::{Content, EdgeRecord, Effect, NodeRecord, State, Vector, VectorSlot},
+    delta::{Content, EdgeRecord, Effect, NodeRecord, State, Vector, VectorSlot, some_attributes},
 };
 use crate::{
     error::{ConflictReason, Error, Result},
@@ -19,11 +19,15 @@ use crate::{
     id::NodeId,
     limits,
     model::{
-        Attributes, IndexKey, Node, Op, Patch, Precondition, Seq, Space, Timestamp,
-        check_attributes, check_count, unknown_index, unknown_space,
+        IndexKey, Node, Op, Patch, Precondition, Seq, Space, Timestamp, check_attributes,
+        check_count, unknown_index, unknown_space,
     },
     vector,
 };
+
+/// Batches of at least this many operations have what they look at fetched
+/// beforehand.
+const FETCH_FROM: usize = 8;
 
 /// The effects of `ops` on `state` if they become commit `seq` of that time.
 ///
@@ -43,12 +47,18 @@ pub(crate) fn decide(
         time,
         effects: Vec::with_capacity(ops.len()),
         track: ops.len() > 1,
-        nodes: HashMap::default(),
+        nodes: HashMap::with_capacity_and_hasher(
+            if ops.len() > 1 { ops.len() } else { 0 },
+            RandomState::default(),
+        ),
         kinds: HashMap::default(),
         spaces: HashMap::default(),
         new_spaces: 0,
         indexes: HashMap::default(),
     };
+    if ops.len() >= FETCH_FROM {
+        state.fetch(ops.iter().flat_map(|op| op.nodes().into_iter().flatten()));
+    }
     for (index, op) in ops.into_iter().enumerate() {
         batch.op(op).map_err(|error| match error {
             Error::Conflict { op: _, node, reason } => Error::Conflict { op: index, node, reason },
@@ -184,8 +194,8 @@ impl Decision<'_> {
             id,
             kind,
             version: self.seq,
-            content: Content::Memory(node.content.into()),
-            attributes: Arc::new(node.attributes),
+            content: Content::new(node.content),
+            attributes: some_attributes(node.attributes),
             strength: node.strength,
             confidence: node.confidence,
             created: node.created.or(before.map(|old| old.created)).unwrap_or(self.time),
@@ -207,10 +217,10 @@ impl Decision<'_> {
             record.kind = self.kind(kind)?;
         }
         if let Some(content) = patch.content {
-            record.content = Content::Memory(content.into());
+            record.content = Content::new(content);
         }
         if !patch.attributes.is_empty() {
-            let mut attributes = Attributes::clone(&record.attributes);
+            let mut attributes = record.attributes().clone();
             for (name, value) in patch.attributes {
                 match value {
                     Some(value) => attributes.insert(name, value),
@@ -219,7 +229,7 @@ impl Decision<'_> {
             }
             check_attributes(&attributes)?;
             check_attributes_size(&attributes)?;
-            record.attributes = Arc::new(attributes);
+            record.attributes = some_attributes(attributes);
         }
         record.strength = patch.strength.unwrap_or(record.strength);
         record.confidence = patch.confidence.unwrap_or(record.confidence);

@@ -29,7 +29,8 @@ pub(crate) struct NodeRecord {
     pub(crate) kind: u32,
     pub(crate) version: Seq,
     pub(crate) content: Content,
-    pub(crate) attributes: Arc<Attributes>,
+    /// `None` if it has none, as most do.
+    pub(crate) attributes: Option<Arc<Attributes>>,
     pub(crate) strength: f32,
     pub(crate) confidence: f32,
     pub(crate) created: Timestamp,
@@ -46,7 +47,9 @@ pub(crate) struct NodeRecord {
 /// The content of a node.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    Memory(Arc<[u8]>),
+    /// A short one, copied with its record.
+    Short(Box<[u8]>),
+    Long(Arc<Box<[u8]>>),
     /// Where an earlier state of the node has it. The heap stays mapped as long
     /// as this, whatever checkpoints do to its file.
     Stored {
@@ -55,12 +58,30 @@ pub(crate) enum Content {
     },
 }
 
+/// Contents up to this are copied when their node is changed otherwise.
+const SHORT_BYTES: usize = 1024;
+
 impl Content {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let bytes = bytes.into_boxed_slice();
+        if bytes.len() <= SHORT_BYTES { Self::Short(bytes) } else { Self::Long(Arc::new(bytes)) }
+    }
+
     /// The bytes, checked if they are mapped.
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         match self {
-            Self::Memory(bytes) => Ok(bytes),
+            Self::Short(bytes) => Ok(bytes),
+            Self::Long(bytes) => Ok(bytes),
             Self::Stored { heap, place } => heap.bytes(place.offset, place.len),
+        }
+    }
+
+    /// The bytes, if they are not mapped.
+    pub(crate) fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            Self::Short(bytes) => Some(bytes),
+            Self::Long(bytes) => Some(bytes),
+            Self::Stored { .. } => None,
         }
     }
 }
@@ -137,6 +158,11 @@ impl equivalent::Comparable<KeyEntry> for KeyPlace<'_> {
     }
 }
 
+/// Attributes as a record has them.
+pub(super) fn some_attributes(attributes: Attributes) -> Option<Arc<Attributes>> {
+    (!attributes.is_empty()).then(|| Arc::new(attributes))
+}
+
 impl NodeRecord {
     /// Its places in the indexes, that of its expiry among them.
     fn entries(&self) -> impl Iterator<Item = KeyEntry> {
@@ -161,6 +187,11 @@ impl NodeRecord {
             .is_ok()
     }
 
+    pub(crate) fn attributes(&self) -> &Attributes {
+        static NONE: Attributes = Attributes::new();
+        self.attributes.as_deref().unwrap_or(&NONE)
+    }
+
     /// Its vector in a space.
     pub(crate) fn vector(&self, space: u32) -> Option<&VectorSlot> {
         let at = self.vectors.binary_search_by_key(&space, |slot| slot.space).ok()?;
@@ -174,8 +205,8 @@ impl NodeRecord {
             id: NodeId::MIN,
             kind: 0,
             version: Seq::ZERO,
-            content: Content::Memory(Arc::default()),
-            attributes: Arc::default(),
+            content: Content::new(Vec::new()),
+            attributes: None,
             strength: 1.0,
             confidence: 1.0,
             created: Timestamp::default(),
@@ -191,7 +222,8 @@ impl NodeRecord {
     /// About how many bytes of memory the record takes in a layer.
     fn memory(&self) -> usize {
         let content = match &self.content {
-            Content::Memory(bytes) => bytes.len().saturating_add(16),
+            Content::Short(bytes) => bytes.len().saturating_add(16),
+            Content::Long(bytes) => bytes.len().saturating_add(48),
             Content::Stored { .. } => 0,
         };
         let keys = self.keys.iter().map(|(_, key)| key.len().saturating_add(ENTRY_BYTES));
@@ -201,7 +233,7 @@ impl NodeRecord {
             .filter_map(|slot| slot.memory.as_ref())
             .map(|vector| size_of_val(&*vector.numbers).saturating_add(ENTRY_BYTES));
         keys.chain(vectors)
-            .chain([content, map_memory(&self.attributes), size_of::<Self>(), ENTRY_BYTES])
+            .chain([content, map_memory(self.attributes()), size_of::<Self>(), ENTRY_BYTES])
             .fold(0, usize::saturating_add)
     }
 }
@@ -519,6 +551,14 @@ impl State {
     pub(crate) fn layered_node(&self, id: &NodeId) -> Option<Option<&Arc<NodeRecord>>> {
         let active = self.active.nodes.get(id, self.seq);
         active.or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.node(id)))
+    }
+
+    /// Has the processor fetch what looking at these nodes will need.
+    pub(crate) fn fetch(&self, ids: impl Iterator<Item = NodeId>) {
+        let below = ids.filter(|id| self.layered_node(id).is_none());
+        if !self.base.nodes.is_empty() {
+            self.base.fetch(&below.collect::<Vec<_>>());
+        }
     }
 
     /// Whether anything may stand below the active layer.

@@ -253,7 +253,7 @@ impl<'s> NodeRef<'s> {
     /// `Corrupt` if they are damaged on disk.
     pub fn attributes(&self) -> Result<Cow<'s, Attributes>> {
         match &self.repr {
-            NodeRepr::Memory { record, .. } => Ok(Cow::Borrowed(&*record.attributes)),
+            NodeRepr::Memory { record, .. } => Ok(Cow::Borrowed(record.attributes())),
             NodeRepr::Stored(node) => node.attributes().map(Cow::Owned),
         }
     }

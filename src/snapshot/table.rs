@@ -170,10 +170,16 @@ impl NodeTable {
     }
 
     fn at(&self, key: &Key, seq: Seq) -> Option<Option<&Arc<NodeRecord>>> {
+        let (_, version) = self.version_at(key, seq)?;
+        Some(version.record.as_ref())
+    }
+
+    /// What it says of a node up to a commit, and the number of that.
+    fn version_at(&self, key: &Key, seq: Seq) -> Option<(u32, &Version)> {
         let mut at = key.newest.get();
         while let Some(version) = self.versions.get(at?) {
             if version.seq <= seq {
-                return Some(version.record.as_ref());
+                return Some((at?, version));
             }
             at = version.older.get();
         }
@@ -205,10 +211,17 @@ impl NodeTable {
         true
     }
 
-    /// The nodes that it says something of up to a commit, in no order.
-    pub(crate) fn ids(&self, seq: Seq) -> impl Iterator<Item = NodeId> {
+    /// The nodes that it says something of up to a commit, in no order, each
+    /// with the number under which [`record`](Self::record) has it.
+    pub(crate) fn changes(&self, seq: Seq) -> impl Iterator<Item = (NodeId, u32)> {
         let keys = (0..self.keys.len()).filter_map(|index| self.keys.get(index));
-        keys.filter(move |key| self.at(key, seq).is_some()).map(|key| key.id)
+        keys.filter_map(move |key| Some((key.id, self.version_at(key, seq)?.0)))
+    }
+
+    /// What is said under a number of [`changes`](Self::changes): `None` that the
+    /// node is not there.
+    pub(crate) fn record(&self, version: u32) -> Option<&NodeRecord> {
+        self.versions.get(version)?.record.as_deref()
     }
 }
 
@@ -266,9 +279,13 @@ mod tests {
                     let found = found.map(|found| found.map(|record| record.version.get()));
                     assert_eq!(found, state.get(&id(n)).copied());
                 }
-                let mut ids: Vec<NodeId> = table.ids(seq).collect();
-                ids.sort_unstable();
-                assert!(ids.iter().eq(state.keys()));
+                let mut changes: Vec<(NodeId, u32)> = table.changes(seq).collect();
+                changes.sort_unstable();
+                assert!(changes.iter().map(|(id, _)| id).eq(state.keys()));
+                for (id, version) in changes {
+                    let found = table.record(version).map(|record| record.version.get());
+                    assert_eq!(found, state[&id]);
+                }
             }
         }
     }
