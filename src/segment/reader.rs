@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hint::black_box,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
@@ -294,9 +295,11 @@ impl<R: Pod> Table<R> {
 const GUESSES: usize = 4;
 
 impl<R: Pod> Table<R> {
-    /// Rows from one fence to the next: those of a block.
-    const STRIDE: usize =
-        if size_of::<R>() < BLOCK_BYTES { BLOCK_BYTES / size_of::<R>() } else { 1 };
+    /// Rows from one fence to the next: a fence is 8 bytes of memory for about
+    /// 1,024 of the file.
+    const STRIDE: usize = if size_of::<R>() < 1_024 { 1_024 / size_of::<R>() } else { 1 };
+    /// Rows in the 64 bytes that a processor fetches at once.
+    const LINE: usize = if size_of::<R>() < 64 { 64 / size_of::<R>() } else { 1 };
 }
 
 impl<R: SortedRow> Table<R> {
@@ -320,9 +323,18 @@ impl<R: SortedRow> Table<R> {
         })?;
         let Some(before) = block.checked_sub(1) else { return Ok(0) };
         // The row at the fence before is less, that at the next one is not.
-        let rows = (fence(before).saturating_add(1), block.saturating_mul(Self::STRIDE));
+        let low = fence(before).saturating_add(1);
+        let high = block.saturating_mul(Self::STRIDE).min(self.count);
         let ranks = (self.fence(before)?, self.fence(block)?);
-        search((rows.0, rows.1.min(self.count)), ranks, rank, |row| {
+        if high > low {
+            // What lies beside the guess comes with it, not after it.
+            let guess = interpolate(low, high, ranks.0, ranks.1, rank);
+            let beside = [guess.saturating_sub(Self::LINE), guess.saturating_add(Self::LINE)];
+            for row in beside.map(|row| row.clamp(low, high.saturating_sub(1))) {
+                black_box(R::rank(&self.row(row)?.key()));
+            }
+        }
+        search((low, high), ranks, rank, |row| {
             let found = self.row(row)?.key();
             Ok((R::rank(&found), found < *key))
         })

@@ -473,6 +473,7 @@ impl Base {
         Error::corrupt(self.path.join(segment::DIR), 0, what)
     }
 
+    #[inline]
     pub(crate) fn heap(&self, number: u32) -> Result<&Arc<Heap>> {
         let found = self.heaps.binary_search_by_key(&number, |heap| heap.number());
         found.ok().and_then(|at| self.heaps.get(at)).ok_or_else(|| {
@@ -483,10 +484,12 @@ impl Base {
     }
 
     /// The node of that name.
+    #[inline]
     pub(crate) fn node(&self, id: NodeId) -> Result<Option<StoredNode<'_>>> {
         self.node_row(id)?.map(|row| self.stored(row)).transpose()
     }
 
+    #[inline]
     pub(crate) fn node_row(&self, id: NodeId) -> Result<Option<&NodeRow>> {
         let Some(part) = self.nodes.get(part_of(&self.nodes, &id, |part| &part.first)) else {
             return Ok(None);
@@ -526,6 +529,7 @@ impl Base {
     }
 
     /// The node of a row of this base.
+    #[inline]
     pub(crate) fn stored<'s>(&'s self, row: &'s NodeRow) -> Result<StoredNode<'s>> {
         let at = row.place();
         let heap = self.heap(at.heap)?;

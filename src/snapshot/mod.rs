@@ -75,6 +75,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Corrupt` if the node is damaged on disk.
+    #[inline]
     pub fn get(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
         NodeRef::find(&self.state, id)
     }
@@ -199,6 +200,7 @@ macro_rules! scalars {
 }
 
 impl<'s> NodeRef<'s> {
+    #[inline]
     fn find(state: &'s State, id: NodeId) -> Result<Option<Self>> {
         match state.layered_node(&id) {
             Some(layered) => layered.map(|record| Self::of_record(state, record)).transpose(),
@@ -206,11 +208,13 @@ impl<'s> NodeRef<'s> {
         }
     }
 
+    #[inline]
     fn of_record(state: &'s State, record: &'s NodeRecord) -> Result<Self> {
         let content = record.content.bytes()?;
         Ok(Self { state, repr: NodeRepr::Memory { record, content } })
     }
 
+    #[inline]
     fn stored(state: &'s State, node: StoredNode<'s>) -> Self {
         Self { state, repr: NodeRepr::Stored(node) }
     }
