@@ -937,7 +937,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     check_count("bytes of a name", name.len(), limits::NAME_BYTES)
 }
 
-fn check_content(content: &[u8]) -> Result<()> {
+pub(crate) fn check_content(content: &[u8]) -> Result<()> {
     check_count("bytes of content", content.len(), limits::CONTENT_BYTES)
 }
 

@@ -577,7 +577,7 @@ impl Reconciler {
         while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES && weight < self.group_weight
         {
             let Some(pending) = self.log.pop() else { break };
-            bytes = bytes.saturating_add(pending.payload.len());
+            bytes = bytes.saturating_add(pending.payload.bytes.len());
             weight = weight.saturating_add(pending.weight());
             core.group.push_back(pending);
         }
@@ -590,12 +590,12 @@ impl Reconciler {
         while let Some(mut pending) = core.group.pop_front() {
             let seq = core.working.seq.next();
             let (time, ops) = (pending.time, std::mem::take(&mut pending.ops));
-            let asked = pending.durability;
+            let (asked, payload) = (pending.durability, pending.payload.take());
             // In its place before anything can go wrong, so that it is answered
             // with the rest.
             core.decided.push((pending, Err(Error::Closed)));
-            let answer = decide(&core.working, seq, time, ops).map(|effects| {
-                core.working.apply(seq, effects);
+            let answer = decide(&core.working, seq, time, ops, &payload).map(|effects| {
+                core.working.apply(seq, effects, payload.memory());
                 durability = durability.max(asked);
                 committed += 1;
                 seq
@@ -615,7 +615,7 @@ impl Reconciler {
             .decided
             .iter()
             .filter(|(_, answer)| answer.is_ok())
-            .map(|(pending, _)| &*pending.payload);
+            .map(|(pending, _)| &*pending.payload.bytes);
         let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
         core.writer.append(place, payloads, durability == Durability::Sync)?;
         let before = self.clock.monotonic();

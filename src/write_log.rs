@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
+    format::wal::Payload,
     model::{Durability, Op, Seq, Timestamp},
     os::Clock,
     sync::{
@@ -118,7 +119,7 @@ impl Future for Ticket {
 pub(crate) struct Pending {
     pub(crate) time: Timestamp,
     pub(crate) ops: Vec<Op>,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Payload,
     pub(crate) durability: Durability,
     weight: usize,
     /// Until the answer is given.
@@ -129,13 +130,13 @@ impl Pending {
     pub(crate) fn new(
         time: Timestamp,
         ops: Vec<Op>,
-        payload: Vec<u8>,
+        payload: Payload,
         durability: Durability,
     ) -> (Self, Ticket) {
         let slot = Arc::new(Slot::default());
         let ticket = Ticket { slot: Arc::clone(&slot) };
         let memory = ops.iter().map(Op::memory).fold(0, usize::saturating_add);
-        let weight = payload.capacity().saturating_add(memory);
+        let weight = payload.weight().saturating_add(memory);
         (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
     }
 

@@ -38,7 +38,7 @@ use crate::{
     os::Fs,
     reconciler::Reconciler,
     segment::{self, Owned, Segment},
-    snapshot::{Base, Codes, EdgePart, Frozen, KeyPart, NodePart, Part, VectorRows},
+    snapshot::{Base, Codes, EdgePart, Frozen, KeyPart, NodePart, Part, Said, VectorRows},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -163,7 +163,7 @@ struct Job {
     next: Manifest,
     tasks: VecDeque<Task>,
     /// The changed nodes, ascending, and what of the layer is said of each.
-    changes: Vec<(NodeId, u32)>,
+    changes: Vec<(NodeId, Said)>,
     /// Heaps whose content moves.
     condemned: Heaps,
     heap: HeapWriter,
@@ -510,7 +510,7 @@ impl Checkpointer {
         next.indexes = frozen.indexes.iter().map(str::to_owned).collect();
         next.spaces.clone_from(&frozen.spaces);
         next.counts = frozen.counts;
-        let mut changes: Vec<(NodeId, u32)> = layer.nodes.changes(frozen.seq).collect();
+        let mut changes: Vec<(NodeId, Said)> = layer.nodes.changes(frozen.seq).collect();
         changes.sort_unstable();
         let copy_bytes = u64::try_from(layer.bytes).unwrap_or(u64::MAX);
         let condemned = condemned(&old.manifest, extent, copy_bytes);
@@ -535,7 +535,7 @@ impl Checkpointer {
             let (from, to) = bounds(&old.nodes, (at, at.saturating_add(1)), |part| part.first);
             let gone = within(&changes, from, to)
                 .iter()
-                .filter(|(_, version)| layer.nodes.record(*version).is_none());
+                .filter(|(_, said)| layer.nodes.record(*said).is_none());
             row(gone.count(), size_of::<NodeRow>())
         };
         for group in self.group(&old.nodes, changes.is_empty(), touched, gone)? {
@@ -660,8 +660,8 @@ impl Checkpointer {
                 let changes = changes.chunks(FETCHED).flat_map(|changes| {
                     let nodes = &frozen.layer.nodes;
                     let mut fetched = [None; FETCHED];
-                    for (to, (id, version)) in fetched.iter_mut().zip(changes) {
-                        *to = Some((*id, nodes.record(*version)));
+                    for (to, (id, said)) in fetched.iter_mut().zip(changes) {
+                        *to = Some((*id, nodes.record(*said)));
                     }
                     for (_, record) in fetched.iter().flatten() {
                         let content = record.and_then(|record| record.content.in_memory());
@@ -1273,7 +1273,11 @@ fn range<K>((from, to): Within<K>) -> (std::ops::Bound<K>, std::ops::Bound<K>) {
     (from.map_or(Unbounded, Included), to.map_or(Unbounded, Excluded))
 }
 
-fn within(changes: &[(NodeId, u32)], from: Option<NodeId>, to: Option<NodeId>) -> &[(NodeId, u32)] {
+fn within(
+    changes: &[(NodeId, Said)],
+    from: Option<NodeId>,
+    to: Option<NodeId>,
+) -> &[(NodeId, Said)] {
     let low = from.map_or(0, |from| changes.partition_point(|(id, _)| *id < from));
     let high = to.map_or(changes.len(), |to| changes.partition_point(|(id, _)| *id < to));
     changes.get(low..high).unwrap_or_default()

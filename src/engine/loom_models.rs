@@ -84,7 +84,7 @@ fn batch(n: u64) -> (Pending, Ticket) {
     let mut batch = Batch::new();
     batch.put(Node::new(NodeId::of_content(&n.to_le_bytes()), "n"));
     let time = Timestamp::from_micros(0);
-    let payload = encode_batch(time, &batch.ops).unwrap();
+    let payload = Payload::encode(time, &mut batch.ops).unwrap();
     Pending::new(time, batch.ops, payload, Durability::Os)
 }
 

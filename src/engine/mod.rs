@@ -26,7 +26,7 @@ pub use verify::VerifyReport;
 use crate::{
     checkpoint::{CheckpointStats, Checkpointer, Extent, Limits},
     error::{Error, Result},
-    format::wal::encode_batch,
+    format::wal::Payload,
     model::{Batch, Durability, Method, Op, Seq, Space, Timestamp, check_count, unknown_space},
     os::{Clock, Fs, Lock},
     reconciler::{Reconciler, Start, WriteStats},
@@ -345,10 +345,10 @@ impl Engine {
         Ok(ticket)
     }
 
-    fn prepare(&self, batch: Batch, time: Timestamp) -> Result<(Pending, Ticket)> {
+    fn prepare(&self, mut batch: Batch, time: Timestamp) -> Result<(Pending, Ticket)> {
         // What is taken away until the batch's turn comes, it meets then.
         batch.check(&*self.reconciler.state())?;
-        let payload = encode_batch(time, &batch.ops)?;
+        let payload = Payload::encode(time, &mut batch.ops)?;
         let durability = batch.durability.unwrap_or(self.durability);
         let (pending, ticket) = Pending::new(time, batch.ops, payload, durability);
         check_count("bytes of a batch in the write log", pending.weight(), self.write_log_bytes)?;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, io, path::Path, sync::Arc};
 use super::{Options, owned::OwnedFs};
 use crate::{
     error::{Error, Result},
-    format::{Damage, manifest::Manifest, wal::decode_batch},
+    format::{Damage, manifest::Manifest, wal::Payload},
     manifest,
     model::{Op, Seq},
     os::{Fs, Lock},
@@ -114,15 +114,15 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
 
 /// Applies a batch of the log, which was decided when it was written.
 fn replay(state: &mut State, seq: Seq, payload: &[u8]) -> Result<(), Refusal> {
-    let batch = decode_batch(payload)?;
-    let effects = decide(state, seq, batch.time, batch.ops).map_err(|error| match error {
-        // Of the base, which the batch depends on: the log may be whole.
-        Error::Corrupt { .. } => Refusal::Other(error),
-        error => {
-            Damage::new(0, format!("it does not follow from the commits before: {error}")).into()
-        }
-    })?;
-    state.apply(seq, effects);
+    let (batch, payload) = Payload::decode(payload)?;
+    let effects =
+        decide(state, seq, batch.time, batch.ops, &payload).map_err(|error| match error {
+            // Of the base, which the batch depends on: the log may be whole.
+            Error::Corrupt { .. } => Refusal::Other(error),
+            error => Damage::new(0, format!("it does not follow from the commits before: {error}"))
+                .into(),
+        })?;
+    state.apply(seq, effects, payload.memory());
     Ok(())
 }
 

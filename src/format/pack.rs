@@ -153,7 +153,7 @@ impl<'a> Unpacker<'a> {
         Self { bytes: Bytes::new(bytes), len: bytes.len() }
     }
 
-    fn offset(&self) -> usize {
+    pub(super) fn offset(&self) -> usize {
         self.len.saturating_sub(self.bytes.remaining_slice().len())
     }
 

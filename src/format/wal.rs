@@ -21,6 +21,8 @@
 //! then its operations, each an array that starts with its tag. The log holds
 //! committed batches only, so preconditions are not in it.
 
+use std::{cell::Cell, sync::Arc};
+
 use super::{
     Damage, Fields, FileKind, HEADER_BYTES, Header,
     pack::{Packer, Unpacker, check_attributes_len},
@@ -31,7 +33,7 @@ use crate::{
     limits,
     model::{
         Attributes, Edge, Element, IndexKey, Method, Metric, Node, Op, Patch, Precondition, Seq,
-        Space, Timestamp, check_count,
+        Space, Timestamp, check_content, check_count,
     },
 };
 
@@ -244,14 +246,112 @@ const HNSW: u64 = 4;
 /// [`Error::Limit`](crate::Error::Limit) when the attributes of one node or edge, or the whole,
 /// come out too large.
 pub fn encode_batch(time: Timestamp, ops: &[Op]) -> Result<Vec<u8>> {
-    let mut packer = Packer::with_capacity(capacity(ops));
+    encode(time, ops, Vec::with_capacity(capacity(ops)), &mut |_| {})
+}
+
+/// Encodes into a buffer, whose content goes, and tells of each operation where
+/// its content stands.
+fn encode(
+    time: Timestamp,
+    ops: &[Op],
+    mut buffer: Vec<u8>,
+    content: &mut dyn FnMut(ContentAt),
+) -> Result<Vec<u8>> {
+    buffer.clear();
+    let mut packer = Packer::over(buffer);
     packer.array(ops.len().saturating_add(1));
     packer.int(time.as_micros());
     for op in ops {
-        encode_op(&mut packer, op)?;
+        content(encode_op(&mut packer, op)?);
         check_count("bytes of a batch", packer.len(), limits::BATCH_BYTES)?;
     }
     Ok(packer.finish())
+}
+
+/// The payload of a batch, in which its contents stay.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) bytes: Arc<[u8]>,
+    /// One for each operation.
+    contents: Vec<ContentAt>,
+}
+
+/// Where the content of an operation stands; of one that has none, empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ContentAt {
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+impl ContentAt {
+    /// The last `len` bytes before `end`. Batches are held to 64 MiB.
+    fn ending(end: usize, len: usize) -> Self {
+        let offset = u32::try_from(end.saturating_sub(len)).unwrap_or(u32::MAX);
+        Self { offset, len: u32::try_from(len).unwrap_or(u32::MAX) }
+    }
+}
+
+impl Payload {
+    /// Of operations that are not there.
+    #[cfg(all(test, loom))]
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), contents: Vec::new() }
+    }
+
+    /// Encodes a batch, and takes the contents out of its operations.
+    pub(crate) fn encode(time: Timestamp, ops: &mut [Op]) -> Result<Self> {
+        /// What a thread keeps from one batch to the next.
+        const KEPT_BYTES: usize = 1 << 20;
+        thread_local! {
+            static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut contents = Vec::with_capacity(ops.len());
+        let mut buffer = BUFFER.take();
+        buffer.reserve(capacity(ops));
+        let buffer = encode(time, ops, buffer, &mut |at| contents.push(at))?;
+        let bytes = Arc::from(&*buffer);
+        if buffer.capacity() <= KEPT_BYTES {
+            BUFFER.set(buffer);
+        }
+        for op in ops {
+            match op {
+                Op::Put { node, .. } => node.content = Vec::new(),
+                Op::Patch { patch, .. } => {
+                    patch.content = patch.content.as_ref().map(|_| Vec::new());
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { bytes, contents })
+    }
+
+    /// Decodes a batch, and leaves the contents out of its operations.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(LoggedBatch, Self), Damage> {
+        let mut contents = Vec::new();
+        let batch = decode(bytes, &mut |at| contents.push(at), false)?;
+        Ok((batch, Self { bytes: bytes.into(), contents }))
+    }
+
+    /// The payload, of which this keeps the bytes.
+    pub(crate) fn take(&mut self) -> Self {
+        let contents = std::mem::take(&mut self.contents);
+        Self { bytes: Arc::clone(&self.bytes), contents }
+    }
+
+    /// Where the content of an operation stands.
+    pub(crate) fn content(&self, op: usize) -> ContentAt {
+        self.contents.get(op).copied().unwrap_or_default()
+    }
+
+    /// Bytes of memory that stay for the contents, if there are any.
+    pub(crate) fn memory(&self) -> usize {
+        if self.contents.iter().all(|at| at.len == 0) { 0 } else { self.bytes.len() }
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes.len().saturating_add(size_of_val(&*self.contents))
+    }
 }
 
 /// A guess at the encoded size that saves most of the reallocations.
@@ -269,7 +369,8 @@ fn capacity(ops: &[Op]) -> usize {
         .min(limits::BATCH_BYTES)
 }
 
-fn encode_op(p: &mut Packer, op: &Op) -> Result<()> {
+fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
+    let mut content = ContentAt::default();
     match op {
         Op::Put { node, precondition: _ } => {
             p.array(14);
@@ -277,6 +378,7 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<()> {
             p.bin(node.id.as_bytes());
             p.str(&node.kind);
             p.bin(&node.content);
+            content = ContentAt::ending(p.len(), node.content.len());
             checked_attributes(p, &node.attributes)?;
             p.f32(node.strength);
             p.f32(node.confidence);
@@ -304,6 +406,7 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<()> {
             p.bin(id.as_bytes());
             p.option(patch.kind.as_deref(), Packer::str);
             p.option(patch.content.as_deref(), Packer::bin);
+            content = ContentAt::ending(p.len(), patch.content.as_ref().map_or(0, Vec::len));
             p.array(patch.attributes.len());
             for (name, value) in &patch.attributes {
                 match value {
@@ -415,7 +518,7 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<()> {
             });
         }
     }
-    Ok(())
+    Ok(content)
 }
 
 fn time(p: &mut Packer, time: Option<Timestamp>) {
@@ -434,6 +537,16 @@ fn checked_attributes(p: &mut Packer, attributes: &Attributes) -> Result<()> {
 /// [`Damage`] when it is not what [`encode_batch`] writes, or has an operation
 /// that no store takes.
 pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
+    decode(payload, &mut |_| {}, true)
+}
+
+/// Decodes a batch, with its contents in its operations or left out, and tells
+/// where they stand.
+fn decode(
+    payload: &[u8],
+    content: &mut dyn FnMut(ContentAt),
+    keep: bool,
+) -> Result<LoggedBatch, Damage> {
     let mut u = Unpacker::new(payload);
     let len = u.array()?;
     let Some(ops_len) = len.checked_sub(1) else {
@@ -444,7 +557,7 @@ pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
     // an array's length has been held to the bytes that are left.
     let mut ops = Vec::with_capacity(ops_len.min(1024));
     for _ in 0..ops_len {
-        let op = decode_op(&mut u)?;
+        let op = decode_op(&mut u, content, keep)?;
         op.check().map_err(|error| u.damage(error.to_string()))?;
         ops.push(op);
     }
@@ -452,7 +565,17 @@ pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
     Ok(LoggedBatch { time, ops })
 }
 
-fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
+fn decode_op(
+    u: &mut Unpacker<'_>,
+    content: &mut dyn FnMut(ContentAt),
+    keep: bool,
+) -> Result<Op, Damage> {
+    let mut at = ContentAt::default();
+    let mut take = |u: &Unpacker<'_>, bytes: &[u8]| -> Result<Vec<u8>, Damage> {
+        check_content(bytes).map_err(|error| u.damage(error.to_string()))?;
+        at = ContentAt::ending(u.offset(), bytes.len());
+        Ok(if keep { bytes.to_vec() } else { Vec::new() })
+    };
     let len = u.array()?;
     let tag = u.uint()?;
     let expected = match tag {
@@ -467,11 +590,12 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
     if len != expected {
         return Err(u.damage(format!("operation {tag} has {expected} fields, not {len}")));
     }
-    Ok(match tag {
+    let op = match tag {
         PUT => {
             let id = node_id(u)?;
             let mut node = Node::new(id, u.str()?);
-            node.content = u.bin()?.to_vec();
+            let bytes = u.bin()?;
+            node.content = take(u, bytes)?;
             node.attributes = u.attributes()?;
             node.strength = u.f32()?;
             node.confidence = u.f32()?;
@@ -495,7 +619,10 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
             let id = node_id(u)?;
             let mut patch = Patch {
                 kind: u.option(Unpacker::str)?.map(str::to_owned),
-                content: u.option(Unpacker::bin)?.map(<[u8]>::to_vec),
+                content: match u.option(Unpacker::bin)? {
+                    Some(bytes) => Some(take(u, bytes)?),
+                    None => None,
+                },
                 ..Patch::default()
             };
             for _ in 0..u.array()? {
@@ -576,7 +703,9 @@ fn decode_op(u: &mut Unpacker<'_>) -> Result<Op, Damage> {
             };
             Op::SetMethod { name, method }
         }
-    })
+    };
+    content(at);
+    Ok(op)
 }
 
 fn node_id(u: &mut Unpacker<'_>) -> Result<NodeId, Damage> {

@@ -807,7 +807,7 @@ impl<'s> StoredNode<'s> {
             id: self.row.id(),
             kind: self.row.kind.get(),
             version: meta.version,
-            content: Content::new(Vec::new()),
+            content: Content::Empty,
             attributes: None,
             strength: meta.strength,
             confidence: meta.confidence,

@@ -9,13 +9,16 @@ use std::{collections::HashMap, sync::Arc};
 use foldhash::quality::RandomState;
 
 use super::{
-    NodeRef,
     base::Base,
     delta::{Content, EdgeRecord, Effect, NodeRecord, State, Vector, VectorSlot, some_attributes},
 };
 use crate::{
     error::{ConflictReason, Error, Result},
-    format::{check_attributes_size, tables::EdgeKey},
+    format::{
+        check_attributes_size,
+        tables::EdgeKey,
+        wal::{ContentAt, Payload},
+    },
     id::NodeId,
     limits,
     model::{
@@ -40,11 +43,13 @@ pub(crate) fn decide(
     seq: Seq,
     time: Timestamp,
     ops: Vec<Op>,
+    payload: &Payload,
 ) -> Result<Vec<Effect>> {
     let mut batch = Decision {
         state,
         seq,
         time,
+        payload,
         effects: Vec::with_capacity(ops.len()),
         track: ops.len() > 1,
         nodes: HashMap::with_capacity_and_hasher(
@@ -60,7 +65,7 @@ pub(crate) fn decide(
         state.fetch(ops.iter().flat_map(|op| op.nodes().into_iter().flatten()));
     }
     for (index, op) in ops.into_iter().enumerate() {
-        batch.op(op).map_err(|error| match error {
+        batch.op(op, payload.content(index)).map_err(|error| match error {
             Error::Conflict { op: _, node, reason } => Error::Conflict { op: index, node, reason },
             other => other,
         })?;
@@ -68,15 +73,33 @@ pub(crate) fn decide(
     Ok(batch.effects)
 }
 
+/// What a node that is put keeps of the one before.
+#[derive(Clone, Copy)]
+struct Before {
+    version: Seq,
+    created: Timestamp,
+    accessed: Timestamp,
+    access_count: u64,
+}
+
+impl Before {
+    fn of(record: &NodeRecord) -> Self {
+        let NodeRecord { version, created, accessed, access_count, .. } = *record;
+        Self { version, created, accessed, access_count }
+    }
+}
+
 struct Decision<'s> {
     state: &'s State,
     seq: Seq,
     time: Timestamp,
+    payload: &'s Payload,
     effects: Vec<Effect>,
     /// Whether later operations have to see earlier ones.
     track: bool,
-    /// What earlier operations of the batch made of nodes.
-    nodes: HashMap<NodeId, Option<Arc<NodeRecord>>, RandomState>,
+    /// What earlier operations of the batch made of nodes: the effect that has
+    /// the record, or that the node is not there.
+    nodes: HashMap<NodeId, Option<usize>, RandomState>,
     /// What earlier operations of the batch named first.
     kinds: HashMap<Arc<str>, u32, RandomState>,
     spaces: HashMap<Box<str>, Option<(u32, Space)>, RandomState>,
@@ -86,27 +109,30 @@ struct Decision<'s> {
 }
 
 impl Decision<'_> {
-    fn op(&mut self, op: Op) -> Result<()> {
+    fn op(&mut self, op: Op, content: ContentAt) -> Result<()> {
         match op {
-            Op::Put { node, precondition } => self.put(node, precondition),
-            Op::Patch { id, patch } => self.patch(id, patch),
+            Op::Put { node, precondition } => self.put(node, content, precondition),
+            Op::Patch { id, patch } => self.patch(id, patch, content),
             Op::Touch { id, count } => {
-                let (mut record, old) = self.present_record(id)?;
+                let (mut record, stored) = self.present_record(id)?;
                 record.access_count = record.access_count.saturating_add(count);
                 record.accessed = record.accessed.max(self.time);
-                self.set(record, Some(old));
+                self.set(record, stored);
                 Ok(())
             }
             Op::Expire { id, expires } => {
-                let (mut record, old) = self.present_record(id)?;
+                let (mut record, stored) = self.present_record(id)?;
                 record.expires = expires;
-                self.set(record, Some(old));
+                self.set(record, stored);
                 Ok(())
             }
             Op::Delete { id } => self.delete(id),
             Op::Prune { id, before } => {
-                let node = self.outline(id)?;
-                if node.is_some_and(|node| node.expires.is_some_and(|at| at <= before)) {
+                let expires = match self.in_memory(id) {
+                    Some(record) => record.and_then(|record| record.expires),
+                    None => self.state.base.node(id)?.and_then(|node| node.meta.expires),
+                };
+                if expires.is_some_and(|at| at <= before) {
                     self.delete(id)?;
                 }
                 Ok(())
@@ -163,9 +189,15 @@ impl Decision<'_> {
         }
     }
 
-    fn put(&mut self, node: Node, precondition: Precondition) -> Result<()> {
+    fn put(&mut self, node: Node, content: ContentAt, precondition: Precondition) -> Result<()> {
         let id = node.id;
-        let old = self.outline(id)?;
+        let (old, stored) = match self.in_memory(id) {
+            Some(record) => (record.map(Before::of), None),
+            None => {
+                let stored = self.stored(id)?;
+                (stored.as_deref().map(Before::of), stored)
+            }
+        };
         let conflict = |reason| Err(conflict(id, reason));
         match (precondition, &old) {
             (Precondition::Absent, Some(_)) => return conflict(ConflictReason::Exists),
@@ -178,7 +210,6 @@ impl Decision<'_> {
             }
             _ => {}
         }
-        let before = old.as_deref();
         let keys = node
             .keys
             .into_iter()
@@ -194,30 +225,30 @@ impl Decision<'_> {
             id,
             kind,
             version: self.seq,
-            content: Content::new(node.content),
+            content: Content::of_batch(&self.payload.bytes, content),
             attributes: some_attributes(node.attributes),
             strength: node.strength,
             confidence: node.confidence,
-            created: node.created.or(before.map(|old| old.created)).unwrap_or(self.time),
+            created: node.created.or(old.map(|old| old.created)).unwrap_or(self.time),
             updated: node.updated.unwrap_or(self.time),
-            accessed: node.accessed.or(before.map(|old| old.accessed)).unwrap_or(self.time),
-            access_count: node.access_count.or(before.map(|old| old.access_count)).unwrap_or(0),
+            accessed: node.accessed.or(old.map(|old| old.accessed)).unwrap_or(self.time),
+            access_count: node.access_count.or(old.map(|old| old.access_count)).unwrap_or(0),
             expires: node.expires,
             keys: sorted_keys(keys),
             vectors: sorted_vectors(vectors),
         };
-        self.set(record, old);
+        self.set(record, stored);
         Ok(())
     }
 
-    fn patch(&mut self, id: NodeId, patch: Patch) -> Result<()> {
-        let (mut record, old) = self.present_record(id)?;
+    fn patch(&mut self, id: NodeId, patch: Patch, content: ContentAt) -> Result<()> {
+        let (mut record, stored) = self.present_record(id)?;
         let kind_before = record.kind;
         if let Some(kind) = &patch.kind {
             record.kind = self.kind(kind)?;
         }
-        if let Some(content) = patch.content {
-            record.content = Content::new(content);
+        if patch.content.is_some() {
+            record.content = Content::of_batch(&self.payload.bytes, content);
         }
         if !patch.attributes.is_empty() {
             let mut attributes = record.attributes().clone();
@@ -264,7 +295,7 @@ impl Decision<'_> {
         }
         record.version = self.seq;
         record.updated = self.time;
-        self.set(record, Some(old));
+        self.set(record, stored);
         Ok(())
     }
 
@@ -301,20 +332,19 @@ impl Decision<'_> {
 
     /// The node as it is in memory: `None` if it is not, `Some(None)` if it is
     /// not there.
-    fn in_memory(&self, id: NodeId) -> Option<Option<&Arc<NodeRecord>>> {
+    fn in_memory(&self, id: NodeId) -> Option<Option<&NodeRecord>> {
         match self.nodes.get(&id) {
-            Some(changed) => Some(changed.as_ref()),
+            Some(changed) => Some(changed.and_then(|at| match self.effects.get(at) {
+                Some(Effect::Node { record, .. }) => Some(record),
+                _ => None,
+            })),
             None => self.state.layered_node(&id),
         }
     }
 
-    /// The node before the operation, without content and attributes if they
-    /// are not in memory.
-    fn outline(&self, id: NodeId) -> Result<Option<Arc<NodeRecord>>> {
-        match self.in_memory(id) {
-            Some(record) => Ok(record.cloned()),
-            None => Ok(self.state.base.node(id)?.map(|node| Arc::new(node.outline()))),
-        }
+    /// The node as the base has it, without content and attributes.
+    fn stored(&self, id: NodeId) -> Result<Option<Box<NodeRecord>>> {
+        Ok(self.state.base.node(id)?.map(|node| Box::new(node.outline())))
     }
 
     fn check_present(&self, id: NodeId) -> Result<()> {
@@ -325,16 +355,20 @@ impl Decision<'_> {
         if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
     }
 
-    /// A copy of the node to be changed, and the node before.
-    fn present_record(&self, id: NodeId) -> Result<(NodeRecord, Arc<NodeRecord>)> {
+    /// A copy of the node to be changed, and the node as the base has it if it is
+    /// not in memory.
+    fn present_record(&self, id: NodeId) -> Result<(NodeRecord, Option<Box<NodeRecord>>)> {
+        let missing = || conflict(id, ConflictReason::Missing);
         if let Some(record) = self.in_memory(id) {
-            let record = record.ok_or_else(|| conflict(id, ConflictReason::Missing))?;
-            return Ok((NodeRecord::clone(record), Arc::clone(record)));
+            let mut record = record.ok_or_else(missing)?.clone();
+            // A layer that goes shall not leave its batches behind.
+            if !self.nodes.contains_key(&id) && self.state.is_frozen(&id) {
+                record.content = record.content.taken_out();
+            }
+            return Ok((record, None));
         }
-        let node = NodeRef::find(self.state, id)?;
-        let node = node.ok_or_else(|| conflict(id, ConflictReason::Missing))?;
-        let record = node.to_record()?;
-        Ok((record.clone(), Arc::new(record)))
+        let node = self.state.base.node(id)?.ok_or_else(missing)?;
+        Ok((node.to_record()?, Some(Box::new(node.outline()))))
     }
 
     /// When the edge was created that the base has, by its key at its source.
@@ -343,23 +377,29 @@ impl Decision<'_> {
         Ok(row.map(|row| Timestamp::from_micros(row.created.get())))
     }
 
-    fn set(&mut self, record: NodeRecord, old: Option<Arc<NodeRecord>>) {
-        let record = Arc::new(record);
+    fn set(&mut self, record: NodeRecord, stored: Option<Box<NodeRecord>>) {
         if self.track {
-            self.nodes.insert(record.id, Some(Arc::clone(&record)));
+            self.nodes.insert(record.id, Some(self.effects.len()));
         }
-        self.effects.push(Effect::Node { record, old });
+        self.effects.push(Effect::Node { record, stored });
     }
 
     fn delete(&mut self, id: NodeId) -> Result<()> {
-        let Some(old) = self.outline(id)? else { return Ok(()) };
+        let stored = match self.in_memory(id) {
+            Some(None) => return Ok(()),
+            Some(Some(_)) => None,
+            None => match self.stored(id)? {
+                None => return Ok(()),
+                stored => stored,
+            },
+        };
         let base = &self.state.base;
         let out = Base::edges_of(&base.out, id)?.collect::<Result<Vec<_>>>()?;
         let into = Base::edges_of(&base.into, id)?.collect::<Result<Vec<_>>>()?;
         if self.track {
             self.nodes.insert(id, None);
         }
-        self.effects.push(Effect::DeleteNode { old, out, into });
+        self.effects.push(Effect::DeleteNode { id, stored, out, into });
         Ok(())
     }
 

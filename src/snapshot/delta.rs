@@ -17,6 +17,7 @@ use crate::{
         heap::ContentPlace,
         manifest::{Counts, NamedSpace},
         tables::{EXPIRY, EdgeKey, KeyPlace},
+        wal::ContentAt,
     },
     id::NodeId,
     model::{Attributes, Catalog, KeyBuilder, Method, Seq, Space, Timestamp, map_memory},
@@ -47,9 +48,15 @@ pub(crate) struct NodeRecord {
 /// The content of a node.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    /// A short one, copied with its record.
-    Short(Box<[u8]>),
-    Long(Arc<Box<[u8]>>),
+    Empty,
+    /// In the payload of the batch that wrote it, which stays as long as this:
+    /// of a layer, as long as the layer, in which it counts.
+    Batch {
+        payload: Arc<[u8]>,
+        at: ContentAt,
+    },
+    /// Taken out of an earlier layer.
+    Own(Arc<[u8]>),
     /// Where an earlier state of the node has it. The heap stays mapped as long
     /// as this, whatever checkpoints do to its file.
     Stored {
@@ -58,30 +65,37 @@ pub(crate) enum Content {
     },
 }
 
-/// Contents up to this are copied when their node is changed otherwise.
-const SHORT_BYTES: usize = 1024;
-
 impl Content {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        let bytes = bytes.into_boxed_slice();
-        if bytes.len() <= SHORT_BYTES { Self::Short(bytes) } else { Self::Long(Arc::new(bytes)) }
+    pub(crate) fn of_batch(payload: &Arc<[u8]>, at: ContentAt) -> Self {
+        if at.len == 0 { Self::Empty } else { Self::Batch { payload: Arc::clone(payload), at } }
     }
 
     /// The bytes, checked if they are mapped.
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         match self {
-            Self::Short(bytes) => Ok(bytes),
-            Self::Long(bytes) => Ok(bytes),
             Self::Stored { heap, place } => heap.bytes(place.offset, place.len),
+            _ => Ok(self.in_memory().unwrap_or_default()),
         }
     }
 
     /// The bytes, if they are not mapped.
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         match self {
-            Self::Short(bytes) => Some(bytes),
-            Self::Long(bytes) => Some(bytes),
+            Self::Empty => Some(&[]),
+            Self::Batch { payload, at } => {
+                let from = usize::try_from(at.offset).ok()?;
+                payload.get(from..from.checked_add(usize::try_from(at.len).ok()?)?)
+            }
+            Self::Own(bytes) => Some(bytes),
             Self::Stored { .. } => None,
+        }
+    }
+
+    /// As something that does not keep the batch that wrote it.
+    pub(crate) fn taken_out(&self) -> Self {
+        match self {
+            Self::Batch { .. } => Self::Own(self.in_memory().unwrap_or_default().into()),
+            _ => self.clone(),
         }
     }
 }
@@ -205,7 +219,7 @@ impl NodeRecord {
             id: NodeId::MIN,
             kind: 0,
             version: Seq::ZERO,
-            content: Content::new(Vec::new()),
+            content: Content::Empty,
             attributes: None,
             strength: 1.0,
             confidence: 1.0,
@@ -222,9 +236,9 @@ impl NodeRecord {
     /// About how many bytes of memory the record takes in a layer.
     fn memory(&self) -> usize {
         let content = match &self.content {
-            Content::Short(bytes) => bytes.len().saturating_add(16),
-            Content::Long(bytes) => bytes.len().saturating_add(48),
-            Content::Stored { .. } => 0,
+            Content::Own(bytes) => bytes.len().saturating_add(16),
+            // Counts with its batch.
+            Content::Batch { .. } | Content::Empty | Content::Stored { .. } => 0,
         };
         let keys = self.keys.iter().map(|(_, key)| key.len().saturating_add(ENTRY_BYTES));
         let vectors = self
@@ -233,7 +247,7 @@ impl NodeRecord {
             .filter_map(|slot| slot.memory.as_ref())
             .map(|vector| size_of_val(&*vector.numbers).saturating_add(ENTRY_BYTES));
         keys.chain(vectors)
-            .chain([content, map_memory(self.attributes()), size_of::<Self>(), ENTRY_BYTES])
+            .chain([content, map_memory(self.attributes()), RECORD_BYTES])
             .fold(0, usize::saturating_add)
     }
 }
@@ -245,6 +259,8 @@ pub(crate) fn expiry_key(expires: Timestamp) -> Vec<u8> {
 
 /// About what an entry of a persistent map takes beside what it points to.
 const ENTRY_BYTES: usize = 96;
+/// What a record takes in the table of nodes, with its bucket.
+const RECORD_BYTES: usize = size_of::<NodeRecord>() + 64;
 /// About what a place in the order of kinds takes, sorted or not.
 const KIND_BYTES: usize = 72;
 
@@ -405,7 +421,7 @@ pub(crate) struct Frozen {
 
 impl Frozen {
     /// What it says of a node.
-    pub(crate) fn node(&self, id: &NodeId) -> Option<Option<&Arc<NodeRecord>>> {
+    pub(crate) fn node(&self, id: &NodeId) -> Option<Option<&NodeRecord>> {
         self.layer.nodes.get(id, self.seq)
     }
 }
@@ -442,13 +458,16 @@ pub(crate) enum Effect {
     Method(u32, Method),
     /// An index gets the next number.
     Index(Arc<str>),
-    /// Replaces the node's record, if any.
+    /// Replaces the node's record, if any: that in the layers, or `stored`, which
+    /// the base has.
     Node {
-        record: Arc<NodeRecord>,
-        old: Option<Arc<NodeRecord>>,
+        record: NodeRecord,
+        stored: Option<Box<NodeRecord>>,
     },
+    /// Deletes a node that is there.
     DeleteNode {
-        old: Arc<NodeRecord>,
+        id: NodeId,
+        stored: Option<Box<NodeRecord>>,
         /// The edges that leave it and reach it in the base, as keys at it.
         out: Vec<EdgeKey>,
         into: Vec<EdgeKey>,
@@ -548,9 +567,14 @@ impl State {
     /// What the layers say of a node: `None` nothing, `Some(None)` that it is
     /// not there.
     #[inline]
-    pub(crate) fn layered_node(&self, id: &NodeId) -> Option<Option<&Arc<NodeRecord>>> {
+    pub(crate) fn layered_node(&self, id: &NodeId) -> Option<Option<&NodeRecord>> {
         let active = self.active.nodes.get(id, self.seq);
         active.or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.node(id)))
+    }
+
+    /// Whether what the layers say of a node is what is frozen.
+    pub(crate) fn is_frozen(&self, id: &NodeId) -> bool {
+        self.active.nodes.get(id, self.seq).is_none()
     }
 
     /// Has the processor fetch what looking at these nodes will need.
@@ -566,9 +590,21 @@ impl State {
         self.frozen.is_some() || !self.base.is_empty()
     }
 
-    /// Applies the effects of one batch, which becomes commit `seq`.
-    pub(crate) fn apply(&mut self, seq: Seq, effects: impl IntoIterator<Item = Effect>) {
+    /// Applies the effects of one batch, which becomes commit `seq` and whose
+    /// contents take `memory`.
+    pub(crate) fn apply(
+        &mut self,
+        seq: Seq,
+        effects: impl IntoIterator<Item = Effect>,
+        memory: usize,
+    ) {
         self.seq = seq;
+        self.active.grow(memory, 0);
+        // To look at while the state changes.
+        let (nodes, frozen) = (Arc::clone(&self.active.nodes), self.frozen.clone());
+        let before = |id: &NodeId| {
+            nodes.get(id, seq).or_else(|| frozen.as_ref().and_then(|frozen| frozen.node(id)))
+        };
         for effect in effects {
             match effect {
                 Effect::Kind(name) => self.kinds.add(name),
@@ -583,8 +619,15 @@ impl State {
                     }
                 }
                 Effect::Index(name) => self.indexes.add(name),
-                Effect::Node { record, old } => self.put_node(record, old.as_deref()),
-                Effect::DeleteNode { old, out, into } => self.delete_node(&old, &out, &into),
+                Effect::Node { record, stored } => {
+                    let old = before(&record.id).unwrap_or(stored.as_deref());
+                    self.put_node(record, old);
+                }
+                Effect::DeleteNode { id, stored, out, into } => {
+                    if let Some(old) = before(&id).unwrap_or(stored.as_deref()) {
+                        self.delete_node(old, &out, &into);
+                    }
+                }
                 Effect::Edge { record, keep_created, stored } => {
                     self.put_edge(record, keep_created, stored);
                 }
@@ -618,7 +661,8 @@ impl State {
         }
     }
 
-    fn put_node(&mut self, record: Arc<NodeRecord>, old: Option<&NodeRecord>) {
+    #[inline]
+    fn put_node(&mut self, record: NodeRecord, old: Option<&NodeRecord>) {
         let id = record.id;
         if old.is_none_or(|old| old.kind != record.kind) {
             self.note_kind(record.kind, id);
@@ -722,9 +766,10 @@ impl State {
         }
     }
 
-    fn set_node(&mut self, id: NodeId, record: Option<Arc<NodeRecord>>) {
+    #[inline]
+    fn set_node(&mut self, id: NodeId, record: Option<NodeRecord>) {
         // What it replaces stays until the layer goes.
-        let memory = record.as_ref().map_or(ENTRY_BYTES, |record| record.memory());
+        let memory = record.as_ref().map_or(RECORD_BYTES, NodeRecord::memory);
         self.active.nodes.set(id, self.seq, record);
         self.active.grow(memory, 0);
     }

@@ -25,6 +25,7 @@ pub use digest::Digest;
 pub use nearest::{By, Effort, Filter, Found, Hit, Search};
 pub use paths::{Path, PathOptions, PathStep, Toward};
 pub use ranges::{Cursor, Direction, Edges, IndexEntry, KeyRange, Range, Scan};
+pub(crate) use table::Said;
 pub(crate) use vectors::{Codes, GraphIndex, Index, Load, MASK_ROWS, VectorPart, VectorRows};
 pub use vectors::{IndexStats, SpaceStats, VectorFileStats};
 
@@ -363,14 +364,6 @@ impl<'s> NodeRef<'s> {
             keys,
             vectors,
         })
-    }
-
-    /// The record that a change to the node starts from.
-    fn to_record(self) -> Result<NodeRecord> {
-        match self.repr {
-            NodeRepr::Memory { record, .. } => Ok(record.clone()),
-            NodeRepr::Stored(node) => node.to_record(),
-        }
     }
 }
 

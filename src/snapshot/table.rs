@@ -9,53 +9,66 @@ use std::{
     fmt,
     hash::BuildHasher,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
+use bytemuck::Zeroable;
 use foldhash::quality::RandomState;
 
 use super::delta::NodeRecord;
 use crate::{id::NodeId, model::Seq};
 
-/// Values that stay where they were put: chunks, each twice as large as the one
-/// before.
+/// Values that stay where they were put: chunks of one size, in directories of
+/// which each is twice as large as the one before.
 pub(super) struct Arena<T> {
-    chunks: [OnceLock<Box<[OnceLock<T>]>>; CHUNKS],
+    directories: [OnceLock<Directory<T>>; DIRECTORIES],
     len: AtomicU32,
 }
 
-const CHUNKS: usize = 24;
-/// Values in the first chunk, as a power of two.
-const FIRST_CHUNK_BITS: u32 = 8;
+type Directory<T> = Box<[OnceLock<Chunk<T>>]>;
+type Chunk<T> = Box<[OnceLock<T>]>;
+
+/// Values in a chunk, as a power of two.
+const CHUNK_BITS: u32 = 7;
+/// Chunks in the first directory, as a power of two.
+const FIRST_BITS: u32 = 3;
+/// As many as 2^32 values need.
+const DIRECTORIES: usize = 23;
 
 impl<T> Default for Arena<T> {
     fn default() -> Self {
-        Self { chunks: [const { OnceLock::new() }; CHUNKS], len: AtomicU32::new(0) }
+        Self { directories: [const { OnceLock::new() }; DIRECTORIES], len: AtomicU32::new(0) }
     }
 }
 
-/// The chunk of a value, and its place there.
-fn place(index: u32) -> (usize, usize) {
-    let n = u64::from(index).saturating_add(1 << FIRST_CHUNK_BITS);
-    let bits = n.ilog2();
-    let chunk = bits.saturating_sub(FIRST_CHUNK_BITS);
-    let at = n.saturating_sub(1 << bits);
-    (usize::try_from(chunk).unwrap_or(usize::MAX), usize::try_from(at).unwrap_or(usize::MAX))
+/// The directory of a value, its chunk there, and its place in that.
+fn place(index: u32) -> (usize, usize, usize) {
+    let chunk = (index >> CHUNK_BITS).saturating_add(1 << FIRST_BITS);
+    let bits = chunk.ilog2();
+    let directory = bits.saturating_sub(FIRST_BITS);
+    let within = chunk.saturating_sub(1 << bits);
+    let at = index & ((1 << CHUNK_BITS) - 1);
+    let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    (size(directory), size(within), size(at))
+}
+
+fn empty<T>(bits: u32) -> Box<[OnceLock<T>]> {
+    std::iter::repeat_with(OnceLock::new).take(1_usize << bits).collect()
 }
 
 impl<T> Arena<T> {
     /// Appends a value and gives its index. There is one writer. `None` when
     /// there are 2^32 values, which no budget of a delta lets be.
+    #[inline]
     pub(super) fn push(&self, value: T) -> Option<u32> {
         // Relaxed: written by the one who reads it here.
         let index = self.len.load(Ordering::Relaxed);
-        let (chunk, at) = place(index);
-        let values = self.chunks.get(chunk)?.get_or_init(|| {
-            let len = 1_usize << (chunk.saturating_add(FIRST_CHUNK_BITS as usize));
-            std::iter::repeat_with(OnceLock::new).take(len).collect()
-        });
+        let (directory, chunk, at) = place(index);
+        let bits = u32::try_from(directory).unwrap_or(0).saturating_add(FIRST_BITS);
+        let chunks = self.directories.get(directory)?.get_or_init(|| empty(bits));
+        let values = chunks.get(chunk)?.get_or_init(|| empty(CHUNK_BITS));
         values.get(at)?.set(value).ok()?;
         // Release: who sees the length sees the values. Readers who come by an
         // index see its value by the way they came.
@@ -63,9 +76,10 @@ impl<T> Arena<T> {
         Some(index)
     }
 
+    #[inline]
     pub(super) fn get(&self, index: u32) -> Option<&T> {
-        let (chunk, at) = place(index);
-        self.chunks.get(chunk)?.get()?.get(at)?.get()
+        let (directory, chunk, at) = place(index);
+        self.directories.get(directory)?.get()?.get(chunk)?.get()?.get(at)?.get()
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -95,27 +109,77 @@ impl Link {
 /// A node that the layer says something of.
 struct Key {
     id: NodeId,
-    /// The next node of the bucket.
-    next: Link,
+    /// What was said last, if it was said of the node before.
     newest: Link,
+    first: Version,
 }
 
 /// What the layer says of a node from a commit on.
 struct Version {
     seq: Seq,
     /// `None`: it is not there.
-    record: Option<Arc<NodeRecord>>,
+    record: Option<NodeRecord>,
+}
+
+/// What it said of a node of which it had said something.
+struct Later {
+    version: Version,
     older: Link,
+}
+
+/// Where a table has what it says of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Said {
+    First(u32),
+    Later(u32),
+}
+
+/// Slots that a processor fetches at once, filled from the first on.
+///
+/// A slot refers to a key: its index and one in the lower half, in the upper half
+/// a part of its hash, so that keys that are others are not looked at. 0 is none.
+#[derive(Zeroable)]
+#[repr(align(64))]
+struct Line([AtomicU64; SLOTS]);
+
+const SLOTS: usize = 8;
+/// Lines in which a key may stand: that of its hash, and those that follow.
+const PROBES: usize = 2;
+
+/// Finds keys by hash. What finds no slot goes into a larger one.
+struct Index {
+    /// A power of two.
+    lines: Box<[Line]>,
+    larger: OnceLock<Box<Index>>,
+}
+
+impl Index {
+    /// An index whose lines are half full with so many keys.
+    fn new(keys: usize) -> Self {
+        let lines = (keys / (SLOTS / 2)).clamp(4, 1 << 22).next_power_of_two();
+        // Zeros that nobody wrote take no memory.
+        Self { lines: bytemuck::zeroed_slice_box(lines), larger: OnceLock::new() }
+    }
+
+    /// The slots in which a key of this hash may stand, in the order in which
+    /// they are filled.
+    fn slots(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+        let mask = self.lines.len().saturating_sub(1);
+        let home = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0);
+        let lines =
+            (0..PROBES).filter_map(move |probe| self.lines.get(home.wrapping_add(probe) & mask));
+        lines.flat_map(|line| &line.0)
+    }
 }
 
 /// The nodes of a layer.
 pub(crate) struct NodeTable {
-    /// A power of two; made with the first node.
-    buckets: OnceLock<Box<[Link]>>,
-    bucket_count: usize,
+    /// Made with the first node.
+    index: OnceLock<Index>,
+    expected: usize,
     hasher: RandomState,
     keys: Arena<Key>,
-    versions: Arena<Version>,
+    later: Arena<Later>,
 }
 
 impl fmt::Debug for NodeTable {
@@ -124,104 +188,121 @@ impl fmt::Debug for NodeTable {
     }
 }
 
+/// The index of the key that a slot refers to.
+fn key_of(slot: u64) -> u32 {
+    u32::try_from(slot & u64::from(u32::MAX)).unwrap_or(0).saturating_sub(1)
+}
+
 impl NodeTable {
     /// A table for about so many nodes; it takes any number.
     pub(crate) fn new(expected: usize) -> Self {
         Self {
-            buckets: OnceLock::new(),
-            bucket_count: expected.clamp(64, 1 << 24).next_power_of_two(),
+            index: OnceLock::new(),
+            expected,
             hasher: RandomState::default(),
             keys: Arena::default(),
-            versions: Arena::default(),
+            later: Arena::default(),
         }
     }
 
     /// A new table for as many nodes.
     pub(crate) fn successor(&self) -> Self {
-        Self::new(self.bucket_count)
+        Self::new(self.expected)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.len() == 0
     }
 
-    fn bucket(&self, id: &NodeId) -> Option<&Link> {
-        let buckets = self.buckets.get()?;
-        let hash = usize::try_from(self.hasher.hash_one(id) >> 16).unwrap_or(0);
-        buckets.get(hash & self.bucket_count.saturating_sub(1))
-    }
-
     fn key(&self, id: &NodeId) -> Option<&Key> {
-        let mut at = self.bucket(id)?.get();
-        while let Some(key) = self.keys.get(at?) {
-            if key.id == *id {
-                return Some(key);
+        let mut index = self.index.get()?;
+        let hash = self.hasher.hash_one(id);
+        loop {
+            for slot in index.slots(hash) {
+                // Acquire: pairs with the store in `set`, so that the key is whole.
+                let slot = slot.load(Ordering::Acquire);
+                if slot == 0 {
+                    return None;
+                }
+                if slot >> 32 == hash >> 32
+                    && let Some(key) = self.keys.get(key_of(slot))
+                    && key.id == *id
+                {
+                    return Some(key);
+                }
             }
-            at = key.next.get();
+            index = index.larger.get()?;
         }
-        None
     }
 
     /// What the table says of a node up to a commit: `None` nothing,
     /// `Some(None)` that it is not there.
     #[inline]
-    pub(crate) fn get(&self, id: &NodeId, seq: Seq) -> Option<Option<&Arc<NodeRecord>>> {
-        self.at(self.key(id)?, seq)
-    }
-
-    fn at(&self, key: &Key, seq: Seq) -> Option<Option<&Arc<NodeRecord>>> {
-        let (_, version) = self.version_at(key, seq)?;
+    pub(crate) fn get(&self, id: &NodeId, seq: Seq) -> Option<Option<&NodeRecord>> {
+        let (_, version) = self.said(self.key(id)?, seq)?;
         Some(version.record.as_ref())
     }
 
-    /// What it says of a node up to a commit, and the number of that.
-    fn version_at(&self, key: &Key, seq: Seq) -> Option<(u32, &Version)> {
+    /// What it says of a node up to a commit, and where that is if it was not
+    /// the first of the node.
+    fn said<'a>(&'a self, key: &'a Key, seq: Seq) -> Option<(Option<u32>, &'a Version)> {
         let mut at = key.newest.get();
-        while let Some(version) = self.versions.get(at?) {
-            if version.seq <= seq {
-                return Some((at?, version));
+        while let Some(later) = at.and_then(|at| self.later.get(at)) {
+            if later.version.seq <= seq {
+                return Some((at, &later.version));
             }
-            at = version.older.get();
+            at = later.older.get();
         }
-        None
+        (key.first.seq <= seq).then_some((None, &key.first))
     }
 
     /// Says something of a node from a commit on, which is not before any other
     /// of the table. There is one writer. Returns whether it could be kept,
     /// which fails at 2^32 changes only.
-    pub(crate) fn set(&self, id: NodeId, seq: Seq, record: Option<Arc<NodeRecord>>) -> bool {
-        self.buckets.get_or_init(|| {
-            std::iter::repeat_with(Link::default).take(self.bucket_count).collect()
-        });
-        let known = self.key(&id);
-        let older = Link::new(known.and_then(|key| key.newest.get()));
-        let Some(version) = self.versions.push(Version { seq, record, older }) else {
+    #[inline]
+    pub(crate) fn set(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
+        let version = Version { seq, record };
+        if let Some(key) = self.key(&id) {
+            let older = Link::new(key.newest.get());
+            let Some(later) = self.later.push(Later { version, older }) else { return false };
+            key.newest.set(later);
+            return true;
+        }
+        let Some(key) = self.keys.push(Key { id, newest: Link::default(), first: version }) else {
             return false;
         };
-        match known {
-            Some(key) => key.newest.set(version),
-            None => {
-                let Some(bucket) = self.bucket(&id) else { return false };
-                let key =
-                    Key { id, next: Link::new(bucket.get()), newest: Link::new(Some(version)) };
-                let Some(key) = self.keys.push(key) else { return false };
-                bucket.set(key);
+        let hash = self.hasher.hash_one(id);
+        let mut index = self.index.get_or_init(|| Index::new(self.expected));
+        loop {
+            // Relaxed: written by the one who reads it here.
+            if let Some(slot) = index.slots(hash).find(|slot| slot.load(Ordering::Relaxed) == 0) {
+                let part = hash & !u64::from(u32::MAX);
+                slot.store(part | u64::from(key.saturating_add(1)), Ordering::Release);
+                return true;
             }
+            let more = index.lines.len().saturating_mul(2 * SLOTS);
+            index = index.larger.get_or_init(|| Box::new(Index::new(more)));
         }
-        true
     }
 
     /// The nodes that it says something of up to a commit, in no order, each
-    /// with the number under which [`record`](Self::record) has it.
-    pub(crate) fn changes(&self, seq: Seq) -> impl Iterator<Item = (NodeId, u32)> {
-        let keys = (0..self.keys.len()).filter_map(|index| self.keys.get(index));
-        keys.filter_map(move |key| Some((key.id, self.version_at(key, seq)?.0)))
+    /// with where [`record`](Self::record) has it.
+    pub(crate) fn changes(&self, seq: Seq) -> impl Iterator<Item = (NodeId, Said)> {
+        (0..self.keys.len()).filter_map(move |index| {
+            let key = self.keys.get(index)?;
+            let (later, _) = self.said(key, seq)?;
+            Some((key.id, later.map_or(Said::First(index), Said::Later)))
+        })
     }
 
-    /// What is said under a number of [`changes`](Self::changes): `None` that the
-    /// node is not there.
-    pub(crate) fn record(&self, version: u32) -> Option<&NodeRecord> {
-        self.versions.get(version)?.record.as_deref()
+    /// What is said at a place that [`changes`](Self::changes) gave: `None` that
+    /// the node is not there.
+    pub(crate) fn record(&self, said: Said) -> Option<&NodeRecord> {
+        let version = match said {
+            Said::First(at) => &self.keys.get(at)?.first,
+            Said::Later(at) => &self.later.get(at)?.version,
+        };
+        version.record.as_ref()
     }
 }
 
@@ -235,8 +316,8 @@ mod tests {
 
     use super::*;
 
-    fn record(id: NodeId, version: u64) -> Arc<NodeRecord> {
-        Arc::new(NodeRecord { id, version: Seq::new(version), ..NodeRecord::empty() })
+    fn record(id: NodeId, version: u64) -> NodeRecord {
+        NodeRecord { id, version: Seq::new(version), ..NodeRecord::empty() }
     }
 
     fn id(n: u64) -> NodeId {
@@ -245,16 +326,36 @@ mod tests {
     }
 
     #[test]
-    fn places_follow_each_other_through_the_chunks() {
-        let mut expected = (0, 0);
+    fn places_follow_each_other_through_chunks_and_directories() {
+        let mut expected = (0, 0, 0);
         for index in 0..if cfg!(miri) { 2_000 } else { 100_000 } {
             assert_eq!(place(index), expected);
-            expected.1 += 1;
-            if expected.1 == 256 << expected.0 {
-                expected = (expected.0 + 1, 0);
+            expected.2 += 1;
+            if expected.2 == 128 {
+                expected = (expected.0, expected.1 + 1, 0);
+            }
+            if expected.1 == 8 << expected.0 {
+                expected = (expected.0 + 1, 0, 0);
             }
         }
-        assert_eq!(place(u32::MAX).0, 24);
+        assert_eq!(place(u32::MAX), (DIRECTORIES - 1, 7, 127));
+    }
+
+    #[test]
+    fn a_table_takes_many_more_than_were_expected() {
+        let table = NodeTable::new(1);
+        let nodes = if cfg!(miri) { 300 } else { 30_000 };
+        for n in 0..nodes {
+            assert!(table.get(&id(n), Seq::new(nodes)).is_none());
+            assert!(table.set(id(n), Seq::new(n), Some(record(id(n), n))));
+        }
+        for n in 0..nodes {
+            let found = table.get(&id(n), Seq::new(nodes)).unwrap().unwrap();
+            assert_eq!((found.id, found.version.get()), (id(n), n));
+            assert!(n == 0 || table.get(&id(n), Seq::new(n - 1)).is_none());
+        }
+        assert!(table.get(&id(nodes), Seq::new(nodes)).is_none());
+        assert_eq!(table.changes(Seq::new(nodes)).count() as u64, nodes);
     }
 
     #[test]
@@ -279,11 +380,11 @@ mod tests {
                     let found = found.map(|found| found.map(|record| record.version.get()));
                     assert_eq!(found, state.get(&id(n)).copied());
                 }
-                let mut changes: Vec<(NodeId, u32)> = table.changes(seq).collect();
+                let mut changes: Vec<(NodeId, Said)> = table.changes(seq).collect();
                 changes.sort_unstable();
                 assert!(changes.iter().map(|(id, _)| id).eq(state.keys()));
-                for (id, version) in changes {
-                    let found = table.record(version).map(|record| record.version.get());
+                for (id, said) in changes {
+                    let found = table.record(said).map(|record| record.version.get());
                     assert_eq!(found, state[&id]);
                 }
             }

@@ -11,7 +11,12 @@ use crate::sync::{
 };
 
 fn batch(bytes: usize) -> (Pending, Ticket) {
-    Pending::new(Timestamp::from_micros(0), Vec::new(), vec![0; bytes], Durability::Os)
+    Pending::new(
+        Timestamp::from_micros(0),
+        Vec::new(),
+        Payload::of_bytes(vec![0; bytes]),
+        Durability::Os,
+    )
 }
 
 /// A clock that a model sets. Read by an exchange: it never shows what it
