@@ -579,9 +579,13 @@ impl State {
 
     /// Has the processor fetch what looking at these nodes will need.
     pub(crate) fn fetch(&self, ids: impl Iterator<Item = NodeId>) {
-        let below = ids.filter(|id| self.layered_node(id).is_none());
+        let mut ids: Vec<NodeId> = ids.collect();
+        for layer in self.layers() {
+            ids.iter().for_each(|id| layer.nodes.fetch(id));
+        }
         if !self.base.nodes.is_empty() {
-            self.base.fetch(&below.collect::<Vec<_>>());
+            ids.retain(|id| self.layered_node(id).is_none());
+            self.base.fetch(&ids);
         }
     }
 

@@ -8,6 +8,7 @@
 use std::{
     fmt,
     hash::BuildHasher,
+    hint::black_box,
     sync::{
         OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -232,6 +233,15 @@ impl NodeTable {
                 }
             }
             index = index.larger.get()?;
+        }
+    }
+
+    /// Has the processor fetch where a node is looked for first.
+    #[inline]
+    pub(crate) fn fetch(&self, id: &NodeId) {
+        if let Some(index) = self.index.get() {
+            let slot = index.slots(self.hasher.hash_one(id)).next();
+            black_box(slot.map(|slot| slot.load(Ordering::Relaxed)));
         }
     }
 
