@@ -7,6 +7,7 @@ mod open;
 mod options;
 mod owned;
 mod repair;
+mod replay;
 #[cfg(all(test, shuttle))]
 mod shuttle_models;
 mod target;

@@ -2,16 +2,16 @@
 
 use std::{collections::HashSet, io, path::Path, sync::Arc};
 
-use super::{Options, owned::OwnedFs};
+use super::{Options, owned::OwnedFs, replay::Replayer};
 use crate::{
     error::{Error, Result},
-    format::{Damage, manifest::Manifest, wal::Payload},
+    format::manifest::Manifest,
     manifest,
     model::{Op, Seq},
     os::{Fs, Lock},
     segment,
-    snapshot::{Base, Notice, State, decide},
-    wal::{self, RecoveryMode, RecoveryReport, Refusal, Writer},
+    snapshot::{Base, Notice, State},
+    wal::{self, RecoveryMode, RecoveryReport, Writer},
 };
 
 pub(super) const LOCK: &str = "LOCK";
@@ -50,7 +50,7 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
         let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
         base.notice = notice;
         let (state, report) =
-            (State::of_base(base, options.delta_bytes), RecoveryReport::default());
+            (State::of_base(Arc::new(base), options.delta_bytes), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
     if options.unfinished {
@@ -71,7 +71,9 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
     let data_dir = dir.join(segment::DIR);
     let mut base = Base::open(&options.fs, &data_dir, &manifest, None)?;
     base.notice = notice;
-    let mut state = State::of_base(base, options.delta_bytes);
+    // The threads that models know are the engine's own.
+    let in_turn = options.inline || cfg!(any(loom, shuttle));
+    let mut replayer = Replayer::new(Arc::new(base), options.delta_bytes, in_turn);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
                     repair into this directory was: repair again, into another";
@@ -85,7 +87,7 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
             let salvaging = Manifest { salvaging: true, ..manifest.next() };
             manifest::publish(fs, dir, &salvaging).map_err(Error::from)
         },
-        &mut |seq, payload| replay(&mut state, seq, payload),
+        &mut replayer,
     )?;
     if recovered.report.damage.is_some() || manifest.salvaging {
         // Else the next opening would miss what this one gave up. Two
@@ -109,21 +111,8 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
         recovered.bytes,
     );
     writer.removed(removed);
+    let state = replayer.into_state()?;
     Ok(Opened { lock, manifest, state, writer, report: recovered.report })
-}
-
-/// Applies a batch of the log, which was decided when it was written.
-fn replay(state: &mut State, seq: Seq, payload: &[u8]) -> Result<(), Refusal> {
-    let (batch, payload) = Payload::decode(payload)?;
-    let effects =
-        decide(state, seq, batch.time, batch.ops, &payload).map_err(|error| match error {
-            // Of the base, which the batch depends on: the log may be whole.
-            Error::Corrupt { .. } => Refusal::Other(error),
-            error => Damage::new(0, format!("it does not follow from the commits before: {error}"))
-                .into(),
-        })?;
-    state.apply(seq, effects, payload.memory());
-    Ok(())
 }
 
 /// Sees to it that `dir` is a directory that is a store or may become one.

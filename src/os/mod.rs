@@ -215,10 +215,9 @@ pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let len = usize::try_from(file.size()?).map_err(|_| {
         io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space")
     })?;
-    let mut bytes = Vec::new();
     // A file larger than memory is an error, not an abort.
-    bytes.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    bytes.resize(len, 0);
+    let bytes = bytemuck::allocation::try_zeroed_vec::<u8>(len);
+    let mut bytes = bytes.map_err(|()| io::Error::from(io::ErrorKind::OutOfMemory))?;
     file.read_at(0, &mut bytes)?;
     Ok(bytes)
 }

@@ -489,9 +489,9 @@ pub(crate) enum Effect {
 }
 
 impl State {
-    /// The state that a checkpoint left.
-    /// With a delta that may take about so many bytes.
-    pub(crate) fn of_base(base: Base, delta_bytes: usize) -> Self {
+    /// The state that a checkpoint left, with a delta that may take about so many
+    /// bytes.
+    pub(crate) fn of_base(base: Arc<Base>, delta_bytes: usize) -> Self {
         /// What a small node takes in a layer.
         const NODE_BYTES: usize = 512;
         let manifest = Arc::clone(&base.manifest);
@@ -504,7 +504,7 @@ impl State {
             counts: manifest.counts,
             active: Layer::new(NodeTable::new(delta_bytes / 2 / NODE_BYTES)),
             frozen: None,
-            base: Arc::new(base),
+            base,
         }
     }
 

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use replay::{CutTail, RecoveryMode, RecoveryReport, SetAside};
-pub(crate) use replay::{Refusal, check_file, covered, list, recover, salvage};
+pub(crate) use replay::{Refusal, Replay, check_file, covered, list, recover, salvage};
 pub(crate) use writer::Writer;
 
 use crate::{

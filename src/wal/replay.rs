@@ -94,6 +94,17 @@ pub(crate) struct Recovered {
 /// Takes a batch's sequence number and payload, or refuses it.
 pub(crate) type Apply<'a> = dyn FnMut(Seq, &[u8]) -> Result<(), Refusal> + 'a;
 
+/// What the log is read for.
+pub(crate) trait Replay {
+    /// Takes a batch, or refuses it.
+    fn apply(&mut self, seq: Seq, payload: &[u8]) -> Result<(), Refusal>;
+
+    /// Applies all that was taken. If something of it could not be, it begins
+    /// anew and gives `false`: the log is to be read again, and each batch is
+    /// then refused in its turn or not at all.
+    fn settle(&mut self) -> bool;
+}
+
 /// Why a batch of the log is not taken.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -122,7 +133,7 @@ struct FileEnd {
     bytes: Vec<u8>,
 }
 
-/// Hands every batch after `checkpoint` to `apply`, in order, and leaves a log
+/// Hands every batch after `checkpoint` to `replay`, in order, and leaves a log
 /// in which everything that was handed over is durable and can be followed by
 /// a new file.
 ///
@@ -133,9 +144,13 @@ pub(crate) fn recover(
     manifest: &Manifest,
     mode: RecoveryMode,
     before_salvage: &dyn Fn() -> Result<()>,
-    apply: &mut Apply<'_>,
+    replay: &mut dyn Replay,
 ) -> Result<Recovered> {
-    let Reading { firsts, mut report, damage, sound, last_end } = read(place, manifest, apply)?;
+    let mut reading = read(place, manifest, &mut |seq, payload| replay.apply(seq, payload));
+    if !replay.settle() {
+        reading = read(place, manifest, &mut |seq, payload| replay.apply(seq, payload));
+    }
+    let Reading { firsts, mut report, damage, sound, last_end } = reading?;
     let (durable, last) = (manifest.durable, report.seq);
     if let Some(error) = damage {
         if mode == RecoveryMode::Strict || matches!(error, Error::Unsupported { .. }) {

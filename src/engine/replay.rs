@@ -1,0 +1,134 @@
+//! Applies the log while it is read: one thread reads and decodes, another
+//! decides and applies.
+//!
+//! What is wrong with a batch is then known later than the reading is told. So
+//! nothing is believed before all is applied; if something was wrong, all of it
+//! is read once more and each batch applied in its turn, which finds the place.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crate::{
+    error::{Error, Result},
+    format::{
+        Damage,
+        wal::{LoggedBatch, Payload},
+    },
+    model::Seq,
+    snapshot::{Base, State, decide},
+    wal::{Refusal, Replay},
+};
+
+/// Batches are handed over when they have this many bytes. Where a disk is
+/// simulated, logs are small.
+const GROUP_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 256 << 10 };
+/// Groups that may wait.
+const WAITING: usize = 2;
+
+type Group = Vec<(Seq, LoggedBatch, Payload)>;
+
+/// Makes the state that a base and a log give.
+pub(super) struct Replayer {
+    base: Arc<Base>,
+    delta_bytes: usize,
+    /// `None` while the other thread has it.
+    state: Option<State>,
+    group: Group,
+    group_bytes: usize,
+    other: Option<(SyncSender<Group>, JoinHandle<Option<State>>)>,
+    /// Each batch is applied in its turn.
+    in_turn: bool,
+}
+
+impl Replayer {
+    pub(super) fn new(base: Arc<Base>, delta_bytes: usize, in_turn: bool) -> Self {
+        let state = Some(State::of_base(Arc::clone(&base), delta_bytes));
+        let group = Vec::new();
+        Self { base, delta_bytes, state, group, group_bytes: 0, other: None, in_turn }
+    }
+
+    /// The state, after [`settle`](Replay::settle).
+    pub(super) fn into_state(self) -> Result<State> {
+        self.state.ok_or_else(|| Error::invalid("log: it was not applied"))
+    }
+
+    fn hand_over(&mut self) -> Result<(), Refusal> {
+        let group = std::mem::take(&mut self.group);
+        self.group_bytes = 0;
+        if self.other.is_none()
+            && let Some(mut state) = self.state.take()
+        {
+            let (sender, groups) = sync_channel::<Group>(WAITING);
+            let work = move || {
+                groups.iter().try_for_each(|group| apply(&mut state, group)).ok()?;
+                Some(state)
+            };
+            let thread = thread::Builder::new().name("ingrain-replay".to_owned()).spawn(work);
+            // Without it, all is read again, in turn.
+            self.other = thread.ok().map(|thread| (sender, thread));
+        }
+        let sent = self.other.as_ref().is_some_and(|(sender, _)| sender.send(group).is_ok());
+        // Why, the second reading tells.
+        if sent { Ok(()) } else { Err(Refusal::Other(Error::invalid("log: it is read again"))) }
+    }
+}
+
+impl Replay for Replayer {
+    fn apply(&mut self, seq: Seq, payload: &[u8]) -> Result<(), Refusal> {
+        let (batch, payload) = Payload::decode(payload)?;
+        if self.in_turn {
+            let base = &self.base;
+            let fresh = || State::of_base(Arc::clone(base), self.delta_bytes);
+            return replay(self.state.get_or_insert_with(fresh), seq, batch, &payload);
+        }
+        self.group_bytes = self.group_bytes.saturating_add(payload.weight());
+        self.group.push((seq, batch, payload));
+        if self.group_bytes < GROUP_BYTES { Ok(()) } else { self.hand_over() }
+    }
+
+    fn settle(&mut self) -> bool {
+        if self.in_turn {
+            return true;
+        }
+        let state = match self.other.take() {
+            Some((sender, thread)) => {
+                drop(sender);
+                // A panic there is met again in turn.
+                thread.join().ok().flatten()
+            }
+            None => self.state.take(),
+        };
+        let rest = std::mem::take(&mut self.group);
+        self.group_bytes = 0;
+        self.state = state.and_then(|mut state| apply(&mut state, rest).ok().map(|()| state));
+        self.in_turn = self.state.is_none();
+        !self.in_turn
+    }
+}
+
+fn apply(state: &mut State, group: Group) -> Result<(), Refusal> {
+    group.into_iter().try_for_each(|(seq, batch, payload)| replay(state, seq, batch, &payload))
+}
+
+/// Applies a batch of the log, which was decided when it was written.
+fn replay(
+    state: &mut State,
+    seq: Seq,
+    batch: LoggedBatch,
+    payload: &Payload,
+) -> Result<(), Refusal> {
+    let effects =
+        decide(state, seq, batch.time, batch.ops, payload).map_err(|error| match error {
+            // Of the base, which the batch depends on: the log may be whole.
+            Error::Corrupt { .. } => Refusal::Other(error),
+            error => Damage::new(0, format!("it does not follow from the commits before: {error}"))
+                .into(),
+        })?;
+    state.apply(seq, effects, payload.memory());
+    Ok(())
+}
