@@ -164,11 +164,11 @@ pub(super) fn carry_node(
         return Ok((NodeRow::new(row.id(), row.kind.get(), place, false), None));
     }
     let node = old.stored(row)?;
-    let (_, content) = node.content_place();
+    let content = node.content_place();
     if !condemned.contains(&place.heap) && !condemned.contains(&content.heap) {
         return Ok((*row, Some(content)));
     }
-    let elsewhere = encode_node(&node.to_record()?, old, condemned, buffer)?;
+    let elsewhere = encode_node(&node.to_record(old)?, old, condemned, buffer)?;
     let place = heap.append(making, buffer)?;
     Ok((NodeRow::new(row.id(), row.kind.get(), place, elsewhere.is_some()), elsewhere))
 }

@@ -195,9 +195,6 @@ pub(crate) struct StoredNode<'s> {
     /// Where the record stands.
     heap: &'s Arc<Heap>,
     at: HeapPlace,
-    /// Where the content stands.
-    content_heap: &'s Arc<Heap>,
-    content_offset: u64,
 }
 
 impl Heap {
@@ -538,18 +535,11 @@ impl Base {
             let offset = heap.file_offset(at.offset().saturating_add(damage.offset));
             heap.segment.damaged(offset, format!("record of node {}: {}", row.id(), damage.what))
         })?;
-        let (content, content_heap, content_offset) = match meta.elsewhere {
-            Some(ContentPlace { heap, offset, len }) => {
-                let heap = self.heap(heap)?;
-                (heap.bytes(offset, len)?, heap, offset)
-            }
-            None => {
-                let len = u64::try_from(meta.content.len()).unwrap_or(u64::MAX);
-                let end = at.offset().saturating_add(u64::from(at.len));
-                (meta.content, heap, end.saturating_sub(len))
-            }
+        let content = match meta.elsewhere {
+            Some(ContentPlace { heap, offset, len }) => self.heap(heap)?.bytes(offset, len)?,
+            None => meta.content,
         };
-        Ok(StoredNode { row, meta, content, heap, at, content_heap, content_offset })
+        Ok(StoredNode { row, meta, content, heap, at })
     }
 
     /// The first row of an edge table that is not less than `key`, as a
@@ -782,16 +772,20 @@ impl<'s> StoredNode<'s> {
     }
 
     /// Where the content stands.
-    pub(crate) fn content_place(&self) -> (&'s Arc<Heap>, ContentPlace) {
-        let len = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
-        let heap = self.content_heap.number();
-        (self.content_heap, ContentPlace { heap, offset: self.content_offset, len })
+    pub(crate) fn content_place(&self) -> ContentPlace {
+        self.meta.elsewhere.unwrap_or_else(|| {
+            let len = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
+            let end = self.at.offset().saturating_add(u64::from(self.at.len));
+            let offset = end.saturating_sub(u64::from(len));
+            ContentPlace { heap: self.heap.number(), offset, len }
+        })
     }
 
     /// The record that a change to the node starts from. The content stays
-    /// where it is.
-    pub(crate) fn to_record(self) -> Result<NodeRecord> {
-        let (heap, place) = self.content_place();
+    /// where it is, in a heap of this base.
+    pub(crate) fn to_record(self, base: &Base) -> Result<NodeRecord> {
+        let place = self.content_place();
+        let heap = base.heap(place.heap)?;
         let attributes = some_attributes(self.attributes()?);
         Ok(NodeRecord {
             content: Content::Stored { heap: Arc::clone(heap), place },

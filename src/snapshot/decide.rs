@@ -368,7 +368,7 @@ impl Decision<'_> {
             return Ok((record, None));
         }
         let node = self.state.base.node(id)?.ok_or_else(missing)?;
-        Ok((node.to_record()?, Some(Box::new(node.outline()))))
+        Ok((node.to_record(&self.state.base)?, Some(Box::new(node.outline()))))
     }
 
     /// When the edge was created that the base has, by its key at its source.
