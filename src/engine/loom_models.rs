@@ -85,7 +85,7 @@ fn batch(n: u64) -> (Pending, Ticket) {
     batch.put(Node::new(NodeId::of_content(&n.to_le_bytes()), "n"));
     let time = Timestamp::from_micros(0);
     let payload = Payload::encode(time, &mut batch.ops).unwrap();
-    Pending::new(time, batch.ops, payload, Durability::Os)
+    Pending::new(time, batch.ops, payload, Durability::Sync)
 }
 
 /// Writes as [`Engine::write`] does.

@@ -181,7 +181,7 @@ pub(crate) mod thread {
     use std::time::Duration;
 
     use super::{time, tool};
-    pub(crate) use tool::thread::{Builder, JoinHandle, Thread, current, park};
+    pub(crate) use tool::thread::{Builder, JoinHandle, Thread, current, park, yield_now};
 
     pub(crate) fn park_timeout(wait: Duration) {
         let parked = current();

@@ -362,7 +362,7 @@ fn the_write_log_counts_memory_not_only_what_is_logged() {
 fn a_batch_larger_than_the_write_log_is_refused_at_once() {
     let dir = temp_dir();
     let engine = Options::new().write_log_bytes(64 << 10).open(dir.path().join("s")).unwrap();
-    let batch = one(|b| b.put(node(1).content(vec![0; 40_000])));
+    let batch = one(|b| b.put(node(1).content(vec![0; 70_000])));
     assert_eq!(engine.write(batch).unwrap_err().kind(), ErrorKind::Limit);
 }
 
