@@ -255,8 +255,11 @@ impl<'a> NodeMeta<'a> {
             ));
         }
         record.content = content;
-        for entry in record.keys().chain(record.vectors().map(|v| v.map(|(n, _)| (n, &[][..])))) {
-            entry?;
+        if keys > 0 || vectors > 0 {
+            let vectors = record.vectors().map(|v| v.map(|(n, _)| (n, &[][..])));
+            for entry in record.keys().chain(vectors) {
+                entry?;
+            }
         }
         Ok(record)
     }
