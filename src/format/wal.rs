@@ -268,11 +268,14 @@ fn encode(
     Ok(packer.finish())
 }
 
-/// The payload of a batch, in which its contents stay.
+/// The payload of a batch, and where its contents stay.
 #[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) bytes: Arc<[u8]>,
-    /// One for each operation.
+    /// What has the contents: the payload, or a copy of nothing but them if that
+    /// is less than half of it.
+    pub(crate) kept: Arc<[u8]>,
+    /// Where in that, one for each operation.
     contents: Vec<ContentAt>,
 }
 
@@ -295,7 +298,24 @@ impl Payload {
     /// Of operations that are not there.
     #[cfg(all(test, loom))]
     pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), contents: Vec::new() }
+        Self::new(bytes.into(), Vec::new())
+    }
+
+    fn new(bytes: Arc<[u8]>, mut contents: Vec<ContentAt>) -> Self {
+        let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        let total = contents.iter().map(|at| size(at.len)).fold(0, usize::saturating_add);
+        let mut kept = Arc::clone(&bytes);
+        if total > 0 && total < bytes.len() / 2 {
+            let mut only = Vec::with_capacity(total);
+            for at in &mut contents {
+                let from = size(at.offset);
+                let content = bytes.get(from..from.saturating_add(size(at.len)));
+                only.extend_from_slice(content.unwrap_or_default());
+                *at = ContentAt::ending(only.len(), size(at.len));
+            }
+            kept = only.into();
+        }
+        Self { bytes, kept, contents }
     }
 
     /// Encodes a batch, and takes the contents out of its operations.
@@ -322,20 +342,20 @@ impl Payload {
                 _ => {}
             }
         }
-        Ok(Self { bytes, contents })
+        Ok(Self::new(bytes, contents))
     }
 
     /// Decodes a batch, and leaves the contents out of its operations.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(LoggedBatch, Self), Damage> {
         let mut contents = Vec::new();
         let batch = decode(bytes, &mut |at| contents.push(at), false)?;
-        Ok((batch, Self { bytes: bytes.into(), contents }))
+        Ok((batch, Self::new(bytes.into(), contents)))
     }
 
     /// The payload, of which this keeps the bytes.
     pub(crate) fn take(&mut self) -> Self {
         let contents = std::mem::take(&mut self.contents);
-        Self { bytes: Arc::clone(&self.bytes), contents }
+        Self { bytes: Arc::clone(&self.bytes), kept: Arc::clone(&self.kept), contents }
     }
 
     /// Where the content of an operation stands.
@@ -345,12 +365,13 @@ impl Payload {
 
     /// Bytes of memory that stay for the contents, if there are any.
     pub(crate) fn memory(&self) -> usize {
-        if self.contents.iter().all(|at| at.len == 0) { 0 } else { self.bytes.len() }
+        if self.contents.iter().all(|at| at.len == 0) { 0 } else { self.kept.len() }
     }
 
     /// Bytes of memory that it takes.
     pub(crate) fn weight(&self) -> usize {
-        self.bytes.len().saturating_add(size_of_val(&*self.contents))
+        let kept = if Arc::ptr_eq(&self.bytes, &self.kept) { 0 } else { self.kept.len() };
+        self.bytes.len().saturating_add(kept).saturating_add(size_of_val(&*self.contents))
     }
 }
 

@@ -225,7 +225,7 @@ impl Decision<'_> {
             id,
             kind,
             version: self.seq,
-            content: Content::of_batch(&self.payload.bytes, content),
+            content: Content::of_batch(&self.payload.kept, content),
             attributes: some_attributes(node.attributes),
             strength: node.strength,
             confidence: node.confidence,
@@ -248,7 +248,7 @@ impl Decision<'_> {
             record.kind = self.kind(kind)?;
         }
         if patch.content.is_some() {
-            record.content = Content::of_batch(&self.payload.bytes, content);
+            record.content = Content::of_batch(&self.payload.kept, content);
         }
         if !patch.attributes.is_empty() {
             let mut attributes = record.attributes().clone();

@@ -8,8 +8,13 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Durability, Engine, Error, ErrorKind, Node, NodeId, Options, RecoveryMode, Seq,
-    format::{FileKind, HEADER_BYTES, Header, manifest::Manifest, wal::Frames},
+    Batch, Durability, Engine, Error, ErrorKind, Node, NodeId, Op, Options, RecoveryMode, Seq,
+    Timestamp,
+    format::{
+        FileKind, HEADER_BYTES, Header,
+        manifest::Manifest,
+        wal::{Frames, encode_batch},
+    },
 };
 
 use crate::faults::{Call, FaultFs, Handle};
@@ -507,6 +512,47 @@ fn sequence_numbers_go_on() {
     let files = wal_files(&read_image(&scratch.path())).len();
     drop(Engine::open(scratch.path()).unwrap());
     assert_eq!(wal_files(&read_image(&scratch.path())).len(), files);
+}
+
+/// Whole frames whose batch could not have been committed: the log is applied
+/// while it is read, and yet the first of them is named, and all before it kept.
+#[test]
+fn a_batch_that_does_not_follow_is_damage_in_its_place() {
+    let (image, n) = many_files();
+    let scratch = Scratch::new();
+    for wal in wal_files(&image) {
+        let first = wal.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+        let whole = &image[&wal];
+        let frames = Frames::new(&Header::decode(FileKind::Wal, whole).unwrap());
+        let starts = frame_starts(whole);
+        let last = starts.len() - 2;
+        for wrong in [0, 1, last / 2, last] {
+            let mut bytes = whole[..HEADER_BYTES].to_vec();
+            let mut at = 0;
+            for (index, start) in starts[..=last].iter().enumerate() {
+                let frame = frames.open(whole, *start).unwrap();
+                // What comes after the first is wrong as well.
+                let missing = Op::Touch { id: NodeId::MAX, count: 1 };
+                let touch = encode_batch(Timestamp::from_micros(0), &[missing]).unwrap();
+                let payload = if index < wrong { frame.payload } else { &touch };
+                at = if index == wrong { bytes.len() } else { at };
+                frames.seal(frame.seq, frame.durable, payload, &mut bytes);
+            }
+            let mut image = image.clone();
+            image.insert(wal.clone(), bytes);
+            write_image(&scratch.path(), &image);
+            let before = read_image(&scratch.path());
+            let error = Engine::open(scratch.path()).unwrap_err();
+            let Error::Corrupt { file, offset, what } = &error else { panic!("{error}") };
+            assert_eq!((file.file_name(), *offset), (wal.file_name(), at as u64), "{error}");
+            assert!(what.contains("does not follow from the commits before"), "{error}");
+            assert!(read_image(&scratch.path()) == before, "nothing is changed");
+            let options = Options::new().recovery(RecoveryMode::Salvage);
+            let keeps = first - 1 + wrong as u64;
+            assert!(keeps < n);
+            assert_holds(&options.open(scratch.path()).unwrap(), keeps);
+        }
+    }
 }
 
 #[test]

@@ -356,9 +356,9 @@ fn writes_allocate_what_they_keep() {
     // Tables and buffers have grown.
     engine.write(batch(20_000, &keyed)).unwrap();
     for (what, most, commits, records, node) in [
-        ("commits of a record", 11, 1_000, 1, &plain as &dyn Fn(u64) -> Node),
-        ("records of commits of 1,000", 5, 10, 1_000, &plain),
-        ("keyed records of commits of 1,000", 7, 10, 1_000, &keyed),
+        ("commits of a record", 9, 1_000, 1, &plain as &dyn Fn(u64) -> Node),
+        ("records of commits of 1,000", 2, 10, 1_000, &plain),
+        ("keyed records of commits of 1,000", 5, 10, 1_000, &keyed),
     ] {
         let batches: Vec<Batch> = (0..commits).map(|_| batch(records, node)).collect();
         let write = || batches.into_iter().map(|batch| engine.write(batch).unwrap()).max();
@@ -367,8 +367,8 @@ fn writes_allocate_what_they_keep() {
     }
     drop(engine);
     let (engine, allocations) = allocations_of(open);
-    count("records of a replay", 12, (next, allocations));
+    count("records of a replay", 9, (next, allocations));
     let (_, allocations) = allocations_of(|| engine.checkpoint().unwrap());
-    count("records of a checkpoint", 5, (next, allocations));
+    count("records of a checkpoint", 4, (next, allocations));
     assert!(found.is_empty(), "{found:#?}");
 }
