@@ -268,7 +268,7 @@ impl Reconciler {
         fence(Ordering::SeqCst);
         while !ticket.is_done() {
             let Some(core) = self.try_enter() else { break };
-            let answers = self.step(core);
+            let answers = self.step(core, true);
             // The next group need not wait for this one's answers.
             self.hand_over();
             let idle = answers.is_empty();
@@ -386,7 +386,7 @@ impl Reconciler {
             fn drop(&mut self) {
                 let Self(reconciler) = self;
                 while reconciler.must_step() {
-                    let wakers = answer(reconciler.step(reconciler.enter()));
+                    let wakers = answer(reconciler.step(reconciler.enter(), false));
                     let deferred = reconciler.deferred.lock();
                     deferred.unwrap_or_else(PoisonError::into_inner).extend(wakers);
                 }
@@ -494,14 +494,14 @@ impl Reconciler {
             if own_thread && !wait.is_zero() && !self.closed.load(Ordering::SeqCst) {
                 return wait;
             }
-            let mut wakers = answer(self.step(core));
+            let mut wakers = answer(self.step(core, true));
             if own_thread && !wakers.is_empty() {
                 // From here on others see that they cannot rely on this thread,
                 // which takes once more what was queued before they did.
                 self.thread.waking(true);
                 let mut groups = self.log.len() / GROUP_BATCHES;
                 while !self.log.is_empty() {
-                    wakers.extend(answer(self.step(self.enter())));
+                    wakers.extend(answer(self.step(self.enter(), false)));
                     groups = match groups.checked_sub(1) {
                         Some(groups) => groups,
                         None => break,
@@ -520,10 +520,13 @@ impl Reconciler {
     }
 
     /// The step. It lets go of the core and leaves the answers to be given:
-    /// what wakes up by them may do anything, even write.
-    fn step(&self, mut core: MutexGuard<'_, Core>) -> Answers {
+    /// what wakes up by them may do anything, even write. It may wait for others
+    /// unless the caller has yet to wake some of them.
+    fn step(&self, mut core: MutexGuard<'_, Core>, may_wait: bool) -> Answers {
         let group = AssertUnwindSafe(|| {
-            self.gather(&core);
+            if may_wait {
+                self.gather(&core);
+            }
             self.drain(&mut core);
             self.take_group(&mut core);
         });
@@ -588,7 +591,9 @@ impl Reconciler {
         /// Where a clock stands still.
         const LOOKS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 1_000 };
         let most = core.under_way.saturating_sub(core.under_way / 4);
-        if most < 2 || self.inline {
+        // Nobody comes who is refused, or held until this group is taken.
+        let full = self.log.pressure().saturating_mul(2) >= self.log.capacity();
+        if most < 2 || self.inline || full || core.refusal.is_some() || self.has_ended() {
             return;
         }
         let until = self.clock.monotonic().saturating_add(core.sync / 2);
@@ -639,6 +644,7 @@ impl Reconciler {
             Ordering::Relaxed,
         );
         if committed == 0 {
+            core.under_way = 0;
             return Ok(());
         }
         let payloads = core
@@ -680,7 +686,7 @@ impl Reconciler {
         self.closed.store(true, Ordering::SeqCst);
         self.budget.open();
         while !self.log.is_empty() {
-            wake(answer(self.step(self.enter())));
+            wake(answer(self.step(self.enter(), false)));
         }
         self.thread.stop();
         let mut core = self.enter();

@@ -81,10 +81,10 @@ impl Replayer {
 impl Replay for Replayer {
     fn apply(&mut self, seq: Seq, payload: &[u8]) -> Result<(), Refusal> {
         let (batch, payload) = Payload::decode(payload)?;
-        if self.in_turn {
-            let base = &self.base;
-            let fresh = || State::of_base(Arc::clone(base), self.delta_bytes);
-            return replay(self.state.get_or_insert_with(fresh), seq, batch, &payload);
+        if self.in_turn
+            && let Some(state) = &mut self.state
+        {
+            return replay(state, seq, batch, &payload);
         }
         self.group_bytes = self.group_bytes.saturating_add(payload.weight());
         self.group.push((seq, batch, payload));
@@ -107,6 +107,9 @@ impl Replay for Replayer {
         self.group_bytes = 0;
         self.state = state.and_then(|mut state| apply(&mut state, rest).ok().map(|()| state));
         self.in_turn = self.state.is_none();
+        if self.in_turn {
+            self.state = Some(State::of_base(Arc::clone(&self.base), self.delta_bytes));
+        }
         !self.in_turn
     }
 }

@@ -326,12 +326,13 @@ impl Payload {
             static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
         let mut contents = Vec::with_capacity(ops.len());
-        let mut buffer = BUFFER.take();
+        // There is none while a thread ends.
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.reserve(capacity(ops));
         let buffer = encode(time, ops, buffer, &mut |at| contents.push(at))?;
         let bytes = Arc::from(&*buffer);
         if buffer.capacity() <= KEPT_BYTES {
-            BUFFER.set(buffer);
+            let _ = BUFFER.try_with(|kept| kept.set(buffer));
         }
         for op in ops {
             match op {

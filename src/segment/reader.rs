@@ -331,7 +331,7 @@ impl<R: SortedRow> Table<R> {
             let guess = interpolate(low, high, ranks.0, ranks.1, rank);
             let beside = [guess.saturating_sub(Self::LINE), guess.saturating_add(Self::LINE)];
             for row in beside.map(|row| row.clamp(low, high.saturating_sub(1))) {
-                black_box(R::rank(&self.row(row)?.key()));
+                black_box(self.row(row).map(|row| R::rank(&row.key())).ok());
             }
         }
         search((low, high), ranks, rank, |row| {

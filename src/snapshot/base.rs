@@ -520,7 +520,9 @@ impl Base {
             }
             places.iter_mut().zip(ids).for_each(|(to, id)| *to = place(id));
             for (heap, at) in places.iter().take(ids.len()).flatten() {
-                black_box(heap.bytes(at.offset(), at.len).is_ok_and(|b| b.first() == Some(&0)));
+                // The head: contents may be large, and are not what is asked for.
+                let head = heap.bytes(at.offset(), at.len.min(64));
+                black_box(head.is_ok_and(|head| head.first() == Some(&0)));
             }
         }
     }

@@ -15,7 +15,6 @@ use std::{
     },
 };
 
-use bytemuck::Zeroable;
 use foldhash::quality::RandomState;
 
 use super::delta::NodeRecord;
@@ -135,22 +134,21 @@ pub(crate) enum Said {
     Later(u32),
 }
 
-/// Slots that a processor fetches at once, filled from the first on.
-///
-/// A slot refers to a key: its index and one in the lower half, in the upper half
-/// a part of its hash, so that keys that are others are not looked at. 0 is none.
-#[derive(Zeroable)]
-#[repr(align(64))]
-struct Line([AtomicU64; SLOTS]);
-
+/// Slots of a line, which a processor fetches at once, filled from the first on.
 const SLOTS: usize = 8;
 /// Lines in which a key may stand: that of its hash, and those that follow.
 const PROBES: usize = 2;
 
 /// Finds keys by hash. What finds no slot goes into a larger one.
+///
+/// A slot refers to a key: its index and one in the lower half, in the upper half
+/// a part of its hash, so that keys that are others are not looked at. 0 is none.
 struct Index {
+    slots: Box<[AtomicU64]>,
+    /// The first slot of the first line: lines are where the processor has them.
+    first: usize,
     /// A power of two.
-    lines: Box<[Line]>,
+    lines: usize,
     larger: OnceLock<Box<Index>>,
 }
 
@@ -158,18 +156,25 @@ impl Index {
     /// An index whose lines are half full with so many keys.
     fn new(keys: usize) -> Self {
         let lines = (keys / (SLOTS / 2)).clamp(4, 1 << 22).next_power_of_two();
-        // Zeros that nobody wrote take no memory.
-        Self { lines: bytemuck::zeroed_slice_box(lines), larger: OnceLock::new() }
+        // Zeros that nobody wrote take no memory, unless they are asked for with
+        // an alignment.
+        let slots: Box<[AtomicU64]> =
+            bytemuck::zeroed_slice_box(lines.saturating_add(1).saturating_mul(SLOTS));
+        let into = slots.as_ptr().addr() / size_of::<AtomicU64>() % SLOTS;
+        let first = SLOTS.saturating_sub(into) % SLOTS;
+        Self { slots, first, lines, larger: OnceLock::new() }
     }
 
     /// The slots in which a key of this hash may stand, in the order in which
     /// they are filled.
     fn slots(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
-        let mask = self.lines.len().saturating_sub(1);
+        let mask = self.lines.saturating_sub(1);
         let home = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0);
-        let lines =
-            (0..PROBES).filter_map(move |probe| self.lines.get(home.wrapping_add(probe) & mask));
-        lines.flat_map(|line| &line.0)
+        (0..PROBES).flat_map(move |probe| {
+            let line = home.wrapping_add(probe) & mask;
+            let from = line.saturating_mul(SLOTS).saturating_add(self.first);
+            self.slots.get(from..from.saturating_add(SLOTS)).unwrap_or_default()
+        })
     }
 }
 
@@ -290,7 +295,7 @@ impl NodeTable {
                 slot.store(part | u64::from(key.saturating_add(1)), Ordering::Release);
                 return true;
             }
-            let more = index.lines.len().saturating_mul(2 * SLOTS);
+            let more = index.lines.saturating_mul(SLOTS);
             index = index.larger.get_or_init(|| Box::new(Index::new(more)));
         }
     }
