@@ -38,7 +38,7 @@ use crate::{
     os::Fs,
     reconciler::Reconciler,
     segment::{self, Owned, Segment},
-    snapshot::{Base, Codes, EdgePart, Frozen, KeyPart, NodePart, Part, Said, VectorRows},
+    snapshot::{Base, Codes, EdgePart, FETCHED, Frozen, KeyPart, NodePart, Part, Said, VectorRows},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -49,9 +49,6 @@ use crate::{
 /// A heap takes no further record once it has this many bytes, so that garbage
 /// is collected in pieces.
 const HEAP_BYTES: u64 = 1 << 30;
-
-/// Records that are fetched at once.
-const FETCHED: usize = 32;
 
 /// Numbers about checkpoints since the engine was opened.
 #[derive(Debug, Clone, Default, serde::Serialize)]

@@ -304,16 +304,21 @@ impl Payload {
     fn new(bytes: Arc<[u8]>, mut contents: Vec<ContentAt>) -> Self {
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let total = contents.iter().map(|at| size(at.len)).fold(0, usize::saturating_add);
+        let part = |at: &ContentAt| {
+            let from = size(at.offset);
+            bytes.get(from..from.saturating_add(size(at.len)))
+        };
         let mut kept = Arc::clone(&bytes);
-        if total > 0 && total < bytes.len() / 2 {
-            let mut only = Vec::with_capacity(total);
+        if total > 0
+            && total < bytes.len() / 2
+            && let Some(parts) = contents.iter().map(part).collect::<Option<Vec<_>>>()
+        {
+            let mut end = 0_usize;
             for at in &mut contents {
-                let from = size(at.offset);
-                let content = bytes.get(from..from.saturating_add(size(at.len)));
-                only.extend_from_slice(content.unwrap_or_default());
-                *at = ContentAt::ending(only.len(), size(at.len));
+                end = end.saturating_add(size(at.len));
+                *at = ContentAt::ending(end, size(at.len));
             }
-            kept = only.into();
+            kept = parts.concat().into();
         }
         Self { bytes, kept, contents }
     }

@@ -108,7 +108,10 @@ impl Segment {
         }
         let words = layout.blocks().saturating_add(1).div_ceil(64);
         let words = usize::try_from(words).unwrap_or(usize::MAX);
-        let checked = bytemuck::zeroed_slice_box(words);
+        let checked = bytemuck::allocation::try_zeroed_slice_box(words);
+        let checked = checked.map_err(|()| {
+            Error::io("map", &path, std::io::Error::from(std::io::ErrorKind::OutOfMemory))
+        })?;
         Ok(Self { fs: Arc::clone(fs), path, file, layout, map, checked, retired: OnceLock::new() })
     }
 
@@ -312,20 +315,13 @@ impl<R: SortedRow> Table<R> {
     pub(crate) fn lower_bound(&self, key: &R::Key) -> Result<usize> {
         let Some(last) = self.count.checked_sub(1) else { return Ok(0) };
         let rank = R::rank(key);
-        let count = self.count.div_ceil(Self::STRIDE);
-        let fence = |at: usize| at.saturating_mul(Self::STRIDE).min(last);
-        // The last one has no number of its own if it is the first of its block.
-        let low_rank = self.fence(0)?;
-        let high_rank = self.fence(count)?;
-        let block = search((0, count), (low_rank, high_rank), rank, |at| {
-            let found = self.fence(at)?;
-            Ok((found, found < rank || (found == rank && self.row(fence(at))?.key() < *key)))
+        let block = self.fences_before(rank, |at| {
+            Ok(self.row(at.saturating_mul(Self::STRIDE).min(last))?.key() < *key)
         })?;
         let Some(before) = block.checked_sub(1) else { return Ok(0) };
         // The row at the fence before is less, that at the next one is not.
-        let low = fence(before).saturating_add(1);
-        let high = block.saturating_mul(Self::STRIDE).min(self.count);
-        let ranks = (self.fence(before)?, self.fence(block)?);
+        let ((first, high), ranks) = self.between_fences(before)?;
+        let low = first.saturating_add(1);
         if high > low {
             // What lies beside the guess comes with it, not after it.
             let guess = interpolate(low, high, ranks.0, ranks.1, rank);
@@ -344,23 +340,35 @@ impl<R: SortedRow> Table<R> {
     /// fences that were never met.
     pub(crate) fn guess(&self, key: &R::Key) -> Result<usize> {
         let rank = R::rank(key);
+        let before = self.fences_before(rank, |_| Ok(false))?.saturating_sub(1);
+        let ((low, high), ranks) = self.between_fences(before)?;
+        Ok(interpolate(low, high, ranks.0, ranks.1, rank))
+    }
+
+    /// The number of fences that are less: by their ranks, and where these are
+    /// the same, as `tie` says.
+    fn fences_before(&self, rank: u64, tie: impl Fn(usize) -> Result<bool>) -> Result<usize> {
         let count = self.count.div_ceil(Self::STRIDE);
-        let ranks = (self.fence(0)?, self.fence(count)?);
-        let block = search((0, count), ranks, rank, |at| {
+        search((0, count), (self.fence(0)?, self.fence(count)?), rank, |at| {
             let found = self.fence(at)?;
-            Ok((found, found < rank))
-        })?;
-        let before = block.saturating_sub(1);
-        let (low, high) = (before.saturating_mul(Self::STRIDE), block.saturating_mul(Self::STRIDE));
-        let ranks = (self.fence(before)?, self.fence(block)?);
-        Ok(interpolate(low, high.min(self.count), ranks.0, ranks.1, rank))
+            Ok((found, found < rank || (found == rank && tie(at)?)))
+        })
+    }
+
+    /// The rows from a fence to the next, and the ranks of both.
+    fn between_fences(&self, at: usize) -> Result<((usize, usize), (u64, u64))> {
+        let next = at.saturating_add(1);
+        let row = |fence: usize| fence.saturating_mul(Self::STRIDE).min(self.count);
+        Ok(((row(at), row(next)), (self.fence(at)?, self.fence(next)?)))
     }
 
     /// The rank of the first row of a block, or after the blocks of the last.
     fn fence(&self, at: usize) -> Result<u64> {
         let fences = self.fences.get_or_init(|| {
-            // Zeros that nobody wrote take no memory.
-            bytemuck::zeroed_slice_box(self.count.div_ceil(Self::STRIDE).saturating_add(1))
+            // Zeros that nobody wrote take no memory. Without any, rows are looked
+            // at instead.
+            let fences = self.count.div_ceil(Self::STRIDE).saturating_add(1);
+            bytemuck::allocation::try_zeroed_slice_box(fences).unwrap_or_default()
         });
         let known = fences.get(at);
         if let Some(rank) = known.map(|rank| rank.load(Ordering::Relaxed)).filter(|r| *r > 0) {

@@ -42,8 +42,8 @@ impl std::fmt::Debug for Notice {
     }
 }
 
-/// Nodes that are fetched at once.
-const FETCHED: usize = 32;
+/// Nodes or records that are fetched at once.
+pub(crate) const FETCHED: usize = 32;
 
 /// The base of a snapshot.
 #[derive(Debug, Default)]

@@ -45,15 +45,16 @@ pub(crate) fn decide(
     ops: Vec<Op>,
     payload: &Payload,
 ) -> Result<Vec<Effect>> {
+    let track = ops.len() > 1;
     let mut batch = Decision {
         state,
         seq,
         time,
         payload,
         effects: Vec::with_capacity(ops.len()),
-        track: ops.len() > 1,
+        track,
         nodes: HashMap::with_capacity_and_hasher(
-            if ops.len() > 1 { ops.len() } else { 0 },
+            if track { ops.len() } else { 0 },
             RandomState::default(),
         ),
         kinds: HashMap::default(),

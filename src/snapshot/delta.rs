@@ -12,7 +12,7 @@ use super::{
     table::NodeTable,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     format::{
         heap::ContentPlace,
         manifest::{Counts, NamedSpace},
@@ -74,7 +74,7 @@ impl Content {
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         match self {
             Self::Stored { heap, place } => heap.bytes(place.offset, place.len),
-            _ => Ok(self.in_memory().unwrap_or_default()),
+            _ => self.in_memory().ok_or_else(|| Error::invalid("content: it is beyond its batch")),
         }
     }
 
@@ -93,8 +93,8 @@ impl Content {
 
     /// As something that does not keep the batch that wrote it.
     pub(crate) fn taken_out(&self) -> Self {
-        match self {
-            Self::Batch { .. } => Self::Own(self.in_memory().unwrap_or_default().into()),
+        match (self, self.in_memory()) {
+            (Self::Batch { .. }, Some(bytes)) => Self::Own(bytes.into()),
             _ => self.clone(),
         }
     }

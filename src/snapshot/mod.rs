@@ -16,7 +16,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use base::EdgeRepr;
 pub(crate) use base::{
-    Base, EdgePart, Heap, KeyPart, NodePart, Notice, Part, Run, StoredNode, Unopened,
+    Base, EdgePart, FETCHED, Heap, KeyPart, NodePart, Notice, Part, Run, StoredNode, Unopened,
     encode_edge_key,
 };
 pub(crate) use decide::decide;
