@@ -72,6 +72,8 @@ struct Budget {
     leaving: AtomicUsize,
     /// Bytes of the active layer.
     active: AtomicUsize,
+    /// Bytes of the active layer from which on a checkpoint is due.
+    due: AtomicUsize,
     /// Vectors of the active layer.
     active_vectors: AtomicUsize,
     /// Writers that wait for a checkpoint.
@@ -92,6 +94,7 @@ impl Budget {
     fn note(&self, state: &State) {
         self.layers.store(state.layer_bytes(), Ordering::Relaxed);
         self.active.store(state.active.bytes, Ordering::Relaxed);
+        self.due.store(due(self.delta, state), Ordering::Relaxed);
         self.active_vectors.store(state.active.vectors.len(), Ordering::Relaxed);
     }
 
@@ -100,6 +103,22 @@ impl Budget {
         // writer's look at the budget and its wait.
         drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
         self.opened.notify_all();
+    }
+}
+
+/// Bytes of the active layer from which on a checkpoint is due.
+///
+/// A checkpoint writes the tables again and the contents once, so it is worth
+/// it when there are about as many bytes of both; while the tables are small,
+/// it comes sooner, and leaves less of the log to an opening after a crash.
+/// Each makes a file of its vectors, which searches look into one by one: these
+/// are gathered.
+fn due(delta: usize, state: &State) -> usize {
+    let most = delta / 2;
+    if state.active.vectors.is_empty() {
+        state.base.table_bytes.saturating_mul(2).clamp(delta / 8, most)
+    } else {
+        most
     }
 }
 
@@ -206,6 +225,7 @@ impl Reconciler {
             layers: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
+            due: AtomicUsize::new(0),
             active_vectors: AtomicUsize::new(0),
             gate: Mutex::new(()),
             opened: Condvar::new(),
@@ -347,7 +367,7 @@ impl Reconciler {
 
     /// Whether a checkpoint is due.
     pub(crate) fn checkpoint_due(&self) -> bool {
-        self.budget.active.load(Ordering::Relaxed) >= self.budget.delta / 2
+        self.budget.active.load(Ordering::Relaxed) >= self.budget.due.load(Ordering::Relaxed)
             || self.budget.active_vectors.load(Ordering::Relaxed) >= self.budget.vectors
             || self.counters.wal_bytes.load(Ordering::Relaxed) >= self.budget.wal
     }

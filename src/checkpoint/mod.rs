@@ -771,7 +771,9 @@ impl Checkpointer {
                     if let Some((named, codes)) = codes {
                         let store = work.manifest.store;
                         let (fs, kind) = (&self.fs, FileKind::Vectors);
-                        let segment = Segment::open(fs, &self.data_dir, kind, store, file.file)?;
+                        let map = segment::map(fs, &self.data_dir, kind, file.file)?;
+                        let segment =
+                            Segment::open(fs, &self.data_dir, kind, store, file.file, map)?;
                         let rows = VectorRows::open(segment, space, named.space)?;
                         job.build = Some(Build::new(Arc::new(rows), codes));
                         job.tasks.push_front(Task::Codes);

@@ -167,6 +167,25 @@ impl Mapping {
     }
 }
 
+/// How much of a mapped file is going to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// A page here and there, and these many bytes at the beginning.
+    Little { first: usize },
+    /// So much that what lies around a page is read with it.
+    Much,
+}
+
+impl Mapping {
+    /// Tells the operating system what to read, which is the same bytes in any
+    /// case.
+    pub(crate) fn advise(&self, expected: Expected) {
+        if let Bytes::Mapped(mapped) = &self.0 {
+            mapped.advise(expected);
+        }
+    }
+}
+
 impl Deref for Mapping {
     type Target = [u8];
 

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Bytes, Clock, File, Fs, Lock, Mapping};
+use super::{Bytes, Clock, Expected, File, Fs, Lock, Mapping};
 use crate::model::Timestamp;
 
 /// The file system of the machine.
@@ -141,6 +141,19 @@ impl Mapped {
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(super) fn advise(&self, expected: Expected) {
+        let told = match expected {
+            Expected::Little { first } => {
+                let first = first.min(self.0.len());
+                let told = self.0.advise(memmap2::Advice::Random);
+                told.and_then(|()| self.0.advise_range(memmap2::Advice::WillNeed, 0, first))
+            }
+            Expected::Much => self.0.advise(memmap2::Advice::Normal),
+        };
+        // Some kernels take no advice. What is read is the same.
+        let _ = told;
     }
 }
 

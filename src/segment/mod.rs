@@ -11,7 +11,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use reader::{KeyTable, Owned, Segment, Table};
+pub(crate) use reader::{KeyTable, Owned, Segment, Table, map};
 pub(crate) use writer::Writer;
 
 use crate::format::FileKind;

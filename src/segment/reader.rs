@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -22,11 +22,15 @@ use crate::{
         segment::{BLOCK_BYTES, Layout, Section, digest},
         tables::{self, KEY_HEAD_BYTES, KeyPlace, Le32, SortedRow},
     },
-    os::{Fs, Mapping},
+    os::{Expected, Fs, Mapping},
     sync::RwLock,
 };
 
 const BLOCK: u64 = 4096;
+/// Once so many blocks of a file were met, the operating system reads ahead in
+/// it. Before, it would read megabytes for each of the few that an opening and
+/// the first look-ups need.
+const FEW: u32 = 16;
 
 /// Whether the store is still the engine's that mapped its files. What has its
 /// path afterwards is nobody's here to remove files from.
@@ -56,6 +60,8 @@ pub(crate) struct Segment {
     /// Relaxed throughout: a bit tells about bytes that never change, and
     /// hands over nothing else.
     checked: Box<[AtomicU64]>,
+    /// How many times a block was checked.
+    checks: AtomicU32,
     /// If the file goes with the last who has it: as long as this says so.
     retired: OnceLock<Arc<Owned>>,
 }
@@ -78,20 +84,28 @@ impl Drop for Segment {
     }
 }
 
+/// Maps a file, and has its first block read.
+pub(crate) fn map(fs: &Arc<dyn Fs>, dir: &Path, kind: FileKind, file: DataFile) -> Result<Mapping> {
+    let path = file_path(dir, kind, file.number);
+    let map = fs.map(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::corrupt(&path, 0, "the file is missing"),
+        _ => Error::io("map", &path, error),
+    })?;
+    map.advise(Expected::Little { first: BLOCK_BYTES });
+    Ok(map)
+}
+
 impl Segment {
-    /// Maps a file and reads its first block.
+    /// Reads the first block of a file that is mapped.
     pub(crate) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
         kind: FileKind,
         store: StoreId,
         file: DataFile,
+        map: Mapping,
     ) -> Result<Self> {
         let path = file_path(dir, kind, file.number);
-        let map = fs.map(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::corrupt(&path, 0, "the file is missing"),
-            _ => Error::io("map", &path, error),
-        })?;
         let damaged = |damage: Damage| damage.in_file(&path);
         let len = u64::try_from(map.len()).unwrap_or(u64::MAX);
         let layout = Layout::decode(kind, &map, len).map_err(damaged)?;
@@ -112,7 +126,16 @@ impl Segment {
         let checked = checked.map_err(|()| {
             Error::io("map", &path, std::io::Error::from(std::io::ErrorKind::OutOfMemory))
         })?;
-        Ok(Self { fs: Arc::clone(fs), path, file, layout, map, checked, retired: OnceLock::new() })
+        Ok(Self {
+            fs: Arc::clone(fs),
+            path,
+            file,
+            layout,
+            map,
+            checked,
+            checks: AtomicU32::new(0),
+            retired: OnceLock::new(),
+        })
     }
 
     pub(crate) fn file(&self) -> DataFile {
@@ -125,6 +148,7 @@ impl Segment {
 
     /// All of the file, unchecked.
     pub(crate) fn mapped(&self) -> &[u8] {
+        self.map.advise(Expected::Much);
         &self.map
     }
 
@@ -165,6 +189,10 @@ impl Segment {
 
     #[cold]
     fn check(&self, block: usize) -> Result<()> {
+        // Relaxed: it counts, and hands over nothing.
+        if self.checks.fetch_add(1, Ordering::Relaxed) == FEW {
+            self.map.advise(Expected::Much);
+        }
         let index = u64::try_from(block).unwrap_or(u64::MAX);
         let slice = |at: u64| {
             let at = usize::try_from(at).unwrap_or(usize::MAX);

@@ -2,6 +2,8 @@
 //! order of their keys, and the heaps that they refer to.
 
 use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
     hint::black_box,
     path::{Path, PathBuf},
     sync::Arc,
@@ -60,6 +62,8 @@ pub(crate) struct Base {
     pub(crate) keys: Vec<Arc<KeyPart>>,
     /// By number.
     pub(crate) vectors: Vec<VectorPart>,
+    /// Bytes of the rows of all tables, but for the vectors'.
+    pub(crate) table_bytes: usize,
     pub(crate) notice: Notice,
 }
 
@@ -184,6 +188,11 @@ impl Part for KeyPart {
     fn bytes(&self) -> u64 {
         self.entries.bytes()
     }
+}
+
+/// Bytes of the rows of all parts.
+fn sum<P: Part>(parts: &[Arc<P>]) -> u64 {
+    parts.iter().map(|part| part.bytes()).fold(0, u64::saturating_add)
 }
 
 /// A node as the base has it.
@@ -341,7 +350,17 @@ impl Base {
         old: Option<&Self>,
         failed: &mut dyn FnMut(FileKind, DataFile, Error) -> Result<()>,
     ) -> Result<Self> {
-        let segment = |kind, file| Segment::open(fs, dir, kind, manifest.store, file);
+        // All are mapped before one is read, so that a disk has all to do at once.
+        let known = old.iter().flat_map(|old| old.segments()).map(|known| known.file().number);
+        let known: HashSet<u32> = known.collect();
+        let unknown = manifest.files().filter(|(_, file)| !known.contains(&file.number));
+        let maps = unknown.map(|(kind, file)| (file.number, segment::map(fs, dir, kind, file)));
+        let maps: RefCell<HashMap<_, _>> = RefCell::new(maps.collect());
+        let segment = |kind, file: DataFile| {
+            let map = maps.borrow_mut().remove(&file.number);
+            let map = map.unwrap_or_else(|| segment::map(fs, dir, kind, file))?;
+            Segment::open(fs, dir, kind, manifest.store, file, map)
+        };
         let damaged = |what: &str| {
             Damage::new(72, format!("the manifest has {what}"))
                 .in_file(&dir.with_file_name(manifest::FILE))
@@ -427,6 +446,9 @@ impl Base {
                 Err(error) => failed(FileKind::Vectors, file.file, error)?,
             }
         }
+        let bytes = sum(&base.nodes).saturating_add(sum(&base.keys));
+        let bytes = bytes.saturating_add(sum(&base.out)).saturating_add(sum(&base.into));
+        base.table_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
             && base.out.is_sorted_by(|a, b| a.first < b.first)
             && base.into.is_sorted_by(|a, b| a.first < b.first)
