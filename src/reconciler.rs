@@ -645,12 +645,12 @@ impl Reconciler {
         while let Some(mut pending) = core.group.pop_front() {
             let seq = core.working.seq.next();
             let (time, ops) = (pending.time, std::mem::take(&mut pending.ops));
-            let (asked, payload) = (pending.durability, pending.payload.take());
+            let (asked, contents) = (pending.durability, pending.payload.take());
             // In its place before anything can go wrong, so that it is answered
             // with the rest.
             core.decided.push((pending, Err(Error::Closed)));
-            let answer = decide(&core.working, seq, time, ops, &payload).map(|effects| {
-                core.working.apply(seq, effects, payload.memory());
+            let answer = decide(&core.working, seq, time, ops, &contents).map(|effects| {
+                core.working.apply(seq, effects, contents.memory());
                 durability = durability.max(asked);
                 committed += 1;
                 seq

@@ -857,8 +857,8 @@ impl<'r> Repair<'r> {
         let place = wal::Place { fs: &**fs, dir: &dir, store: self.manifest.store };
         let mut failed = None;
         let manifest = self.manifest;
-        let read = wal::salvage(place, manifest, &mut |seq, payload| {
-            let batch = decode_batch(payload)?;
+        let read = wal::salvage(place, manifest, &mut |seq, logged| {
+            let batch = decode_batch(logged.payload())?;
             self.batch(seq, batch, &dir).map_err(|error| {
                 let damage = Damage::new(0, "the new store cannot be written");
                 failed = Some(error);

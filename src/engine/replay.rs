@@ -17,11 +17,11 @@ use crate::{
     error::{Error, Result},
     format::{
         Damage,
-        wal::{LoggedBatch, Payload},
+        wal::{Contents, LoggedBatch, Payload},
     },
     model::Seq,
     snapshot::{Base, State, decide},
-    wal::{Refusal, Replay},
+    wal::{Logged, Refusal, Replay},
 };
 
 /// Batches are handed over when they have this many bytes. Where a disk is
@@ -30,7 +30,7 @@ const GROUP_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 256 << 10
 /// Groups that may wait.
 const WAITING: usize = 2;
 
-type Group = Vec<(Seq, LoggedBatch, Payload)>;
+type Group = Vec<(Seq, LoggedBatch, Contents)>;
 
 /// Makes the state that a base and a log give.
 pub(super) struct Replayer {
@@ -79,15 +79,16 @@ impl Replayer {
 }
 
 impl Replay for Replayer {
-    fn apply(&mut self, seq: Seq, payload: &[u8]) -> Result<(), Refusal> {
-        let (batch, payload) = Payload::decode(payload)?;
+    fn apply(&mut self, seq: Seq, logged: Logged<'_>) -> Result<(), Refusal> {
+        let bytes = logged.part.len();
+        let (batch, contents) = Payload::decode(logged.around, logged.part)?;
         if self.in_turn
             && let Some(state) = &mut self.state
         {
-            return replay(state, seq, batch, &payload);
+            return replay(state, seq, batch, &contents);
         }
-        self.group_bytes = self.group_bytes.saturating_add(payload.weight());
-        self.group.push((seq, batch, payload));
+        self.group_bytes = self.group_bytes.saturating_add(bytes);
+        self.group.push((seq, batch, contents));
         if self.group_bytes < GROUP_BYTES { Ok(()) } else { self.hand_over() }
     }
 
@@ -115,7 +116,7 @@ impl Replay for Replayer {
 }
 
 fn apply(state: &mut State, group: Group) -> Result<(), Refusal> {
-    group.into_iter().try_for_each(|(seq, batch, payload)| replay(state, seq, batch, &payload))
+    group.into_iter().try_for_each(|(seq, batch, contents)| replay(state, seq, batch, &contents))
 }
 
 /// Applies a batch of the log, which was decided when it was written.
@@ -123,15 +124,15 @@ fn replay(
     state: &mut State,
     seq: Seq,
     batch: LoggedBatch,
-    payload: &Payload,
+    contents: &Contents,
 ) -> Result<(), Refusal> {
     let effects =
-        decide(state, seq, batch.time, batch.ops, payload).map_err(|error| match error {
+        decide(state, seq, batch.time, batch.ops, contents).map_err(|error| match error {
             // Of the base, which the batch depends on: the log may be whole.
             Error::Corrupt { .. } => Refusal::Other(error),
             error => Damage::new(0, format!("it does not follow from the commits before: {error}"))
                 .into(),
         })?;
-    state.apply(seq, effects, payload.memory());
+    state.apply(seq, effects, contents.memory());
     Ok(())
 }

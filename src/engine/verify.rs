@@ -184,7 +184,8 @@ impl Engine {
                 Some(next) => *next,
                 None => last.next().max(*first),
             };
-            let mut decode = |_: Seq, payload: &[u8]| Ok(decode_batch(payload).map(drop)?);
+            let mut decode =
+                |_: Seq, logged: wal::Logged<'_>| Ok(decode_batch(logged.payload()).map(drop)?);
             match wal::check_file(place, *first, stop, &mut decode) {
                 Ok(Some(bytes)) => {
                     verifier.report.log_files = verifier.report.log_files.saturating_add(1);

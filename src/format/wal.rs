@@ -21,7 +21,7 @@
 //! then its operations, each an array that starts with its tag. The log holds
 //! committed batches only, so preconditions are not in it.
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, ops::Range, sync::Arc};
 
 use super::{
     Damage, Fields, FileKind, HEADER_BYTES, Header,
@@ -272,11 +272,19 @@ fn encode(
 #[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) bytes: Arc<[u8]>,
-    /// What has the contents: the payload, or a copy of nothing but them if that
-    /// is less than half of it.
+    pub(crate) contents: Contents,
+}
+
+/// Where the contents of a batch stay.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// What has them: the payload, with what lies around it, or a copy of
+    /// nothing but them if that is less than half of it.
     pub(crate) kept: Arc<[u8]>,
     /// Where in that, one for each operation.
-    contents: Vec<ContentAt>,
+    at: Vec<ContentAt>,
+    /// Bytes of `kept` that stay for this batch.
+    memory: usize,
 }
 
 /// Where the content of an operation stands; of one that has none, empty.
@@ -294,6 +302,43 @@ impl ContentAt {
     }
 }
 
+impl Contents {
+    /// Of a payload of so many bytes of `around`.
+    fn new(around: &Arc<[u8]>, payload: usize, mut at: Vec<ContentAt>) -> Self {
+        let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        let total = at.iter().map(|at| size(at.len)).fold(0, usize::saturating_add);
+        let part = |at: &ContentAt| {
+            let from = size(at.offset);
+            around.get(from..from.saturating_add(size(at.len)))
+        };
+        let mut kept = Arc::clone(around);
+        let mut memory = if total == 0 { 0 } else { payload };
+        if total > 0
+            && total < payload / 2
+            && let Some(parts) = at.iter().map(part).collect::<Option<Vec<_>>>()
+        {
+            let mut end = 0_usize;
+            for at in &mut at {
+                end = end.saturating_add(size(at.len));
+                *at = ContentAt::ending(end, size(at.len));
+            }
+            kept = parts.concat().into();
+            memory = total;
+        }
+        Self { kept, at, memory }
+    }
+
+    /// Where the content of an operation stands.
+    pub(crate) fn of(&self, op: usize) -> ContentAt {
+        self.at.get(op).copied().unwrap_or_default()
+    }
+
+    /// Bytes of memory that stay for the contents, if there are any.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
 impl Payload {
     /// Of operations that are not there.
     #[cfg(all(test, loom))]
@@ -301,26 +346,9 @@ impl Payload {
         Self::new(bytes.into(), Vec::new())
     }
 
-    fn new(bytes: Arc<[u8]>, mut contents: Vec<ContentAt>) -> Self {
-        let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-        let total = contents.iter().map(|at| size(at.len)).fold(0, usize::saturating_add);
-        let part = |at: &ContentAt| {
-            let from = size(at.offset);
-            bytes.get(from..from.saturating_add(size(at.len)))
-        };
-        let mut kept = Arc::clone(&bytes);
-        if total > 0
-            && total < bytes.len() / 2
-            && let Some(parts) = contents.iter().map(part).collect::<Option<Vec<_>>>()
-        {
-            let mut end = 0_usize;
-            for at in &mut contents {
-                end = end.saturating_add(size(at.len));
-                *at = ContentAt::ending(end, size(at.len));
-            }
-            kept = parts.concat().into();
-        }
-        Self { bytes, kept, contents }
+    fn new(bytes: Arc<[u8]>, at: Vec<ContentAt>) -> Self {
+        let contents = Contents::new(&bytes, bytes.len(), at);
+        Self { bytes, contents }
     }
 
     /// Encodes a batch, and takes the contents out of its operations.
@@ -351,33 +379,36 @@ impl Payload {
         Ok(Self::new(bytes, contents))
     }
 
-    /// Decodes a batch, and leaves the contents out of its operations.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(LoggedBatch, Self), Damage> {
+    /// Decodes a batch whose payload is that part of `around`, and leaves the
+    /// contents out of its operations.
+    pub(crate) fn decode(
+        around: &Arc<[u8]>,
+        part: Range<usize>,
+    ) -> Result<(LoggedBatch, Contents), Damage> {
+        let from = u32::try_from(part.start).unwrap_or(u32::MAX);
+        let payload = part.len();
+        let bytes = around.get(part).unwrap_or_default();
         let mut contents = Vec::new();
-        let batch = decode(bytes, &mut |at| contents.push(at), false)?;
-        Ok((batch, Self::new(bytes.into(), contents)))
+        let batch = decode(
+            bytes,
+            &mut |at| contents.push(ContentAt { offset: at.offset.saturating_add(from), ..at }),
+            false,
+        )?;
+        Ok((batch, Contents::new(around, payload, contents)))
     }
 
-    /// The payload, of which this keeps the bytes.
-    pub(crate) fn take(&mut self) -> Self {
-        let contents = std::mem::take(&mut self.contents);
-        Self { bytes: Arc::clone(&self.bytes), kept: Arc::clone(&self.kept), contents }
-    }
-
-    /// Where the content of an operation stands.
-    pub(crate) fn content(&self, op: usize) -> ContentAt {
-        self.contents.get(op).copied().unwrap_or_default()
-    }
-
-    /// Bytes of memory that stay for the contents, if there are any.
-    pub(crate) fn memory(&self) -> usize {
-        if self.contents.iter().all(|at| at.len == 0) { 0 } else { self.kept.len() }
+    /// The contents, of which this keeps the bytes.
+    pub(crate) fn take(&mut self) -> Contents {
+        let at = std::mem::take(&mut self.contents.at);
+        Contents { kept: Arc::clone(&self.contents.kept), at, memory: self.contents.memory }
     }
 
     /// Bytes of memory that it takes.
     pub(crate) fn weight(&self) -> usize {
-        let kept = if Arc::ptr_eq(&self.bytes, &self.kept) { 0 } else { self.kept.len() };
-        self.bytes.len().saturating_add(kept).saturating_add(size_of_val(&*self.contents))
+        let kept =
+            if Arc::ptr_eq(&self.bytes, &self.contents.kept) { 0 } else { self.contents.memory };
+        let at = size_of_val(&*self.contents.at);
+        self.bytes.len().saturating_add(kept).saturating_add(at)
     }
 }
 

@@ -249,37 +249,80 @@ pub(crate) fn write_atomic(
     path: &Path,
     data: &[u8],
 ) -> Result<Box<dyn File>, Failure> {
-    let temporary = temporary(path);
-    match fs.remove(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Failure { op: "remove", path: temporary, error, replaced: false });
+    let mut making = Making::begin(fs, path)?;
+    making.append(data)?;
+    making.sync()?;
+    making.replace()
+}
+
+/// A whole file in the making, under a temporary name, which goes if it is not
+/// finished.
+pub(crate) struct Making<'f> {
+    fs: &'f dyn Fs,
+    path: PathBuf,
+    temporary: PathBuf,
+    /// `None` once it has its place.
+    file: Option<Box<dyn File>>,
+    len: u64,
+}
+
+impl<'f> Making<'f> {
+    pub(crate) fn begin(fs: &'f dyn Fs, path: &Path) -> Result<Self, Failure> {
+        let temporary = temporary(path);
+        match fs.remove(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::before("remove", &temporary, error));
+            }
+            _ => {}
         }
-        _ => {}
+        let file = fs.create_new(&temporary);
+        let file = file.map_err(|error| Failure::before("create", &temporary, error))?;
+        Ok(Self { fs, path: path.to_owned(), temporary, file: Some(file), len: 0 })
     }
-    let fail = |op, path: &Path| {
-        let path = path.to_owned();
-        move |error| Failure { op, path, error, replaced: false }
-    };
-    let file = fs.create_new(&temporary).map_err(fail("create", &temporary))?;
-    let written = file
-        .write_at(0, data)
-        .map_err(fail("write", &temporary))
-        .and_then(|()| file.sync().map_err(fail("sync", &temporary)))
-        .and_then(|()| {
-            let failed = fail("rename", &temporary);
-            fs.rename(&temporary, path).map_err(|error| Failure { replaced: true, ..failed(error) })
-        });
-    if let Err(failure) = written {
-        // The failure is what the caller must hear of. A temporary file that
-        // stays is removed by the next opening.
-        let _ = fs.remove(&temporary);
-        return Err(failure);
+
+    fn with(
+        &self,
+        op: &'static str,
+        call: impl FnOnce(&dyn File) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let called = self.file.as_deref().map_or(Ok(()), call);
+        called.map_err(|error| Failure::before(op, &self.temporary, error))
     }
-    if let Some(parent) = path.parent() {
-        let failed = fail("sync", parent);
-        fs.sync_dir(parent).map_err(|error| Failure { replaced: true, ..failed(error) })?;
+
+    pub(crate) fn append(&mut self, data: &[u8]) -> Result<(), Failure> {
+        self.with("write", |file| file.write_at(self.len, data))?;
+        self.len = self.len.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        Ok(())
     }
-    Ok(file)
+
+    pub(crate) fn sync(&mut self) -> Result<(), Failure> {
+        self.with("sync", |file| file.sync())
+    }
+
+    /// Gives it its place, after [`sync`](Self::sync).
+    pub(crate) fn replace(mut self) -> Result<Box<dyn File>, Failure> {
+        let fail = |op, path: &Path, error| {
+            let path = path.to_owned();
+            Failure { op, path, error, replaced: true }
+        };
+        let renamed = self.fs.rename(&self.temporary, &self.path);
+        renamed.map_err(|error| fail("rename", &self.temporary, error))?;
+        let file = self.file.take();
+        if let Some(parent) = self.path.parent() {
+            self.fs.sync_dir(parent).map_err(|error| fail("sync", parent, error))?;
+        }
+        file.ok_or_else(|| fail("rename", &self.temporary, io::ErrorKind::NotFound.into()))
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // What failed is what the caller must hear of. A temporary file that
+            // stays is removed by the next opening.
+            let _ = self.fs.remove(&self.temporary);
+        }
+    }
 }
 
 /// The temporary name of a file in the making.

@@ -521,26 +521,33 @@ impl Base {
         Ok((row.id() == id).then_some(row))
     }
 
-    /// Has the processor fetch what a look at these nodes will need: the misses
-    /// of one overlap those of the next, which they do not when each node is
-    /// looked at in its turn. Damage is for that look to find.
-    pub(crate) fn fetch(&self, ids: &[NodeId]) {
+    /// Looks up the rows of nodes, and has the processor fetch their records: the
+    /// misses of one overlap those of the next, which they do not when each node
+    /// is looked at in its turn. Tells `found` of each id by its place, `None` if
+    /// there is damage, which is for a look at that node to find.
+    pub(crate) fn look<'s>(
+        &'s self,
+        ids: &[NodeId],
+        found: &mut dyn FnMut(usize, Option<Option<&'s NodeRow>>),
+    ) {
         let guess = |id: &NodeId| {
             let part = self.nodes.get(part_of(&self.nodes, id, |part| &part.first))?;
             Some((&part.rows, part.rows.guess(id).ok()?))
         };
-        let place = |id: &NodeId| {
-            let at = self.node_row(*id).ok()??.place();
-            Some((self.heap(at.heap).ok()?, at))
-        };
         let mut guesses = [None; FETCHED];
         let mut places = [None; FETCHED];
-        for ids in ids.chunks(FETCHED) {
+        for (chunk, ids) in ids.chunks(FETCHED).enumerate() {
             guesses.iter_mut().zip(ids).for_each(|(to, id)| *to = guess(id));
             for (rows, at) in guesses.iter().take(ids.len()).flatten() {
                 black_box(rows.row(*at).is_ok_and(|row| row.kind.get() == 0));
             }
-            places.iter_mut().zip(ids).for_each(|(to, id)| *to = place(id));
+            let first = chunk.saturating_mul(FETCHED);
+            for (at, (to, id)) in places.iter_mut().zip(ids).enumerate() {
+                let row = self.node_row(*id).ok();
+                found(first.saturating_add(at), row);
+                let place = row.flatten().map(NodeRow::place);
+                *to = place.and_then(|place| Some((self.heap(place.heap).ok()?, place)));
+            }
             for (heap, at) in places.iter().take(ids.len()).flatten() {
                 // The head: contents may be large, and are not what is asked for.
                 let head = heap.bytes(at.offset(), at.len.min(64));

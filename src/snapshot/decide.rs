@@ -9,15 +9,18 @@ use std::{collections::HashMap, sync::Arc};
 use foldhash::quality::RandomState;
 
 use super::{
-    base::Base,
-    delta::{Content, EdgeRecord, Effect, NodeRecord, State, Vector, VectorSlot, some_attributes},
+    base::{Base, StoredNode},
+    delta::{
+        Below, Content, EdgeRecord, Effect, Looked, NodeRecord, State, Vector, VectorSlot,
+        some_attributes,
+    },
 };
 use crate::{
     error::{ConflictReason, Error, Result},
     format::{
         check_attributes_size,
         tables::EdgeKey,
-        wal::{ContentAt, Payload},
+        wal::{ContentAt, Contents},
     },
     id::NodeId,
     limits,
@@ -43,14 +46,14 @@ pub(crate) fn decide(
     seq: Seq,
     time: Timestamp,
     ops: Vec<Op>,
-    payload: &Payload,
+    contents: &Contents,
 ) -> Result<Vec<Effect>> {
     let track = ops.len() > 1;
     let mut batch = Decision {
         state,
         seq,
         time,
-        payload,
+        contents,
         effects: Vec::with_capacity(ops.len()),
         track,
         nodes: HashMap::with_capacity_and_hasher(
@@ -62,11 +65,16 @@ pub(crate) fn decide(
         new_spaces: 0,
         indexes: HashMap::default(),
     };
-    if ops.len() >= FETCH_FROM {
-        state.fetch(ops.iter().flat_map(|op| op.nodes().into_iter().flatten()));
+    let mut looked = if ops.len() >= FETCH_FROM {
+        state.look(ops.iter().flat_map(Op::nodes).collect())
+    } else {
+        Vec::new()
     }
+    .into_iter();
     for (index, op) in ops.into_iter().enumerate() {
-        batch.op(op, payload.content(index)).map_err(|error| match error {
+        let mut next = || looked.next().unwrap_or_default();
+        let looked = [next(), next()];
+        batch.op(op, looked, contents.of(index)).map_err(|error| match error {
             Error::Conflict { op: _, node, reason } => Error::Conflict { op: index, node, reason },
             other => other,
         })?;
@@ -94,7 +102,7 @@ struct Decision<'s> {
     state: &'s State,
     seq: Seq,
     time: Timestamp,
-    payload: &'s Payload,
+    contents: &'s Contents,
     effects: Vec<Effect>,
     /// Whether later operations have to see earlier ones.
     track: bool,
@@ -109,38 +117,39 @@ struct Decision<'s> {
     indexes: HashMap<Arc<str>, u32, RandomState>,
 }
 
-impl Decision<'_> {
-    fn op(&mut self, op: Op, content: ContentAt) -> Result<()> {
+impl<'s> Decision<'s> {
+    fn op(&mut self, op: Op, looked: [Looked<'s>; 2], content: ContentAt) -> Result<()> {
+        let [first, second] = looked;
         match op {
-            Op::Put { node, precondition } => self.put(node, content, precondition),
-            Op::Patch { id, patch } => self.patch(id, patch, content),
+            Op::Put { node, precondition } => self.put(node, first, content, precondition),
+            Op::Patch { id, patch } => self.patch(id, patch, first, content),
             Op::Touch { id, count } => {
-                let (mut record, stored) = self.present_record(id)?;
+                let (mut record, below) = self.present_record(id, first)?;
                 record.access_count = record.access_count.saturating_add(count);
                 record.accessed = record.accessed.max(self.time);
-                self.set(record, stored);
+                self.set(record, below);
                 Ok(())
             }
             Op::Expire { id, expires } => {
-                let (mut record, stored) = self.present_record(id)?;
+                let (mut record, below) = self.present_record(id, first)?;
                 record.expires = expires;
-                self.set(record, stored);
+                self.set(record, below);
                 Ok(())
             }
-            Op::Delete { id } => self.delete(id),
+            Op::Delete { id } => self.delete(id, first),
             Op::Prune { id, before } => {
-                let expires = match self.in_memory(id) {
+                let expires = match self.in_memory(id, first) {
                     Some(record) => record.and_then(|record| record.expires),
-                    None => self.state.base.node(id)?.and_then(|node| node.meta.expires),
+                    None => self.in_base(id, first)?.and_then(|node| node.meta.expires),
                 };
                 if expires.is_some_and(|at| at <= before) {
-                    self.delete(id)?;
+                    self.delete(id, first)?;
                 }
                 Ok(())
             }
             Op::Link { edge } => {
-                self.check_present(edge.source)?;
-                self.check_present(edge.target)?;
+                self.check_present(edge.source, first)?;
+                self.check_present(edge.target, second)?;
                 let kind = self.kind(&edge.kind)?;
                 let stored = self.stored_edge(EdgeKey {
                     here: edge.source,
@@ -190,13 +199,19 @@ impl Decision<'_> {
         }
     }
 
-    fn put(&mut self, node: Node, content: ContentAt, precondition: Precondition) -> Result<()> {
+    fn put(
+        &mut self,
+        node: Node,
+        looked: Looked<'s>,
+        content: ContentAt,
+        precondition: Precondition,
+    ) -> Result<()> {
         let id = node.id;
-        let (old, stored) = match self.in_memory(id) {
-            Some(record) => (record.map(Before::of), None),
+        let (old, below) = match self.in_memory(id, looked) {
+            Some(record) => (record.map(Before::of), Below::Layers),
             None => {
-                let stored = self.stored(id)?;
-                (stored.as_deref().map(Before::of), stored)
+                let stored = self.stored(id, looked)?;
+                (stored.as_deref().map(Before::of), Below::Base(stored))
             }
         };
         let conflict = |reason| Err(conflict(id, reason));
@@ -226,7 +241,7 @@ impl Decision<'_> {
             id,
             kind,
             version: self.seq,
-            content: Content::of_batch(&self.payload.kept, content),
+            content: Content::of_batch(&self.contents.kept, content),
             attributes: some_attributes(node.attributes),
             strength: node.strength,
             confidence: node.confidence,
@@ -238,18 +253,24 @@ impl Decision<'_> {
             keys: sorted_keys(keys),
             vectors: sorted_vectors(vectors),
         };
-        self.set(record, stored);
+        self.set(record, below);
         Ok(())
     }
 
-    fn patch(&mut self, id: NodeId, patch: Patch, content: ContentAt) -> Result<()> {
-        let (mut record, stored) = self.present_record(id)?;
+    fn patch(
+        &mut self,
+        id: NodeId,
+        patch: Patch,
+        looked: Looked<'s>,
+        content: ContentAt,
+    ) -> Result<()> {
+        let (mut record, below) = self.present_record(id, looked)?;
         let kind_before = record.kind;
         if let Some(kind) = &patch.kind {
             record.kind = self.kind(kind)?;
         }
         if patch.content.is_some() {
-            record.content = Content::of_batch(&self.payload.kept, content);
+            record.content = Content::of_batch(&self.contents.kept, content);
         }
         if !patch.attributes.is_empty() {
             let mut attributes = record.attributes().clone();
@@ -296,7 +317,7 @@ impl Decision<'_> {
         }
         record.version = self.seq;
         record.updated = self.time;
-        self.set(record, stored);
+        self.set(record, below);
         Ok(())
     }
 
@@ -333,43 +354,54 @@ impl Decision<'_> {
 
     /// The node as it is in memory: `None` if it is not, `Some(None)` if it is
     /// not there.
-    fn in_memory(&self, id: NodeId) -> Option<Option<&NodeRecord>> {
-        match self.nodes.get(&id) {
-            Some(changed) => Some(changed.and_then(|at| match self.effects.get(at) {
+    fn in_memory(&self, id: NodeId, looked: Looked<'s>) -> Option<Option<&NodeRecord>> {
+        match (self.nodes.get(&id), looked) {
+            (Some(changed), _) => Some(changed.and_then(|at| match self.effects.get(at) {
                 Some(Effect::Node { record, .. }) => Some(record),
                 _ => None,
             })),
-            None => self.state.layered_node(&id),
+            (None, Looked::Layers(record)) => Some(record),
+            (None, Looked::Base(_)) => None,
+            (None, Looked::Not) => self.state.layered_node(&id),
+        }
+    }
+
+    /// The node as the base has it.
+    fn in_base(&self, id: NodeId, looked: Looked<'s>) -> Result<Option<StoredNode<'s>>> {
+        let base = &self.state.base;
+        match looked {
+            Looked::Base(row) => row.map(|row| base.stored(row)).transpose(),
+            Looked::Layers(_) | Looked::Not => base.node(id),
         }
     }
 
     /// The node as the base has it, without content and attributes.
-    fn stored(&self, id: NodeId) -> Result<Option<Box<NodeRecord>>> {
-        Ok(self.state.base.node(id)?.map(|node| Box::new(node.outline())))
+    fn stored(&self, id: NodeId, looked: Looked<'s>) -> Result<Option<Box<NodeRecord>>> {
+        Ok(self.in_base(id, looked)?.map(|node| Box::new(node.outline())))
     }
 
-    fn check_present(&self, id: NodeId) -> Result<()> {
-        let there = match self.in_memory(id) {
-            Some(record) => record.is_some(),
-            None => self.state.base.node_row(id)?.is_some(),
+    fn check_present(&self, id: NodeId, looked: Looked<'s>) -> Result<()> {
+        let there = match (self.in_memory(id, looked), looked) {
+            (Some(record), _) => record.is_some(),
+            (None, Looked::Base(row)) => row.is_some(),
+            (None, _) => self.state.base.node_row(id)?.is_some(),
         };
         if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
     }
 
-    /// A copy of the node to be changed, and the node as the base has it if it is
-    /// not in memory.
-    fn present_record(&self, id: NodeId) -> Result<(NodeRecord, Option<Box<NodeRecord>>)> {
+    /// A copy of the node to be changed, and what it replaces.
+    fn present_record(&self, id: NodeId, looked: Looked<'s>) -> Result<(NodeRecord, Below)> {
         let missing = || conflict(id, ConflictReason::Missing);
-        if let Some(record) = self.in_memory(id) {
+        if let Some(record) = self.in_memory(id, looked) {
             let mut record = record.ok_or_else(missing)?.clone();
             // A layer that goes shall not leave its batches behind.
             if !self.nodes.contains_key(&id) && self.state.is_frozen(&id) {
                 record.content = record.content.taken_out();
             }
-            return Ok((record, None));
+            return Ok((record, Below::Layers));
         }
-        let node = self.state.base.node(id)?.ok_or_else(missing)?;
-        Ok((node.to_record(&self.state.base)?, Some(Box::new(node.outline()))))
+        let node = self.in_base(id, looked)?.ok_or_else(missing)?;
+        Ok((node.to_record(&self.state.base)?, Below::Base(Some(Box::new(node.outline())))))
     }
 
     /// When the edge was created that the base has, by its key at its source.
@@ -378,20 +410,20 @@ impl Decision<'_> {
         Ok(row.map(|row| Timestamp::from_micros(row.created.get())))
     }
 
-    fn set(&mut self, record: NodeRecord, stored: Option<Box<NodeRecord>>) {
+    fn set(&mut self, record: NodeRecord, below: Below) {
         if self.track {
             self.nodes.insert(record.id, Some(self.effects.len()));
         }
-        self.effects.push(Effect::Node { record, stored });
+        self.effects.push(Effect::Node { record, below });
     }
 
-    fn delete(&mut self, id: NodeId) -> Result<()> {
-        let stored = match self.in_memory(id) {
+    fn delete(&mut self, id: NodeId, looked: Looked<'s>) -> Result<()> {
+        let below = match self.in_memory(id, looked) {
             Some(None) => return Ok(()),
-            Some(Some(_)) => None,
-            None => match self.stored(id)? {
+            Some(Some(_)) => Below::Layers,
+            None => match self.stored(id, looked)? {
                 None => return Ok(()),
-                stored => stored,
+                stored => Below::Base(stored),
             },
         };
         let base = &self.state.base;
@@ -400,7 +432,7 @@ impl Decision<'_> {
         if self.track {
             self.nodes.insert(id, None);
         }
-        self.effects.push(Effect::DeleteNode { id, stored, out, into });
+        self.effects.push(Effect::DeleteNode { id, below, out, into });
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::{
     format::{
         heap::ContentPlace,
         manifest::{Counts, NamedSpace},
-        tables::{EXPIRY, EdgeKey, KeyPlace},
+        tables::{EXPIRY, EdgeKey, KeyPlace, NodeRow},
         wal::ContentAt,
     },
     id::NodeId,
@@ -458,16 +458,15 @@ pub(crate) enum Effect {
     Method(u32, Method),
     /// An index gets the next number.
     Index(Arc<str>),
-    /// Replaces the node's record, if any: that in the layers, or `stored`, which
-    /// the base has.
+    /// Replaces the node's record, if any.
     Node {
         record: NodeRecord,
-        stored: Option<Box<NodeRecord>>,
+        below: Below,
     },
     /// Deletes a node that is there.
     DeleteNode {
         id: NodeId,
-        stored: Option<Box<NodeRecord>>,
+        below: Below,
         /// The edges that leave it and reach it in the base, as keys at it.
         out: Vec<EdgeKey>,
         into: Vec<EdgeKey>,
@@ -486,6 +485,27 @@ pub(crate) enum Effect {
         /// Whether the base has it.
         stored: bool,
     },
+}
+
+/// Where that is of a node which an effect replaces.
+#[derive(Debug)]
+pub(crate) enum Below {
+    /// The layers say what it is, or an effect before this one.
+    Layers,
+    /// Neither does: the base has this of it, without content and attributes.
+    Base(Option<Box<NodeRecord>>),
+}
+
+/// What was found of a node that a batch is about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Looked<'s> {
+    /// Nobody looked, or what was looked at is damaged.
+    #[default]
+    Not,
+    /// What the layers say.
+    Layers(Option<&'s NodeRecord>),
+    /// They say nothing, and the base this.
+    Base(Option<&'s NodeRow>),
 }
 
 impl State {
@@ -577,16 +597,29 @@ impl State {
         self.active.nodes.get(id, self.seq).is_none()
     }
 
-    /// Has the processor fetch what looking at these nodes will need.
-    pub(crate) fn fetch(&self, ids: impl Iterator<Item = NodeId>) {
-        let mut ids: Vec<NodeId> = ids.collect();
+    /// Looks at nodes together, so that what one waits for, others do at the same
+    /// time.
+    pub(crate) fn look(&self, ids: Vec<Option<NodeId>>) -> Vec<Looked<'_>> {
         for layer in self.layers() {
-            ids.iter().for_each(|id| layer.nodes.fetch(id));
+            ids.iter().flatten().for_each(|id| layer.nodes.fetch(id));
         }
+        let look = |id: &Option<NodeId>| match id {
+            Some(id) => self.layered_node(id).map_or(Looked::Base(None), Looked::Layers),
+            None => Looked::Not,
+        };
+        let mut looked: Vec<Looked<'_>> = ids.iter().map(look).collect();
         if !self.base.nodes.is_empty() {
-            ids.retain(|id| self.layered_node(id).is_none());
-            self.base.fetch(&ids);
+            let left = ids.iter().zip(&mut looked);
+            let left = left.filter(|(_, looked)| matches!(looked, Looked::Base(_)));
+            let (ids, mut places): (Vec<NodeId>, Vec<_>) =
+                left.filter_map(|(id, looked)| Some(((*id)?, looked))).unzip();
+            self.base.look(&ids, &mut |at, found| {
+                if let Some(place) = places.get_mut(at) {
+                    **place = found.map_or(Looked::Not, Looked::Base);
+                }
+            });
         }
+        looked
     }
 
     /// Whether anything may stand below the active layer.
@@ -623,15 +656,27 @@ impl State {
                     }
                 }
                 Effect::Index(name) => self.indexes.add(name),
-                Effect::Node { record, stored } => {
-                    let old = before(&record.id).unwrap_or(stored.as_deref());
-                    self.put_node(record, old);
-                }
-                Effect::DeleteNode { id, stored, out, into } => {
-                    if let Some(old) = before(&id).unwrap_or(stored.as_deref()) {
-                        self.delete_node(old, &out, &into);
+                Effect::Node { record, below } => match below {
+                    Below::Layers => {
+                        let old = before(&record.id).flatten();
+                        self.put_node(record, old, false);
                     }
-                }
+                    Below::Base(stored) => {
+                        self.put_node(record, stored.as_deref(), true);
+                    }
+                },
+                Effect::DeleteNode { id, below, out, into } => match below {
+                    Below::Layers => {
+                        if let Some(old) = before(&id).flatten() {
+                            self.delete_node(old, false, &out, &into);
+                        }
+                    }
+                    Below::Base(stored) => {
+                        if let Some(old) = stored {
+                            self.delete_node(&old, true, &out, &into);
+                        }
+                    }
+                },
                 Effect::Edge { record, keep_created, stored } => {
                     self.put_edge(record, keep_created, stored);
                 }
@@ -666,7 +711,7 @@ impl State {
     }
 
     #[inline]
-    fn put_node(&mut self, record: NodeRecord, old: Option<&NodeRecord>) {
+    fn put_node(&mut self, record: NodeRecord, old: Option<&NodeRecord>, new: bool) {
         let id = record.id;
         if old.is_none_or(|old| old.kind != record.kind) {
             self.note_kind(record.kind, id);
@@ -706,10 +751,10 @@ impl State {
                 self.count_vectors(slot.space, 1);
             }
         }
-        self.set_node(id, Some(record));
+        self.set_node(id, Some(record), new);
     }
 
-    fn delete_node(&mut self, old: &NodeRecord, out: &[EdgeKey], into: &[EdgeKey]) {
+    fn delete_node(&mut self, old: &NodeRecord, new: bool, out: &[EdgeKey], into: &[EdgeKey]) {
         let id = old.id;
         for entry in old.entries() {
             self.set_key(entry, false);
@@ -719,7 +764,7 @@ impl State {
             self.count_vectors(slot.space, -1);
         }
         self.counts.nodes = self.counts.nodes.saturating_sub(1);
-        self.set_node(id, None);
+        self.set_node(id, None, new);
         for key in out {
             self.delete_edge(*key, true);
         }
@@ -770,11 +815,16 @@ impl State {
         }
     }
 
+    /// `new`: no layer says anything of the node.
     #[inline]
-    fn set_node(&mut self, id: NodeId, record: Option<NodeRecord>) {
+    fn set_node(&mut self, id: NodeId, record: Option<NodeRecord>, new: bool) {
         // What it replaces stays until the layer goes.
         let memory = record.as_ref().map_or(RECORD_BYTES, NodeRecord::memory);
-        self.active.nodes.set(id, self.seq, record);
+        if new {
+            self.active.nodes.add(id, self.seq, record);
+        } else {
+            self.active.nodes.set(id, self.seq, record);
+        }
         self.active.grow(memory, 0);
     }
 

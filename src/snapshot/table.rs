@@ -283,7 +283,15 @@ impl NodeTable {
             key.newest.set(later);
             return true;
         }
-        let Some(key) = self.keys.push(Key { id, newest: Link::default(), first: version }) else {
+        self.add(id, seq, version.record)
+    }
+
+    /// As [`set`](Self::set), of a node of which the table says nothing.
+    #[inline]
+    pub(crate) fn add(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
+        debug_assert!(self.key(&id).is_none(), "the table has the node");
+        let first = Version { seq, record };
+        let Some(key) = self.keys.push(Key { id, newest: Link::default(), first }) else {
             return false;
         };
         let hash = self.hasher.hash_one(id);

@@ -8,6 +8,7 @@
 //! to what another life left.
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 
+mod file;
 mod replay;
 mod writer;
 
@@ -17,7 +18,7 @@ use std::{
 };
 
 pub use replay::{CutTail, RecoveryMode, RecoveryReport, SetAside};
-pub(crate) use replay::{Refusal, Replay, check_file, covered, list, recover, salvage};
+pub(crate) use replay::{Logged, Refusal, Replay, check_file, covered, list, recover, salvage};
 pub(crate) use writer::Writer;
 
 use crate::{

@@ -3,12 +3,14 @@
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAMAGED_SUFFIX, Place, file_path, first_seq};
+use super::{DAMAGED_SUFFIX, Place, file::LogFile, file_path, first_seq};
 use crate::{
     error::{Error, Result},
     format::{
@@ -91,13 +93,25 @@ pub(crate) struct Recovered {
     pub(crate) report: RecoveryReport,
 }
 
+/// The payload of a batch, and what was read with it.
+pub(crate) struct Logged<'a> {
+    pub(crate) around: &'a Arc<[u8]>,
+    pub(crate) part: Range<usize>,
+}
+
+impl Logged<'_> {
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.around.get(self.part.clone()).unwrap_or_default()
+    }
+}
+
 /// Takes a batch's sequence number and payload, or refuses it.
-pub(crate) type Apply<'a> = dyn FnMut(Seq, &[u8]) -> Result<(), Refusal> + 'a;
+pub(crate) type Apply<'a> = dyn FnMut(Seq, Logged<'_>) -> Result<(), Refusal> + 'a;
 
 /// What the log is read for.
 pub(crate) trait Replay {
     /// Takes a batch, or refuses it.
-    fn apply(&mut self, seq: Seq, payload: &[u8]) -> Result<(), Refusal>;
+    fn apply(&mut self, seq: Seq, logged: Logged<'_>) -> Result<(), Refusal>;
 
     /// Applies all that was taken. If something of it could not be, it begins
     /// anew and gives `false`: the log is to be read again, and each batch is
@@ -130,7 +144,7 @@ struct FileEnd {
     torn: bool,
     /// The latest commit that one of its frames says was durable.
     durable: Seq,
-    bytes: Vec<u8>,
+    file: LogFile,
 }
 
 /// Hands every batch after `checkpoint` to `replay`, in order, and leaves a log
@@ -146,11 +160,19 @@ pub(crate) fn recover(
     before_salvage: &dyn Fn() -> Result<()>,
     replay: &mut dyn Replay,
 ) -> Result<Recovered> {
-    let mut reading = read(place, manifest, &mut |seq, payload| replay.apply(seq, payload));
+    let mut reading = read(place, manifest, &mut |seq, logged| replay.apply(seq, logged));
+    // What is still being applied goes on meanwhile.
+    let mut again = match &mut reading {
+        Ok(Reading { report, damage: None, last_end: Some((first, end)), .. }) => {
+            write_again(place, *first, end, manifest.durable, report.seq).map(Some)
+        }
+        _ => Ok(None),
+    };
     if !replay.settle() {
-        reading = read(place, manifest, &mut |seq, payload| replay.apply(seq, payload));
+        again = Ok(None);
+        reading = read(place, manifest, &mut |seq, logged| replay.apply(seq, logged));
     }
-    let Reading { firsts, mut report, damage, sound, last_end } = reading?;
+    let Reading { firsts, mut report, damage, sound, mut last_end } = reading?;
     let (durable, last) = (manifest.durable, report.seq);
     if let Some(error) = damage {
         if mode == RecoveryMode::Strict || matches!(error, Error::Unsupported { .. }) {
@@ -162,25 +184,33 @@ pub(crate) fn recover(
         report.damage = Some(error);
         // What was recovered needs a file after it, so that the damage is not
         // met again: also if there is nothing to put into it.
-        match last_end.as_ref().filter(|_| sound > 0) {
+        match last_end.as_mut().filter(|_| sound > 0) {
             Some((first, end)) => {
                 let from = uncertain_from(*first, end, Seq::ZERO, last);
                 if from == *first && !after.contains(first) {
                     // The rewritten file takes the name of the damaged one.
                     let from = file_path(place.dir, *first);
                     let to = damaged_path(place, &from);
-                    os::write_atomic(place.fs, &to, &end.bytes)?;
+                    let bytes = os::read_all(place.fs, &from)
+                        .map_err(|error| Error::io("read", &from, error))?;
+                    os::write_atomic(place.fs, &to, &bytes)?;
                     report.set_aside.insert(0, SetAside { from, to });
                 }
-                rewrite(place, from, last, Some(end))?;
+                rewrite(place, from, last, Some((*first, end)))?.replace()?;
             }
-            None => rewrite(place, last.next(), last, None)?,
+            None => {
+                rewrite(place, last.next(), last, None)?.replace()?;
+            }
         }
-    } else if let Some((first, end)) = &last_end {
+    } else if let Some((first, end)) = &mut last_end {
         report.cut = cut_tail(place, *first, end);
-        let from = uncertain_from(*first, end, durable, last);
-        if from <= last {
-            rewrite(place, from, last, Some(end))?;
+        let written = match again? {
+            Some(written) => written,
+            // Either there is nothing, or it was not known yet.
+            None => write_again(place, *first, end, durable, last)?,
+        };
+        if let Some(written) = written {
+            written.replace()?;
         }
     }
 
@@ -235,9 +265,9 @@ fn read(place: Place<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<
     // A checkpoint that was cut short may have left some of what it covers.
     let firsts = all.get(covered(&all, checkpoint)..).unwrap_or_default().to_vec();
     let mut report = RecoveryReport { seq: checkpoint, ..RecoveryReport::default() };
-    let mut apply = |seq: Seq, payload: &[u8]| {
+    let mut apply = |seq: Seq, logged: Logged<'_>| {
         if seq > checkpoint {
-            apply(seq, payload)?;
+            apply(seq, logged)?;
             report.batches = report.batches.saturating_add(1);
             report.seq = seq;
         }
@@ -259,10 +289,10 @@ fn read(place: Place<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<
         }
         let path = file_path(place.dir, *first);
         let stop = firsts.get(index.saturating_add(1)).copied();
-        let bytes =
-            os::read_all(place.fs, &path).map_err(|error| Error::io("read", &path, error))?;
-        log_bytes = log_bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        match read_file(place, &path, *first, stop, bytes, &mut apply) {
+        let file = LogFile::open(place.fs, &path);
+        let file = file.map_err(|error| Error::io("read", &path, error))?;
+        log_bytes = log_bytes.saturating_add(u64::try_from(file.len()).unwrap_or(u64::MAX));
+        match read_file(place, &path, *first, stop, file, &mut apply) {
             Ok(end) => last_end = Some((*first, end)),
             Err(Stop::Unreadable(error)) => {
                 damage = Some(error);
@@ -273,7 +303,7 @@ fn read(place: Place<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<
                 damage = Some(error);
                 // A file whose first frame is bad gives its name to the next.
                 sound = if end.next == *first { index } else { index.saturating_add(1) };
-                last_end = Some((*first, end));
+                last_end = Some((*first, *end));
             }
         }
     }
@@ -323,8 +353,8 @@ pub(crate) fn list(place: Place<'_>) -> Result<Vec<Seq>> {
 
 /// Checks a file of the log from its first frame to the one before `stop`, and
 /// hands their payloads on. What follows there does not count. Returns the
-/// bytes of the file, which is held in memory meanwhile; `None` if there is no
-/// such file.
+/// bytes of the file, of which a piece is in memory at a time; `None` if there
+/// is no such file.
 pub(crate) fn check_file(
     place: Place<'_>,
     first: Seq,
@@ -332,13 +362,13 @@ pub(crate) fn check_file(
     each: &mut Apply<'_>,
 ) -> Result<Option<u64>> {
     let path = file_path(place.dir, first);
-    let bytes = match os::read_all(place.fs, &path) {
-        Ok(bytes) => bytes,
+    let file = match LogFile::open(place.fs, &path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path, error)),
     };
-    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    match read_file(place, &path, first, Some(stop), bytes, each) {
+    let len = u64::try_from(file.len()).unwrap_or(u64::MAX);
+    match read_file(place, &path, first, Some(stop), file, each) {
         Ok(_) => Ok(Some(len)),
         Err(Stop::Unreadable(error) | Stop::Damaged(error, _) | Stop::Other(error)) => Err(error),
     }
@@ -350,7 +380,7 @@ enum Stop {
     /// Nothing is known to be wrong with the file.
     Other(Error),
     /// A frame is bad, those before it are good.
-    Damaged(Error, FileEnd),
+    Damaged(Error, Box<FileEnd>),
 }
 
 /// Applies the frames of one file, up to `stop` if another file begins there.
@@ -359,11 +389,12 @@ fn read_file(
     path: &Path,
     first: Seq,
     stop: Option<Seq>,
-    bytes: Vec<u8>,
+    mut file: LogFile,
     apply: &mut Apply<'_>,
 ) -> Result<FileEnd, Stop> {
     let unreadable = |damage: Damage| Stop::Unreadable(damage.in_file(path));
-    let header = Header::decode(FileKind::Wal, &bytes).map_err(unreadable)?;
+    let failed = |error| Stop::Other(Error::io("read", path, error));
+    let header = file.header().map_err(failed)?.map_err(unreadable)?;
     if header.store != place.store {
         return Err(unreadable(Damage::new(16, "the file belongs to another store")));
     }
@@ -373,15 +404,15 @@ fn read_file(
     }
     let frames = Frames::new(&header);
     let mut end =
-        FileEnd { next: first, offset: HEADER_BYTES, torn: false, durable: Seq::ZERO, bytes };
+        FileEnd { next: first, offset: HEADER_BYTES, torn: false, durable: Seq::ZERO, file };
     let damage = loop {
         if Some(end.next) == stop {
             // The rest, if any, was written again in the file that follows.
             return Ok(end);
         }
-        match frames.open(&end.bytes, end.offset) {
+        match end.file.frame(&frames, end.offset).map_err(failed)? {
             Some(frame) if frame.seq == end.next => {
-                match apply(frame.seq, frame.payload) {
+                match apply(frame.seq, Logged { around: frame.around, part: frame.part }) {
                     Ok(()) => {}
                     Err(Refusal::Damage(damage)) => {
                         break format!("commit {}: {damage}", frame.seq);
@@ -398,7 +429,7 @@ fn read_file(
             None if stop.is_some() => {
                 break format!("no whole frame where commit {} belongs", end.next);
             }
-            None => match tail(&frames, &end) {
+            None => match tail(&frames, &mut end).map_err(failed)? {
                 Tail::Clean => return Ok(end),
                 Tail::Torn => {
                     end.torn = true;
@@ -409,7 +440,7 @@ fn read_file(
         }
     };
     let error = Error::corrupt(path, u64::try_from(end.offset).unwrap_or(u64::MAX), damage);
-    Err(Stop::Damaged(error, end))
+    Err(Stop::Damaged(error, Box::new(end)))
 }
 
 enum Tail {
@@ -427,49 +458,90 @@ enum Tail {
 /// may well stand behind a bad one. Whether a sync covered the bad one is what
 /// later frames say: each carries a commit that was durable when it was
 /// written.
-fn tail(frames: &Frames, end: &FileEnd) -> Tail {
+fn tail(frames: &Frames, end: &mut FileEnd) -> io::Result<Tail> {
     let good = Seq::new(end.next.get().saturating_sub(1));
-    let rest = end.bytes.get(end.offset..).unwrap_or_default();
-    if rest.iter().all(|byte| *byte == 0) {
-        return Tail::Clean;
+    if end.file.is_zero_from(end.offset)? {
+        return Ok(Tail::Clean);
     }
-    for at in (end.offset..end.bytes.len()).step_by(FRAME_ALIGN) {
-        if let Some(header) = frames.header(&end.bytes, at)
+    for at in (end.offset..end.file.len()).step_by(FRAME_ALIGN) {
+        if let Some(header) = end.file.frame_header(frames, at)?
             && header.durable > good
         {
-            return Tail::Damaged(format!(
+            return Ok(Tail::Damaged(format!(
                 "no whole frame where commit {} belongs, which was durable: commit {} at byte \
                  {at} says so",
                 end.next, header.seq
-            ));
+            )));
         }
     }
-    Tail::Torn
+    Ok(Tail::Torn)
 }
+
+/// Writes what nothing says to be durable, up to commit `last`, into a new file
+/// that is yet to be given its place; `None` if there is nothing.
+fn write_again<'p>(
+    place: Place<'p>,
+    first: Seq,
+    end: &mut FileEnd,
+    durable: Seq,
+    last: Seq,
+) -> Result<Option<os::Making<'p>>> {
+    let from = uncertain_from(first, end, durable, last);
+    if from > last { Ok(None) } else { rewrite(place, from, last, Some((first, end))).map(Some) }
+}
+
+/// Bytes that are written at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Writes commits `from` to `last` of the file that was read last into a new
 /// file and syncs it. After a sync that failed, the pages that this process
 /// read may be all there is of them.
-fn rewrite(place: Place<'_>, from: Seq, last: Seq, end: Option<&FileEnd>) -> Result<()> {
+fn rewrite<'p>(
+    place: Place<'p>,
+    from: Seq,
+    last: Seq,
+    end: Option<(Seq, &mut FileEnd)>,
+) -> Result<os::Making<'p>> {
     let header =
         Header { kind: FileKind::Wal, store: place.store, number: from.get(), salt: place.salt() };
+    let mut making = os::Making::begin(place.fs, &file_path(place.dir, from))?;
     let mut out = header.encode().to_vec();
     let frames = Frames::new(&header);
     let durable = Seq::new(from.get().saturating_sub(1));
-    if let Some(end) = end {
-        let old = Header::decode(FileKind::Wal, &end.bytes)
-            .map(|header| Frames::new(&header))
-            .map_err(|damage| damage.in_file(place.dir))?;
+    let mut next = from;
+    if let Some((first, FileEnd { file, .. })) = end {
+        let path = file_path(place.dir, first);
+        let failed = |error| Error::io("read", &path, error);
+        let old = file.header().map_err(failed)?.map_err(|damage| damage.in_file(&path))?;
+        let old = Frames::new(&old);
         let mut at = HEADER_BYTES;
-        while let Some(frame) = old.open(&end.bytes, at).filter(|frame| frame.seq <= last) {
-            if frame.seq >= from {
-                frames.seal(frame.seq, durable, frame.payload, &mut out);
+        while next <= last {
+            let header = file.frame_header(&old, at).map_err(failed)?;
+            if let Some(header) = header.filter(|header| header.seq < from) {
+                at = at.saturating_add(Frames::size(header.len));
+                continue;
             }
+            let frame = file.frame(&old, at).map_err(failed)?.filter(|frame| frame.seq == next);
+            let Some(frame) = frame else {
+                let at = u64::try_from(at).unwrap_or(u64::MAX);
+                let what = format!("commit {next} was there a moment ago");
+                return Err(Error::corrupt(path, at, what));
+            };
+            let payload = frame.around.get(frame.part).unwrap_or_default();
+            frames.seal(frame.seq, durable, payload, &mut out);
             at = at.saturating_add(frame.size);
+            next = next.next();
+            if out.len() >= PIECE_BYTES {
+                making.append(&out)?;
+                out.clear();
+            }
         }
     }
-    os::write_atomic(place.fs, &file_path(place.dir, from), &out)?;
-    Ok(())
+    if !out.is_empty() {
+        making.append(&out)?;
+    }
+    making.sync()?;
+    Ok(making)
 }
 
 /// A name that nothing has, for what could not be read.
