@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bytes that are read at once. Where a disk is simulated, files are small.
-const PIECE_BYTES: usize = if cfg!(feature = "sim") { 512 } else { 1 << 20 };
+const PIECE_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
 
 /// A file that is read from the beginning to the end. What was read stays as
 /// long as somebody has it.
