@@ -49,8 +49,7 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
         let (manifest, writer) = create(dir, &wal_dir, options)?;
         let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
         base.notice = notice;
-        let (state, report) =
-            (State::of_base(Arc::new(base), options.delta_bytes), RecoveryReport::default());
+        let (state, report) = (State::of_base(Arc::new(base)), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
     if options.unfinished {
@@ -73,7 +72,7 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
     base.notice = notice;
     // The threads that models know are the engine's own.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
-    let mut replayer = Replayer::new(Arc::new(base), options.delta_bytes, in_turn);
+    let mut replayer = Replayer::new(Arc::new(base), in_turn);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
                     repair into this directory was: repair again, into another";

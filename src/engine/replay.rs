@@ -35,7 +35,6 @@ type Group = Vec<(Seq, LoggedBatch, Contents)>;
 /// Makes the state that a base and a log give.
 pub(super) struct Replayer {
     base: Arc<Base>,
-    delta_bytes: usize,
     /// `None` while the other thread has it.
     state: Option<State>,
     group: Group,
@@ -46,10 +45,10 @@ pub(super) struct Replayer {
 }
 
 impl Replayer {
-    pub(super) fn new(base: Arc<Base>, delta_bytes: usize, in_turn: bool) -> Self {
-        let state = Some(State::of_base(Arc::clone(&base), delta_bytes));
+    pub(super) fn new(base: Arc<Base>, in_turn: bool) -> Self {
+        let state = Some(State::of_base(Arc::clone(&base)));
         let group = Vec::new();
-        Self { base, delta_bytes, state, group, group_bytes: 0, other: None, in_turn }
+        Self { base, state, group, group_bytes: 0, other: None, in_turn }
     }
 
     /// The state, after [`settle`](Replay::settle).
@@ -109,7 +108,7 @@ impl Replay for Replayer {
         self.state = state.and_then(|mut state| apply(&mut state, rest).ok().map(|()| state));
         self.in_turn = self.state.is_none();
         if self.in_turn {
-            self.state = Some(State::of_base(Arc::clone(&self.base), self.delta_bytes));
+            self.state = Some(State::of_base(Arc::clone(&self.base)));
         }
         !self.in_turn
     }

@@ -381,10 +381,9 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// A layer for about so many nodes.
-    fn new(nodes: NodeTable) -> Self {
+    fn new() -> Self {
         Self {
-            nodes: Arc::new(nodes),
+            nodes: Arc::default(),
             by_kind: Arc::default(),
             out: OrdMap::new(),
             into: OrdMap::new(),
@@ -509,11 +508,8 @@ pub(crate) enum Looked<'s> {
 }
 
 impl State {
-    /// The state that a checkpoint left, with a delta that may take about so many
-    /// bytes.
-    pub(crate) fn of_base(base: Arc<Base>, delta_bytes: usize) -> Self {
-        /// What a small node takes in a layer.
-        const NODE_BYTES: usize = 512;
+    /// The state that a checkpoint left.
+    pub(crate) fn of_base(base: Arc<Base>) -> Self {
         let manifest = Arc::clone(&base.manifest);
         Self {
             seq: manifest.checkpoint,
@@ -522,7 +518,7 @@ impl State {
             spaces: Arc::new(Spaces::of(&manifest.spaces)),
             vector_counts: Arc::new(manifest.spaces.iter().map(|space| space.vectors).collect()),
             counts: manifest.counts,
-            active: Layer::new(NodeTable::new(delta_bytes / 2 / NODE_BYTES)),
+            active: Layer::new(),
             frozen: None,
             base,
         }
@@ -535,9 +531,8 @@ impl State {
             if self.active.is_empty() && self.seq == self.base.manifest.checkpoint {
                 return None;
             }
-            let successor = self.active.nodes.successor();
             self.frozen = Some(Arc::new(Frozen {
-                layer: std::mem::replace(&mut self.active, Layer::new(successor)),
+                layer: std::mem::replace(&mut self.active, Layer::new()),
                 seq: self.seq,
                 kinds: self.kinds.clone(),
                 indexes: self.indexes.clone(),
@@ -553,7 +548,7 @@ impl State {
     pub(crate) fn nothing_frozen(&self) -> Frozen {
         let manifest = &self.base.manifest;
         Frozen {
-            layer: Layer::new(NodeTable::new(0)),
+            layer: Layer::new(),
             seq: manifest.checkpoint,
             kinds: Dictionary::of(&manifest.kinds),
             indexes: Dictionary::of(&manifest.indexes),

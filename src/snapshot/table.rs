@@ -11,7 +11,7 @@ use std::{
     hint::black_box,
     sync::{
         OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -138,51 +138,69 @@ pub(crate) enum Said {
 const SLOTS: usize = 8;
 /// Lines in which a key may stand: that of its hash, and those that follow.
 const PROBES: usize = 2;
+/// Lines of the first index, as a power of two.
+const FIRST_LINES: u32 = 6;
+/// How much larger the next index is, as a power of two.
+const GROWTH: u32 = 2;
+/// The last has 2^30 lines, for more keys than an arena takes.
+const INDEXES: usize = 13;
 
-/// Finds keys by hash. What finds no slot goes into a larger one.
+/// Finds keys by hash.
 ///
 /// A slot refers to a key: its index and one in the lower half, in the upper half
-/// a part of its hash, so that keys that are others are not looked at. 0 is none.
+/// its hash, so that keys that are others are not looked at. 0 is none.
 struct Index {
     slots: Box<[AtomicU64]>,
     /// The first slot of the first line: lines are where the processor has them.
     first: usize,
     /// A power of two.
     lines: usize,
-    larger: OnceLock<Box<Index>>,
 }
 
 impl Index {
-    /// An index whose lines are half full with so many keys.
-    fn new(keys: usize) -> Self {
-        let lines = (keys / (SLOTS / 2)).clamp(4, 1 << 22).next_power_of_two();
+    fn new(lines: usize) -> Self {
         // Zeros that nobody wrote take no memory, unless they are asked for with
         // an alignment.
         let slots: Box<[AtomicU64]> =
             bytemuck::zeroed_slice_box(lines.saturating_add(1).saturating_mul(SLOTS));
         let into = slots.as_ptr().addr() / size_of::<AtomicU64>() % SLOTS;
         let first = SLOTS.saturating_sub(into) % SLOTS;
-        Self { slots, first, lines, larger: OnceLock::new() }
+        Self { slots, first, lines }
     }
 
     /// The slots in which a key of this hash may stand, in the order in which
     /// they are filled.
-    fn slots(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+    fn slots(&self, hash: u32) -> impl Iterator<Item = &AtomicU64> {
         let mask = self.lines.saturating_sub(1);
-        let home = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0);
+        let home = usize::try_from(hash).unwrap_or(0);
         (0..PROBES).flat_map(move |probe| {
             let line = home.wrapping_add(probe) & mask;
             let from = line.saturating_mul(SLOTS).saturating_add(self.first);
             self.slots.get(from..from.saturating_add(SLOTS)).unwrap_or_default()
         })
     }
+
+    /// Lets a slot refer to a key. There is one writer. Returns whether there was
+    /// room.
+    fn put(&self, slot: u64) -> bool {
+        // Relaxed: written by the one who reads it here.
+        let free = self.slots(hash_of(slot)).find(|slot| slot.load(Ordering::Relaxed) == 0);
+        // Release: pairs with the load in `key`, so that the key is whole.
+        free.is_some_and(|free| {
+            free.store(slot, Ordering::Release);
+            true
+        })
+    }
 }
 
 /// The nodes of a layer.
 pub(crate) struct NodeTable {
-    /// Made with the first node.
-    index: OnceLock<Index>,
-    expected: usize,
+    /// Each has the keys of the one before. While there are few keys, what is
+    /// looked at for a node that the layer has not stays in the processor's
+    /// caches.
+    indexes: [OnceLock<Index>; INDEXES],
+    /// The index that has all keys.
+    newest: AtomicUsize,
     hasher: RandomState,
     keys: Arena<Key>,
     later: Arena<Later>,
@@ -199,55 +217,91 @@ fn key_of(slot: u64) -> u32 {
     u32::try_from(slot & u64::from(u32::MAX)).unwrap_or(0).saturating_sub(1)
 }
 
-impl NodeTable {
-    /// A table for about so many nodes; it takes any number.
-    pub(crate) fn new(expected: usize) -> Self {
+/// The hash of the key that a slot refers to.
+fn hash_of(slot: u64) -> u32 {
+    u32::try_from(slot >> 32).unwrap_or(0)
+}
+
+impl Default for NodeTable {
+    fn default() -> Self {
         Self {
-            index: OnceLock::new(),
-            expected,
+            indexes: [const { OnceLock::new() }; INDEXES],
+            newest: AtomicUsize::new(0),
             hasher: RandomState::default(),
             keys: Arena::default(),
             later: Arena::default(),
         }
     }
+}
 
-    /// A new table for as many nodes.
-    pub(crate) fn successor(&self) -> Self {
-        Self::new(self.expected)
-    }
-
+impl NodeTable {
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.len() == 0
     }
 
+    fn hash(&self, id: &NodeId) -> u32 {
+        hash_of(self.hasher.hash_one(id))
+    }
+
+    /// The index that has all keys of the commits that the caller knows of.
+    fn index(&self) -> Option<&Index> {
+        // Acquire: pairs with the store in `grow`. A reader knows of a commit by
+        // what was released after it, so it sees the index that had its keys, or
+        // a later one.
+        self.indexes.get(self.newest.load(Ordering::Acquire))?.get()
+    }
+
     fn key(&self, id: &NodeId) -> Option<&Key> {
-        let mut index = self.index.get()?;
-        let hash = self.hasher.hash_one(id);
-        loop {
-            for slot in index.slots(hash) {
-                // Acquire: pairs with the store in `set`, so that the key is whole.
-                let slot = slot.load(Ordering::Acquire);
-                if slot == 0 {
-                    return None;
-                }
-                if slot >> 32 == hash >> 32
-                    && let Some(key) = self.keys.get(key_of(slot))
-                    && key.id == *id
-                {
-                    return Some(key);
-                }
+        let hash = self.hash(id);
+        for slot in self.index()?.slots(hash) {
+            // Acquire: pairs with the store in `put`, so that the key is whole.
+            let slot = slot.load(Ordering::Acquire);
+            if slot == 0 {
+                return None;
             }
-            index = index.larger.get()?;
+            if hash_of(slot) == hash
+                && let Some(key) = self.keys.get(key_of(slot))
+                && key.id == *id
+            {
+                return Some(key);
+            }
         }
+        None
     }
 
     /// Has the processor fetch where a node is looked for first.
     #[inline]
     pub(crate) fn fetch(&self, id: &NodeId) {
-        if let Some(index) = self.index.get() {
-            let slot = index.slots(self.hasher.hash_one(id)).next();
+        if let Some(index) = self.index() {
+            let slot = index.slots(self.hash(id)).next();
             black_box(slot.map(|slot| slot.load(Ordering::Relaxed)));
         }
+    }
+
+    /// Puts the key into an index that has room. There is one writer.
+    fn put(&self, slot: u64) -> bool {
+        // Relaxed: written by the one who reads it here.
+        let newest = self.newest.load(Ordering::Relaxed);
+        let Some(first) = self.indexes.get(newest) else { return false };
+        let index = first.get_or_init(|| Index::new(1 << FIRST_LINES));
+        let keys = usize::try_from(self.keys.len()).unwrap_or(usize::MAX);
+        if keys <= index.lines.saturating_mul(SLOTS / 2) && index.put(slot) {
+            return true;
+        }
+        let mut lines = index.lines;
+        for (at, next) in self.indexes.iter().enumerate().skip(newest.saturating_add(1)) {
+            lines = lines.saturating_mul(1 << GROWTH);
+            let larger = Index::new(lines);
+            let all = index.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+            if all.filter(|slot| *slot != 0).chain([slot]).all(|slot| larger.put(slot))
+                && next.set(larger).is_ok()
+            {
+                // Release: pairs with the load in `index`.
+                self.newest.store(at, Ordering::Release);
+                return true;
+            }
+        }
+        false
     }
 
     /// What the table says of a node up to a commit: `None` nothing,
@@ -294,18 +348,7 @@ impl NodeTable {
         let Some(key) = self.keys.push(Key { id, newest: Link::default(), first }) else {
             return false;
         };
-        let hash = self.hasher.hash_one(id);
-        let mut index = self.index.get_or_init(|| Index::new(self.expected));
-        loop {
-            // Relaxed: written by the one who reads it here.
-            if let Some(slot) = index.slots(hash).find(|slot| slot.load(Ordering::Relaxed) == 0) {
-                let part = hash & !u64::from(u32::MAX);
-                slot.store(part | u64::from(key.saturating_add(1)), Ordering::Release);
-                return true;
-            }
-            let more = index.lines.saturating_mul(SLOTS);
-            index = index.larger.get_or_init(|| Box::new(Index::new(more)));
-        }
+        self.put(u64::from(self.hash(&id)) << 32 | u64::from(key.saturating_add(1)))
     }
 
     /// The nodes that it says something of up to a commit, in no order, each
@@ -365,8 +408,8 @@ mod tests {
     }
 
     #[test]
-    fn a_table_takes_many_more_than_were_expected() {
-        let table = NodeTable::new(1);
+    fn a_table_grows_and_says_the_same() {
+        let table = NodeTable::default();
         let nodes = if cfg!(miri) { 300 } else { 30_000 };
         for n in 0..nodes {
             assert!(table.get(&id(n), Seq::new(nodes)).is_none());
@@ -383,33 +426,31 @@ mod tests {
 
     #[test]
     fn each_commit_sees_its_own_state() {
-        for expected in [1, if cfg!(miri) { 300 } else { 100_000 }] {
-            let table = NodeTable::new(expected);
-            let mut states = vec![BTreeMap::new()];
-            for seq in 1..if cfg!(miri) { 20_u64 } else { 2_000 } {
-                let mut state = states.last().unwrap().clone();
-                // Several in one commit, some twice.
-                for n in [seq % 13, seq % 7, seq % 7] {
-                    let record = (seq % 5 != 0).then(|| record(id(n), seq));
-                    state.insert(id(n), record.as_ref().map(|_| seq));
-                    assert!(table.set(id(n), Seq::new(seq), record));
-                }
-                states.push(state);
+        let table = NodeTable::default();
+        let mut states = vec![BTreeMap::new()];
+        for seq in 1..if cfg!(miri) { 20_u64 } else { 2_000 } {
+            let mut state = states.last().unwrap().clone();
+            // Several in one commit, some twice.
+            for n in [seq % 13, seq % 7, seq % 7] {
+                let record = (seq % 5 != 0).then(|| record(id(n), seq));
+                state.insert(id(n), record.as_ref().map(|_| seq));
+                assert!(table.set(id(n), Seq::new(seq), record));
             }
-            for (seq, state) in states.iter().enumerate() {
-                let seq = Seq::new(seq as u64);
-                for n in 0..15 {
-                    let found = table.get(&id(n), seq);
-                    let found = found.map(|found| found.map(|record| record.version.get()));
-                    assert_eq!(found, state.get(&id(n)).copied());
-                }
-                let mut changes: Vec<(NodeId, Said)> = table.changes(seq).collect();
-                changes.sort_unstable();
-                assert!(changes.iter().map(|(id, _)| id).eq(state.keys()));
-                for (id, said) in changes {
-                    let found = table.record(said).map(|record| record.version.get());
-                    assert_eq!(found, state[&id]);
-                }
+            states.push(state);
+        }
+        for (seq, state) in states.iter().enumerate() {
+            let seq = Seq::new(seq as u64);
+            for n in 0..15 {
+                let found = table.get(&id(n), seq);
+                let found = found.map(|found| found.map(|record| record.version.get()));
+                assert_eq!(found, state.get(&id(n)).copied());
+            }
+            let mut changes: Vec<(NodeId, Said)> = table.changes(seq).collect();
+            changes.sort_unstable();
+            assert!(changes.iter().map(|(id, _)| id).eq(state.keys()));
+            for (id, said) in changes {
+                let found = table.record(said).map(|record| record.version.get());
+                assert_eq!(found, state[&id]);
             }
         }
     }
@@ -417,7 +458,7 @@ mod tests {
     #[test]
     fn readers_see_whole_commits_while_the_writer_appends() {
         let commits = if cfg!(miri) { 50 } else { 20_000_u64 };
-        let table = NodeTable::new(64);
+        let table = NodeTable::default();
         let published = AtomicU64::new(0);
         thread::scope(|scope| {
             for _ in 0..2 {
