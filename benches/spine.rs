@@ -32,6 +32,11 @@ fn open(path: &Path, durability: Durability) -> Engine {
     Options::new().durability(durability).open(path).unwrap()
 }
 
+/// A store whose delta takes all that these benches write.
+fn open_delta(path: &Path) -> Engine {
+    Options::new().durability(Durability::Os).delta_bytes(4 << 30).open(path).unwrap()
+}
+
 fn id(n: u64) -> NodeId {
     NodeId::of_content(&n.to_le_bytes())
 }
@@ -169,7 +174,7 @@ fn submits(c: &mut Criterion) {
 fn reads(c: &mut Criterion) {
     const RECORDS: u64 = 100_000;
     let dir = scratch();
-    let engine = open(&dir.path().join("s"), Durability::Os);
+    let engine = open_delta(&dir.path().join("s"));
     for from in (0..RECORDS).step_by(1_000) {
         engine.write(batch(from, 1_000)).unwrap();
     }
@@ -204,7 +209,7 @@ fn reads(c: &mut Criterion) {
 fn scans(c: &mut Criterion) {
     const RECORDS: u64 = 100_000;
     let dir = scratch();
-    let engine = open(&dir.path().join("s"), Durability::Os);
+    let engine = open_delta(&dir.path().join("s"));
     let load = || {
         for from in (0..RECORDS).step_by(1_000) {
             engine.write(batch(from, 1_000)).unwrap();
@@ -240,7 +245,7 @@ fn replay(c: &mut Criterion) {
     for (records, batch_len) in [(100_000, 1), (100_000, 1_000)] {
         let dir = scratch();
         let path = dir.path().join("s");
-        let engine = open(&path, Durability::Os);
+        let engine = open_delta(&path);
         for from in (0..records).step_by(batch_len as usize) {
             engine.write(batch(from, batch_len)).unwrap();
         }
@@ -252,7 +257,7 @@ fn replay(c: &mut Criterion) {
                 let mut time = Duration::ZERO;
                 for _ in 0..iterations {
                     let start = Instant::now();
-                    let engine = open(path, Durability::Os);
+                    let engine = open_delta(path);
                     time += start.elapsed();
                     assert_eq!(engine.snapshot().node_count() as u64, records);
                 }

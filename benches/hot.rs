@@ -1,0 +1,147 @@
+//! The steps of the hot paths that `spine` has no row for, each by itself: a
+//! minute, so that what got slower is seen before a race is run.
+//!
+//! `cargo bench --manifest-path benches/Cargo.toml --bench hot`. Commits, which are
+//! deciding, applying and publishing, gets, scans and replay are in `spine`.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a bench"
+)]
+
+use std::{hint::black_box, time::Duration};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ingrain::{
+    Batch, Durability, Edge, Effort, Metric, Node, NodeId, Op, Options, Precondition, Search, Seq,
+    Space, Timestamp,
+    format::{
+        FileKind, Header,
+        wal::{Frames, encode_batch},
+    },
+};
+use ingrain_benches::scratch;
+
+const RECORDS: u64 = 1_000;
+const CONTENT: usize = 256;
+
+fn id(n: u64) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+/// A batch of 1,000 records as the log has it, and its frame.
+fn log(c: &mut Criterion) {
+    let put = |n: u64| Op::Put {
+        node: Node::new(id(n), "record").content(vec![n as u8; CONTENT]),
+        precondition: Precondition::None,
+    };
+    let ops: Vec<Op> = (0..RECORDS).map(put).collect();
+    let time = Timestamp::from_micros(1);
+    let mut group = c.benchmark_group("log");
+    group.throughput(Throughput::Elements(RECORDS));
+    group
+        .bench_function("encode_1000", |b| b.iter(|| encode_batch(time, black_box(&ops)).unwrap()));
+    let payload = encode_batch(time, &ops).unwrap();
+    let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+    let frames = Frames::new(&header);
+    let mut out = Vec::new();
+    group.throughput(Throughput::Bytes(payload.len() as u64));
+    group.bench_function("seal", |b| {
+        b.iter(|| {
+            out.clear();
+            frames.seal(Seq::new(1), Seq::ZERO, black_box(&payload), &mut out);
+        });
+    });
+    group.bench_function("open", |b| b.iter(|| frames.open(black_box(&out), 0).unwrap().size));
+    group.finish();
+}
+
+/// The edges of nodes that have 100 each way.
+fn edges(c: &mut Criterion) {
+    const NODES: u64 = 1_000;
+    const EDGES: u64 = 100;
+    let dir = scratch();
+    let options = Options::new().durability(Durability::Os).delta_bytes(4 << 30);
+    let engine = options.open(dir.path().join("s")).unwrap();
+    let mut batch = Batch::new();
+    (0..NODES).for_each(|n| drop(batch.put(Node::new(id(n), "node"))));
+    engine.write(batch).unwrap();
+    for n in 0..NODES {
+        let mut batch = Batch::new();
+        for m in 1..=EDGES {
+            batch.link(Edge::new(id(n), "near", id((n + m * m) % NODES)));
+        }
+        engine.write(batch).unwrap();
+    }
+    for level in ["delta", "base"] {
+        if level == "base" {
+            engine.checkpoint().unwrap();
+        }
+        let snapshot = engine.snapshot();
+        let mut group = c.benchmark_group(format!("edges_from_the_{level}"));
+        group.throughput(Throughput::Elements(EDGES));
+        let mut nodes = (0..NODES).cycle();
+        let mut next = || id(nodes.next().unwrap());
+        group.bench_function("out", |b| {
+            b.iter(|| snapshot.edges_out(next()).map(|edge| edge.unwrap().weight()).sum::<f64>());
+        });
+        group.bench_function("in", |b| {
+            b.iter(|| snapshot.edges_in(next()).map(|edge| edge.unwrap().weight()).sum::<f64>());
+        });
+        group.finish();
+    }
+}
+
+/// Vectors of 384 numbers: codes that are scanned and the closest compared
+/// exactly, and all compared exactly.
+fn search(c: &mut Criterion) {
+    const ROWS: u64 = 20_000;
+    const NUMBERS: usize = 384;
+    let dir = scratch();
+    let options = Options::new().space("text", Space::new(NUMBERS, Metric::Cosine));
+    let engine = options.durability(Durability::Os).open(dir.path().join("s")).unwrap();
+    let mut state = 1_u64;
+    let mut row = || -> Vec<f32> {
+        (0..NUMBERS)
+            .map(|_| {
+                // Xorshift.
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
+            })
+            .collect()
+    };
+    for from in (0..ROWS).step_by(1_000) {
+        let mut batch = Batch::new();
+        for n in from..from + 1_000 {
+            batch.put(Node::new(id(n), "text").vector("text", row()));
+        }
+        engine.write(batch).unwrap();
+    }
+    engine.compact().unwrap();
+    let (snapshot, query) = (engine.snapshot(), row());
+    let mut group = c.benchmark_group("search_of_20k");
+    group.throughput(Throughput::Elements(ROWS));
+    for (name, effort) in [
+        ("codes_fast", Effort::Fast),
+        ("codes_thorough", Effort::Thorough),
+        ("exact", Effort::Exact),
+    ] {
+        let search = Search::new("text", &query, 10).effort(effort);
+        group.bench_function(name, |b| b.iter(|| snapshot.search(&search).unwrap().len()));
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(20);
+    targets = log, edges, search
+}
+criterion_main!(benches);
