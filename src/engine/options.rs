@@ -156,7 +156,8 @@ impl Options {
 
     /// About how much memory may be taken by what was committed and is not in
     /// the base yet: 256 KiB to 256 GiB, by default 256 MiB. At half of it a
-    /// checkpoint begins by itself; from three quarters on writers are slowed,
+    /// checkpoint begins by itself, or at an eighth while the tables of the store
+    /// are small (not with vectors); from three quarters on writers are slowed,
     /// and at all of it they are held, until the checkpoint has made room or
     /// their patience ends. Batches in the write log come on top.
     #[must_use]

@@ -62,6 +62,10 @@ pub(crate) struct Base {
     pub(crate) keys: Vec<Arc<KeyPart>>,
     /// By number.
     pub(crate) vectors: Vec<VectorPart>,
+    /// The first number of a heap, and from that on the places of heaps by their
+    /// numbers, as far as they are near to each other: a search for each record
+    /// is what its branches make slow.
+    heap_places: (u32, Vec<u32>),
     /// Bytes of the rows of all tables, but for the vectors'.
     pub(crate) table_bytes: usize,
     pub(crate) notice: Notice,
@@ -188,6 +192,23 @@ impl Part for KeyPart {
     fn bytes(&self) -> u64 {
         self.entries.bytes()
     }
+}
+
+/// What [`Base::heap_places`] has of heaps in the order of their numbers.
+fn places(heaps: &[Arc<Heap>]) -> (u32, Vec<u32>) {
+    /// Numbers that are looked up so.
+    const MOST: u32 = 1 << 16;
+    let first = heaps.first().map_or(0, |heap| heap.number());
+    let mut places = Vec::new();
+    for (place, heap) in (0_u32..).zip(heaps) {
+        let at = heap.number().saturating_sub(first);
+        if at >= MOST {
+            break;
+        }
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        places.resize(at.saturating_add(1), place);
+    }
+    (first, places)
 }
 
 /// Bytes of the rows of all parts.
@@ -334,6 +355,7 @@ impl Base {
             None => true,
         };
         base.heaps.retain(|heap| keep(FileKind::Heap, &heap.segment));
+        base.heap_places = places(&base.heaps);
         base.nodes.retain(|part| keep(FileKind::Nodes, part.segment()));
         base.out.retain(|part| keep(FileKind::Out, part.segment()));
         base.into.retain(|part| keep(FileKind::In, part.segment()));
@@ -381,6 +403,7 @@ impl Base {
             }
         }
         base.heaps.sort_unstable_by_key(|heap| heap.number());
+        base.heap_places = places(&base.heaps);
         for file in &manifest.nodes {
             let opened = reuse(old.map(|old| &*old.nodes), file, || {
                 let segment = Arc::new(segment(FileKind::Nodes, file.file)?);
@@ -494,6 +517,17 @@ impl Base {
 
     #[inline]
     pub(crate) fn heap(&self, number: u32) -> Result<&Arc<Heap>> {
+        let (first, places) = &self.heap_places;
+        let place = number.checked_sub(*first).and_then(|at| places.get(usize::try_from(at).ok()?));
+        let known = place.and_then(|place| self.heaps.get(usize::try_from(*place).ok()?));
+        match known.filter(|heap| heap.number() == number) {
+            Some(heap) => Ok(heap),
+            None => self.heap_by_search(number),
+        }
+    }
+
+    #[cold]
+    fn heap_by_search(&self, number: u32) -> Result<&Arc<Heap>> {
         let found = self.heaps.binary_search_by_key(&number, |heap| heap.number());
         found.ok().and_then(|at| self.heaps.get(at)).ok_or_else(|| {
             let data = self.path.join(segment::DIR);

@@ -522,14 +522,15 @@ fn rewrite<'p>(
                 continue;
             }
             let frame = file.frame(&old, at).map_err(failed)?.filter(|frame| frame.seq == next);
-            let Some(frame) = frame else {
+            let Some((size, payload)) =
+                frame.and_then(|frame| Some((frame.size, frame.around.get(frame.part)?)))
+            else {
                 let at = u64::try_from(at).unwrap_or(u64::MAX);
                 let what = format!("commit {next} was there a moment ago");
                 return Err(Error::corrupt(path, at, what));
             };
-            let payload = frame.around.get(frame.part).unwrap_or_default();
-            frames.seal(frame.seq, durable, payload, &mut out);
-            at = at.saturating_add(frame.size);
+            frames.seal(next, durable, payload, &mut out);
+            at = at.saturating_add(size);
             next = next.next();
             if out.len() >= PIECE_BYTES {
                 making.append(&out)?;

@@ -13,7 +13,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Node, NodeId, Options, Snapshot,
+    Batch, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Metric, Node, NodeId, Options,
+    Snapshot, Space,
 };
 
 use crate::{
@@ -271,6 +272,51 @@ fn a_base_that_takes_nothing_holds_writers_within_the_budget() {
         drop(engine);
         let engine = options().open(dir.path().join("s")).unwrap();
         assert_eq!(engine.snapshot().node_count() as u64, written);
+    }
+}
+
+/// What is left to replay after a crash is bounded by what a checkpoint costs:
+/// the delta is taken at twice the tables, between an eighth and half of it;
+/// with vectors, of which each checkpoint makes a file, at half.
+#[test]
+fn a_checkpoint_is_due_at_twice_the_tables() {
+    const DELTA: usize = 8 << 20;
+    const ROW: usize = 32;
+    for (nodes, vector, due) in [
+        (0, false, DELTA / 8),
+        (40_000, false, 40_000 * ROW * 2),
+        (200_000, false, DELTA / 2),
+        (0, true, DELTA / 2),
+    ] {
+        let dir = temp_dir();
+        let engine = Options::new()
+            .durability(Durability::Os)
+            .delta_bytes(DELTA)
+            .space("s", Space::new(4, Metric::Dot))
+            .inline(true)
+            .open(dir.path().join("s"))
+            .unwrap();
+        for from in (0..nodes).step_by(1_000) {
+            let mut batch = Batch::new();
+            for n in from..from + 1_000 {
+                batch.put(Node::new(id(n as u64), "node"));
+            }
+            engine.write(batch).unwrap();
+        }
+        engine.checkpoint().unwrap();
+        let before = engine.stats().checkpoint.completed;
+        let (mut n, mut most) = (0, 0);
+        while engine.stats().checkpoint.completed == before {
+            let mut batch = Batch::new();
+            let node = Node::new(id(n), "node").content([n as u8; 2_000]);
+            batch.put(if vector { node.vector("s", [1.0; 4]) } else { node });
+            engine.write(batch).unwrap();
+            most = most.max(engine.stats().checkpoint.delta_bytes);
+            n += 1;
+        }
+        // Each write does a step of it.
+        let range = due..due + (64 << 10);
+        assert!(range.contains(&most), "{nodes} {vector}: {most} of {range:?}");
     }
 }
 
