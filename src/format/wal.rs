@@ -283,7 +283,8 @@ pub(crate) struct Contents {
     pub(crate) kept: Arc<[u8]>,
     /// Where in that, one for each operation.
     at: Vec<ContentAt>,
-    /// Bytes of `kept` that stay for this batch.
+    /// Bytes of memory that stay for this batch: of what several keep, with the
+    /// first of them.
     memory: usize,
 }
 
@@ -311,10 +312,11 @@ impl Contents {
             let from = size(at.offset);
             around.get(from..from.saturating_add(size(at.len)))
         };
-        let mut kept = Arc::clone(around);
-        let mut memory = if total == 0 { 0 } else { payload };
-        if total > 0
-            && total < payload / 2
+        // None of what is empty is looked at.
+        if total == 0 {
+            return Self { kept: Arc::default(), at, memory: 0 };
+        }
+        if total < payload / 2
             && let Some(parts) = at.iter().map(part).collect::<Option<Vec<_>>>()
         {
             let mut end = 0_usize;
@@ -322,9 +324,11 @@ impl Contents {
                 end = end.saturating_add(size(at.len));
                 *at = ContentAt::ending(end, size(at.len));
             }
-            kept = parts.concat().into();
-            memory = total;
+            return Self { kept: parts.concat().into(), at, memory: total };
         }
+        // It stays whole, and counts with the first batch for which it does.
+        let memory = if Arc::strong_count(around) == 1 { around.len() } else { 0 };
+        let kept = Arc::clone(around);
         Self { kept, at, memory }
     }
 

@@ -259,8 +259,9 @@ pub(crate) fn expiry_key(expires: Timestamp) -> Vec<u8> {
 
 /// About what an entry of a persistent map takes beside what it points to.
 const ENTRY_BYTES: usize = 96;
-/// What a record takes in the table of nodes, with its bucket.
-const RECORD_BYTES: usize = size_of::<NodeRecord>() + 64;
+/// What a record takes in the table of nodes, and of the table's indexes, which
+/// is 20 to 85 bytes.
+const RECORD_BYTES: usize = size_of::<NodeRecord>() + 88;
 /// About what a place in the order of kinds takes, sorted or not.
 const KIND_BYTES: usize = 72;
 

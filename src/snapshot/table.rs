@@ -327,7 +327,8 @@ impl NodeTable {
 
     /// Says something of a node from a commit on, which is not before any other
     /// of the table. There is one writer. Returns whether it could be kept,
-    /// which fails at 2^32 changes only.
+    /// which fails at 2^32 changes only, or where so many hashes are the same that
+    /// no index has room.
     #[inline]
     pub(crate) fn set(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
         let version = Version { seq, record };

@@ -14,6 +14,9 @@ use crate::{
 
 /// Bytes that are read at once. Where a disk is simulated, files are small.
 const PIECE_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
+/// Frames that are larger do not stay in their piece, of which too much would
+/// stay with them for nothing.
+const LARGE_BYTES: usize = PIECE_BYTES / 3;
 
 /// A file that is read from the beginning to the end. What was read stays as
 /// long as somebody has it.
@@ -23,6 +26,8 @@ pub(super) struct LogFile {
     piece: Arc<[u8]>,
     /// Where the piece begins.
     at: usize,
+    /// A copy of the payload of a large frame.
+    large: Arc<[u8]>,
 }
 
 /// A frame, and what it was read with.
@@ -42,7 +47,7 @@ impl LogFile {
         let len = usize::try_from(file.size()?).map_err(|_| {
             io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space")
         })?;
-        Ok(Self { file, len, piece: Arc::default(), at: 0 })
+        Ok(Self { file, len, piece: Arc::default(), at: 0, large: Arc::default() })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -95,12 +100,16 @@ impl LogFile {
         }
         self.from(at, size)?;
         let from = at.saturating_sub(self.at);
-        let around = &self.piece;
-        Ok(frames.open(around, from).map(|frame| {
-            let start = from.saturating_add(FRAME_HEADER_BYTES);
-            let part = start..start.saturating_add(frame.payload.len());
-            ReadFrame { seq: frame.seq, durable: frame.durable, around, part, size: frame.size }
-        }))
+        let Some(frame) = frames.open(&self.piece, from) else { return Ok(None) };
+        let (seq, durable) = (frame.seq, frame.durable);
+        let len = frame.payload.len();
+        if size > LARGE_BYTES {
+            self.large = frame.payload.into();
+            return Ok(Some(ReadFrame { seq, durable, around: &self.large, part: 0..len, size }));
+        }
+        let start = from.saturating_add(FRAME_HEADER_BYTES);
+        let part = start..start.saturating_add(len);
+        Ok(Some(ReadFrame { seq, durable, around: &self.piece, part, size }))
     }
 
     /// Whether there are nothing but zeros from `at` on.

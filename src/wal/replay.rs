@@ -144,6 +144,8 @@ struct FileEnd {
     torn: bool,
     /// The latest commit that one of its frames says was durable.
     durable: Seq,
+    /// A frame before which all are durable, and where it stands.
+    mark: (Seq, usize),
     file: LogFile,
 }
 
@@ -403,8 +405,14 @@ fn read_file(
         return Err(unreadable(Damage::new(32, what)));
     }
     let frames = Frames::new(&header);
-    let mut end =
-        FileEnd { next: first, offset: HEADER_BYTES, torn: false, durable: Seq::ZERO, file };
+    let mut end = FileEnd {
+        next: first,
+        offset: HEADER_BYTES,
+        torn: false,
+        durable: Seq::ZERO,
+        mark: (first, HEADER_BYTES),
+        file,
+    };
     let damage = loop {
         if Some(end.next) == stop {
             // The rest, if any, was written again in the file that follows.
@@ -412,6 +420,7 @@ fn read_file(
         }
         match end.file.frame(&frames, end.offset).map_err(failed)? {
             Some(frame) if frame.seq == end.next => {
+                let (durable, size) = (frame.durable, frame.size);
                 match apply(frame.seq, Logged { around: frame.around, part: frame.part }) {
                     Ok(()) => {}
                     Err(Refusal::Damage(damage)) => {
@@ -419,8 +428,11 @@ fn read_file(
                     }
                     Err(Refusal::Other(error)) => return Err(Stop::Other(error)),
                 }
-                end.durable = end.durable.max(frame.durable);
-                end.offset = end.offset.saturating_add(frame.size);
+                end.durable = end.durable.max(durable);
+                if durable.next() == end.next {
+                    end.mark = (end.next, end.offset);
+                }
+                end.offset = end.offset.saturating_add(size);
                 end.next = end.next.next();
             }
             Some(frame) => {
@@ -509,12 +521,14 @@ fn rewrite<'p>(
     let frames = Frames::new(&header);
     let durable = Seq::new(from.get().saturating_sub(1));
     let mut next = from;
-    if let Some((first, FileEnd { file, .. })) = end {
+    if let Some((first, FileEnd { file, next: end, mark, .. })) = end {
+        // What a checkpoint covers may go on where the file does not.
+        let last = last.min(Seq::new(end.get().saturating_sub(1)));
         let path = file_path(place.dir, first);
         let failed = |error| Error::io("read", &path, error);
         let old = file.header().map_err(failed)?.map_err(|damage| damage.in_file(&path))?;
         let old = Frames::new(&old);
-        let mut at = HEADER_BYTES;
+        let mut at = if mark.0 <= from { mark.1 } else { HEADER_BYTES };
         while next <= last {
             let header = file.frame_header(&old, at).map_err(failed)?;
             if let Some(header) = header.filter(|header| header.seq < from) {

@@ -601,6 +601,35 @@ fn salvage_keeps_what_comes_before_the_damage() {
     assert!(n > 1000);
 }
 
+/// A crash between a checkpoint and the removal of the log that it covers.
+#[test]
+fn salvage_of_a_log_that_a_checkpoint_covers_loses_nothing() {
+    const N: u64 = 20;
+    let scratch = Scratch::new();
+    let engine = Engine::open(scratch.path()).unwrap();
+    for n in 1..=N {
+        engine.write(put(n)).unwrap();
+    }
+    let before = read_image(&scratch.path());
+    engine.checkpoint().unwrap();
+    let mut image = read_image(&scratch.path());
+    drop(engine);
+    wal_files(&image).iter().for_each(|wal| drop(image.remove(wal)));
+    let [wal] = &wal_files(&before)[..] else { panic!() };
+    let starts = frame_starts(&before[wal]);
+    for frame in [0, 1, 7, N as usize - 2] {
+        let mut damaged = before[wal].clone();
+        damaged[starts[frame] + 40] ^= 4;
+        image.insert(wal.clone(), damaged);
+        scratch.refuses(&image, wal);
+        let engine = Options::new().recovery(RecoveryMode::Salvage).open(scratch.path()).unwrap();
+        assert_holds(&engine, N);
+        engine.write(put(N + 1)).unwrap();
+        engine.close().unwrap();
+        assert_holds(&Engine::open(scratch.path()).unwrap(), N + 1);
+    }
+}
+
 #[test]
 fn salvage_accepts_a_lost_end() {
     let scratch = Scratch::new();
