@@ -43,7 +43,7 @@ use crate::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    vector::hnsw,
+    vector::{hnsw, prefetch},
 };
 
 /// A heap takes no further record once it has this many bytes, so that garbage
@@ -663,7 +663,7 @@ impl Checkpointer {
                     for (_, record) in fetched.iter().flatten() {
                         let content = record.and_then(|record| record.content.in_memory());
                         for line in content.unwrap_or_default().chunks(64).take(16) {
-                            std::hint::black_box(line.first());
+                            prefetch(line);
                         }
                     }
                     fetched.into_iter().flatten()

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    hint::black_box,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
@@ -24,6 +23,7 @@ use crate::{
     },
     os::{Expected, Fs, Mapping},
     sync::RwLock,
+    vector::prefetch,
 };
 
 const BLOCK: u64 = 4096;
@@ -353,10 +353,7 @@ impl<R: SortedRow> Table<R> {
         if high > low {
             // What lies beside the guess comes with it, not after it.
             let guess = interpolate(low, high, ranks.0, ranks.1, rank);
-            let beside = [guess.saturating_sub(Self::LINE), guess.saturating_add(Self::LINE)];
-            for row in beside.map(|row| row.clamp(low, high.saturating_sub(1))) {
-                black_box(self.row(row).map(|row| R::rank(&row.key())).ok());
-            }
+            self.prefetch(guess);
         }
         search((low, high), ranks, rank, |row| {
             let found = self.row(row)?.key();
@@ -371,6 +368,17 @@ impl<R: SortedRow> Table<R> {
         let before = self.fences_before(rank, |_| Ok(false))?.saturating_sub(1);
         let ((low, high), ranks) = self.between_fences(before)?;
         Ok(interpolate(low, high, ranks.0, ranks.1, rank))
+    }
+
+    /// Has the processor fetch a row and those beside it.
+    #[inline]
+    pub(crate) fn prefetch(&self, row: usize) {
+        let last = self.count.saturating_sub(1);
+        for row in [row.saturating_sub(Self::LINE), row, row.saturating_add(Self::LINE)] {
+            if let Ok(row) = self.row(row.min(last)) {
+                prefetch(row);
+            }
+        }
     }
 
     /// The number of fences that are less: by their ranks, and where these are

@@ -4,7 +4,6 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
-    hint::black_box,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +25,7 @@ use crate::{
     model::{Attributes, Seq},
     os::Fs,
     segment::{self, KeyTable, Segment, Table},
+    vector::prefetch,
 };
 
 /// Tells that something that is derived was found to be damaged.
@@ -573,7 +573,7 @@ impl Base {
         for (chunk, ids) in ids.chunks(FETCHED).enumerate() {
             guesses.iter_mut().zip(ids).for_each(|(to, id)| *to = guess(id));
             for (rows, at) in guesses.iter().take(ids.len()).flatten() {
-                black_box(rows.row(*at).is_ok_and(|row| row.kind.get() == 0));
+                rows.prefetch(*at);
             }
             let first = chunk.saturating_mul(FETCHED);
             for (at, (to, id)) in places.iter_mut().zip(ids).enumerate() {
@@ -584,8 +584,9 @@ impl Base {
             }
             for (heap, at) in places.iter().take(ids.len()).flatten() {
                 // The head: contents may be large, and are not what is asked for.
-                let head = heap.bytes(at.offset(), at.len.min(64));
-                black_box(head.is_ok_and(|head| head.first() == Some(&0)));
+                if let Ok(head) = heap.bytes(at.offset(), at.len.min(64)) {
+                    prefetch(head);
+                }
             }
         }
     }

@@ -8,7 +8,6 @@
 use std::{
     fmt,
     hash::BuildHasher,
-    hint::black_box,
     sync::{
         OnceLock,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -18,7 +17,7 @@ use std::{
 use foldhash::quality::RandomState;
 
 use super::delta::NodeRecord;
-use crate::{id::NodeId, model::Seq};
+use crate::{id::NodeId, model::Seq, vector::prefetch};
 
 /// Values that stay where they were put: chunks of one size, in directories of
 /// which each is twice as large as the one before.
@@ -273,8 +272,7 @@ impl NodeTable {
     #[inline]
     pub(crate) fn fetch(&self, id: &NodeId) {
         if let Some(index) = self.index() {
-            let slot = index.slots(self.hash(id)).next();
-            black_box(slot.map(|slot| slot.load(Ordering::Relaxed)));
+            index.slots(self.hash(id)).take(1).for_each(prefetch);
         }
     }
 

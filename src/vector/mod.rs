@@ -12,6 +12,7 @@ pub(crate) mod hnsw;
 
 pub(crate) use exact::Closest;
 pub(crate) use metric::{Measure, norm};
+pub(crate) use simd::prefetch;
 
 use crate::model::Metric;
 
