@@ -66,7 +66,9 @@ fn edges(c: &mut Criterion) {
     let options = Options::new().durability(Durability::Os).delta_bytes(4 << 30);
     let engine = options.open(dir.path().join("s")).unwrap();
     let mut batch = Batch::new();
-    (0..NODES).for_each(|n| drop(batch.put(Node::new(id(n), "node"))));
+    for n in 0..NODES {
+        batch.put(Node::new(id(n), "node"));
+    }
     engine.write(batch).unwrap();
     for n in 0..NODES {
         let mut batch = Batch::new();
