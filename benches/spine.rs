@@ -204,8 +204,8 @@ fn reads(c: &mut Criterion) {
     }
 }
 
-/// All nodes in order: of a layer that was scanned before, after each commit of
-/// one more, and from the base.
+/// All nodes in order: of a layer that was scanned before, after each commit that
+/// replaces one, and from the base.
 fn scans(c: &mut Criterion) {
     const RECORDS: u64 = 100_000;
     let dir = scratch();
@@ -228,7 +228,7 @@ fn scans(c: &mut Criterion) {
     let mut next = RECORDS;
     group.bench_function("delta_first_10_after_each_commit", |b| {
         b.iter(|| {
-            engine.write(batch(next, 1)).unwrap();
+            engine.write(batch(next % RECORDS, 1)).unwrap();
             next += 1;
             engine.snapshot().scan("record").take(10).map(|node| node.unwrap().content()[0]).max()
         });
