@@ -108,10 +108,10 @@ impl Budget {
 
 /// Bytes of the active layer from which on a checkpoint is due.
 ///
-/// A checkpoint writes the tables again and the contents once, so it is worth
-/// it when there are about as many bytes of both; while the tables are small,
-/// it comes sooner, and leaves less of the log to an opening after a crash.
-/// Each makes a file of its vectors, which searches look into one by one: these
+/// A checkpoint writes the tables again and the contents, which are about half
+/// of what a layer takes, once: it is worth it when there are as many bytes of
+/// both. While the tables are small it comes sooner, and leaves less of the log
+/// to an opening after a crash. Each makes a file of its vectors, which searches look into one by one: these
 /// are gathered.
 fn due(delta: usize, state: &State) -> usize {
     let most = delta / 2;

@@ -249,15 +249,15 @@ pub(crate) fn write_atomic(
     path: &Path,
     data: &[u8],
 ) -> Result<Box<dyn File>, Failure> {
-    let mut making = Making::begin(fs, path)?;
-    making.append(data)?;
-    making.sync()?;
-    making.replace()
+    let mut replacement = Replacement::begin(fs, path)?;
+    replacement.append(data)?;
+    replacement.sync()?;
+    replacement.replace()
 }
 
 /// A whole file in the making, under a temporary name, which goes if it is not
 /// finished.
-pub(crate) struct Making<'f> {
+pub(crate) struct Replacement<'f> {
     fs: &'f dyn Fs,
     path: PathBuf,
     temporary: PathBuf,
@@ -266,7 +266,7 @@ pub(crate) struct Making<'f> {
     len: u64,
 }
 
-impl<'f> Making<'f> {
+impl<'f> Replacement<'f> {
     pub(crate) fn begin(fs: &'f dyn Fs, path: &Path) -> Result<Self, Failure> {
         let temporary = temporary(path);
         match fs.remove(&temporary) {
@@ -315,7 +315,7 @@ impl<'f> Making<'f> {
     }
 }
 
-impl Drop for Making<'_> {
+impl Drop for Replacement<'_> {
     fn drop(&mut self) {
         if self.file.take().is_some() {
             // What failed is what the caller must hear of. A temporary file that

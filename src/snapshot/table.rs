@@ -276,16 +276,20 @@ impl NodeTable {
         }
     }
 
-    /// Puts the key into an index that has room. There is one writer.
+    /// Puts a key into the newest index, or into one that has room. There is one
+    /// writer.
     fn put(&self, slot: u64) -> bool {
         // Relaxed: written by the one who reads it here.
         let newest = self.newest.load(Ordering::Relaxed);
-        let Some(first) = self.indexes.get(newest) else { return false };
-        let index = first.get_or_init(|| Index::new(1 << FIRST_LINES));
+        let Some(index) = self.indexes.get(newest) else { return false };
+        let index = index.get_or_init(|| Index::new(1 << FIRST_LINES));
         let keys = usize::try_from(self.keys.len()).unwrap_or(usize::MAX);
-        if keys <= index.lines.saturating_mul(SLOTS / 2) && index.put(slot) {
-            return true;
-        }
+        let half = index.lines.saturating_mul(SLOTS / 2);
+        (keys <= half && index.put(slot)) || self.grow(newest, index, slot)
+    }
+
+    /// Makes an index of the keys of the newest one, and one more.
+    fn grow(&self, newest: usize, index: &Index, slot: u64) -> bool {
         let mut lines = index.lines;
         for (at, next) in self.indexes.iter().enumerate().skip(newest.saturating_add(1)) {
             lines = lines.saturating_mul(1 << GROWTH);

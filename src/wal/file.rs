@@ -12,8 +12,9 @@ use crate::{
     os,
 };
 
-/// Bytes that are read at once. Where a disk is simulated, files are small.
-const PIECE_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
+/// Bytes that are read or written at once. Where a disk is simulated, files are
+/// small.
+pub(super) const PIECE_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
 /// Frames that are larger do not stay in their piece, of which too much would
 /// stay with them for nothing.
 const LARGE_BYTES: usize = PIECE_BYTES / 3;

@@ -10,7 +10,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAMAGED_SUFFIX, Place, file::LogFile, file_path, first_seq};
+use super::{
+    DAMAGED_SUFFIX, Place,
+    file::{LogFile, PIECE_BYTES},
+    file_path, first_seq,
+};
 use crate::{
     error::{Error, Result},
     format::{
@@ -164,18 +168,15 @@ pub(crate) fn recover(
 ) -> Result<Recovered> {
     let mut reading = read(place, manifest, &mut |seq, logged| replay.apply(seq, logged));
     // What is still being applied goes on meanwhile.
-    let mut again = match &mut reading {
-        Ok(Reading { report, damage: None, last_end: Some((first, end)), .. }) => {
-            write_again(place, *first, end, manifest.durable, report.seq).map(Some)
-        }
-        _ => Ok(None),
-    };
+    let mut written = write_again(place, manifest.durable, &mut reading);
     if !replay.settle() {
-        again = Ok(None);
+        // Its file goes before another of its name is made.
+        drop(written);
         reading = read(place, manifest, &mut |seq, logged| replay.apply(seq, logged));
+        written = write_again(place, manifest.durable, &mut reading);
     }
     let Reading { firsts, mut report, damage, sound, mut last_end } = reading?;
-    let (durable, last) = (manifest.durable, report.seq);
+    let last = report.seq;
     if let Some(error) = damage {
         if mode == RecoveryMode::Strict || matches!(error, Error::Unsupported { .. }) {
             return Err(error);
@@ -204,14 +205,9 @@ pub(crate) fn recover(
                 rewrite(place, last.next(), last, None)?.replace()?;
             }
         }
-    } else if let Some((first, end)) = &mut last_end {
+    } else if let Some((first, end)) = &last_end {
         report.cut = cut_tail(place, *first, end);
-        let written = match again? {
-            Some(written) => written,
-            // Either there is nothing, or it was not known yet.
-            None => write_again(place, *first, end, durable, last)?,
-        };
-        if let Some(written) = written {
+        if let Some(written) = written? {
             written.replace()?;
         }
     }
@@ -489,21 +485,19 @@ fn tail(frames: &Frames, end: &mut FileEnd) -> io::Result<Tail> {
     Ok(Tail::Torn)
 }
 
-/// Writes what nothing says to be durable, up to commit `last`, into a new file
-/// that is yet to be given its place; `None` if there is nothing.
+/// Writes what nothing says to be durable, of a log without damage, into a new
+/// file that is yet to be given its place; `None` if there is nothing.
 fn write_again<'p>(
     place: Place<'p>,
-    first: Seq,
-    end: &mut FileEnd,
     durable: Seq,
-    last: Seq,
-) -> Result<Option<os::Making<'p>>> {
-    let from = uncertain_from(first, end, durable, last);
-    if from > last { Ok(None) } else { rewrite(place, from, last, Some((first, end))).map(Some) }
+    reading: &mut Result<Reading>,
+) -> Result<Option<os::Replacement<'p>>> {
+    let Ok(Reading { report, damage: None, last_end: Some((first, end)), .. }) = reading else {
+        return Ok(None);
+    };
+    let (last, from) = (report.seq, uncertain_from(*first, end, durable, report.seq));
+    if from > last { Ok(None) } else { rewrite(place, from, last, Some((*first, end))).map(Some) }
 }
-
-/// Bytes that are written at once.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// Writes commits `from` to `last` of the file that was read last into a new
 /// file and syncs it. After a sync that failed, the pages that this process
@@ -513,10 +507,10 @@ fn rewrite<'p>(
     from: Seq,
     last: Seq,
     end: Option<(Seq, &mut FileEnd)>,
-) -> Result<os::Making<'p>> {
+) -> Result<os::Replacement<'p>> {
     let header =
         Header { kind: FileKind::Wal, store: place.store, number: from.get(), salt: place.salt() };
-    let mut making = os::Making::begin(place.fs, &file_path(place.dir, from))?;
+    let mut replacement = os::Replacement::begin(place.fs, &file_path(place.dir, from))?;
     let mut out = header.encode().to_vec();
     let frames = Frames::new(&header);
     let durable = Seq::new(from.get().saturating_sub(1));
@@ -547,16 +541,16 @@ fn rewrite<'p>(
             at = at.saturating_add(size);
             next = next.next();
             if out.len() >= PIECE_BYTES {
-                making.append(&out)?;
+                replacement.append(&out)?;
                 out.clear();
             }
         }
     }
     if !out.is_empty() {
-        making.append(&out)?;
+        replacement.append(&out)?;
     }
-    making.sync()?;
-    Ok(making)
+    replacement.sync()?;
+    Ok(replacement)
 }
 
 /// A name that nothing has, for what could not be read.
