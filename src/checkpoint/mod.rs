@@ -95,7 +95,7 @@ pub(crate) struct Checkpointer {
     outcome: Mutex<Outcome>,
 }
 
-/// The sizes that are the user's to say.
+/// What of files is the user's to say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Largest part of a table, about.
@@ -106,6 +106,9 @@ pub(crate) struct Limits {
     pub(crate) graph_rows: usize,
     /// Most bytes of memory that building a graph may take, about.
     pub(crate) graph_bytes: u64,
+    /// Files are written in pieces of which the operating system can make huge
+    /// pages.
+    pub(crate) huge_pages: bool,
 }
 
 #[derive(Debug, Default)]
@@ -807,7 +810,8 @@ impl Checkpointer {
         made: &'a mut Vec<PathBuf>,
     ) -> Making<'a> {
         let (fs, dir, written) = (&*self.fs, &*self.data_dir, &self.written);
-        Making { fs, dir, store, next_file, made, written }
+        let huge_pages = self.limits.huge_pages;
+        Making { fs, dir, store, next_file, made, written, huge_pages }
     }
 
     /// Finishes the files and puts them in force.

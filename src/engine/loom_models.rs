@@ -74,7 +74,13 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
         options.fs,
         dir,
         Arc::clone(&reconciler),
-        Limits { part_bytes: 1 << 20, index_rows: 64, graph_rows: 64, graph_bytes: 1 << 20 },
+        Limits {
+            part_bytes: 1 << 20,
+            index_rows: 64,
+            graph_rows: 64,
+            graph_bytes: 1 << 20,
+            huge_pages: false,
+        },
         opened.manifest,
     ));
     (Bench { reconciler, checkpointer, request, clock: options.clock, _lock: opened.lock }, worker)

@@ -12,8 +12,10 @@ use crate::{
     os::{File, Fs},
 };
 
-/// Written at once.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Written at once, at a multiple of as much.
+const PIECE_BYTES: usize = 1 << 20;
+/// Of which a file system makes pages of that size, if it makes any so large.
+const HUGE_PIECE_BYTES: usize = 2 << 20;
 
 /// A data file in the making. Block 0 comes last: a file that was not finished
 /// is none.
@@ -25,20 +27,30 @@ pub(crate) struct Writer {
     sections: Vec<Section>,
     /// What follows the last written block.
     buffer: Vec<u8>,
+    piece: usize,
     /// Where the buffer goes in the file: a multiple of the block size.
     at: u64,
     checksums: Vec<u32>,
 }
 
 impl Writer {
-    pub(crate) fn create(fs: &dyn Fs, path: PathBuf, header: Header) -> Result<Self> {
+    /// `huge_pages`: it is written in pieces of which the operating system can
+    /// make huge pages.
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        path: PathBuf,
+        header: Header,
+        huge_pages: bool,
+    ) -> Result<Self> {
+        let piece = if huge_pages { HUGE_PIECE_BYTES } else { PIECE_BYTES };
         let file = fs.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
         Ok(Self {
             path,
             file,
             header,
             sections: Vec::new(),
-            buffer: Vec::with_capacity(BUFFER_BYTES.saturating_add(BLOCK_BYTES)),
+            buffer: Vec::with_capacity(piece),
+            piece,
             at: u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX),
             checksums: Vec::new(),
         })
@@ -68,10 +80,12 @@ impl Writer {
         }
         let mut rest = bytes;
         loop {
-            let room = BUFFER_BYTES.saturating_sub(self.buffer.len());
+            let begun = usize::try_from(self.at).unwrap_or(0).checked_rem(self.piece).unwrap_or(0);
+            let full = self.piece.saturating_sub(begun);
+            let room = full.saturating_sub(self.buffer.len());
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
             self.buffer.extend_from_slice(now);
-            if self.buffer.len() < BUFFER_BYTES {
+            if self.buffer.len() < full {
                 return Ok(());
             }
             self.flush()?;

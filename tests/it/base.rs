@@ -215,6 +215,41 @@ fn checkpoints_among_100_000_concurrent_writes_lose_none() {
     check(&options().open(&path).unwrap().snapshot());
 }
 
+/// Data files are written at multiples of a piece, which is what huge pages are
+/// made of where they are asked for. Nothing in the files tells.
+#[test]
+fn files_are_written_in_pieces_that_make_huge_pages() {
+    let dir = temp_dir();
+    for (huge_pages, piece) in [(false, 1 << 20), (true, 2 << 20)] {
+        let writes = Arc::new(AtomicU64::new(0));
+        let fs = {
+            let writes = Arc::clone(&writes);
+            hooked(move |call, path| {
+                if call == Call::Write && path.extension().is_some_and(|e| e == "heap") {
+                    writes.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(())
+            })
+        };
+        let store = dir.path().join(if huge_pages { "huge" } else { "not" });
+        let options = Options::new().fs(fs).huge_pages(huge_pages).inline(true);
+        let engine = options.open(&store).unwrap();
+        for n in 0..9 {
+            engine.write(put(n, vec![7; 1 << 20])).unwrap();
+        }
+        engine.checkpoint().unwrap();
+        engine.close().unwrap();
+        let heaps = data_files(&store).into_iter().filter(|p| p.extension().unwrap() == "heap");
+        let pieces: u64 = heaps.map(|p| fs::metadata(p).unwrap().len().div_ceil(piece)).sum();
+        // And the checksums, and the first block.
+        assert_eq!(writes.load(Ordering::SeqCst), pieces + 2);
+        // With the other setting.
+        let engine = Options::new().huge_pages(!huge_pages).open(&store).unwrap();
+        assert!(engine.verify().unwrap().is_sound());
+        assert_eq!(engine.snapshot().get(id(8)).unwrap().unwrap().content(), [7; 1 << 20]);
+    }
+}
+
 /// I16: while the base cannot take anything, the delta grows to its budget and
 /// no further, writers are held and turned away, and readers notice nothing.
 /// When it can again, all goes on.
