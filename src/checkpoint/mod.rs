@@ -900,6 +900,14 @@ impl Checkpointer {
             .map_err(|error| at_step("sync", Error::io("sync", &self.data_dir, error)))?;
         let base = Base::open(&self.fs, &self.data_dir, &next, Some(old))
             .map_err(|cause| at_step("map", cause))?;
+        // So that nobody waits for what is new when it is there.
+        let known: HashSet<u32> =
+            old.nodes.iter().map(|part| part.segment().file().number).collect();
+        for part in &base.nodes {
+            if !known.contains(&part.segment().file().number) {
+                part.rows.fill_fences().map_err(|cause| at_step("map", cause))?;
+            }
+        }
         Ok((next, base))
     }
 

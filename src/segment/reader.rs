@@ -361,6 +361,11 @@ impl<R: SortedRow> Table<R> {
         })
     }
 
+    /// Looks at every fence, and so at every block of the rows.
+    pub(crate) fn fill_fences(&self) -> Result<()> {
+        (0..self.count.div_ceil(Self::STRIDE)).try_for_each(|at| self.fence(at).map(drop))
+    }
+
     /// A row near to which `key` is, without a look at more of the file than
     /// fences that were never met.
     pub(crate) fn guess(&self, key: &R::Key) -> Result<usize> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    delta::{Content, EdgeRecord, NodeRecord, VectorSlot, some_attributes},
+    delta::{Content, EdgeRecord, NodeRecord, StoredListing, VectorSlot, some_attributes},
     vectors::VectorPart,
 };
 use crate::{
@@ -853,29 +853,31 @@ impl<'s> StoredNode<'s> {
         let place = self.content_place();
         let heap = base.heap(place.heap)?;
         let attributes = some_attributes(self.attributes()?);
+        let StoredListing { kind, expires, keys, vectors } = self.listing();
+        let meta = &self.meta;
         Ok(NodeRecord {
+            id: self.row.id(),
+            kind,
+            version: meta.version,
             content: Content::Stored { heap: Arc::clone(heap), place },
             attributes,
-            ..self.outline()
-        })
-    }
-
-    /// The record without content and attributes.
-    pub(crate) fn outline(&self) -> NodeRecord {
-        let meta = &self.meta;
-        NodeRecord {
-            id: self.row.id(),
-            kind: self.row.kind.get(),
-            version: meta.version,
-            content: Content::Empty,
-            attributes: None,
             strength: meta.strength,
             confidence: meta.confidence,
             created: meta.created,
             updated: meta.updated,
             accessed: meta.accessed,
             access_count: meta.access_count,
-            expires: meta.expires,
+            expires,
+            keys,
+            vectors,
+        })
+    }
+
+    /// Where else it is found.
+    pub(crate) fn listing(&self) -> StoredListing {
+        StoredListing {
+            kind: self.row.kind.get(),
+            expires: self.meta.expires,
             keys: self.keys().map(|(index, key)| (index, Arc::from(key))).collect(),
             vectors: self
                 .vectors()

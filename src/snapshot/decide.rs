@@ -19,6 +19,7 @@ use crate::{
     error::{ConflictReason, Error, Result},
     format::{
         check_attributes_size,
+        heap::NodeMeta,
         tables::EdgeKey,
         wal::{ContentAt, Contents},
     },
@@ -34,6 +35,9 @@ use crate::{
 /// Batches of at least this many operations have what they look at fetched
 /// beforehand.
 const FETCH_FROM: usize = 8;
+/// For so many operations at a time: what is fetched for more is gone from the
+/// processor's caches, or from its table of pages, before it is looked at.
+const WINDOW: usize = 64;
 
 /// The effects of `ops` on `state` if they become commit `seq` of that time.
 ///
@@ -65,13 +69,14 @@ pub(crate) fn decide(
         new_spaces: 0,
         indexes: HashMap::default(),
     };
-    let mut looked = if ops.len() >= FETCH_FROM {
-        state.look(ops.iter().flat_map(Op::nodes).collect())
-    } else {
-        Vec::new()
-    }
-    .into_iter();
+    let nodes: Vec<Option<NodeId>> =
+        if ops.len() >= FETCH_FROM { ops.iter().flat_map(Op::nodes).collect() } else { Vec::new() };
+    let mut windows = nodes.chunks(2 * WINDOW);
+    let mut looked = Vec::new().into_iter();
     for (index, op) in ops.into_iter().enumerate() {
+        if index % WINDOW == 0 {
+            looked = windows.next().map_or_else(Vec::new, |nodes| state.look(nodes)).into_iter();
+        }
         let mut next = || looked.next().unwrap_or_default();
         let looked = [next(), next()];
         batch.op(op, looked, contents.of(index)).map_err(|error| match error {
@@ -94,6 +99,11 @@ struct Before {
 impl Before {
     fn of(record: &NodeRecord) -> Self {
         let NodeRecord { version, created, accessed, access_count, .. } = *record;
+        Self { version, created, accessed, access_count }
+    }
+
+    fn of_stored(node: &StoredNode<'_>) -> Self {
+        let NodeMeta { version, created, accessed, access_count, .. } = node.meta;
         Self { version, created, accessed, access_count }
     }
 }
@@ -210,8 +220,9 @@ impl<'s> Decision<'s> {
         let (old, below) = match self.in_memory(id, looked) {
             Some(record) => (record.map(Before::of), Below::Layers),
             None => {
-                let stored = self.stored(id, looked)?;
-                (stored.as_deref().map(Before::of), Below::Base(stored))
+                let stored = self.in_base(id, looked)?;
+                let before = stored.as_ref().map(Before::of_stored);
+                (before, Below::Base(stored.map(|node| node.listing())))
             }
         };
         let conflict = |reason| Err(conflict(id, reason));
@@ -375,11 +386,6 @@ impl<'s> Decision<'s> {
         }
     }
 
-    /// The node as the base has it, without content and attributes.
-    fn stored(&self, id: NodeId, looked: Looked<'s>) -> Result<Option<Box<NodeRecord>>> {
-        Ok(self.in_base(id, looked)?.map(|node| Box::new(node.outline())))
-    }
-
     fn check_present(&self, id: NodeId, looked: Looked<'s>) -> Result<()> {
         let there = match (self.in_memory(id, looked), looked) {
             (Some(record), _) => record.is_some(),
@@ -401,7 +407,7 @@ impl<'s> Decision<'s> {
             return Ok((record, Below::Layers));
         }
         let node = self.in_base(id, looked)?.ok_or_else(missing)?;
-        Ok((node.to_record(&self.state.base)?, Below::Base(Some(Box::new(node.outline())))))
+        Ok((node.to_record(&self.state.base)?, Below::Base(Some(node.listing()))))
     }
 
     /// When the edge was created that the base has, by its key at its source.
@@ -421,9 +427,9 @@ impl<'s> Decision<'s> {
         let below = match self.in_memory(id, looked) {
             Some(None) => return Ok(()),
             Some(Some(_)) => Below::Layers,
-            None => match self.stored(id, looked)? {
+            None => match self.in_base(id, looked)? {
                 None => return Ok(()),
-                stored => Below::Base(stored),
+                Some(node) => Below::Base(Some(node.listing())),
             },
         };
         let base = &self.state.base;

@@ -177,18 +177,45 @@ pub(super) fn some_attributes(attributes: Attributes) -> Option<Arc<Attributes>>
     (!attributes.is_empty()).then(|| Arc::new(attributes))
 }
 
-impl NodeRecord {
+/// Where a node is found other than by its name.
+#[derive(Debug, Clone, Copy)]
+struct Listing<'a> {
+    id: NodeId,
+    kind: u32,
+    expires: Option<Timestamp>,
+    keys: &'a [(u32, Arc<[u8]>)],
+    vectors: &'a [VectorSlot],
+}
+
+/// Where a node of the base is.
+#[derive(Debug)]
+pub(crate) struct StoredListing {
+    pub(crate) kind: u32,
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) keys: Box<[(u32, Arc<[u8]>)]>,
+    pub(crate) vectors: Box<[VectorSlot]>,
+}
+
+impl StoredListing {
+    fn of(&self, id: NodeId) -> Listing<'_> {
+        let Self { kind, expires, keys, vectors } = self;
+        Listing { id, kind: *kind, expires: *expires, keys, vectors }
+    }
+}
+
+impl<'a> Listing<'a> {
     /// Its places in the indexes, that of its expiry among them.
-    fn entries(&self) -> impl Iterator<Item = KeyEntry> {
-        let keys = self.keys.iter().map(|(index, key)| KeyEntry {
+    fn entries(self) -> impl Iterator<Item = KeyEntry> + use<'a> {
+        let node = self.id;
+        let keys = self.keys.iter().map(move |(index, key)| KeyEntry {
             index: *index,
             key: Arc::clone(key),
-            node: self.id,
+            node,
         });
         keys.chain(self.expires.map(|expires| KeyEntry {
             index: EXPIRY,
             key: expiry_key(expires).into(),
-            node: self.id,
+            node,
         }))
     }
 
@@ -201,6 +228,19 @@ impl NodeRecord {
             .is_ok()
     }
 
+    /// Its vector in a space.
+    fn vector(&self, space: u32) -> Option<&'a VectorSlot> {
+        let at = self.vectors.binary_search_by_key(&space, |slot| slot.space).ok()?;
+        self.vectors.get(at)
+    }
+}
+
+impl NodeRecord {
+    fn listing(&self) -> Listing<'_> {
+        let Self { id, kind, expires, keys, vectors, .. } = self;
+        Listing { id: *id, kind: *kind, expires: *expires, keys, vectors }
+    }
+
     pub(crate) fn attributes(&self) -> &Attributes {
         static NONE: Attributes = Attributes::new();
         self.attributes.as_deref().unwrap_or(&NONE)
@@ -208,8 +248,7 @@ impl NodeRecord {
 
     /// Its vector in a space.
     pub(crate) fn vector(&self, space: u32) -> Option<&VectorSlot> {
-        let at = self.vectors.binary_search_by_key(&space, |slot| slot.space).ok()?;
-        self.vectors.get(at)
+        self.listing().vector(space)
     }
 
     /// A record of nothing.
@@ -492,8 +531,8 @@ pub(crate) enum Effect {
 pub(crate) enum Below {
     /// The layers say what it is, or an effect before this one.
     Layers,
-    /// Neither does: the base has this of it, without content and attributes.
-    Base(Option<Box<NodeRecord>>),
+    /// Neither does: in the base it is this.
+    Base(Option<StoredListing>),
 }
 
 /// What was found of a node that a batch is about.
@@ -595,7 +634,7 @@ impl State {
 
     /// Looks at nodes together, so that what one waits for, others do at the same
     /// time.
-    pub(crate) fn look(&self, ids: Vec<Option<NodeId>>) -> Vec<Looked<'_>> {
+    pub(crate) fn look(&self, ids: &[Option<NodeId>]) -> Vec<Looked<'_>> {
         for layer in self.layers() {
             ids.iter().flatten().for_each(|id| layer.nodes.fetch(id));
         }
@@ -654,22 +693,23 @@ impl State {
                 Effect::Index(name) => self.indexes.add(name),
                 Effect::Node { record, below } => match below {
                     Below::Layers => {
-                        let old = before(&record.id).flatten();
+                        let old = before(&record.id).flatten().map(NodeRecord::listing);
                         self.put_node(record, old, false);
                     }
                     Below::Base(stored) => {
-                        self.put_node(record, stored.as_deref(), true);
+                        let old = stored.as_ref().map(|stored| stored.of(record.id));
+                        self.put_node(record, old, true);
                     }
                 },
                 Effect::DeleteNode { id, below, out, into } => match below {
                     Below::Layers => {
                         if let Some(old) = before(&id).flatten() {
-                            self.delete_node(old, false, &out, &into);
+                            self.delete_node(old.listing(), false, &out, &into);
                         }
                     }
                     Below::Base(stored) => {
                         if let Some(old) = stored {
-                            self.delete_node(&old, true, &out, &into);
+                            self.delete_node(old.of(id), true, &out, &into);
                         }
                     }
                 },
@@ -707,17 +747,18 @@ impl State {
     }
 
     #[inline]
-    fn put_node(&mut self, record: NodeRecord, old: Option<&NodeRecord>, new: bool) {
+    fn put_node(&mut self, record: NodeRecord, old: Option<Listing<'_>>, new: bool) {
         let id = record.id;
+        let listing = record.listing();
         if old.is_none_or(|old| old.kind != record.kind) {
             self.note_kind(record.kind, id);
         }
         if let Some(old) = old {
-            for entry in old.entries().filter(|entry| !record.has_entry(entry)) {
+            for entry in old.entries().filter(|entry| !listing.has_entry(entry)) {
                 self.set_key(entry, false);
             }
-            for slot in &old.vectors {
-                if record.vector(slot.space).is_none() {
+            for slot in old.vectors {
+                if listing.vector(slot.space).is_none() {
                     self.set_vector(slot.space, id, None);
                     self.count_vectors(slot.space, -1);
                 }
@@ -725,12 +766,12 @@ impl State {
         } else {
             self.counts.nodes = self.counts.nodes.saturating_add(1);
         }
-        for entry in record.entries() {
+        for entry in listing.entries() {
             if old.is_none_or(|old| !old.has_entry(&entry)) {
                 self.set_key(entry, true);
             }
         }
-        for slot in &record.vectors {
+        for slot in listing.vectors {
             let before = old.and_then(|old| old.vector(slot.space));
             // One batch may write it twice, under one sequence number.
             let same = |before: &VectorSlot| {
@@ -750,12 +791,12 @@ impl State {
         self.set_node(id, Some(record), new);
     }
 
-    fn delete_node(&mut self, old: &NodeRecord, new: bool, out: &[EdgeKey], into: &[EdgeKey]) {
+    fn delete_node(&mut self, old: Listing<'_>, new: bool, out: &[EdgeKey], into: &[EdgeKey]) {
         let id = old.id;
         for entry in old.entries() {
             self.set_key(entry, false);
         }
-        for slot in &old.vectors {
+        for slot in old.vectors {
             self.set_vector(slot.space, id, None);
             self.count_vectors(slot.space, -1);
         }
@@ -770,7 +811,7 @@ impl State {
         // What the base has is gone by now.
         let all = EdgeKey::first(id, 0)..=EdgeKey::last(id, u32::MAX);
         let mut left: Vec<EdgeKey> = Vec::new();
-        for layer in self.layers() {
+        for layer in self.layers().filter(|layer| !layer.out.is_empty()) {
             left.extend(layer.out.range(all.clone()).map(|(key, _)| *key));
             left.extend(layer.into.range(all.clone()).map(|(key, _)| key.turned()));
         }
