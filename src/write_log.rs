@@ -43,6 +43,8 @@ struct Slot {
 #[derive(Debug, Default)]
 struct SlotState {
     answer: Option<Result<Seq>>,
+    /// Somebody sleeps until it is there.
+    awaited: bool,
     waker: Option<Waker>,
 }
 
@@ -55,15 +57,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Slot {
     /// Gives the answer, and the waker to be called for it.
     fn complete(&self, answer: Result<Seq>) -> Option<Waker> {
-        let waker = {
-            let mut state = lock(&self.state);
-            if state.answer.is_some() {
-                return None;
-            }
-            state.answer = Some(answer);
-            state.waker.take()
-        };
-        self.done.notify_all();
+        let mut state = lock(&self.state);
+        if state.answer.is_some() {
+            return None;
+        }
+        state.answer = Some(answer);
+        let waker = state.waker.take();
+        if state.awaited {
+            drop(state);
+            self.done.notify_all();
+        }
         waker
     }
 }
@@ -89,6 +92,7 @@ impl Ticket {
             if let Some(answer) = state.answer.take() {
                 return answer;
             }
+            state.awaited = true;
             state = self.slot.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
