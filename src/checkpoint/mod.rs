@@ -95,7 +95,7 @@ pub(crate) struct Checkpointer {
     outcome: Mutex<Outcome>,
 }
 
-/// What of files is the user's to say.
+/// What of making files is the user's to say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Largest part of a table, about.
@@ -900,11 +900,11 @@ impl Checkpointer {
             .map_err(|error| at_step("sync", Error::io("sync", &self.data_dir, error)))?;
         let base = Base::open(&self.fs, &self.data_dir, &next, Some(old))
             .map_err(|cause| at_step("map", cause))?;
-        // So that nobody waits for what is new when it is there.
+        // Here and not in those who read it first, unless writers wait.
         let known: HashSet<u32> =
             old.nodes.iter().map(|part| part.segment().file().number).collect();
         for part in &base.nodes {
-            if !known.contains(&part.segment().file().number) {
+            if !known.contains(&part.segment().file().number) && !self.reconciler.is_full() {
                 part.rows.fill_fences().map_err(|cause| at_step("map", cause))?;
             }
         }

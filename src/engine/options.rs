@@ -223,14 +223,14 @@ impl Options {
 
     /// Whether data files are written in pieces of 2 MiB, of which some operating
     /// systems make huge pages: false by default. What is read at random from a
-    /// store that is larger than the processor's caches is found sooner then; it
-    /// was 1.15 times as many gets a second with a million records and 1.5 times
-    /// with ten million. A load may be slower, if the machine does not have that
-    /// much memory in one piece: by a fifth on one that gives free memory back to
-    /// its host. What is in the files is the same, so a store can be opened with
-    /// and without.
+    /// store that is larger than the processor's caches is found sooner then: 1.1
+    /// to 1.2 times as many gets a second with a million records. A load can be
+    /// slower, by a fifth to a third where the machine gives free memory back to
+    /// its host, and gathers more in memory meanwhile. What is in the files is the
+    /// same, so a store can be opened with and without; files that are there stay
+    /// as they are.
     ///
-    /// Of Linux, file systems with large folios do so: XFS, and ext4 since 6.16.
+    /// On Linux, file systems with large folios do so: XFS, and ext4 since 6.16.
     #[must_use]
     pub fn huge_pages(mut self, huge_pages: bool) -> Self {
         self.huge_pages = huge_pages;

@@ -261,8 +261,8 @@ pub(crate) struct Table<R> {
     segment: Arc<Segment>,
     at: usize,
     count: usize,
-    /// Ranks of every so many'th row and of the last one, each once a search
-    /// needed it, 0 before: with them a search touches one block of the file.
+    /// Ranks of every so many'th row and of the last one, each once it was
+    /// needed or filled in, 0 before: with them a search touches one block of the file.
     ///
     /// Relaxed: they tell about bytes that never change, and hand over nothing
     /// else.
@@ -361,9 +361,11 @@ impl<R: SortedRow> Table<R> {
         })
     }
 
-    /// Looks at every fence, and so at every block of the rows.
+    /// Looks at every fence, and so at every block of rows that are small.
     pub(crate) fn fill_fences(&self) -> Result<()> {
-        (0..self.count.div_ceil(Self::STRIDE)).try_for_each(|at| self.fence(at).map(drop))
+        let fences =
+            if self.count == 0 { 0 } else { self.count.div_ceil(Self::STRIDE).saturating_add(1) };
+        (0..fences).try_for_each(|at| self.fence(at).map(drop))
     }
 
     /// A row near to which `key` is, without a look at more of the file than

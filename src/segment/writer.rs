@@ -28,6 +28,9 @@ pub(crate) struct Writer {
     /// What follows the last written block.
     buffer: Vec<u8>,
     piece: usize,
+    /// With how much the buffer is written, so that pieces stand at their
+    /// multiples.
+    full: usize,
     /// Where the buffer goes in the file: a multiple of the block size.
     at: u64,
     checksums: Vec<u32>,
@@ -51,6 +54,7 @@ impl Writer {
             sections: Vec::new(),
             buffer: Vec::with_capacity(piece),
             piece,
+            full: piece.saturating_sub(BLOCK_BYTES),
             at: u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX),
             checksums: Vec::new(),
         })
@@ -80,12 +84,10 @@ impl Writer {
         }
         let mut rest = bytes;
         loop {
-            let begun = usize::try_from(self.at).unwrap_or(0).checked_rem(self.piece).unwrap_or(0);
-            let full = self.piece.saturating_sub(begun);
-            let room = full.saturating_sub(self.buffer.len());
+            let room = self.full.saturating_sub(self.buffer.len());
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
             self.buffer.extend_from_slice(now);
-            if self.buffer.len() < full {
+            if self.buffer.len() < self.full {
                 return Ok(());
             }
             self.flush()?;
@@ -111,6 +113,7 @@ impl Writer {
             .write_at(self.at, &self.buffer)
             .map_err(|error| Error::io("write", &self.path, error))?;
         self.at = self.end();
+        self.full = self.piece;
         self.buffer.clear();
         Ok(())
     }

@@ -69,13 +69,14 @@ pub(crate) fn decide(
         new_spaces: 0,
         indexes: HashMap::default(),
     };
-    let nodes: Vec<Option<NodeId>> =
-        if ops.len() >= FETCH_FROM { ops.iter().flat_map(Op::nodes).collect() } else { Vec::new() };
-    let mut windows = nodes.chunks(2 * WINDOW);
+    let nodes: Vec<[Option<NodeId>; 2]> =
+        if ops.len() >= FETCH_FROM { ops.iter().map(Op::nodes).collect() } else { Vec::new() };
+    let mut windows = nodes.chunks(WINDOW);
     let mut looked = Vec::new().into_iter();
     for (index, op) in ops.into_iter().enumerate() {
         if index % WINDOW == 0 {
-            looked = windows.next().map_or_else(Vec::new, |nodes| state.look(nodes)).into_iter();
+            let window = windows.next().unwrap_or_default().as_flattened();
+            looked = state.look(window).into_iter();
         }
         let mut next = || looked.next().unwrap_or_default();
         let looked = [next(), next()];

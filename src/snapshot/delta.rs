@@ -811,6 +811,7 @@ impl State {
         // What the base has is gone by now.
         let all = EdgeKey::first(id, 0)..=EdgeKey::last(id, u32::MAX);
         let mut left: Vec<EdgeKey> = Vec::new();
+        // A layer has each edge at both its ends, or at neither.
         for layer in self.layers().filter(|layer| !layer.out.is_empty()) {
             left.extend(layer.out.range(all.clone()).map(|(key, _)| *key));
             left.extend(layer.into.range(all.clone()).map(|(key, _)| key.turned()));

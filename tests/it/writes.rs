@@ -13,8 +13,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, ConflictReason, Durability, Edge, Engine, Error, ErrorKind, Metric, Node, NodeId,
-    Options, Patch, Seq, Space, Timestamp, Value, limits,
+    Batch, ConflictReason, Direction, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Metric,
+    Node, NodeId, Options, Patch, Seq, Space, Timestamp, Value, limits,
 };
 
 use crate::{
@@ -852,4 +852,81 @@ fn a_creation_is_synced_step_by_step() {
     let dirs = [CreateDir, SyncDir, CreateDir, CreateDir, SyncDir];
     let expected = [&dirs[..], &file, &file].concat();
     assert_eq!(calls, expected);
+}
+
+/// What a batch looks at together, it decides as if each operation came alone.
+#[test]
+fn a_large_batch_is_decided_as_its_operations_are() {
+    const NODES: u64 = 200;
+    let dir = temp_dir();
+    let open = |name: &str| {
+        let options = Options::new().index("i").durability(Durability::Os).inline(true);
+        let engine = options.open(dir.path().join(name)).unwrap();
+        let mut batch = Batch::new();
+        for n in 0..NODES {
+            let node = Node::new(id(n), "old").content(n.to_le_bytes());
+            batch.put(node.key("i", n.to_be_bytes()));
+        }
+        for n in 0..NODES {
+            batch.link(Edge::new(id(n), "next", id((n + 1) % NODES)));
+        }
+        engine.write(batch).unwrap();
+        engine.checkpoint().unwrap();
+        engine
+    };
+    // Each node comes twice, more than three windows apart.
+    let node = |at: u64| at * 37 % NODES;
+    let op = |batch: &mut Batch, at: u64| {
+        let n = node(at);
+        match (at < NODES, at % 5) {
+            (true, 0) => batch.put(Node::new(id(n), "new").content("new").key("i", [n as u8])),
+            (true, 1) => batch.delete(id(n)),
+            (true, 2) => batch.unlink(id(n), "next", id((n + 1) % NODES)),
+            (true, 3) => {
+                let patch = Patch::new().content("patched").keys("i", vec![vec![9; 4]]);
+                batch.patch(id(n), patch)
+            }
+            (true, _) => batch.expire(id(n), Some(Timestamp::from_micros(7))),
+            (false, 0) => batch.put(Node::new(id(n), "again")),
+            (false, 1) => batch.put(Node::new(id(n), "back").content("back")),
+            // To one that was put two windows before.
+            (false, 2) => batch.link(Edge::new(id(n), "late", id(node(at - 127)))),
+            (false, 3) => batch.touch(id(n)),
+            (false, _) => batch.prune(id(n), Timestamp::from_micros(7)),
+        };
+    };
+    let (together, alone) = (open("together"), open("alone"));
+    let mut all = Batch::new();
+    for at in 0..2 * NODES {
+        op(&mut all, at);
+        let mut one = Batch::new();
+        op(&mut one, at);
+        alone.write(one).unwrap();
+    }
+    together.write(all).unwrap();
+    let seen = |engine: &Engine| {
+        let snapshot = engine.snapshot();
+        let mut nodes = Vec::new();
+        let mut edges = Vec::new();
+        for n in 0..NODES {
+            nodes.push(snapshot.get(id(n)).unwrap().map(|node| {
+                (node.kind().to_owned(), node.content().to_vec(), node.access_count())
+            }));
+            for edge in snapshot.edges_out(id(n)).chain(snapshot.edges_in(id(n))) {
+                let edge = edge.unwrap();
+                edges.push((edge.kind().to_owned(), edge.source(), edge.target()));
+            }
+        }
+        let keys = snapshot.range("i", KeyRange::all(), Direction::Ascending).unwrap();
+        let keys = keys.map(Result::unwrap).map(|entry| (entry.key.to_vec(), entry.node.id()));
+        let keys: Vec<_> = keys.collect();
+        (nodes, edges, keys, snapshot.node_count(), snapshot.edge_count(), snapshot.key_count())
+    };
+    assert_eq!(seen(&together), seen(&alone));
+    assert_eq!(together.snapshot().node_count(), 160);
+    for engine in [&together, &alone] {
+        engine.checkpoint().unwrap();
+        assert!(engine.verify().unwrap().is_sound());
+    }
+    assert_eq!(seen(&together), seen(&alone));
 }
