@@ -133,6 +133,39 @@ fn say_reads(what: &str, (rate, p50, p99): (f64, Duration, Duration)) {
     say(what, format!("{rate:.0}/s, p50 {p50:?}, p99 {p99:?}"));
 }
 
+fn median(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+/// What a little costs in a store of this size: a record that is written again
+/// durably, and a checkpoint of a thousand of them.
+fn say_little(engine: &Engine, nodes: u64) {
+    let mut state = 11;
+    let mut batch = |records: u64, durability: Durability| {
+        let mut batch = Batch::new();
+        batch.durability(durability);
+        for _ in 0..records {
+            let n = random(&mut state) % nodes;
+            batch.put(Node::new(id(n), "record").content(vec![n as u8; CONTENT]));
+        }
+        let start = Instant::now();
+        engine.write(batch).unwrap();
+        start.elapsed()
+    };
+    let commit = median((0..1_000).map(|_| batch(1, Durability::Sync)).collect());
+    engine.checkpoint().unwrap();
+    let checkpoints = (0..7).map(|_| {
+        batch(BATCH, Durability::Os);
+        let start = Instant::now();
+        engine.checkpoint().unwrap();
+        start.elapsed()
+    });
+    let checkpoint = median(checkpoints.collect());
+    let figures = format!("{commit:?}, {checkpoint:?}");
+    say(&format!("{nodes} nodes: durable commit, checkpoint of {BATCH}"), figures);
+}
+
 /// Memory cgroups of version 1.
 const CGROUPS: &str = "/sys/fs/cgroup/memory";
 
@@ -185,6 +218,7 @@ fn main() {
         let path = dir.path().join(format!("{small}"));
         let engine = open(&path);
         load(&engine, small, 0);
+        say_little(&engine, small);
         engine.close().unwrap();
         drop(engine);
         say(&format!("opening of {small} nodes after a close"), format!("{:?}", opening(&path)));
@@ -217,6 +251,7 @@ fn main() {
     let bytes: usize = engine.snapshot().scan_all().map(|node| node.unwrap().content().len()).sum();
     assert_eq!(bytes as u64, nodes * CONTENT as u64);
     say("scan of all nodes", format!("{:.0}/s", nodes as f64 / start.elapsed().as_secs_f64()));
+    say_little(&engine, nodes);
     engine.close().unwrap();
     drop(engine);
 
