@@ -233,7 +233,9 @@ fn run(race: &Race) -> Result<()> {
     for round in 0..race.rounds {
         let from = round as usize % peers.len();
         for peer in peers[from..].iter().chain(&peers[..from]) {
-            let scratch = tempfile::tempdir_in(&dir)?;
+            let scratch = tempfile::tempdir_in(&dir);
+            let scratch =
+                scratch.with_context(|| format!("no store in --dir {}", dir.display()))?;
             eprintln!("round {} of {}: {peer}", round + 1, race.rounds);
             one(race, &program, round, peer, scratch.path(), &mut out)?;
         }
