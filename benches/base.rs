@@ -292,15 +292,12 @@ fn drop_caches() -> bool {
 
 /// The median of nine openings.
 fn opening(path: &Path) -> Duration {
-    let mut took: Vec<Duration> = (0..9)
-        .map(|_| {
-            let start = Instant::now();
-            let engine = open(path);
-            let took = start.elapsed();
-            engine.close().unwrap();
-            took
-        })
-        .collect();
-    took.sort_unstable();
-    took[4]
+    let took = (0..9).map(|_| {
+        let start = Instant::now();
+        let engine = open(path);
+        let took = start.elapsed();
+        engine.close().unwrap();
+        took
+    });
+    median(took.collect())
 }

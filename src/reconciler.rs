@@ -111,8 +111,8 @@ impl Budget {
 /// A checkpoint writes the tables again and the contents, which are about half
 /// of what a layer takes, once: it is worth it when there are as many bytes of
 /// both. While the tables are small it comes sooner, and leaves less of the log
-/// to an opening after a crash. Each makes a file of its vectors, which searches look into one by one: these
-/// are gathered.
+/// to an opening after a crash. Each makes a file of its vectors, which searches
+/// look into one by one: these are gathered.
 fn due(delta: usize, state: &State) -> usize {
     let most = delta / 2;
     if state.active.vectors.is_empty() {

@@ -262,7 +262,8 @@ pub(crate) struct Table<R> {
     at: usize,
     count: usize,
     /// Ranks of every so many'th row and of the last one, each once it was
-    /// needed or filled in, 0 before: with them a search touches one block of the file.
+    /// needed or filled in, 0 before: with them a search touches one block of the
+    /// file.
     ///
     /// Relaxed: they tell about bytes that never change, and hand over nothing
     /// else.

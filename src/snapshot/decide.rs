@@ -75,8 +75,8 @@ pub(crate) fn decide(
     let mut looked = Vec::new().into_iter();
     for (index, op) in ops.into_iter().enumerate() {
         if index % WINDOW == 0 {
-            let window = windows.next().unwrap_or_default().as_flattened();
-            looked = state.look(window).into_iter();
+            let window = windows.next().map(|window| state.look(window.as_flattened()));
+            looked = window.unwrap_or_default().into_iter();
         }
         let mut next = || looked.next().unwrap_or_default();
         let looked = [next(), next()];
