@@ -1,6 +1,6 @@
 //! Opening: from the files of a store, or from nothing, to its last state.
 
-use std::{collections::HashSet, io, path::Path, sync::Arc};
+use std::{collections::HashSet, io, path::Path, sync::Arc, thread};
 
 use super::{Options, owned::OwnedFs, replay::Replayer};
 use crate::{
@@ -55,23 +55,18 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
     if options.unfinished {
         return Err(Error::invalid(format!("path {}: there is a store", dir.display())));
     }
-    // An earlier life may have renamed a file into its place and failed to make
-    // that durable: what is read here is built upon only once it is.
-    for dir in [dir, &wal_dir, &dir.join(segment::DIR)] {
-        match fs.sync_dir(dir) {
-            // Recovery has more to say about a log that is not there.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("sync", dir, error));
-            }
-            _ => {}
-        }
-    }
     let place = place(manifest.store);
     let data_dir = dir.join(segment::DIR);
-    let mut base = Base::open(&options.fs, &data_dir, &manifest, None)?;
-    base.notice = notice;
     // The threads that models know are the engine's own.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
+    // An earlier life may have renamed a file into its place and failed to make
+    // that durable: what is read here is built upon only once it is.
+    let dirs = [dir, &wal_dir, &data_dir];
+    let (synced, base) =
+        beside(in_turn, || sync(fs, dirs), || Base::open(&options.fs, &data_dir, &manifest, None));
+    synced?;
+    let mut base = base?;
+    base.notice = notice;
     let mut replayer = Replayer::new(Arc::new(base), in_turn);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
@@ -112,6 +107,35 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
     writer.removed(removed);
     let state = replayer.into_state()?;
     Ok(Opened { lock, manifest, state, writer, report: recovered.report })
+}
+
+/// Syncs the directories of a store.
+fn sync(fs: &dyn Fs, dirs: [&Path; 3]) -> Result<()> {
+    dirs.into_iter().try_for_each(|dir| match fs.sync_dir(dir) {
+        // Recovery has more to say about a log that is not there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(|error| Error::io("sync", dir, error)),
+    })
+}
+
+/// What waits for the disk, and what need not wait for that: in two threads,
+/// unless it is to be `in_turn`.
+fn beside<A: Send, B>(
+    in_turn: bool,
+    waits: impl Fn() -> A + Sync,
+    other: impl FnOnce() -> B,
+) -> (A, B) {
+    if in_turn {
+        return (waits(), other());
+    }
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("ingrain-sync".to_owned());
+        let thread = thread.spawn_scoped(scope, &waits);
+        let other = other();
+        // Without a thread, or if that panicked, it is done here.
+        let waited = thread.ok().and_then(|thread| thread.join().ok());
+        (waited.unwrap_or_else(&waits), other)
+    })
 }
 
 /// Sees to it that `dir` is a directory that is a store or may become one.

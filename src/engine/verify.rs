@@ -436,7 +436,8 @@ impl<'a> Verifier<'a> {
             self.wrong(segment, at, format!("heap {heap} is referred to and not there"));
             return None;
         };
-        if !found.has(offset, len) {
+        // A first block that is damaged was told.
+        if !found.has(offset, len).ok()? {
             let what = format!("{len} bytes from {offset} are beyond the end of heap {heap}");
             self.wrong(segment, at, what);
             return None;

@@ -148,7 +148,8 @@ impl Mapped {
             Expected::Little { first } => {
                 let first = first.min(self.0.len());
                 let told = self.0.advise(memmap2::Advice::Random);
-                told.and_then(|()| self.0.advise_range(memmap2::Advice::WillNeed, 0, first))
+                let fetch = || self.0.advise_range(memmap2::Advice::WillNeed, 0, first);
+                told.and_then(|()| if first == 0 { Ok(()) } else { fetch() })
             }
             Expected::Much => self.0.advise(memmap2::Advice::Normal),
         };

@@ -52,9 +52,12 @@ impl Owned {
 pub(crate) struct Segment {
     fs: Arc<dyn Fs>,
     path: PathBuf,
+    kind: FileKind,
+    store: StoreId,
     file: DataFile,
-    layout: Layout,
     map: Mapping,
+    /// What the first block says, once it was read.
+    layout: OnceLock<Layout>,
     /// A bit for each block that was found to be good.
     ///
     /// Relaxed throughout: a bit tells about bytes that never change, and
@@ -84,19 +87,24 @@ impl Drop for Segment {
     }
 }
 
-/// Maps a file, and has its first block read.
+/// Maps a file, and has its first block fetched, if that is looked at when it is
+/// opened. A store of many millions has dozens of heaps, of which the first
+/// look-ups read one or two.
 pub(crate) fn map(fs: &Arc<dyn Fs>, dir: &Path, kind: FileKind, file: DataFile) -> Result<Mapping> {
     let path = file_path(dir, kind, file.number);
     let map = fs.map(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::corrupt(&path, 0, "the file is missing"),
         _ => Error::io("map", &path, error),
     })?;
-    map.advise(Expected::Little { first: BLOCK_BYTES });
+    let first = if kind == FileKind::Heap { 0 } else { BLOCK_BYTES };
+    map.advise(Expected::Little { first });
     Ok(map)
 }
 
 impl Segment {
-    /// Reads the first block of a file that is mapped.
+    /// A file that is mapped, if it has the length that it is to have. Its first
+    /// block is read when it is needed: for a section, at the latest for any
+    /// other block.
     pub(crate) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
@@ -106,21 +114,12 @@ impl Segment {
         map: Mapping,
     ) -> Result<Self> {
         let path = file_path(dir, kind, file.number);
-        let damaged = |damage: Damage| damage.in_file(&path);
         let len = u64::try_from(map.len()).unwrap_or(u64::MAX);
-        let layout = Layout::decode(kind, &map, len).map_err(damaged)?;
-        if layout.header.store != store {
-            return Err(damaged(Damage::new(16, "the file belongs to another store")));
-        }
-        if layout.header.number != u64::from(file.number) {
-            let what = format!("the file has number {}", layout.header.number);
-            return Err(damaged(Damage::new(32, what)));
-        }
         if file.len != len {
             let what = format!("the manifest says {} bytes, there are {len}", file.len);
-            return Err(damaged(Damage::new(64, what)));
+            return Err(Error::corrupt(path, 64, what));
         }
-        let words = layout.blocks().saturating_add(1).div_ceil(64);
+        let words = len.div_ceil(BLOCK).saturating_add(1).div_ceil(64);
         let words = usize::try_from(words).unwrap_or(usize::MAX);
         let checked = bytemuck::allocation::try_zeroed_slice_box(words);
         let checked = checked.map_err(|()| {
@@ -129,13 +128,37 @@ impl Segment {
         Ok(Self {
             fs: Arc::clone(fs),
             path,
+            kind,
+            store,
             file,
-            layout,
             map,
+            layout: OnceLock::new(),
             checked,
             checks: AtomicU32::new(0),
             retired: OnceLock::new(),
         })
+    }
+
+    /// What the first block says.
+    fn layout(&self) -> Result<&Layout> {
+        match self.layout.get() {
+            Some(layout) => Ok(layout),
+            None => self.read_layout(),
+        }
+    }
+
+    #[cold]
+    fn read_layout(&self) -> Result<&Layout> {
+        let damaged = |damage: Damage| damage.in_file(&self.path);
+        let layout = Layout::decode(self.kind, &self.map, self.file.len).map_err(damaged)?;
+        if layout.header.store != self.store {
+            return Err(damaged(Damage::new(16, "the file belongs to another store")));
+        }
+        if layout.header.number != u64::from(self.file.number) {
+            let what = format!("the file has number {}", layout.header.number);
+            return Err(damaged(Damage::new(32, what)));
+        }
+        Ok(self.layout.get_or_init(|| layout))
     }
 
     pub(crate) fn file(&self) -> DataFile {
@@ -164,7 +187,7 @@ impl Segment {
 
     /// The section with this tag, whose rows have this size.
     pub(crate) fn section(&self, tag: u32, row_bytes: usize) -> Result<Section> {
-        self.layout.section(tag, row_bytes).map_err(|damage| damage.in_file(&self.path))
+        self.layout()?.section(tag, row_bytes).map_err(|damage| damage.in_file(&self.path))
     }
 
     /// Bytes of the file, checked.
@@ -193,16 +216,14 @@ impl Segment {
         if self.checks.fetch_add(1, Ordering::Relaxed) == FEW {
             self.map.advise(Expected::Much);
         }
+        let layout = self.layout()?;
         let index = u64::try_from(block).unwrap_or(u64::MAX);
         let slice = |at: u64| {
             let at = usize::try_from(at).unwrap_or(usize::MAX);
             self.map.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
         };
-        let checked = self.layout.check_block(
-            index,
-            slice(index.saturating_mul(BLOCK)),
-            slice(self.layout.page_of(index)),
-        );
+        let (bytes, page) = (slice(index.saturating_mul(BLOCK)), slice(layout.page_of(index)));
+        let checked = layout.check_block(index, bytes, page);
         let (word, bit) = (self.checked.get(block / 64), 1 << (block % 64));
         if let Some(word) = word {
             match checked {
@@ -224,7 +245,7 @@ impl Segment {
     /// Checks that the file is the one that the manifest names, by its first
     /// block and its checksums.
     pub(crate) fn check_named(&self) -> Result<()> {
-        let pages_at = usize::try_from(self.layout.pages_offset()).unwrap_or(usize::MAX);
+        let pages_at = usize::try_from(self.layout()?.pages_offset()).unwrap_or(usize::MAX);
         let (block0, pages) = (self.map.get(..BLOCK_BYTES), self.map.get(pages_at..));
         if digest(block0.unwrap_or_default(), pages.unwrap_or_default()) == self.file.digest {
             Ok(())
@@ -238,11 +259,13 @@ impl Segment {
     /// good, and all the damage there is. From then on, what is damaged is not
     /// read.
     pub(crate) fn verify(&self) -> impl Iterator<Item = Result<u64>> {
-        let blocks = self.layout.blocks().saturating_mul(BLOCK);
-        let named = self.check_named().map(|()| self.file.len.saturating_sub(blocks));
+        // Without a first block, that is all there is to tell.
+        let count = self.layout().map_or(0, Layout::blocks);
+        let beside = self.file.len.saturating_sub(count.saturating_mul(BLOCK));
+        let named = self.check_named().map(|()| beside);
         // A bad page is named once, not for each of its blocks.
         let mut last = None;
-        let blocks = (1..=self.layout.blocks()).filter_map(move |block| {
+        let blocks = (1..=count).filter_map(move |block| {
             match self.check(usize::try_from(block).unwrap_or(usize::MAX)) {
                 Ok(()) => Some(Ok(BLOCK)),
                 Err(error) => {

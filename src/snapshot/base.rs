@@ -5,7 +5,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use crate::{
         Damage, FileKind,
         heap::{ContentPlace, NodeMeta, decode_attributes},
         manifest::{DataFile, Manifest, TableFile},
+        segment::BLOCK_BYTES,
         tables::{self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, NodeRow, RefRow},
     },
     id::NodeId,
@@ -76,6 +77,13 @@ pub(crate) struct Base {
 pub(crate) struct Heap {
     pub(crate) segment: Arc<Segment>,
     number: u32,
+    /// Once the first block was read.
+    section: OnceLock<HeapSection>,
+}
+
+/// Where records and contents lie in the file of a heap.
+#[derive(Debug, Clone, Copy)]
+struct HeapSection {
     at: usize,
     len: u64,
 }
@@ -228,12 +236,25 @@ pub(crate) struct StoredNode<'s> {
 }
 
 impl Heap {
-    fn open(segment: Segment) -> Result<Self> {
-        let segment = Arc::new(segment);
-        let section = segment.section(tables::ROWS, 1)?;
+    fn new(segment: Segment) -> Self {
+        let number = segment.file().number;
+        Self { segment: Arc::new(segment), number, section: OnceLock::new() }
+    }
+
+    #[inline]
+    fn section(&self) -> Result<HeapSection> {
+        match self.section.get() {
+            Some(section) => Ok(*section),
+            None => self.read_section(),
+        }
+    }
+
+    #[cold]
+    fn read_section(&self) -> Result<HeapSection> {
+        let section = self.segment.section(tables::ROWS, 1)?;
         let at = usize::try_from(section.offset)
-            .map_err(|_| segment.damaged(80, "a section is larger than the address space"))?;
-        Ok(Self { number: segment.file().number, at, len: section.len, segment })
+            .map_err(|_| self.segment.damaged(80, "a section is larger than the address space"))?;
+        Ok(*self.section.get_or_init(|| HeapSection { at, len: section.len }))
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -241,25 +262,34 @@ impl Heap {
     }
 
     /// Whether all of a place is in it.
-    pub(crate) fn has(&self, offset: u64, len: u32) -> bool {
-        offset.saturating_add(u64::from(len)) <= self.len
+    pub(crate) fn has(&self, offset: u64, len: u32) -> Result<bool> {
+        Ok(self.section()?.has(offset, len))
     }
 
-    /// Where an offset of the section stands in the file.
+    /// Where an offset of the section stands in the file; where the first section
+    /// begins if the first block cannot be read.
     pub(crate) fn file_offset(&self, offset: u64) -> usize {
-        self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
+        let at = self.section().map_or(BLOCK_BYTES, |section| section.at);
+        at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
     }
 
     /// Bytes of the section, checked.
     #[inline]
     pub(crate) fn bytes(&self, offset: u64, len: u32) -> Result<&[u8]> {
-        if !self.has(offset, len) {
-            return Err(self.segment.damaged(
-                self.file_offset(offset),
-                format!("{len} bytes are referred to beyond the end of the heap"),
-            ));
+        let section = self.section()?;
+        let at = section.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX));
+        if !section.has(offset, len) {
+            return Err(self
+                .segment
+                .damaged(at, format!("{len} bytes are referred to beyond the end of the heap")));
         }
-        self.segment.bytes(self.file_offset(offset), usize::try_from(len).unwrap_or(usize::MAX))
+        self.segment.bytes(at, usize::try_from(len).unwrap_or(usize::MAX))
+    }
+}
+
+impl HeapSection {
+    fn has(self, offset: u64, len: u32) -> bool {
+        offset.saturating_add(u64::from(len)) <= self.len
     }
 }
 
@@ -395,7 +425,7 @@ impl Base {
             let known = old.and_then(|old| old.heap(heap.file.number).ok());
             let opened = match known {
                 Some(known) => Ok(Arc::clone(known)),
-                None => segment(FileKind::Heap, heap.file).and_then(Heap::open).map(Arc::new),
+                None => segment(FileKind::Heap, heap.file).map(|file| Arc::new(Heap::new(file))),
             };
             match opened {
                 Ok(heap) => base.heaps.push(heap),
