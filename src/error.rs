@@ -108,7 +108,8 @@ pub enum Error {
     #[error("the engine is closed")]
     Closed,
     /// The file or the request belongs to a version or platform that this one
-    /// does not serve.
+    /// does not serve. Files are met by opening; a heap, beside a manifest that
+    /// this version reads, by whoever reads it.
     #[error("unsupported: {what}")]
     Unsupported {
         /// What, and what is supported.

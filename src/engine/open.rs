@@ -1,6 +1,12 @@
 //! Opening: from the files of a store, or from nothing, to its last state.
 
-use std::{collections::HashSet, io, path::Path, sync::Arc, thread};
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 
 use super::{Options, owned::OwnedFs, replay::Replayer};
 use crate::{
@@ -67,6 +73,14 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
     synced?;
     let mut base = base?;
     base.notice = notice;
+    let kept: HashSet<u32> = manifest.files().map(|(_, file)| file.number).collect();
+    let orphans = self::orphans(fs, &data_dir, |name| {
+        segment::file_number(name).is_some_and(|number| !kept.contains(&number))
+    })?;
+    // An earlier base goes only if the heaps of this one are heaps.
+    if !orphans.is_empty() {
+        base.look_into_heaps()?;
+    }
     let mut replayer = Replayer::new(Arc::new(base), in_turn);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
@@ -89,12 +103,9 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
         manifest = Manifest { durable: recovered.last, salvaging: false, ..manifest.next().next() };
         manifest::publish(fs, dir, &manifest)?;
     }
-    remove_orphans(fs, dir, |name| name == MANIFEST_TEMPORARY)?;
-    remove_orphans(fs, &wal_dir, wal::is_unfinished)?;
-    let kept: HashSet<u32> = manifest.files().map(|(_, file)| file.number).collect();
-    remove_orphans(fs, &data_dir, |name| {
-        segment::file_number(name).is_some_and(|number| !kept.contains(&number))
-    })?;
+    remove(fs, self::orphans(fs, dir, |name| name == MANIFEST_TEMPORARY)?)?;
+    remove(fs, self::orphans(fs, &wal_dir, wal::is_unfinished)?)?;
+    remove(fs, orphans)?;
     let mut removed = wal::Removed::default();
     wal::cut(place, manifest.checkpoint, &mut removed)?;
     let mut writer = Writer::new(
@@ -223,15 +234,17 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
     Ok((manifest, writer))
 }
 
-/// Removes files that were never finished.
-fn remove_orphans(fs: &dyn Fs, dir: &Path, unfinished: impl Fn(&str) -> bool) -> Result<()> {
-    for name in fs.list(dir).map_err(|error| Error::io("list", dir, error))? {
-        if name.to_str().is_some_and(&unfinished) {
-            let path = dir.join(name);
-            fs.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
-        }
-    }
-    Ok(())
+/// Files of a directory that are nobody's, by their names.
+fn orphans(fs: &dyn Fs, dir: &Path, is_orphan: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    let names = fs.list(dir).map_err(|error| Error::io("list", dir, error))?;
+    let found = names.iter().filter(|name| name.to_str().is_some_and(&is_orphan));
+    Ok(found.map(|name| dir.join(name)).collect())
+}
+
+fn remove(fs: &dyn Fs, paths: Vec<PathBuf>) -> Result<()> {
+    paths
+        .iter()
+        .try_for_each(|path| fs.remove(path).map_err(|error| Error::io("remove", path, error)))
 }
 
 /// The operations that give a store the spaces and indexes of the options.

@@ -290,9 +290,10 @@ impl Options {
     ///
     /// # Errors
     /// `Invalid` for an unusable option, and for a path that is no directory or
-    /// one that holds something else; `Locked` if the store is open elsewhere; `Corrupt` if it is
-    /// damaged, with nothing changed; `Unsupported` if it is of another
-    /// format version; `Io`.
+    /// one that holds something else; `Locked` if the store is open elsewhere; `Corrupt` if what
+    /// opening reads is damaged, with nothing changed: the manifest, the first
+    /// blocks of tables, the log (records are checked when they are read);
+    /// `Unsupported` if it is of another format version; `Io`.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {
         self.check()?;
         Engine::open_with(path.as_ref(), self)

@@ -128,7 +128,9 @@ fn replay(
     let effects =
         decide(state, seq, batch.time, batch.ops, contents).map_err(|error| match error {
             // Of the base, which the batch depends on: the log may be whole.
-            Error::Corrupt { .. } => Refusal::Other(error),
+            Error::Corrupt { .. } | Error::Unsupported { .. } | Error::Io { .. } => {
+                Refusal::Other(error)
+            }
             error => Damage::new(0, format!("it does not follow from the commits before: {error}"))
                 .into(),
         })?;

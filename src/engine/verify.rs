@@ -436,13 +436,17 @@ impl<'a> Verifier<'a> {
             self.wrong(segment, at, format!("heap {heap} is referred to and not there"));
             return None;
         };
-        // A first block that is damaged was told.
-        if !found.has(offset, len).ok()? {
-            let what = format!("{len} bytes from {offset} are beyond the end of heap {heap}");
-            self.wrong(segment, at, what);
-            return None;
+        match found.has(offset, len) {
+            Ok(true) => return Some(found),
+            Ok(false) => {
+                let what = format!("{len} bytes from {offset} are beyond the end of heap {heap}");
+                self.wrong(segment, at, what);
+            }
+            // Told once, if not with its file.
+            Err(error) if self.damaged.insert(heap) => self.found(error),
+            Err(_) => {}
         }
-        Some(found)
+        None
     }
 
     /// The entry of a node's key.

@@ -102,9 +102,9 @@ pub(crate) fn map(fs: &Arc<dyn Fs>, dir: &Path, kind: FileKind, file: DataFile) 
 }
 
 impl Segment {
-    /// A file that is mapped, if it has the length that it is to have. Its first
-    /// block is read when it is needed: for a section, at the latest for any
-    /// other block.
+    /// A file that is mapped, if it has the length that it is to have, and if its
+    /// first block says what it is to say. Of a heap that is read when anything
+    /// else of it is.
     pub(crate) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
@@ -116,8 +116,13 @@ impl Segment {
         let path = file_path(dir, kind, file.number);
         let len = u64::try_from(map.len()).unwrap_or(u64::MAX);
         if file.len != len {
-            let what = format!("the manifest says {} bytes, there are {len}", file.len);
-            return Err(Error::corrupt(path, 64, what));
+            return Err(match Layout::decode(kind, &map, len) {
+                Err(damage) if damage.unsupported => damage.in_file(&path),
+                _ => {
+                    let what = format!("the manifest says {} bytes, there are {len}", file.len);
+                    Error::corrupt(path, 64, what)
+                }
+            });
         }
         let words = len.div_ceil(BLOCK).saturating_add(1).div_ceil(64);
         let words = usize::try_from(words).unwrap_or(usize::MAX);
@@ -125,7 +130,7 @@ impl Segment {
         let checked = checked.map_err(|()| {
             Error::io("map", &path, std::io::Error::from(std::io::ErrorKind::OutOfMemory))
         })?;
-        Ok(Self {
+        let segment = Self {
             fs: Arc::clone(fs),
             path,
             kind,
@@ -136,7 +141,11 @@ impl Segment {
             checked,
             checks: AtomicU32::new(0),
             retired: OnceLock::new(),
-        })
+        };
+        if kind != FileKind::Heap {
+            segment.layout()?;
+        }
+        Ok(segment)
     }
 
     /// What the first block says.
@@ -245,7 +254,11 @@ impl Segment {
     /// Checks that the file is the one that the manifest names, by its first
     /// block and its checksums.
     pub(crate) fn check_named(&self) -> Result<()> {
-        let pages_at = usize::try_from(self.layout()?.pages_offset()).unwrap_or(usize::MAX);
+        self.check_named_by(self.layout()?)
+    }
+
+    fn check_named_by(&self, layout: &Layout) -> Result<()> {
+        let pages_at = usize::try_from(layout.pages_offset()).unwrap_or(usize::MAX);
         let (block0, pages) = (self.map.get(..BLOCK_BYTES), self.map.get(pages_at..));
         if digest(block0.unwrap_or_default(), pages.unwrap_or_default()) == self.file.digest {
             Ok(())
@@ -259,10 +272,11 @@ impl Segment {
     /// good, and all the damage there is. From then on, what is damaged is not
     /// read.
     pub(crate) fn verify(&self) -> impl Iterator<Item = Result<u64>> {
+        let layout = self.layout();
         // Without a first block, that is all there is to tell.
-        let count = self.layout().map_or(0, Layout::blocks);
+        let count = layout.as_ref().map_or(0, |layout| layout.blocks());
         let beside = self.file.len.saturating_sub(count.saturating_mul(BLOCK));
-        let named = self.check_named().map(|()| beside);
+        let named = layout.and_then(|layout| self.check_named_by(layout)).map(|()| beside);
         // A bad page is named once, not for each of its blocks.
         let mut last = None;
         let blocks = (1..=count).filter_map(move |block| {

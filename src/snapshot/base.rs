@@ -351,13 +351,16 @@ fn part_of<P, K: Ord + ?Sized>(parts: &[Arc<P>], key: &K, first: impl Fn(&P) -> 
 
 impl Base {
     /// Maps the files of a manifest, but for those that `old` has mapped.
+    ///
+    /// Without `old` it is the base of an opening, and heaps are not looked into
+    /// before they are read. What a checkpoint has written is.
     pub(crate) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
         manifest: &Manifest,
         old: Option<&Self>,
     ) -> Result<Self> {
-        Self::open_with(fs, dir, manifest, old, &mut |_, _, error| Err(error))
+        Self::open_with(fs, dir, manifest, old, old.is_some(), &mut |_, _, error| Err(error))
     }
 
     /// Maps the files of a manifest that can be, and gives the others, each with
@@ -369,7 +372,7 @@ impl Base {
         manifest: &Manifest,
     ) -> Result<(Self, Vec<Unopened>)> {
         let mut unopened = Vec::new();
-        let mut base = Self::open_with(fs, dir, manifest, None, &mut |kind, file, error| {
+        let mut base = Self::open_with(fs, dir, manifest, None, true, &mut |kind, file, error| {
             if !matches!(error, Error::Corrupt { .. }) {
                 return Err(error);
             }
@@ -400,6 +403,7 @@ impl Base {
         dir: &Path,
         manifest: &Manifest,
         old: Option<&Self>,
+        look_into_heaps: bool,
         failed: &mut dyn FnMut(FileKind, DataFile, Error) -> Result<()>,
     ) -> Result<Self> {
         // All are mapped before one is read, so that a disk has all to do at once.
@@ -425,7 +429,13 @@ impl Base {
             let known = old.and_then(|old| old.heap(heap.file.number).ok());
             let opened = match known {
                 Some(known) => Ok(Arc::clone(known)),
-                None => segment(FileKind::Heap, heap.file).map(|file| Arc::new(Heap::new(file))),
+                None => segment(FileKind::Heap, heap.file).and_then(|file| {
+                    let heap = Heap::new(file);
+                    if look_into_heaps {
+                        heap.section()?;
+                    }
+                    Ok(Arc::new(heap))
+                }),
             };
             match opened {
                 Ok(heap) => base.heaps.push(heap),
@@ -516,6 +526,11 @@ impl Base {
             && self.into.is_empty()
             && self.keys.is_empty()
             && self.vectors.is_empty()
+    }
+
+    /// Reads the first block of each heap.
+    pub(crate) fn look_into_heaps(&self) -> Result<()> {
+        self.heaps.iter().try_for_each(|heap| heap.section().map(drop))
     }
 
     /// Tells that something that is derived is to be built again.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,7 +17,7 @@ use ingrain::{
     },
 };
 
-use crate::faults::{Call, FaultFs, Handle};
+use crate::faults::{Call, FaultFs, Handle, hooked};
 
 /// A directory as names and bytes.
 pub type Image = BTreeMap<PathBuf, Vec<u8>>;
@@ -701,6 +701,39 @@ fn an_opening_that_fails_at_any_call_changes_nothing_that_counts() {
             }
         }
     }
+}
+
+/// What is found under a name may be lost with it, if an earlier life failed to
+/// sync the directory: nothing is built upon it before that is made up for,
+/// whichever thread does it.
+#[test]
+fn nothing_is_changed_before_the_directories_are_synced() {
+    let mut image = killed_store(40, Durability::Os);
+    let orphans = ["MANIFEST.tmp", "data/0000000009.heap"];
+    image.extend(orphans.map(|name| (PathBuf::from(name), vec![1])));
+    let scratch = Scratch::new();
+    for (inline, dir) in [false, true].into_iter().flat_map(|i| ["", "wal", "data"].map(|d| (i, d)))
+    {
+        write_image(&scratch.path(), &image);
+        let dir = match dir {
+            "" => scratch.path(),
+            dir => scratch.path().join(dir),
+        };
+        let failing = dir.clone();
+        let fs = hooked(move |call, path| match call {
+            Call::SyncDir if path == failing => Err(io::Error::other("injected")),
+            _ => Ok(()),
+        });
+        let error = Options::new().fs(fs).inline(inline).open(scratch.path()).unwrap_err();
+        let Error::Io { path, .. } = &error else { panic!("{error}") };
+        assert_eq!(*path, dir);
+        assert!(read_image(&scratch.path()) == image, "{inline}: {error}");
+    }
+    // What would be changed.
+    assert_holds(&scratch.open(&image).unwrap(), 40);
+    let after = read_image(&scratch.path());
+    assert!(orphans.iter().all(|name| !after.contains_key(Path::new(name))));
+    assert!(wal_files(&image).iter().any(|name| after.get(name) != image.get(name)));
 }
 
 #[test]

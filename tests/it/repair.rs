@@ -10,6 +10,7 @@ use std::{
 use ingrain::{
     Batch, Direction, Durability, Edge, Engine, ErrorKind, KeyRange, LostItem, Metric, Node,
     NodeId, Op, Options, Patch, RepairReport, Seq, Snapshot, Space, Timestamp,
+    format::HEADER_BYTES,
 };
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
@@ -348,6 +349,34 @@ fn a_missing_or_shortened_file_costs_what_is_told_and_no_more() {
             original.check(&report, &found, &place(&format!("cut at {len}")));
             assert_eq!(report.unreadable.len(), 1);
         }
+    }
+}
+
+/// Of another version of the format, whatever else is wrong with it: whoever can
+/// read it loses nothing.
+#[test]
+fn a_file_of_another_version_is_refused() {
+    let original = Original::new(filled);
+    let to = original.dir.path().join("to");
+    for path in original.data() {
+        // Made anew by whoever can read the rest.
+        if path.extension().is_some_and(|end| end == "vix") {
+            continue;
+        }
+        for cut in [0, 4_096] {
+            let mut other = original.files[&path].clone();
+            let version = u32::from_le_bytes(other[8..12].try_into().unwrap()) + 1;
+            other[8..12].copy_from_slice(&version.to_le_bytes());
+            let sum = crc32fast::hash(&other[..HEADER_BYTES - 4]);
+            other[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+            other.truncate(other.len() - cut);
+            fs::write(&path, other).unwrap();
+            let error = options().repair(original.path(), &to, &mut |_, _| {}).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+            assert!(!to.exists());
+        }
+        fs::write(&path, &original.files[&path]).unwrap();
     }
 }
 

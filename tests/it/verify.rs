@@ -409,7 +409,7 @@ fn nodes_that_are_wrong_under_right_checksums_are_found() {
 
 #[test]
 fn lists_of_kinds_and_heaps_that_are_wrong_under_right_checksums_are_found() {
-    use FileKind::Nodes;
+    use FileKind::{Heap, Nodes};
     // Kinds: person from 0 (rows 0 and 2), note from 2 (rows 1, 3, 4).
     forged(
         |f| f.edit(Nodes, |s| put(&mut s[2].2, 4, &[1])),
@@ -427,6 +427,7 @@ fn lists_of_kinds_and_heaps_that_are_wrong_under_right_checksums_are_found() {
         |f| f.edit(Nodes, |s| put(&mut s[1].2, 12, &[9])),
         &[(".nodes", "the members of a kind are out of place")],
     );
+    forged(|f| f.edit(Heap, |s| s[0].0 += 100), &[(".heap", "there is no section 1")]);
     forged(|f| f.edit(Nodes, |s| s[2].2.truncate(16)), &[(".nodes", "5 rows of 2 kinds")]);
     let list = (".nodes", "does not list what its rows refer to");
     forged(|f| f.edit(Nodes, |s| s[3].2[8] ^= 8), &[list]);
