@@ -12,10 +12,11 @@ use crate::{
     os::{File, Fs},
 };
 
-/// Written at once, at a multiple of as much.
-const PIECE_BYTES: usize = 1 << 20;
+/// Written at once, at a multiple of as much. Where a disk is simulated, files
+/// are small, and are to have several.
+const PIECE_BYTES: usize = if cfg!(feature = "sim") { 8 << 10 } else { 1 << 20 };
 /// Of which a file system makes pages of that size, if it makes any so large.
-const HUGE_PIECE_BYTES: usize = 2 << 20;
+const HUGE_PIECE_BYTES: usize = 2 * PIECE_BYTES;
 
 /// A data file in the making. Block 0 comes last: a file that was not finished
 /// is none.

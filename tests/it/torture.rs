@@ -135,7 +135,8 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
         backups: BTreeSet::new(),
     };
     mark(disk, Mark::Submitted, 1);
-    let mut engine = match store(disk, &clock).open(PATH) {
+    let huge_pages = steps.len().is_multiple_of(2);
+    let mut engine = match store(disk, &clock).huge_pages(huge_pages).open(PATH) {
         Ok(engine) => engine,
         Err(error) => {
             run.failed = Some(error);
@@ -188,7 +189,7 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
                 }
                 run.count(&engine);
                 drop(engine);
-                engine = match store(disk, &clock).open(PATH) {
+                engine = match store(disk, &clock).huge_pages(huge_pages).open(PATH) {
                     Ok(engine) => engine,
                     Err(error) => {
                         run.failed = Some(error);
