@@ -106,9 +106,8 @@ pub(crate) struct Limits {
     pub(crate) graph_rows: usize,
     /// Most bytes of memory that building a graph may take, about.
     pub(crate) graph_bytes: u64,
-    /// Files are written in pieces of which the operating system can make huge
-    /// pages.
-    pub(crate) huge_pages: bool,
+    /// Bytes of a file that are written at once.
+    pub(crate) piece_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -810,8 +809,8 @@ impl Checkpointer {
         made: &'a mut Vec<PathBuf>,
     ) -> Making<'a> {
         let (fs, dir, written) = (&*self.fs, &*self.data_dir, &self.written);
-        let huge_pages = self.limits.huge_pages;
-        Making { fs, dir, store, next_file, made, written, huge_pages }
+        let piece_bytes = self.limits.piece_bytes;
+        Making { fs, dir, store, next_file, made, written, piece_bytes }
     }
 
     /// Finishes the files and puts them in force.

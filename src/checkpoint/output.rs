@@ -36,7 +36,7 @@ pub(super) struct Making<'a> {
     pub(super) next_file: &'a mut u32,
     pub(super) made: &'a mut Vec<PathBuf>,
     pub(super) written: &'a AtomicU64,
-    pub(super) huge_pages: bool,
+    pub(super) piece_bytes: usize,
 }
 
 /// The largest number of a data file is not given, as no other could follow it.
@@ -52,7 +52,7 @@ impl Making<'_> {
         let header = Header { kind, store: self.store, number: number.into(), salt };
         let path = segment::file_path(self.dir, kind, number);
         self.made.push(path.clone());
-        Writer::create(self.fs, path, header, self.huge_pages)
+        Writer::create(self.fs, path, header, self.piece_bytes)
     }
 
     pub(super) fn finish(&self, writer: Writer) -> Result<DataFile> {

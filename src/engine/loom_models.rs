@@ -79,7 +79,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
             index_rows: 64,
             graph_rows: 64,
             graph_bytes: 1 << 20,
-            huge_pages: false,
+            piece_bytes: options.piece_bytes,
         },
         opened.manifest,
     ));

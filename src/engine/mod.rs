@@ -239,7 +239,7 @@ impl Engine {
                 index_rows: options.index_rows,
                 graph_rows: options.graph_rows,
                 graph_bytes: options.graph_bytes,
-                huge_pages: options.huge_pages,
+                piece_bytes: options.piece_bytes,
             },
             opened.manifest,
         ));

@@ -74,7 +74,7 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
     let mut base = base?;
     base.notice = notice;
     let kept: HashSet<u32> = manifest.files().map(|(_, file)| file.number).collect();
-    let orphans = self::orphans(fs, &data_dir, |name| {
+    let orphans = find_orphans(fs, &data_dir, |name| {
         segment::file_number(name).is_some_and(|number| !kept.contains(&number))
     })?;
     // An earlier base goes only if the heaps of this one are heaps.
@@ -103,8 +103,8 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
         manifest = Manifest { durable: recovered.last, salvaging: false, ..manifest.next().next() };
         manifest::publish(fs, dir, &manifest)?;
     }
-    remove(fs, self::orphans(fs, dir, |name| name == MANIFEST_TEMPORARY)?)?;
-    remove(fs, self::orphans(fs, &wal_dir, wal::is_unfinished)?)?;
+    remove(fs, find_orphans(fs, dir, |name| name == MANIFEST_TEMPORARY)?)?;
+    remove(fs, find_orphans(fs, &wal_dir, wal::is_unfinished)?)?;
     remove(fs, orphans)?;
     let mut removed = wal::Removed::default();
     wal::cut(place, manifest.checkpoint, &mut removed)?;
@@ -235,7 +235,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
 }
 
 /// Files of a directory that are nobody's, by their names.
-fn orphans(fs: &dyn Fs, dir: &Path, is_orphan: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+fn find_orphans(fs: &dyn Fs, dir: &Path, is_orphan: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, error))?;
     let found = names.iter().filter(|name| name.to_str().is_some_and(&is_orphan));
     Ok(found.map(|name| dir.join(name)).collect())

@@ -13,6 +13,7 @@ use crate::{
     limits,
     model::{Durability, Space, check_count, check_name},
     os::{Clock, Fs, RealClock, RealFs},
+    segment,
     wal::RecoveryMode,
 };
 
@@ -47,7 +48,7 @@ pub struct Options {
     pub(super) index_rows: usize,
     pub(super) graph_rows: usize,
     pub(super) graph_bytes: u64,
-    pub(super) huge_pages: bool,
+    pub(super) piece_bytes: usize,
     pub(super) recovery: RecoveryMode,
     pub(super) inline: bool,
     /// The store is made, and opens only once that is done.
@@ -75,7 +76,7 @@ impl Default for Options {
             index_rows: 1_024,
             graph_rows: 50_000,
             graph_bytes: 1 << 30,
-            huge_pages: false,
+            piece_bytes: segment::PIECE_BYTES,
             recovery: RecoveryMode::Strict,
             inline: false,
             unfinished: false,
@@ -234,7 +235,20 @@ impl Options {
     /// costs 1 MiB of memory more for each file that is being written.
     #[must_use]
     pub fn huge_pages(mut self, huge_pages: bool) -> Self {
-        self.huge_pages = huge_pages;
+        self.piece_bytes =
+            if huge_pages { segment::HUGE_PIECE_BYTES } else { segment::PIECE_BYTES };
+        self
+    }
+
+    /// Bytes of a data file that are written at once, rounded up to blocks of
+    /// 4 KiB, of which there are two or more: 1 MiB by default, 2 MiB with
+    /// [`huge_pages`](Self::huge_pages). For crashes between the pieces of small
+    /// files.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn piece_bytes(mut self, bytes: usize) -> Self {
+        let block = crate::format::segment::BLOCK_BYTES;
+        self.piece_bytes = bytes.div_ceil(block).max(2).saturating_mul(block);
         self
     }
 

@@ -12,7 +12,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub(crate) use reader::{KeyTable, Owned, Segment, Table, map};
-pub(crate) use writer::Writer;
+pub(crate) use writer::{HUGE_PIECE_BYTES, PIECE_BYTES, Writer};
 
 use crate::format::FileKind;
 

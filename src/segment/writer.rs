@@ -12,11 +12,10 @@ use crate::{
     os::{File, Fs},
 };
 
-/// Written at once, at a multiple of as much. Where a disk is simulated, files
-/// are small, and are to have several.
-const PIECE_BYTES: usize = if cfg!(feature = "sim") { 8 << 10 } else { 1 << 20 };
+/// Written at once, at a multiple of as much.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Of which a file system makes pages of that size, if it makes any so large.
-const HUGE_PIECE_BYTES: usize = 2 * PIECE_BYTES;
+pub(crate) const HUGE_PIECE_BYTES: usize = 2 << 20;
 
 /// A data file in the making. Block 0 comes last: a file that was not finished
 /// is none.
@@ -38,15 +37,9 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// `huge_pages`: it is written in pieces of which the operating system can
-    /// make huge pages.
-    pub(crate) fn create(
-        fs: &dyn Fs,
-        path: PathBuf,
-        header: Header,
-        huge_pages: bool,
-    ) -> Result<Self> {
-        let piece = if huge_pages { HUGE_PIECE_BYTES } else { PIECE_BYTES };
+    /// `piece`: bytes that are written at once, a multiple of the block size and
+    /// more than one.
+    pub(crate) fn create(fs: &dyn Fs, path: PathBuf, header: Header, piece: usize) -> Result<Self> {
         let file = fs.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
         Ok(Self {
             path,

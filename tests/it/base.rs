@@ -219,10 +219,8 @@ fn checkpoints_among_100_000_concurrent_writes_lose_none() {
 /// made of where they are asked for. Nothing in the files tells.
 #[test]
 fn files_are_written_in_pieces_that_make_huge_pages() {
-    // As the engine has it where a disk is simulated.
-    const PIECE: usize = if cfg!(feature = "sim") { 8 << 10 } else { 1 << 20 };
     let dir = temp_dir();
-    for (huge_pages, piece) in [(false, PIECE as u64), (true, 2 * PIECE as u64)] {
+    for (huge_pages, piece) in [(false, 1 << 20), (true, 2 << 20)] {
         let writes = Arc::new(AtomicU64::new(0));
         let fs = {
             let writes = Arc::clone(&writes);
@@ -240,7 +238,7 @@ fn files_are_written_in_pieces_that_make_huge_pages() {
         // of which the first is a block short.
         for n in 0..10 {
             let left_out = if n == 0 { 2_000 } else { 0 };
-            engine.write(put(n, vec![7; PIECE - left_out])).unwrap();
+            engine.write(put(n, vec![7; (1 << 20) - left_out])).unwrap();
         }
         engine.checkpoint().unwrap();
         engine.close().unwrap();
@@ -251,7 +249,7 @@ fn files_are_written_in_pieces_that_make_huge_pages() {
         // With the other setting.
         let engine = Options::new().huge_pages(!huge_pages).open(&store).unwrap();
         assert!(engine.verify().unwrap().is_sound());
-        assert_eq!(engine.snapshot().get(id(8)).unwrap().unwrap().content(), [7; PIECE]);
+        assert_eq!(engine.snapshot().get(id(8)).unwrap().unwrap().content(), [7; 1 << 20]);
     }
 }
 

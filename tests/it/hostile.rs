@@ -34,7 +34,7 @@ use crate::{
     Random,
     base::{id, put},
     faults::{Call, hooked, within},
-    recovery::{read_image, write_image},
+    recovery::{read_image, seal, write_image},
     temp_dir,
 };
 
@@ -822,10 +822,7 @@ fn a_log_is_not_blamed_for_a_heap() {
         let mut image = whole.clone();
         let bytes = image.get_mut(&heap).unwrap();
         bytes[at] ^= 0x80;
-        let sum = crc32fast::hash(&bytes[..HEADER_BYTES - 4]);
-        bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
-        let block = crc32fast::hash(&bytes[..4_092]);
-        bytes[4_092..4_096].copy_from_slice(&block.to_le_bytes());
+        seal(bytes);
         write_image(&path, &image);
         for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
             let error = refused(&path, Options::new().recovery(mode));

@@ -48,6 +48,17 @@ pub fn write_image(dir: &Path, image: &Image) {
     }
 }
 
+/// Gives the header of a file, and the first block of a data file, the checksums
+/// of what they say now.
+pub fn seal(bytes: &mut [u8]) {
+    let sum = crc32fast::hash(&bytes[..HEADER_BYTES - 4]);
+    bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    if let Some((block, _)) = bytes.split_first_chunk_mut::<4_096>() {
+        let sum = crc32fast::hash(&block[..4_092]);
+        block[4_092..].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
 fn wal_files(image: &Image) -> Vec<PathBuf> {
     image.keys().filter(|name| name.extension().is_some_and(|e| e == "wal")).cloned().collect()
 }

@@ -10,7 +10,6 @@ use std::{
 use ingrain::{
     Batch, Direction, Durability, Edge, Engine, ErrorKind, KeyRange, LostItem, Metric, Node,
     NodeId, Op, Options, Patch, RepairReport, Seq, Snapshot, Space, Timestamp,
-    format::HEADER_BYTES,
 };
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
@@ -367,8 +366,7 @@ fn a_file_of_another_version_is_refused() {
             let mut other = original.files[&path].clone();
             let version = u32::from_le_bytes(other[8..12].try_into().unwrap()) + 1;
             other[8..12].copy_from_slice(&version.to_le_bytes());
-            let sum = crc32fast::hash(&other[..HEADER_BYTES - 4]);
-            other[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+            crate::recovery::seal(&mut other);
             other.truncate(other.len() - cut);
             fs::write(&path, other).unwrap();
             let error = options().repair(original.path(), &to, &mut |_, _| {}).unwrap_err();

@@ -93,9 +93,10 @@ fn mark(disk: &SimDisk, mark: Mark, seq: u64) {
 
 fn store(disk: &SimDisk, clock: &SimClock) -> Options {
     // Checkpoints by themselves, too, between the writes; each vector file has
-    // codes.
+    // codes, and each larger file several pieces.
     options()
         .index_rows(1)
+        .piece_bytes(8 << 10)
         .wal_bytes(160 << 10)
         .inline(true)
         .fs(Arc::new(disk.clone()))
@@ -135,8 +136,7 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
         backups: BTreeSet::new(),
     };
     mark(disk, Mark::Submitted, 1);
-    let huge_pages = steps.len().is_multiple_of(2);
-    let mut engine = match store(disk, &clock).huge_pages(huge_pages).open(PATH) {
+    let mut engine = match store(disk, &clock).open(PATH) {
         Ok(engine) => engine,
         Err(error) => {
             run.failed = Some(error);
@@ -189,7 +189,7 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
                 }
                 run.count(&engine);
                 drop(engine);
-                engine = match store(disk, &clock).huge_pages(huge_pages).open(PATH) {
+                engine = match store(disk, &clock).open(PATH) {
                     Ok(engine) => engine,
                     Err(error) => {
                         run.failed = Some(error);
