@@ -1,43 +1,64 @@
 #![doc = include_str!("../README.md")]
 
 mod checkpoint;
+mod cpu;
 mod engine;
-mod error;
+#[cfg(feature = "exchange")]
+pub mod exchange;
 pub mod format;
 mod graph;
-mod id;
-pub mod limits;
-mod manifest;
 mod model;
 pub mod os;
-mod pacing;
-mod reconciler;
-mod segment;
-mod snapshot;
+mod read;
+mod state;
+mod store;
 mod sync;
 mod vector;
-mod wal;
-mod write_log;
+mod write;
 
-pub use checkpoint::CheckpointStats;
+pub use checkpoint::stats::CheckpointStats;
 pub use engine::{
-    BackupReport, EdgeName, Engine, Lost, LostItem, Options, RepairReport, Stats, VerifyReport,
+    Engine,
+    backup::BackupReport,
+    options::Options,
+    repair::report::{EdgeName, Lost, LostItem, RepairReport},
+    stats::Stats,
+    verify::report::VerifyReport,
 };
-pub use error::{ConflictReason, Error, ErrorKind, Result};
-pub use id::NodeId;
 pub use model::{
-    Attributes, Batch, Durability, Edge, Element, IndexKey, KeyBuilder, Method, Metric, Node, Op,
-    Patch, Precondition, Seq, Space, Timestamp, Value,
+    batch::{Batch, Durability, Op, Precondition},
+    edge::Edge,
+    error::{ConflictReason, Error, ErrorKind, Result},
+    id::NodeId,
+    key::KeyBuilder,
+    limits,
+    node::{IndexKey, Node, Patch},
+    space::{Element, Method, Metric, Space},
+    time::{Seq, Timestamp},
+    value::{Attributes, Value},
 };
-pub use pacing::{Advice, Pace};
-pub use reconciler::WriteStats;
-pub use snapshot::{
-    By, Cursor, Digest, Direction, EdgeRef, Edges, Effort, Filter, Found, Hit, IndexEntry,
-    IndexStats, KeyRange, NodeRef, Path, PathOptions, PathStep, Range, Scan, Search, Snapshot,
-    SpaceStats, Toward, VectorFileStats,
+pub use read::{
+    cursor::{Cursor, Direction, KeyRange},
+    digest::Digest,
+    edge::EdgeRef,
+    edges::Edges,
+    node::NodeRef,
+    paths::{Path, PathOptions, PathStep, Toward},
+    range::{IndexEntry, Range},
+    scan::Scan,
+    search::query::{By, Effort, Filter, Found, Hit, Search},
+    snapshot::Snapshot,
 };
-pub use wal::{CutTail, RecoveryMode, RecoveryReport, SetAside};
-pub use write_log::Ticket;
+pub use state::{
+    base::vector_stats::{IndexStats, VectorFileStats},
+    stats::SpaceStats,
+};
+pub use store::wal::report::{CutTail, RecoveryMode, RecoveryReport, SetAside};
+pub use write::{
+    pacing::{Advice, Pace},
+    stats::WriteStats,
+    ticket::Ticket,
+};
 
 /// A disk that crashes, to test on: the engine, or any program over [`os::Fs`].
 ///

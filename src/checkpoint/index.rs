@@ -4,42 +4,48 @@ use std::sync::Arc;
 
 use bytemuck::bytes_of;
 
-use super::output::Making;
 use crate::{
-    error::{Error, Result},
+    checkpoint::output::Making,
     format::{
-        FileKind,
+        header::FileKind,
         manifest::DataFile,
         tables::{Le32, LeF32},
         vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead, RECALLS},
     },
-    model::{Method, Metric},
-    segment::Writer,
-    snapshot::{GraphIndex, VectorRows},
+    model::{
+        error::{Error, Result},
+        space::{Method, Metric},
+    },
+    state::base::{vector_index::GraphIndex, vector_rows::VectorRows},
+    store::segment::writer::Writer,
     vector::{
-        Stop,
         build::{self, Truth},
         hnsw::{self, Graph},
         pq::{Codebook, Shape},
+        stop::Stop,
     },
 };
 
 /// Rows that are encoded in one step.
 const ENCODED: usize = 1 << 16;
+
 /// Rows that are added to a graph in one step.
 const ADDED: usize = 1 << 9;
+
 /// Candidates that a graph is tried with, ascending.
 const TRIED: [usize; 14] = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024];
+
 /// How many times as many candidates a vector takes that is not a row: the links
 /// of a row lead to its closest, and a graph is measured with its own rows.
 const STRANGER: usize = 2;
+
 /// Below this share of rows that a graph finds by their own vectors, it is not
 /// used.
 const SELF_RECALL: f64 = 0.9;
 
 /// What is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Derived {
+pub(crate) enum Derived {
     /// Codes of so many bits.
     Codes(u32),
     Graph,
@@ -47,7 +53,7 @@ pub(super) enum Derived {
 
 impl Derived {
     /// The codes of a space with this method, if it has any.
-    pub(super) fn codes(method: Method) -> Option<Self> {
+    pub(crate) fn codes(method: Method) -> Option<Self> {
         match method {
             Method::Exact => None,
             Method::Pq8 => Some(Self::Codes(8)),
@@ -58,7 +64,7 @@ impl Derived {
 
 /// An index in the making.
 #[derive(Debug)]
-pub(super) struct Build {
+pub(crate) struct Build {
     rows: Arc<VectorRows>,
     derived: Derived,
     stage: Stage,
@@ -84,7 +90,7 @@ enum Stage {
 
 /// What a step left.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// More to do.
     More,
     /// The file.
@@ -94,20 +100,20 @@ pub(super) enum Step {
 }
 
 impl Build {
-    pub(super) fn new(rows: Arc<VectorRows>, derived: Derived) -> Self {
+    pub(crate) fn new(rows: Arc<VectorRows>, derived: Derived) -> Self {
         Self { rows, derived, stage: Stage::Begin }
     }
 
-    pub(super) fn rows(&self) -> &Arc<VectorRows> {
+    pub(crate) fn rows(&self) -> &Arc<VectorRows> {
         &self.rows
     }
 
-    pub(super) fn derived(&self) -> Derived {
+    pub(crate) fn derived(&self) -> Derived {
         self.derived
     }
 
     /// Does a piece of the work. `Closed` when told to `stop`.
-    pub(super) fn step(&mut self, making: &mut Making<'_>, stop: Stop<'_>) -> Result<Step> {
+    pub(crate) fn step(&mut self, making: &mut Making<'_>, stop: Stop<'_>) -> Result<Step> {
         let rows = &*self.rows;
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Begin => {

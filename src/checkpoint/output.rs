@@ -8,11 +8,10 @@ use std::{
 
 use bytemuck::{Pod, bytes_of};
 
-use super::{HEAP_BYTES, Heaps, Refs};
 use crate::{
-    error::{Error, Result},
+    checkpoint::plan::{HEAP_BYTES, Heaps, Refs},
     format::{
-        FileKind, Header,
+        header::{FileKind, Header},
         heap::{ContentPlace, NodeMeta, NodeParts, encode_attributes},
         manifest::{DataFile, TableFile},
         tables::{
@@ -20,30 +19,36 @@ use crate::{
             NodeRow, RefRow, SLOT_BYTES,
         },
     },
-    id::NodeId,
-    model::Seq,
-    os::Fs,
-    segment::{self, Writer},
-    snapshot::{Base, Content, EdgeRecord, NodeRecord, encode_edge_key},
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+        time::Seq,
+    },
+    os::file::Fs,
+    state::{
+        base::{Base, parts::encode_edge_key},
+        record::{Content, EdgeRecord, NodeRecord},
+    },
+    store::segment::{self, writer::Writer},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 /// What new files are made with.
-pub(super) struct Making<'a> {
-    pub(super) fs: &'a dyn Fs,
-    pub(super) dir: &'a Path,
-    pub(super) store: [u8; 16],
-    pub(super) next_file: &'a mut u32,
-    pub(super) made: &'a mut Vec<PathBuf>,
-    pub(super) written: &'a AtomicU64,
-    pub(super) piece_bytes: usize,
+pub(crate) struct Making<'a> {
+    pub(crate) fs: &'a dyn Fs,
+    pub(crate) dir: &'a Path,
+    pub(crate) store: [u8; 16],
+    pub(crate) next_file: &'a mut u32,
+    pub(crate) made: &'a mut Vec<PathBuf>,
+    pub(crate) written: &'a AtomicU64,
+    pub(crate) piece_bytes: usize,
 }
 
 /// The largest number of a data file is not given, as no other could follow it.
 const FILES: usize = u32::MAX as usize;
 
 impl Making<'_> {
-    pub(super) fn create(&mut self, kind: FileKind) -> Result<Writer> {
+    pub(crate) fn create(&mut self, kind: FileKind) -> Result<Writer> {
         let number = *self.next_file;
         *self.next_file = number
             .checked_add(1)
@@ -55,7 +60,7 @@ impl Making<'_> {
         Writer::create(self.fs, path, header, self.piece_bytes)
     }
 
-    pub(super) fn finish(&self, writer: Writer) -> Result<DataFile> {
+    pub(crate) fn finish(&self, writer: Writer) -> Result<DataFile> {
         let file = writer.finish()?;
         self.written.fetch_add(file.len, Ordering::Relaxed);
         Ok(file)
@@ -64,13 +69,13 @@ impl Making<'_> {
 
 /// The heaps of a checkpoint, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct HeapWriter {
-    pub(super) current: Option<(u32, Writer)>,
-    pub(super) done: Vec<DataFile>,
+pub(crate) struct HeapWriter {
+    pub(crate) current: Option<(u32, Writer)>,
+    pub(crate) done: Vec<DataFile>,
 }
 
 impl HeapWriter {
-    pub(super) fn append(&mut self, making: &mut Making<'_>, bytes: &[u8]) -> Result<HeapPlace> {
+    pub(crate) fn append(&mut self, making: &mut Making<'_>, bytes: &[u8]) -> Result<HeapPlace> {
         if let Some((_, writer)) = self.current.take_if(|(_, w)| w.section_len() >= HEAP_BYTES) {
             self.done.push(making.finish(writer)?);
         }
@@ -96,7 +101,7 @@ impl HeapWriter {
         Ok(place)
     }
 
-    pub(super) fn finish(&mut self, making: &mut Making<'_>) -> Result<Vec<DataFile>> {
+    pub(crate) fn finish(&mut self, making: &mut Making<'_>) -> Result<Vec<DataFile>> {
         if let Some((_, writer)) = self.current.take() {
             self.done.push(making.finish(writer)?);
         }
@@ -105,10 +110,10 @@ impl HeapWriter {
 }
 
 /// Where a content is that stays out of its node's record.
-pub(super) type Elsewhere = Option<ContentPlace>;
+pub(crate) type Elsewhere = Option<ContentPlace>;
 
 /// Encodes the record of a node that is in memory.
-pub(super) fn encode_node(
+pub(crate) fn encode_node(
     record: &NodeRecord,
     old: &Base,
     condemned: &Heaps,
@@ -147,7 +152,7 @@ pub(super) fn encode_node(
 }
 
 /// The row of a node that did not change; its record moves if its heap does.
-pub(super) fn carry_node(
+pub(crate) fn carry_node(
     row: &NodeRow,
     old: &Base,
     condemned: &Heaps,
@@ -169,16 +174,16 @@ pub(super) fn carry_node(
     if !condemned.contains(&place.heap) && !condemned.contains(&content.heap) {
         return Ok((*row, Some(content)));
     }
-    let elsewhere = encode_node(&node.to_record(old)?, old, condemned, buffer)?;
+    let elsewhere = encode_node(&old.record_of(node)?, old, condemned, buffer)?;
     let place = heap.append(making, buffer)?;
     Ok((NodeRow::new(row.id(), row.kind.get(), place, elsewhere.is_some()), elsewhere))
 }
 
-pub(super) fn attribute_bytes(edge: &EdgeRecord) -> Vec<u8> {
+pub(crate) fn attribute_bytes(edge: &EdgeRecord) -> Vec<u8> {
     if edge.attributes.is_empty() { Vec::new() } else { encode_attributes(&edge.attributes) }
 }
 
-pub(super) fn write_attributes(
+pub(crate) fn write_attributes(
     edge: &EdgeRecord,
     heap: &mut HeapWriter,
     making: &mut Making<'_>,
@@ -189,7 +194,7 @@ pub(super) fn write_attributes(
     heap.append(making, &attribute_bytes(edge))
 }
 
-pub(super) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
+pub(crate) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
     let mut row = EdgeRow::new(key, attributes);
     row.confidence = LeF32::new(edge.confidence);
     row.weight = LeF64::new(edge.weight);
@@ -199,18 +204,18 @@ pub(super) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -
 }
 
 /// Adds bytes that are referred to.
-pub(super) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
+pub(crate) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
     let sum = refs.entry(heap).or_default();
     *sum = sum.saturating_add(bytes);
 }
 
-pub(super) fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
+pub(crate) fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
     writer.section(tag, size_of::<R>());
     writer.write(bytemuck::cast_slice(rows))
 }
 
 /// Writes what a part refers to, and adds it to what all do.
-pub(super) fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -> Result<()> {
+pub(crate) fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -> Result<()> {
     let mut refs: Vec<(u32, u64)> = refs.drain().collect();
     refs.sort_unstable();
     let row = |(heap, bytes): &(u32, u64)| RefRow {
@@ -224,18 +229,18 @@ pub(super) fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -
 }
 
 /// The new parts of a node table.
-pub(super) struct NodeOutput {
-    pub(super) rows_per_file: usize,
-    pub(super) current: Option<Writer>,
-    pub(super) first: NodeId,
-    pub(super) rows: u32,
-    pub(super) members: BTreeMap<u32, Vec<Le32>>,
-    pub(super) refs: Refs,
-    pub(super) files: Vec<TableFile>,
+pub(crate) struct NodeOutput {
+    pub(crate) rows_per_file: usize,
+    pub(crate) current: Option<Writer>,
+    pub(crate) first: NodeId,
+    pub(crate) rows: u32,
+    pub(crate) members: BTreeMap<u32, Vec<Le32>>,
+    pub(crate) refs: Refs,
+    pub(crate) files: Vec<TableFile>,
 }
 
 impl NodeOutput {
-    pub(super) fn new(rows_per_file: usize) -> Self {
+    pub(crate) fn new(rows_per_file: usize) -> Self {
         Self {
             rows_per_file,
             current: None,
@@ -247,7 +252,7 @@ impl NodeOutput {
         }
     }
 
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
         making: &mut Making<'_>,
         all: &mut Refs,
@@ -276,7 +281,7 @@ impl NodeOutput {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
+    pub(crate) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
         let Some(mut writer) = self.current.take() else { return Ok(()) };
         let members = std::mem::take(&mut self.members);
         let mut first = 0_u32;
@@ -299,7 +304,7 @@ impl NodeOutput {
         Ok(())
     }
 
-    pub(super) fn finish(
+    pub(crate) fn finish(
         mut self,
         making: &mut Making<'_>,
         all: &mut Refs,
@@ -310,17 +315,17 @@ impl NodeOutput {
 }
 
 /// The new parts of an edge table.
-pub(super) struct EdgeOutput {
-    pub(super) kind: FileKind,
-    pub(super) rows_per_file: usize,
-    pub(super) current: Option<(EdgeKey, Writer)>,
-    pub(super) rows: usize,
-    pub(super) refs: Refs,
-    pub(super) files: Vec<TableFile>,
+pub(crate) struct EdgeOutput {
+    pub(crate) kind: FileKind,
+    pub(crate) rows_per_file: usize,
+    pub(crate) current: Option<(EdgeKey, Writer)>,
+    pub(crate) rows: usize,
+    pub(crate) refs: Refs,
+    pub(crate) files: Vec<TableFile>,
 }
 
 impl EdgeOutput {
-    pub(super) fn new(kind: FileKind, rows_per_file: usize) -> Self {
+    pub(crate) fn new(kind: FileKind, rows_per_file: usize) -> Self {
         Self {
             kind,
             rows_per_file,
@@ -331,7 +336,7 @@ impl EdgeOutput {
         }
     }
 
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
         making: &mut Making<'_>,
         all: &mut Refs,
@@ -356,7 +361,7 @@ impl EdgeOutput {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
+    pub(crate) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
         let Some((first, mut writer)) = self.current.take() else { return Ok(()) };
         if self.kind == FileKind::Out {
             write_refs(&mut writer, &mut self.refs, all)?;
@@ -367,7 +372,7 @@ impl EdgeOutput {
         Ok(())
     }
 
-    pub(super) fn finish(
+    pub(crate) fn finish(
         mut self,
         making: &mut Making<'_>,
         all: &mut Refs,
@@ -378,17 +383,17 @@ impl EdgeOutput {
 }
 
 /// The new parts of the key table.
-pub(super) struct KeyOutput {
-    pub(super) bytes_per_file: u64,
-    pub(super) current: Option<Writer>,
-    pub(super) first: Vec<u8>,
-    pub(super) offsets: Vec<Le32>,
-    pub(super) buffer: Vec<u8>,
-    pub(super) files: Vec<TableFile>,
+pub(crate) struct KeyOutput {
+    pub(crate) bytes_per_file: u64,
+    pub(crate) current: Option<Writer>,
+    pub(crate) first: Vec<u8>,
+    pub(crate) offsets: Vec<Le32>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) files: Vec<TableFile>,
 }
 
 impl KeyOutput {
-    pub(super) fn new(bytes_per_file: u64) -> Self {
+    pub(crate) fn new(bytes_per_file: u64) -> Self {
         Self {
             bytes_per_file,
             current: None,
@@ -399,7 +404,7 @@ impl KeyOutput {
         }
     }
 
-    pub(super) fn put(&mut self, making: &mut Making<'_>, place: KeyPlace<'_>) -> Result<()> {
+    pub(crate) fn put(&mut self, making: &mut Making<'_>, place: KeyPlace<'_>) -> Result<()> {
         if self.current.as_ref().is_some_and(|w| w.section_len() >= self.bytes_per_file) {
             self.end(making)?;
         }
@@ -420,7 +425,7 @@ impl KeyOutput {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+    pub(crate) fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
         let Some(mut writer) = self.current.take() else { return Ok(()) };
         write_rows(&mut writer, tables::OFFSETS, &std::mem::take(&mut self.offsets))?;
         let first = std::mem::take(&mut self.first);
@@ -428,7 +433,7 @@ impl KeyOutput {
         Ok(())
     }
 
-    pub(super) fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
+    pub(crate) fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
         self.end(making)?;
         Ok(self.files)
     }

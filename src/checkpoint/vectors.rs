@@ -5,37 +5,40 @@ use std::collections::BTreeMap;
 
 use bytemuck::bytes_of;
 
-use super::{Extent, output::Making};
 use crate::{
-    error::Result,
+    checkpoint::{output::Making, plan::Extent},
     format::{
-        FileKind,
+        header::FileKind,
         manifest::VectorFile,
         tables::{self, Le32, Le64, LeF64, VectorHead, vector_bytes},
         vectors::{dead_bits, dead_rows},
     },
-    id::NodeId,
-    limits,
-    segment::Writer,
-    snapshot::{Base, Frozen, Vector, VectorPart},
+    model::{error::Result, id::NodeId, limits},
+    state::{
+        base::{Base, vectors::VectorPart},
+        layer::Frozen,
+        record::Vector,
+    },
+    store::segment::writer::Writer,
 };
 
 /// Vector files of about one size before they are merged.
 const VECTOR_FILES: usize = 4;
+
 /// The most bytes of vectors that files are merged to, but by a compaction:
 /// while a checkpoint writes, the delta grows.
 const MERGED_BYTES: u64 = 256 << 20;
 
 /// The vector files of a space after a checkpoint.
 #[derive(Debug, Default)]
-pub(super) struct Files {
-    pub(super) kept: Vec<VectorFile>,
-    pub(super) new: Option<VectorFile>,
+pub(crate) struct Files {
+    pub(crate) kept: Vec<VectorFile>,
+    pub(crate) new: Option<VectorFile>,
 }
 
 /// Writes the vectors of a space that are new, or in files that are to be
 /// merged, into one file.
-pub(super) fn seal(
+pub(crate) fn seal(
     space: u32,
     frozen: &Frozen,
     old: &Base,

@@ -5,22 +5,25 @@ use std::{
     path::{self, Path},
 };
 
-use super::{
-    Engine,
-    target::{self, Target},
-};
 use crate::{
-    checkpoint::Extent,
-    error::{Error, Result},
+    checkpoint::plan::Extent,
+    engine::{
+        Engine,
+        target::{self, Target},
+    },
     format::{
-        FileKind,
+        header::FileKind,
         manifest::{DataFile, Manifest},
     },
-    manifest,
-    model::Seq,
-    os::Fs,
-    segment,
-    wal::{self, Writer},
+    model::{
+        error::{Error, Result},
+        time::Seq,
+    },
+    os::file::Fs,
+    store::{
+        manifest, segment,
+        wal::{self, writer::Writer},
+    },
 };
 
 /// Read and written at once where files are copied.

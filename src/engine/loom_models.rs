@@ -7,14 +7,14 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use super::*;
 use loom::thread::JoinHandle;
 
-use super::{open, *};
 use crate::{
-    id::NodeId,
-    model::Node,
+    engine::open,
+    model::{id::NodeId, node::Node},
     os::sim::SimDisk,
-    snapshot::Frozen,
+    state::layer::Frozen,
     sync::models::{explore, spawn},
 };
 

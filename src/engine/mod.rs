@@ -1,17 +1,19 @@
 //! The engine: a store that is open.
 
-mod backup;
+pub(crate) mod backup;
+pub(crate) mod lease;
 #[cfg(all(test, loom))]
 mod loom_models;
-mod open;
-mod options;
-mod owned;
-mod repair;
-mod replay;
+pub(crate) mod maintenance;
+pub(crate) mod open;
+pub(crate) mod options;
+pub(crate) mod repair;
+pub(crate) mod replay;
 #[cfg(all(test, shuttle))]
 mod shuttle_models;
-mod target;
-mod verify;
+pub(crate) mod stats;
+pub(crate) mod target;
+pub(crate) mod verify;
 
 use std::{
     path::{self, Path, PathBuf},
@@ -19,26 +21,33 @@ use std::{
     time::Duration,
 };
 
-pub use backup::BackupReport;
-pub use options::Options;
-pub use repair::{EdgeName, Lost, LostItem, RepairReport};
-pub use verify::VerifyReport;
-
 use crate::{
-    checkpoint::{CheckpointStats, Checkpointer, Extent, Limits},
-    error::{Error, Result},
-    format::wal::Payload,
-    model::{Batch, Durability, Method, Op, Seq, Space, Timestamp, check_count, unknown_space},
-    os::{Clock, Fs, Lock},
-    reconciler::{Reconciler, Start, WriteStats},
-    snapshot::{Notice, Snapshot, SpaceStats},
-    sync::{
-        Condvar, Mutex,
-        atomic::{AtomicBool, Ordering},
-        thread,
+    checkpoint::{
+        Checkpointer,
+        plan::{Extent, Limits},
     },
-    wal::{self, RecoveryReport},
-    write_log::{Pending, Ticket},
+    engine::{maintenance::Request, options::Options, stats::Stats},
+    format::wal::Payload,
+    model::{
+        batch::{Batch, Durability, Op},
+        catalog::unknown_space,
+        error::{Error, Result},
+        limits::check_count,
+        space::{Method, Space},
+        time::{Seq, Timestamp},
+    },
+    os::{
+        clock::Clock,
+        file::{Fs, Lock},
+    },
+    read::snapshot::Snapshot,
+    state::base::notice::Notice,
+    store::wal::{self, report::RecoveryReport},
+    sync::{Mutex, atomic::Ordering, thread},
+    write::{
+        reconciler::{Reconciler, Start},
+        ticket::{Pending, Ticket},
+    },
 };
 
 /// An open store.
@@ -84,115 +93,6 @@ pub struct Engine {
 struct Held {
     threads: Vec<thread::JoinHandle<()>>,
     lock: Arc<dyn Lock>,
-}
-
-/// Asks the second thread for a checkpoint.
-#[derive(Debug, Default)]
-struct Request {
-    wanted: AtomicBool,
-    stopped: AtomicBool,
-    /// A lock, so that the thread hears of whoever came before it: one of the two
-    /// has the lock first, and the other sees what it left.
-    thread: Mutex<Option<thread::Thread>>,
-    /// For the pause after a failure.
-    pause: Mutex<()>,
-    stop: Condvar,
-}
-
-impl Request {
-    fn ask(&self) {
-        // Only the first of many who ask need wake it. It takes the wish back
-        // before it looks whether a checkpoint is due, so that none is missed.
-        if !self.wanted.swap(true, Ordering::AcqRel) {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
-            thread.unpark();
-        }
-    }
-
-    fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.wake();
-        // Taken and dropped, so that the signal does not fall between the
-        // thread's look at the flag and its wait.
-        drop(self.pause.lock().unwrap_or_else(PoisonError::into_inner));
-        self.stop.notify_all();
-    }
-
-    /// The body of the thread.
-    fn work(&self, reconciler: &Reconciler, checkpointer: &Checkpointer, clock: &dyn Clock) {
-        /// Between a failure and the next try: doubled each time.
-        const LEAST_PAUSE: Duration = Duration::from_millis(50);
-        const MOST_PAUSE: Duration = Duration::from_secs(30);
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
-        let mut pause = LEAST_PAUSE;
-        // When to try again what could not be derived, by the clock: every search
-        // may ask for it, which neither hastens it nor puts it off. Unlike a
-        // checkpoint that failed, it holds up nothing that is asked for meanwhile.
-        let (mut again, mut last) = (None::<Duration>, LEAST_PAUSE);
-        while !self.stopped.load(Ordering::Acquire) {
-            let left = again.map(|at| at.saturating_sub(clock.monotonic()));
-            let tried = left.is_some_and(|left| left.is_zero());
-            if !self.wanted.swap(false, Ordering::AcqRel) && !tried {
-                match left {
-                    Some(left) => thread::park_timeout(left),
-                    None => thread::park(),
-                }
-                continue;
-            }
-            if tried {
-                checkpointer.try_again();
-                again = None;
-            }
-            let due = reconciler.checkpoint_due() || reconciler.is_full();
-            // The failure is in the stats; what it left behind is tried again.
-            let run = checkpointer.run_until(&self.stopped, due);
-            if !run.as_ref().is_ok_and(|left| *left) {
-                (again, last) = (None, LEAST_PAUSE);
-            } else if again.is_none() {
-                again = Some(clock.monotonic().saturating_add(last));
-                last = last.saturating_mul(2).min(MOST_PAUSE);
-            }
-            if run.is_err() {
-                let guard = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-                let stopped = |(): &mut ()| !self.stopped.load(Ordering::Acquire);
-                let waited = self.stop.wait_timeout_while(guard, pause, stopped);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
-                pause = pause.saturating_mul(2).min(MOST_PAUSE);
-                self.wanted.store(true, Ordering::Release);
-            } else {
-                pause = LEAST_PAUSE;
-            }
-        }
-    }
-}
-
-/// Numbers about an engine.
-#[derive(Debug, Clone, serde::Serialize)]
-#[non_exhaustive]
-pub struct Stats {
-    /// The last commit.
-    pub seq: Seq,
-    /// Nodes in the store.
-    pub nodes: usize,
-    /// Edges in the store.
-    pub edges: usize,
-    /// Index keys in the store.
-    pub keys: usize,
-    /// Vectors in the store.
-    pub vectors: usize,
-    /// Kinds that the store ever had.
-    pub kinds: usize,
-    /// The vector spaces, by name.
-    pub spaces: Vec<SpaceStats>,
-    /// The write path.
-    pub write: WriteStats,
-    /// The base, and how it is kept up.
-    pub checkpoint: CheckpointStats,
 }
 
 impl Engine {
@@ -586,6 +486,23 @@ impl Engine {
         };
         self.checkpointer.note_durable(last)?;
         tidied
+    }
+}
+
+impl Options {
+    /// Opens the store in a directory. It costs the manifest, and the replay of
+    /// what was committed since the last checkpoint, whatever the size of the
+    /// store.
+    ///
+    /// # Errors
+    /// `Invalid` for an unusable option, and for a path that is no directory or
+    /// one that holds something else; `Locked` if the store is open elsewhere; `Corrupt` if what
+    /// opening reads is damaged, with nothing changed: the manifest, the first
+    /// blocks of tables, the log (records are checked when they are read);
+    /// `Unsupported` if it is of another format version; `Io`.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {
+        self.check()?;
+        Engine::open_with(path.as_ref(), self)
     }
 }
 

@@ -8,16 +8,27 @@ use std::{
     thread,
 };
 
-use super::{Options, owned::OwnedFs, replay::Replayer};
 use crate::{
-    error::{Error, Result},
+    engine::{lease::OwnedFs, options::Options, replay::Replayer},
     format::manifest::Manifest,
-    manifest,
-    model::{Op, Seq},
-    os::{Fs, Lock},
-    segment,
-    snapshot::{Base, Notice, State},
-    wal::{self, RecoveryMode, RecoveryReport, Writer},
+    model::{
+        batch::Op,
+        error::{Error, Result},
+        time::Seq,
+    },
+    os::file::{Fs, Lock},
+    state::{
+        State,
+        base::{Base, notice::Notice},
+    },
+    store::{
+        manifest, segment,
+        wal::{
+            self,
+            report::{RecoveryMode, RecoveryReport},
+            writer::Writer,
+        },
+    },
 };
 
 pub(super) const LOCK: &str = "LOCK";

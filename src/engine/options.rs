@@ -2,19 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
 
-use super::Engine;
 use crate::{
-    error::{Error, Result},
-    limits,
-    model::{Durability, Space, check_count, check_name},
-    os::{Clock, Fs, RealClock, RealFs},
-    segment,
-    wal::RecoveryMode,
+    model::{
+        batch::Durability,
+        error::{Error, Result},
+        limits::{self, check_count, check_name},
+        space::Space,
+    },
+    os::{
+        clock::Clock,
+        file::Fs,
+        real::{RealClock, RealFs},
+    },
+    store::{segment, wal::report::RecoveryMode},
 };
 
 /// How to open a store. Every value is checked when it is opened; one that
@@ -260,7 +264,7 @@ impl Options {
     }
 
     /// Whether the engine does without threads of its own: false by default.
-    /// Then a submitted batch is committed before [`Engine::submit`] returns,
+    /// Then a submitted batch is committed before [`Engine::submit`](crate::Engine::submit) returns,
     /// and what an engine does is a function of the calls to it, its file
     /// system and its clock: a simulation can be repeated.
     #[must_use]
@@ -296,21 +300,6 @@ impl Options {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
-    }
-
-    /// Opens the store in a directory. It costs the manifest, and the replay of
-    /// what was committed since the last checkpoint, whatever the size of the
-    /// store.
-    ///
-    /// # Errors
-    /// `Invalid` for an unusable option, and for a path that is no directory or
-    /// one that holds something else; `Locked` if the store is open elsewhere; `Corrupt` if what
-    /// opening reads is damaged, with nothing changed: the manifest, the first
-    /// blocks of tables, the log (records are checked when they are read);
-    /// `Unsupported` if it is of another format version; `Io`.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {
-        self.check()?;
-        Engine::open_with(path.as_ref(), self)
     }
 
     pub(super) fn check(&self) -> Result<()> {

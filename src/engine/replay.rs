@@ -14,14 +14,17 @@ use std::{
 };
 
 use crate::{
-    error::{Error, Result},
     format::{
-        Damage,
+        header::Damage,
         wal::{Contents, LoggedBatch, Payload},
     },
-    model::Seq,
-    snapshot::{Base, State, decide},
-    wal::{Logged, Refusal, Replay},
+    model::{
+        error::{Error, Result},
+        time::Seq,
+    },
+    state::{State, base::Base},
+    store::wal::recover::{Logged, Refusal, Replay},
+    write::decide::decide,
 };
 
 /// Batches are handed over when they have this many bytes. Where a disk is

@@ -9,16 +9,15 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use super::*;
 use shuttle::thread::{self, JoinHandle};
 
-use super::*;
 use crate::{
-    error::ErrorKind,
-    id::NodeId,
-    model::{Edge, Node},
+    model::{edge::Edge, error::ErrorKind, id::NodeId, node::Node},
     os::sim::{Call, Failure, SimDisk},
-    segment,
-    snapshot::{Direction, KeyRange, State},
+    read::cursor::{Direction, KeyRange},
+    state::State,
+    store::segment,
     sync::models::{explore, time},
 };
 

@@ -2,12 +2,11 @@
 
 use std::{io, path::Path};
 
-use super::open::LOCK;
 use crate::{
-    error::{Error, Result},
-    manifest,
-    os::{Fs, Lock},
-    segment, wal,
+    engine::open::LOCK,
+    model::error::{Error, Result},
+    os::file::{Fs, Lock},
+    store::{manifest, segment, wal},
 };
 
 /// A directory that has no store yet, and nobody else makes one in it.

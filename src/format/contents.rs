@@ -28,16 +28,18 @@
 
 use bytemuck::Pod;
 
-use super::{
-    Damage, FileKind, Header,
-    segment::{self, File},
-    tables::{
-        EdgeRow, KEY_HEAD_BYTES, KINDS, KeyPlace, KindRow, Le32, LeF32, MEMBERS, NUMBERS, NodeRow,
-        OFFSETS, REFS, ROW_KINDS, ROWS, RefRow, SLOT_BYTES, SortedRow, VectorHead,
+use crate::{
+    format::{
+        header::{Damage, FileKind, Header},
+        segment::{self, File},
+        tables::{
+            EdgeRow, KEY_HEAD_BYTES, KINDS, KeyPlace, KindRow, Le32, LeF32, MEMBERS, NUMBERS,
+            NodeRow, OFFSETS, REFS, ROW_KINDS, ROWS, RefRow, SLOT_BYTES, SortedRow, VectorHead,
+        },
+        vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
     },
-    vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
+    model::limits,
 };
-use crate::limits;
 
 /// What a data file holds, borrowed from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -20,11 +20,16 @@
 //! number of the commit that wrote it), and the attributes as a map if there are
 //! any.
 
-use super::{
-    Damage,
-    pack::{Packer, Unpacker},
+use crate::{
+    format::{
+        header::Damage,
+        pack::{Packer, Unpacker},
+    },
+    model::{
+        time::{Seq, Timestamp},
+        value::Attributes,
+    },
 };
-use crate::model::{Attributes, Seq, Timestamp};
 
 /// Bytes of a record before its meta part.
 pub const RECORD_HEAD_BYTES: usize = 8;

@@ -14,8 +14,13 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-use super::{Damage, Fields, FileKind, HEADER_BYTES, Header, StoreId};
-use crate::model::{Method, Seq, Space};
+use crate::{
+    format::header::{Damage, Fields, FileKind, HEADER_BYTES, Header, StoreId},
+    model::{
+        space::{Method, Space},
+        time::Seq,
+    },
+};
 
 /// The body of a manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]

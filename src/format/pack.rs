@@ -8,11 +8,13 @@ use rmp::{
     encode::{self, ByteBuf},
 };
 
-use super::Damage;
 use crate::{
-    error::Result,
-    limits,
-    model::{Attributes, Value, check_count},
+    format::header::Damage,
+    model::{
+        error::Result,
+        limits::{self, check_count},
+        value::{Attributes, Value},
+    },
 };
 
 /// Writes MessagePack into memory.

@@ -26,7 +26,7 @@
 
 use bytemuck::Pod;
 
-use super::{Damage, Fields, FileKind, HEADER_BYTES, Header};
+use crate::format::header::{Damage, Fields, FileKind, HEADER_BYTES, Header};
 
 /// Bytes of a block, the unit of checking.
 pub const BLOCK_BYTES: usize = 4096;

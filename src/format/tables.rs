@@ -8,8 +8,10 @@ use std::cmp::Ordering;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Damage, Fields};
-use crate::{id::NodeId, limits, model::Seq};
+use crate::{
+    format::header::{Damage, Fields},
+    model::{id::NodeId, limits, time::Seq},
+};
 
 /// The rows of a table: [`NodeRow`], [`EdgeRow`] or [`VectorHead`]; of a key
 /// table the entries as bytes.

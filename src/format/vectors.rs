@@ -17,12 +17,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{
-    Damage,
-    manifest::DataFile,
-    tables::{Le32, LeF32},
+use crate::{
+    format::{
+        header::Damage,
+        manifest::DataFile,
+        tables::{Le32, LeF32},
+    },
+    model::space::Metric,
 };
-use crate::model::Metric;
 
 /// One [`IndexHead`].
 pub const HEAD: u32 = 8;

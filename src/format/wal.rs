@@ -23,17 +23,21 @@
 
 use std::{cell::Cell, ops::Range, sync::Arc};
 
-use super::{
-    Damage, Fields, FileKind, HEADER_BYTES, Header,
-    pack::{Packer, Unpacker, check_attributes_len},
-};
 use crate::{
-    error::Result,
-    id::NodeId,
-    limits,
+    format::{
+        header::{Damage, Fields, FileKind, HEADER_BYTES, Header},
+        pack::{Packer, Unpacker, check_attributes_len},
+    },
     model::{
-        Attributes, Edge, Element, IndexKey, Method, Metric, Node, Op, Patch, Precondition, Seq,
-        Space, Timestamp, check_content, check_count,
+        batch::{Op, Precondition},
+        edge::Edge,
+        error::Result,
+        id::NodeId,
+        limits::{self, check_content, check_count},
+        node::{IndexKey, Node, Patch},
+        space::{Element, Method, Metric, Space},
+        time::{Seq, Timestamp},
+        value::Attributes,
     },
 };
 

@@ -1,12 +1,10 @@
 //! Walks over a graph that is somebody else's: all they know is [`Adjacency`].
 
-mod paths;
-
-pub(crate) use paths::{Limits, Outcome, shortest};
+pub(crate) mod paths;
 
 use std::ops::ControlFlow;
 
-use crate::{error::Result, id::NodeId};
+use crate::model::{error::Result, id::NodeId};
 
 /// A graph whose nodes can be asked for their neighbours.
 pub(crate) trait Adjacency {

@@ -7,8 +7,10 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-use super::Adjacency;
-use crate::{error::Result, id::NodeId};
+use crate::{
+    graph::Adjacency,
+    model::{error::Result, id::NodeId},
+};
 
 /// How far a search may go.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,6 @@
     reason = "this is where the rest of the crate is sent to"
 )]
 
-#[cfg(not(unix))]
-compile_error!("ingrain needs the file locks and directory syncs of a Unix");
-
 use std::{
     ffi::OsString,
     fs, io,
@@ -17,8 +14,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Bytes, Clock, Expected, File, Fs, Lock, Mapping};
-use crate::model::Timestamp;
+use crate::{
+    model::time::Timestamp,
+    os::{
+        clock::Clock,
+        file::{File, Fs, Lock},
+        map::{Bytes, Mapped, Mapping},
+    },
+};
+
+#[cfg(not(unix))]
+compile_error!("ingrain needs the file locks and directory syncs of a Unix");
 
 /// The file system of the machine.
 ///
@@ -118,43 +124,6 @@ impl File for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
-    }
-}
-
-/// A file that is mapped: it lives as long as this, without a descriptor.
-pub(super) struct Mapped(memmap2::Mmap);
-
-impl Mapped {
-    #[allow(unsafe_code, reason = "a slice of a mapped file is sound only while the file stays")]
-    fn new(file: &fs::File) -> io::Result<Self> {
-        // SAFETY: the bytes must not change, nor the file become shorter, while
-        // they are borrowed. The engine maps only files that it has written and
-        // synced and never changes again: they are replaced by new files under
-        // new names and removed, and a removed file lasts as long as its
-        // mappings. Other callers of `Fs::map` promise the same. Another program
-        // that cuts the file short brings SIGBUS upon this one, which is
-        // documented at `RealFs` as the fault of its user.
-        let map = unsafe { memmap2::Mmap::map(file) }?;
-        Ok(Self(map))
-    }
-
-    #[inline]
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    pub(super) fn advise(&self, expected: Expected) {
-        let told = match expected {
-            Expected::Little { first } => {
-                let first = first.min(self.0.len());
-                let told = self.0.advise(memmap2::Advice::Random);
-                let fetch = || self.0.advise_range(memmap2::Advice::WillNeed, 0, first);
-                told.and_then(|()| if first == 0 { Ok(()) } else { fetch() })
-            }
-            Expected::Much => self.0.advise(memmap2::Advice::Normal),
-        };
-        // Some kernels take no advice. What is read is the same.
-        let _ = told;
     }
 }
 

@@ -12,9 +12,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Clock, File, Fs, Lock, Mapping};
 use crate::{
-    model::Timestamp,
+    model::time::Timestamp,
+    os::{
+        clock::Clock,
+        file::{File, Fs, Lock},
+        map::Mapping,
+    },
     // So that a model checker may let others run at each call.
     sync::{Mutex, MutexGuard},
 };

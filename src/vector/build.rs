@@ -3,11 +3,13 @@
 
 use rayon::prelude::*;
 
-use super::{Stop, exact::Closest, metric::Measure, pq::Codebook};
 use crate::{
-    error::{Error, Result},
-    id::NodeId,
-    model::Metric,
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+        space::Metric,
+    },
+    vector::{exact::Closest, metric::Measure, pq::Codebook, stop::Stop},
 };
 
 /// Vectors by number.

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use crate::id::NodeId;
+use crate::model::id::NodeId;
 
 /// Collects the closest `k` candidates, each with something that comes with it.
 #[derive(Debug)]

@@ -28,11 +28,13 @@ use std::{
 
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
-use super::GraphParameters;
 use crate::{
-    error::{Error, Result},
-    limits,
-    model::Metric,
+    model::{
+        error::{Error, Result},
+        limits,
+        space::Metric,
+    },
+    vector::parameters::GraphParameters,
 };
 
 /// Whether graphs can be built and served.
@@ -714,7 +716,7 @@ mod tests {
     }
 
     fn nearest(metric: Metric, rows: &[Vec<f32>], query: &[f32]) -> Vec<u32> {
-        let measure = crate::vector::Measure::new(metric, query);
+        let measure = crate::vector::metric::Measure::new(metric, query);
         let mut by_distance: Vec<_> = (0..rows.len() as u32)
             .map(|row| {
                 let vector = &rows[row as usize];

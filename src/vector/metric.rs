@@ -1,7 +1,9 @@
 //! The metrics of [`Metric`], over finite vectors of one length.
 
-use super::simd::{dot, l2_squared};
-use crate::model::Metric;
+use crate::{
+    model::space::Metric,
+    vector::simd::{dot, l2_squared},
+};
 
 /// Measures distances to one query.
 ///

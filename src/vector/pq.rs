@@ -12,10 +12,16 @@
 
 use rayon::prelude::*;
 
-use super::Stop;
-pub(crate) use super::simd::BLOCK_ROWS;
-use super::simd::{self, FOLDED_ENTRY, Nearest};
-use crate::{limits, model::Metric};
+use crate::{
+    model::{limits, space::Metric},
+    vector::{
+        metric::norm,
+        simd::{self, FOLDED_ENTRY, Nearest},
+        stop::Stop,
+    },
+};
+
+pub(crate) use crate::vector::simd::BLOCK_ROWS;
 
 /// Rounds of k-means at most: more of them find no more neighbours.
 const ROUNDS: usize = 20;
@@ -142,7 +148,7 @@ impl Codebook {
         let most = rows.iter().flat_map(|row| *row).fold(0_f32, |most, x| most.max(x.abs()));
         let scale = if metric == Metric::Cosine { 1.0 } else { unit(most) };
         let rows: Vec<(&[f32], f64)> =
-            rows.into_iter().map(|row| (row, factor(metric, scale, super::norm(row)))).collect();
+            rows.into_iter().map(|row| (row, factor(metric, scale, norm(row)))).collect();
         if rows.is_empty() {
             return None;
         }
@@ -661,8 +667,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        id::NodeId,
-        vector::{Closest, Measure, norm},
+        model::id::NodeId,
+        vector::{
+            exact::Closest,
+            metric::{Measure, norm},
+        },
     };
 
     const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];

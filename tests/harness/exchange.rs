@@ -1,6 +1,6 @@
 //! What programs import: lines of JSON and arrays of numbers.
 
-use ingrain::format::{
+use ingrain::exchange::{
     lines::{CONTENT_FIELDS, EdgeLine, NodeLine},
     npy::{Array, Number},
 };

@@ -2,7 +2,7 @@
 //! richer store.
 
 #[cfg(feature = "exchange")]
-use ingrain::format::npy::Array;
+use ingrain::exchange::npy::Array;
 use ingrain::format::{FileKind, Header, segment::File, wal::Frames};
 
 use super::store::{Image, golden, rich};

@@ -330,7 +330,7 @@ proptest! {
     #[cfg(feature = "exchange")]
     #[test]
     fn lines_survive_the_round_trip(ops in vec(any_op(), 1..20)) {
-        use ingrain::format::lines::{CONTENT_FIELDS, EdgeLine, NodeLine};
+        use ingrain::exchange::lines::{CONTENT_FIELDS, EdgeLine, NodeLine};
 
         for op in ops {
             match op {

@@ -1,32 +1,33 @@
 //! The shape of the source tree, held by machine.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-/// The modules in the order of docs/architecture.md: a file imports only from
-/// what stands above it.
+use syn::{
+    UseTree,
+    visit::{self, Visit},
+};
+
+/// The floors of docs/architecture.md, the lowest first: a file imports only
+/// from its own floor and those below it.
 const FLOORS: &[&str] = &[
-    "error",
-    "limits",
-    "id",
-    "model", // 0 the words
+    "model",
     "format",
+    "cpu",
     "vector",
     "graph",
-    "pacing",
     "sync",
-    "os", // 1 pure matter
-    "wal",
-    "segment",
-    "manifest", // 2 files
-    "snapshot",
-    "write_log",
-    "reconciler",
-    "checkpoint", // 3 living state
-    "engine",     // 4 the engine
-    "bin",        // 5 faces
+    "os",
+    "exchange",
+    "store",
+    "state",
+    "read",
+    "write",
+    "checkpoint",
+    "engine",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -57,80 +58,260 @@ fn floor(path: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The modules that a source names after `crate::`, in `use` trees and in
-/// paths.
-fn imports(text: &str) -> Vec<String> {
-    let code: String =
-        text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n");
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
-            continue;
-        }
-        let rest = &code[at + "crate::".len()..];
-        if let Some(tree) = rest.strip_prefix('{') {
-            let mut depth = 1;
-            let mut item = String::new();
-            for c in tree.chars() {
-                match c {
-                    '{' => depth += 1,
-                    '}' => depth -= 1,
-                    _ => {}
-                }
-                if depth == 0 || (depth == 1 && c == ',') {
-                    found.push(item.trim().to_owned());
-                    item.clear();
-                    if depth == 0 {
-                        break;
-                    }
-                } else {
-                    item.push(c);
-                }
-            }
-        } else {
-            found.push(rest.to_owned());
-        }
-    }
-    found
-        .iter()
-        .map(|path| path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
-        .filter(|name: &String| !name.is_empty())
-        .collect()
+/// The engine's own sources, by their path below src.
+fn engine_sources() -> Vec<(String, String)> {
+    let engine = sources().into_iter().filter(|(path, _)| FLOORS.contains(&&*floor(path)));
+    let named = engine.map(|(path, text)| {
+        let below = path.strip_prefix(root().join("src")).unwrap();
+        (below.to_str().unwrap().to_owned(), text)
+    });
+    named.collect()
 }
 
 #[test]
-fn imports_run_one_way() {
-    let mut wrong = Vec::new();
-    let mut seen = 0;
-    for (path, text) in sources() {
-        let from = floor(&path);
-        if from == "lib" {
-            continue;
+fn imports_run_one_way_and_in_no_circle() {
+    let sources = engine_sources();
+    let imports = Imports::of(&sources);
+    assert!(imports.edges.len() > 80, "the files are found");
+    assert!(imports.edges.values().map(BTreeSet::len).sum::<usize>() > 400, "imports are seen");
+    let upward = imports.upward();
+    assert!(upward.is_empty(), "imports of a higher floor:\n{}", upward.join("\n"));
+    let circle = imports.circle();
+    assert!(circle.is_none(), "files that import each other: {}", circle.unwrap().join(" -> "));
+    let known: BTreeSet<String> = imports
+        .edges
+        .keys()
+        .map(|file| file.split(['/', '.']).next().unwrap().to_owned())
+        .collect();
+    assert!(FLOORS.iter().all(|floor| known.contains(*floor)), "each floor has files");
+}
+
+/// Circles and upward imports that are planted, in each way that one can be
+/// written, among the real sources.
+#[test]
+fn planted_circles_and_upward_imports_are_found() {
+    let plant = |file: &str, line: &str| {
+        let mut sources = engine_sources();
+        let (_, text) = sources.iter_mut().find(|(name, _)| name == file).unwrap();
+        text.push_str(line);
+        Imports::of(&sources)
+    };
+    // state/mod.rs imports state/record.rs; read/snapshot.rs imports read/node.rs.
+    for (file, line) in [
+        ("state/record.rs", "use crate::state::State;"),
+        ("state/record.rs", "use super::{State as _, apply};"),
+        ("state/record.rs", "fn f(_: &crate::state::State) {}"),
+        ("read/node.rs", "mod inner { use super::super::snapshot::Snapshot; }"),
+        ("os/file.rs", "use crate::os::RealFs;"), // through the re-export of os/mod.rs
+        ("write/pacing.rs", "use crate::write::{stats::*, pacing};"),
+    ] {
+        let found = plant(file, line);
+        assert!(found.circle().is_some(), "{file}: {line}");
+        assert!(found.upward().is_empty(), "{file}: {line}");
+    }
+    for (file, line) in [
+        ("model/time.rs", "use crate::engine::options::Options;"),
+        ("store/manifest.rs", "fn f() { crate::write::decide::decide() }"),
+        ("read/node.rs", "use super::super::checkpoint;"),
+        ("vector/exact.rs", "use crate::{model::id, os::Fs};"),
+    ] {
+        let found = plant(file, line);
+        assert!(found.upward().iter().any(|found| found.starts_with(file)), "{file}: {line}");
+    }
+    // Neither is one of a test, nor the re-export of a folder.
+    let found = plant("state/record.rs", "#[cfg(test)] mod more { use crate::engine::Engine; }");
+    assert!(found.circle().is_none() && found.upward().is_empty());
+}
+
+/// Which file imports from which, tests aside.
+struct Imports {
+    edges: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What a source says of names: what it imports, and what it re-exports.
+#[derive(Default)]
+struct Names {
+    /// Absolute paths, in segments.
+    paths: Vec<Vec<String>>,
+    /// By name, the path of what a `mod.rs` gives on.
+    re_exports: BTreeMap<String, Vec<String>>,
+    module: Vec<String>,
+    is_folder: bool,
+}
+
+impl Names {
+    fn of(file: &str, text: &str) -> Self {
+        let mut module: Vec<String> =
+            file.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+        let is_folder = module.last().is_some_and(|last| last == "mod");
+        if is_folder {
+            module.pop();
         }
-        let at = FLOORS.iter().position(|f| *f == from);
-        let at = at.unwrap_or_else(|| panic!("{} is on no floor", path.display()));
-        if from == "bin" {
-            assert!(!text.contains("use super::super"), "{}", path.display());
-            continue;
+        let mut names = Self { module, is_folder, ..Self::default() };
+        names.visit_file(&syn::parse_file(text).unwrap_or_else(|e| panic!("{file}: {e}")));
+        names
+    }
+
+    /// The path from the crate's root; `None` of what is another crate's or a
+    /// plain name.
+    fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
+        let mut module = self.module.clone();
+        let mut rest = path;
+        match rest.first()?.as_str() {
+            "crate" => module.clear(),
+            "self" => {}
+            "super" => {
+                while rest.get(1).is_some_and(|next| next == "super") {
+                    module.pop();
+                    rest = &rest[1..];
+                }
+                module.pop();
+            }
+            // A child of the folder.
+            _ if self.is_folder => {
+                module.extend(rest.iter().cloned());
+                return Some(module);
+            }
+            _ => return None,
         }
-        for to in imports(&text) {
-            // Re-exports of lib.rs are for users, not for the floors.
-            let below = FLOORS.iter().position(|f| *f == to);
-            seen += 1;
-            match below {
-                Some(below) if below <= at => {}
-                _ => wrong.push(format!("{} uses crate::{to}", path.display())),
+        module.extend(rest[1..].iter().cloned());
+        Some(module)
+    }
+
+    fn flatten(tree: &UseTree, before: &[String], out: &mut Vec<(String, Vec<String>)>) {
+        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+        match tree {
+            UseTree::Path(path) => Self::flatten(&path.tree, &with(&path.ident), out),
+            UseTree::Name(name) if name.ident == "self" => {
+                out.push((before.last().cloned().unwrap_or_default(), before.to_vec()));
+            }
+            UseTree::Name(name) => out.push((name.ident.to_string(), with(&name.ident))),
+            UseTree::Rename(name) => out.push((name.rename.to_string(), with(&name.ident))),
+            UseTree::Glob(_) => out.push(("*".to_owned(), before.to_vec())),
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| Self::flatten(tree, before, out));
             }
         }
     }
-    assert!(seen > 50, "the parser sees imports");
-    assert!(wrong.is_empty(), "imports that run the wrong way:\n{}", wrong.join("\n"));
 }
 
-#[test]
-fn imports_are_read_right() {
-    let text = "use crate::{error::{Error, Result}, id::NodeId,\n model};\n let x = crate::wal::DIR; // crate::engine";
-    assert_eq!(imports(text), ["error", "id", "model", "wal"]);
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let cfg = attribute.path().is_ident("cfg");
+        cfg && quote_of(attribute).split(|c: char| !c.is_alphanumeric()).any(|word| word == "test")
+    })
+}
+
+fn quote_of(attribute: &syn::Attribute) -> String {
+    attribute.meta.require_list().map_or_else(|_| String::new(), |list| list.tokens.to_string())
+}
+
+impl<'a> Visit<'a> for Names {
+    fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
+        if is_test(&item.attrs) {
+            return;
+        }
+        let folder = std::mem::replace(&mut self.is_folder, true);
+        self.module.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+        self.is_folder = folder;
+    }
+
+    fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+        let mut flat = Vec::new();
+        Self::flatten(&item.tree, &[], &mut flat);
+        for (name, path) in flat {
+            let Some(path) = self.absolute(&path) else { continue };
+            if self.is_folder && !matches!(item.vis, syn::Visibility::Inherited) {
+                self.re_exports.insert(name, path);
+            } else {
+                self.paths.push(path);
+            }
+        }
+    }
+
+    fn visit_visibility(&mut self, _: &'a syn::Visibility) {}
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let segments: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
+        if matches!(segments[0].as_str(), "crate" | "super") {
+            self.paths.extend(self.absolute(&segments));
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+impl Imports {
+    fn of(sources: &[(String, String)]) -> Self {
+        let names: BTreeMap<&str, Names> =
+            sources.iter().map(|(file, text)| (file.as_str(), Names::of(file, text))).collect();
+        let modules: BTreeMap<&[String], &str> =
+            names.iter().map(|(file, names)| (names.module.as_slice(), *file)).collect();
+        // The file that has what a path names.
+        let resolve = |path: &[String]| {
+            let mut path = path.to_vec();
+            for _ in 0..8 {
+                let at = (0..=path.len()).rev().find(|at| modules.contains_key(&path[..*at]))?;
+                let file = modules[&path[..at]];
+                match path.get(at).and_then(|name| names[file].re_exports.get(name)) {
+                    Some(given) => path = given.clone(),
+                    None => return Some(file),
+                }
+            }
+            None
+        };
+        let edges = names.iter().map(|(file, names)| {
+            let to = names.paths.iter().filter_map(|path| resolve(path));
+            let to = to.filter(|to| to != file).map(str::to_owned).collect();
+            ((*file).to_owned(), to)
+        });
+        Self { edges: edges.collect() }
+    }
+
+    fn upward(&self) -> Vec<String> {
+        let floor = |file: &str| {
+            let name = file.split(['/', '.']).next().unwrap();
+            FLOORS.iter().position(|floor| *floor == name).unwrap()
+        };
+        let edges = self.edges.iter().flat_map(|(from, to)| to.iter().map(move |to| (from, to)));
+        let upward = edges.filter(|(from, to)| floor(to) > floor(from));
+        upward.map(|(from, to)| format!("{from} imports {to}")).collect()
+    }
+
+    /// A way along the imports that comes back to where it began.
+    fn circle(&self) -> Option<Vec<String>> {
+        fn visit<'a>(
+            imports: &'a Imports,
+            file: &'a str,
+            way: &mut Vec<&'a str>,
+            done: &mut BTreeSet<&'a str>,
+        ) -> bool {
+            if let Some(at) = way.iter().position(|before| *before == file) {
+                way.drain(..at);
+                way.push(file);
+                return true;
+            }
+            if done.contains(file) {
+                return false;
+            }
+            way.push(file);
+            for to in &imports.edges[file] {
+                if visit(imports, to, way, done) {
+                    return true;
+                }
+            }
+            way.pop();
+            done.insert(file);
+            false
+        }
+        let mut done = BTreeSet::new();
+        self.edges.keys().find_map(|file| {
+            let mut way = Vec::new();
+            visit(self, file, &mut way, &mut done)
+                .then(|| way.into_iter().map(str::to_owned).collect())
+        })
+    }
 }
 
 #[test]
@@ -150,9 +331,12 @@ fn unsafe_std_fs_and_clocks_stay_where_they_belong() {
                 "unsafe ",
                 "thread::sleep",
             ] {
-                // The view of a graph, and kernels for instructions that not
-                // every processor has: each with its argument.
-                let argued = ["src/vector/hnsw.rs", "src/vector/simd.rs"].contains(&name);
+                // A prefetch, the mapping of files, the view of a graph, and
+                // kernels for instructions that not every processor has: each
+                // with its argument.
+                let argued =
+                    ["src/cpu.rs", "src/os/map.rs", "src/vector/hnsw.rs", "src/vector/simd.rs"]
+                        .contains(&name);
                 assert!(
                     (argued && banned == "unsafe ") || !code.contains(banned),
                     "{name}:{}: {banned}",

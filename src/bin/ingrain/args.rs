@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
-    Durability, Effort, KeyRange, Method, Metric, Space, format::lines::from_hex, limits,
+    Durability, Effort, KeyRange, Method, Metric, Space, exchange::lines::from_hex, limits,
 };
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.

@@ -10,7 +10,7 @@ use std::{
 
 use ingrain::{
     Direction, Edge, Engine, Filter, KeyRange, Node, NodeId, NodeRef, PathOptions, Snapshot, Value,
-    format::{
+    exchange::{
         json::object,
         lines::{CONTENT_FIELDS, EdgeLine, NodeLine, Parallel},
     },

@@ -12,7 +12,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use ingrain::{
     Direction, EdgeRef, IndexKey, KeyRange, NodeRef, Snapshot,
-    format::{
+    exchange::{
         lines::{self, EdgeLine, Kept, NodeLine},
         npy::Array,
     },

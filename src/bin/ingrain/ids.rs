@@ -1,7 +1,7 @@
 //! The strings that people name nodes by.
 
-pub(crate) use ingrain::format::lines::{ID, node_id};
-use ingrain::{NodeId, NodeRef, Snapshot, Value, format::lines::is_name};
+pub(crate) use ingrain::exchange::lines::{ID, node_id};
+use ingrain::{NodeId, NodeRef, Snapshot, Value, exchange::lines::is_name};
 
 use crate::error::{CliError, Result};
 

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use ingrain::{
     Batch, Edge, Engine, ErrorKind, IndexKey, KeyBuilder, Metric, Node, NodeId, Op, Options, Patch,
     Precondition, Snapshot, Space, Timestamp,
-    format::{
+    exchange::{
         json::object,
         lines::{EdgeLine, NodeLine, Parallel},
     },

@@ -8,11 +8,13 @@ use std::{
 
 use ingrain::{
     NodeId, Op, Patch,
+    exchange::{
+        json::{base64, object, to_json},
+        lines::{EdgeLine, NodeLine, to_hex},
+    },
     format::{
         Damage, FileKind, HEADER_BYTES, VERSION,
         contents::{Contents, IndexBody},
-        json::{base64, object, to_json},
-        lines::{EdgeLine, NodeLine, to_hex},
         manifest::{DataFile, Manifest},
         segment::{self, Section},
         tables::{EXPIRY, KEY_HEAD_BYTES, LeF32, NUMBERS, ROWS},

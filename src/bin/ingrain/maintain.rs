@@ -12,7 +12,7 @@ use std::{
 use indicatif::ProgressBar;
 use ingrain::{
     CheckpointStats, Engine, Error, ErrorKind, Options, RepairReport, Seq, SpaceStats,
-    format::json::object,
+    exchange::json::object,
 };
 use serde_json::Value as Json;
 

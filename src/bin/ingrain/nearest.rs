@@ -9,7 +9,7 @@ use std::{
 
 use ingrain::{
     By, Filter, Hit, KeyRange, Search, Snapshot, Space,
-    format::{json::object, npy::MAGIC},
+    exchange::{json::object, npy::MAGIC},
     limits,
 };
 use serde_json::Value as Json;

@@ -8,7 +8,7 @@ use std::{
 
 use ingrain::{
     Metric,
-    format::npy::{Array, HEADER_BYTES},
+    exchange::npy::{Array, HEADER_BYTES},
 };
 
 use crate::error::{CliError, Result};

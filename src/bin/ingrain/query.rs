@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ingrain::{
     Cursor, Direction, EdgeRef, KeyRange, NodeRef, Path, PathOptions, Snapshot, Toward,
-    format::{
+    exchange::{
         json::{self, map_to_json, object, to_json},
         lines::{edge_fields, from_hex, to_hex},
     },

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use ingrain::{
-    Batch, Durability, IndexStats, Method, Op, Space, SpaceStats, Stats, format::json::object,
+    Batch, Durability, IndexStats, Method, Op, Space, SpaceStats, Stats, exchange::json::object,
 };
 use serde_json::Value as Json;
 

@@ -1,0 +1,225 @@
+//! What is derived from vector files between checkpoints.
+
+use std::sync::Arc;
+
+use crate::{
+    checkpoint::{
+        Checkpointer, IndexJob, Work, at_step,
+        index::{Build, Derived, Step},
+        plan::Extent,
+        unless_panicked,
+    },
+    format::manifest::{DataFile, VectorFile},
+    model::{
+        error::{Error, Result},
+        space::Method,
+    },
+    state::base::{Base, vector_index::Codes},
+    vector::hnsw,
+};
+
+/// Bytes of memory that a row takes while a graph is built and written: its
+/// numbers as i8, its links, and both again in the bytes to be written.
+fn graph_row_bytes(dimension: usize) -> u64 {
+    u64::try_from(dimension.saturating_add(256).saturating_mul(2)).unwrap_or(u64::MAX)
+}
+
+impl Checkpointer {
+    /// Takes up what could not be derived.
+    pub(crate) fn try_again(&self) {
+        self.enter().put_aside.clear();
+    }
+
+    /// Builds what the vector files want, again if it is `forced` for these
+    /// spaces.
+    pub(crate) fn build_indexes(&self, forced: Option<&[u32]>) -> Result<()> {
+        let mut work = self.enter();
+        if let Some(spaces) = forced {
+            let of_spaces = |file: &&VectorFile| spaces.contains(&file.space);
+            let files = work.manifest.vectors.iter().filter(of_spaces).map(|f| f.file.number);
+            let files: Vec<u32> = files.collect();
+            work.forced.extend(files.iter().flat_map(|file| [(*file, false), (*file, true)]));
+            work.unfit.retain(|(file, _)| !files.contains(file));
+        }
+        work.put_aside.clear();
+        drop(work);
+        let built = (|| {
+            // In pieces, between which others may have checkpoints, or close.
+            loop {
+                let mut work = self.enter();
+                // What is under way comes first.
+                while work.job.is_some() {
+                    self.step_in(&mut work, Extent::Touched)?;
+                }
+                if !self.index_in(&mut work)? {
+                    // The second thread may have done some of it.
+                    let failed = work.put_aside.values().next();
+                    return failed.cloned().map_or(Ok(()), Err);
+                }
+            }
+        })();
+        self.reconciler.wake_deferred();
+        built
+    }
+
+    /// What a vector file wants that it has not.
+    fn wanted_index(&self, work: &mut Work) -> Option<Build> {
+        let state = self.reconciler.state();
+        work.forced.retain(|(file, _)| {
+            work.manifest.vectors.iter().any(|known| known.file.number == *file)
+        });
+        for part in &state.base.vectors {
+            let rows = &part.rows;
+            let number = rows.segment.file().number;
+            let Some(space) = state.spaces.by_number(rows.space) else { continue };
+            let forced = |graph| work.forced.contains(&(number, graph));
+            if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
+                && rows.len() >= self.limits.index_rows
+                && !work.unfit.contains(&(number, false))
+                && !work.put_aside.contains_key(&(number, false))
+            {
+                let good = part.codes.as_ref().is_some_and(|codes| {
+                    let bits = |codes: &Codes| codes.head.bits.get() == bits;
+                    codes.failure().is_none() && codes.get(rows).is_ok_and(bits)
+                });
+                if !good || forced(false) {
+                    return Some(Build::new(Arc::clone(rows), Derived::Codes(bits)));
+                }
+            }
+            let bytes = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+            let bytes = bytes.saturating_mul(graph_row_bytes(rows.definition.dimension));
+            if space.method == Method::Hnsw
+                && hnsw::AVAILABLE
+                && rows.len() >= self.limits.graph_rows
+                && bytes <= self.limits.graph_bytes
+                && !work.unfit.contains(&(number, true))
+                && !work.put_aside.contains_key(&(number, true))
+            {
+                let good = part.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
+                if !good || forced(true) {
+                    return Some(Build::new(Arc::clone(rows), Derived::Graph));
+                }
+            }
+        }
+        // What failed stays forced until it is tried again.
+        let Work { forced, put_aside, .. } = work;
+        forced.retain(|wanted| put_aside.contains_key(wanted));
+        None
+    }
+
+    /// Does a piece of what vector files want. Returns whether there may be
+    /// more. A file that goes meanwhile takes its index with it.
+    pub(crate) fn index_in(&self, work: &mut Work) -> Result<bool> {
+        if work.closed {
+            return Err(Error::Closed);
+        }
+        if work.job.is_some() {
+            return Ok(false);
+        }
+        let mut job = match work.index.take() {
+            Some(job) => job,
+            None => match self.wanted_index(work) {
+                Some(build) => IndexJob { build, made: Vec::new() },
+                None => return Ok(false),
+            },
+        };
+        let number = job.build.rows().segment.file().number;
+        if !work.manifest.vectors.iter().any(|file| file.file.number == number) {
+            work.index = Some(job);
+            self.give_up_index(work);
+            return Ok(true);
+        }
+        let mut making = self.making(work.manifest.store, &mut work.next_file, &mut job.made);
+        match unless_panicked(|| job.build.step(&mut making, &|| self.hurried())) {
+            Ok(Step::More) => {
+                work.index = Some(job);
+                Ok(true)
+            }
+            Ok(Step::Unfit) => {
+                let graph = job.build.derived() == Derived::Graph;
+                work.unfit.insert((number, graph));
+                work.forced.remove(&(number, graph));
+                Ok(true)
+            }
+            Ok(Step::Done(file)) => {
+                let graph = job.build.derived() == Derived::Graph;
+                let published = self.publish_index(work, job, file);
+                if let Err(cause) = &published {
+                    work.put_aside.insert((number, graph), cause.clone());
+                }
+                self.note(published).map(|()| true)
+            }
+            // The engine ends.
+            Err(Error::Closed) => {
+                work.index = Some(job);
+                self.give_up_index(work);
+                Err(Error::Closed)
+            }
+            Err(cause) => {
+                let cause = at_step("index", cause);
+                work.put_aside
+                    .insert((number, job.build.derived() == Derived::Graph), cause.clone());
+                work.index = Some(job);
+                self.give_up_index(work);
+                self.note(Err(cause))
+            }
+        }
+    }
+
+    /// Removes what was made of an index that is not finished.
+    pub(crate) fn give_up_index(&self, work: &mut Work) {
+        for path in work.index.take().into_iter().flat_map(|job| job.made) {
+            // What stays is no part of the store: the next opening removes it.
+            let _ = self.fs.remove(&path);
+        }
+    }
+
+    /// Puts the index of a vector file in force.
+    fn publish_index(&self, work: &mut Work, mut job: IndexJob, file: DataFile) -> Result<()> {
+        let number = job.build.rows().segment.file().number;
+        let derived = job.build.derived();
+        let mut next = work.manifest.next();
+        next.generation = work.generation.saturating_add(1);
+        next.next_file = work.next_file;
+        for vectors in next.vectors.iter_mut().filter(|v| v.file.number == number) {
+            match derived {
+                Derived::Codes(_) => vectors.codes = Some(file),
+                Derived::Graph => vectors.graph = Some(file),
+            }
+        }
+        let state = self.reconciler.state();
+        let prepared = unless_panicked(|| {
+            self.fs
+                .sync_dir(&self.data_dir)
+                .map_err(|error| Error::io("sync", &self.data_dir, error))?;
+            let base = Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))?;
+            // A base does without an index that cannot be opened; this one
+            // would be wanted again at once, and so without end.
+            for part in base.vectors.iter().filter(|p| p.rows.segment.file().number == number) {
+                part.check_index(derived == Derived::Graph)?;
+            }
+            Ok(base)
+        });
+        let base = match prepared {
+            Ok(base) => base,
+            Err(cause) => {
+                work.index = Some(job);
+                self.give_up_index(work);
+                return Err(at_step("index", cause));
+            }
+        };
+        if let Err((error, certain)) = self.publish(work, &next) {
+            if certain {
+                work.index = Some(job);
+                self.give_up_index(work);
+            } else {
+                work.uncertain.append(&mut job.made);
+            }
+            return Err(error);
+        }
+        self.in_force(work, next, &state.base, &base);
+        work.forced.remove(&(number, derived == Derived::Graph));
+        self.reconciler.replace(Arc::new(base));
+        Ok(())
+    }
+}

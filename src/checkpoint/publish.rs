@@ -1,0 +1,192 @@
+//! Puts a new manifest in force.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    checkpoint::{
+        Checkpointer, Work, at_step,
+        job::Job,
+        plan::{Refs, left, replaced},
+        unless_panicked,
+    },
+    format::{
+        header::FileKind,
+        manifest::{HeapFile, Manifest},
+        tables::RefRow,
+    },
+    model::{
+        error::{Error, Result},
+        space::Method,
+        time::Seq,
+    },
+    state::base::{Base, parts::Part as _},
+    store::{
+        manifest,
+        segment::{self, table::Table},
+    },
+};
+
+impl Checkpointer {
+    /// Finishes the files and puts them in force.
+    pub(crate) fn finish(&self, work: &mut Work, mut job: Job) -> Result<()> {
+        let prepared = unless_panicked(|| self.prepare(work, &mut job));
+        let (next, base) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.give_up(work, job, true);
+                return Err(error);
+            }
+        };
+        if let Err((error, certain)) = self.publish(work, &next) {
+            self.give_up(work, job, certain);
+            return Err(error);
+        }
+        self.in_force(work, next, &job.old, &base);
+        work.put_aside.clear();
+        self.reconciler.install(Arc::new(base));
+        {
+            let mut outcome = self.outcome();
+            outcome.completed = outcome.completed.saturating_add(1);
+            outcome.last_failure = None;
+        }
+        // Large, and not to be dropped where anybody waits but for the room that
+        // this makes.
+        drop(job);
+        self.reconciler.released();
+        self.cut(work)
+    }
+
+    /// Removes log files that the base covers; again, if that failed before.
+    pub(crate) fn cut(&self, work: &mut Work) -> Result<()> {
+        work.uncut = true;
+        unless_panicked(|| self.reconciler.cut(work.manifest.checkpoint))
+            .map_err(|cause| at_step("cut", cause))?;
+        work.uncut = false;
+        Ok(())
+    }
+
+    fn prepare(&self, work: &mut Work, job: &mut Job) -> Result<(Manifest, Base)> {
+        let mut making = self.making(work.manifest.store, &mut work.next_file, &mut job.made);
+        let heaps = job.heap.finish(&mut making).map_err(|cause| at_step("heap", cause))?;
+        let old = &job.old;
+        let mut refs = std::mem::take(&mut job.refs);
+        let read = |refs: &mut Refs, table: &Table<RefRow>| -> Result<()> {
+            for row in 0..table.len() {
+                let row = table.row(row)?;
+                let bytes = refs.entry(row.heap.get()).or_default();
+                *bytes = bytes.saturating_add(row.bytes.get());
+            }
+            Ok(())
+        };
+        for part in left(&old.nodes, &job.nodes) {
+            read(&mut refs, &part.refs).map_err(|cause| at_step("heap", cause))?;
+        }
+        for part in left(&old.out, &job.out) {
+            if let Some(table) = &part.refs {
+                read(&mut refs, table).map_err(|cause| at_step("heap", cause))?;
+            }
+        }
+        let mut next = job.next.clone();
+        next.heaps = old
+            .manifest
+            .heaps
+            .iter()
+            .map(|heap| heap.file)
+            .chain(heaps)
+            .filter_map(|file| Some(HeapFile { file, live: *refs.get(&file.number)? }))
+            .collect();
+        next.nodes = replaced(&old.manifest.nodes, &mut job.nodes);
+        next.out = replaced(&old.manifest.out, &mut job.out);
+        next.into = replaced(&old.manifest.into, &mut job.into);
+        next.keys = replaced(&old.manifest.keys, &mut job.keys);
+        next.vectors = std::mem::take(&mut job.vectors);
+        for file in &mut next.vectors {
+            let space = usize::try_from(file.space).ok().and_then(|at| next.spaces.get(at));
+            let method = space.map_or(Method::Auto, |space| space.method);
+            file.codes = file.codes.filter(|_| method != Method::Exact);
+            file.graph = file.graph.filter(|_| method == Method::Hnsw);
+        }
+        next.vectors.sort_unstable_by_key(|file| file.file.number);
+        next.next_file = work.next_file;
+        self.fs
+            .sync_dir(&self.data_dir)
+            .map_err(|error| at_step("sync", Error::io("sync", &self.data_dir, error)))?;
+        let base = Base::open(&self.fs, &self.data_dir, &next, Some(old))
+            .map_err(|cause| at_step("map", cause))?;
+        // Here and not in those who read it first, unless writers wait.
+        let known: HashSet<u32> =
+            old.nodes.iter().map(|part| part.segment().file().number).collect();
+        for part in &base.nodes {
+            if !known.contains(&part.segment().file().number) && !self.reconciler.is_full() {
+                part.rows.fill_fences().map_err(|cause| at_step("map", cause))?;
+            }
+        }
+        Ok((next, base))
+    }
+
+    /// Publishes a manifest. An error tells whether it is certain that the old
+    /// one is in its place.
+    pub(crate) fn publish(&self, work: &mut Work, next: &Manifest) -> Result<(), (Error, bool)> {
+        work.generation = next.generation;
+        // After a rename that may have happened, or a panic, the disk may have
+        // either manifest: each finds its files and its log.
+        let mut certain = false;
+        let published = unless_panicked(|| {
+            manifest::publish(&*self.fs, &self.dir, next).map_err(|failure| {
+                certain = !failure.may_have_replaced();
+                failure.into()
+            })
+        });
+        published.map_err(|error| (at_step("publish", error), certain))
+    }
+
+    /// A manifest is in force: files that only `old` has go.
+    pub(crate) fn in_force(&self, work: &mut Work, next: Manifest, old: &Base, base: &Base) {
+        for path in work.uncertain.drain(..) {
+            let _ = self.fs.remove(&path);
+        }
+        work.manifest = next;
+        let kept: HashSet<u32> = base.segments().map(|segment| segment.file().number).collect();
+        for segment in old.segments().filter(|s| !kept.contains(&s.file().number)) {
+            segment.retire(&self.owned);
+        }
+        // What could not be opened is not mapped, and has to go all the same.
+        let named: HashSet<u32> = work.manifest.files().map(|(_, file)| file.number).collect();
+        for (kind, file) in old.manifest.files() {
+            let mapped = || old.segments().any(|segment| segment.file().number == file.number);
+            if kind == FileKind::VectorIndex && !named.contains(&file.number) && !mapped() {
+                let _ = self.fs.remove(&segment::file_path(&self.data_dir, kind, file.number));
+            }
+        }
+    }
+
+    /// Publishes a manifest that says that the store is whole.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut work = self.enter();
+        let mut next = work.manifest.next();
+        next.salvaging = false;
+        self.replace(&mut work, next)
+    }
+
+    /// Publishes a manifest that says how far the log reaches, if the one in
+    /// force does not.
+    pub(crate) fn note_durable(&self, durable: Seq) -> Result<()> {
+        let mut work = self.enter();
+        if durable > work.manifest.durable {
+            let mut next = work.manifest.next();
+            next.durable = durable;
+            self.replace(&mut work, next)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a manifest of the same base.
+    fn replace(&self, work: &mut Work, mut next: Manifest) -> Result<()> {
+        next.generation = work.generation.saturating_add(1);
+        next.next_file = work.next_file;
+        work.generation = next.generation;
+        manifest::publish(&*self.fs, &self.dir, &next)?;
+        work.manifest = next;
+        Ok(())
+    }
+}

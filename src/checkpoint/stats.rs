@@ -1,0 +1,27 @@
+//! Numbers about checkpoints.
+
+use crate::model::time::Seq;
+
+/// Numbers about checkpoints since the engine was opened.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct CheckpointStats {
+    /// Checkpoints that were completed.
+    pub completed: u64,
+    /// Checkpoints that failed and left everything as it was.
+    pub failed: u64,
+    /// The last failure, until a checkpoint is completed.
+    pub last_failure: Option<String>,
+    /// The last commit that the base holds.
+    pub seq: Seq,
+    /// Bytes of memory that the delta takes, about.
+    pub delta_bytes: usize,
+    /// Files of the base.
+    pub files: usize,
+    /// Bytes of those files.
+    pub file_bytes: u64,
+    /// Of those bytes, the ones that are referred to.
+    pub live_bytes: u64,
+    /// Bytes written to files of the base.
+    pub written_bytes: u64,
+}

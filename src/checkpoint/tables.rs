@@ -1,0 +1,349 @@
+//! Begins a checkpoint and writes the new parts of its tables.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{
+    checkpoint::{
+        Checkpointer, Work,
+        index::{Build, Derived, Step},
+        job::{Job, Task},
+        merge::{Merged, merge},
+        output::{
+            EdgeOutput, HeapWriter, KeyOutput, NodeOutput, attribute_bytes, carry_node, edge_row,
+            encode_node, write_attributes,
+        },
+        plan::{
+            Extent, Parts, Refs, bounds, condemned, key_bounds, parts_at, range, rows_of,
+            rows_per_file, run, within,
+        },
+        vectors,
+    },
+    cpu::prefetch,
+    format::{
+        header::FileKind,
+        tables::{self, EdgeRow, HeapPlace, KeyPlace, NodeRow, RefRow},
+    },
+    model::{error::Result, id::NodeId},
+    state::{
+        base::{
+            FETCHED,
+            parts::{EdgePart, KeyPart, NodePart, Part},
+            vector_rows::VectorRows,
+        },
+        layer::node_table::Said,
+    },
+    store::segment::{self, file::Segment, table::Table},
+};
+
+impl Checkpointer {
+    pub(crate) fn begin(&self, work: &Work, extent: Extent) -> Result<Option<Job>> {
+        let (frozen, old) = match self.reconciler.freeze()? {
+            Some(taken) => taken,
+            None if extent == Extent::All => {
+                let state = self.reconciler.state();
+                (Arc::new(state.nothing_frozen()), Arc::clone(&state.base))
+            }
+            None => return Ok(None),
+        };
+        let layer = &frozen.layer;
+        let mut next = work.manifest.next();
+        next.generation = work.generation.saturating_add(1);
+        next.checkpoint = frozen.seq;
+        next.durable = next.durable.max(frozen.seq);
+        next.kinds = frozen.kinds.iter().map(str::to_owned).collect();
+        next.indexes = frozen.indexes.iter().map(str::to_owned).collect();
+        next.spaces.clone_from(&frozen.spaces);
+        next.counts = frozen.counts;
+        let mut changes: Vec<(NodeId, Said)> = layer.nodes.changes(frozen.seq).collect();
+        changes.sort_unstable();
+        let copy_bytes = u64::try_from(layer.bytes).unwrap_or(u64::MAX);
+        let condemned = condemned(&old.manifest, extent, copy_bytes);
+        let all = extent == Extent::All;
+        let mut tasks = VecDeque::new();
+
+        let moves = |refs: &Table<RefRow>| -> Result<bool> {
+            for row in 0..refs.len() {
+                if condemned.contains(&refs.row(row)?.heap.get()) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let touched = |at: usize, parts: &[Arc<NodePart>]| -> Result<bool> {
+            let (from, to) = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
+            Ok(all || !within(&changes, from, to).is_empty() || moves(&parts_at(parts, at)?.refs)?)
+        };
+        let row =
+            |rows: usize, bytes: usize| u64::try_from(rows.saturating_mul(bytes)).unwrap_or(0);
+        let gone = |at: usize| {
+            let (from, to) = bounds(&old.nodes, (at, at.saturating_add(1)), |part| part.first);
+            let gone = within(&changes, from, to)
+                .iter()
+                .filter(|(_, said)| layer.nodes.record(*said).is_none());
+            row(gone.count(), size_of::<NodeRow>())
+        };
+        for group in self.group(&old.nodes, changes.is_empty(), touched, gone)? {
+            tasks.push_back(Task::Nodes(group));
+        }
+        for (parts, changes, task) in [
+            (&old.out, &layer.out, Task::Out as fn(Parts) -> Task),
+            (&old.into, &layer.into, Task::In as fn(Parts) -> Task),
+        ] {
+            let touched = |at: usize, parts: &[Arc<EdgePart>]| -> Result<bool> {
+                let within = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
+                let moves = match &parts_at(parts, at)?.refs {
+                    Some(refs) => moves(refs)?,
+                    None => false,
+                };
+                Ok(all || moves || changes.range(range(within)).next().is_some())
+            };
+            let gone = |at: usize| {
+                let within = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
+                let gone = changes.range(range(within)).filter(|(_, edge)| edge.is_none());
+                row(gone.count(), size_of::<EdgeRow>())
+            };
+            for group in self.group(parts, changes.is_empty(), touched, gone)? {
+                tasks.push_back(task(group));
+            }
+        }
+        let touched = |at: usize, parts: &[Arc<KeyPart>]| -> Result<bool> {
+            let within = key_bounds(parts, (at, at.saturating_add(1)));
+            Ok(all || layer.keys.range::<_, KeyPlace<'_>>(range(within)).next().is_some())
+        };
+        let gone = |at: usize| {
+            let within = key_bounds(&old.keys, (at, at.saturating_add(1)));
+            let gone = layer.keys.range::<_, KeyPlace<'_>>(range(within)).filter(|(_, has)| !**has);
+            let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
+            row(bytes.fold(0, usize::saturating_add), 1)
+        };
+        for group in self.group(&old.keys, layer.keys.is_empty(), touched, gone)? {
+            tasks.push_back(Task::Keys(group));
+        }
+        tasks.extend((0_u32..).zip(&frozen.spaces).map(|(space, _)| Task::Vectors(space)));
+        tasks.push_back(Task::Finish);
+        Ok(Some(Job {
+            frozen,
+            old,
+            extent,
+            next,
+            tasks,
+            changes,
+            condemned,
+            heap: HeapWriter::default(),
+            made: Vec::new(),
+            nodes: Vec::new(),
+            out: Vec::new(),
+            into: Vec::new(),
+            keys: Vec::new(),
+            vectors: Vec::new(),
+            build: None,
+            refs: Refs::default(),
+        }))
+    }
+
+    /// Puts the parts of a table that are to be written anew into groups: each
+    /// that is touched, with neighbours so small that they should be one. `gone`
+    /// tells how many bytes of a part's rows will not be there afterwards.
+    fn group<P: Part>(
+        &self,
+        parts: &[Arc<P>],
+        no_changes: bool,
+        touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
+        gone: impl Fn(usize) -> u64,
+    ) -> Result<Vec<Parts>> {
+        let target = self.limits.part_bytes;
+        let small = |bytes: u64| bytes < target / 4;
+        let sizes = parts.iter().enumerate();
+        let sizes: Vec<u64> =
+            sizes.map(|(at, part)| part.bytes().saturating_sub(gone(at))).collect();
+        let size = |at: usize| sizes.get(at).copied().unwrap_or(u64::MAX);
+        let mut groups: Vec<Parts> = Vec::new();
+        if parts.is_empty() && !no_changes {
+            groups.push((0, 0));
+        }
+        let mut at = 0;
+        while at < parts.len() {
+            if !touched(at, parts)? {
+                at = at.saturating_add(1);
+                continue;
+            }
+            let (mut from, mut to, mut bytes) = (at, at.saturating_add(1), size(at));
+            let fits = |bytes: u64, more: u64| {
+                (small(bytes) || small(more)) && bytes.saturating_add(more) <= target
+            };
+            let taken = groups.last().map_or(0, |(_, to)| *to);
+            if let Some(before) = from.checked_sub(1).filter(|before| *before >= taken)
+                && fits(bytes, size(before))
+            {
+                bytes = bytes.saturating_add(size(before));
+                from = before;
+            }
+            while to < parts.len() && fits(bytes, size(to)) {
+                bytes = bytes.saturating_add(size(to));
+                to = to.saturating_add(1);
+            }
+            groups.push((from, to));
+            at = to;
+        }
+        Ok(groups)
+    }
+
+    pub(crate) fn task(&self, work: &mut Work, job: &mut Job, task: Task) -> Result<()> {
+        let Job { frozen, old, changes, condemned, heap, made, refs, .. } = job;
+        let mut making = self.making(work.manifest.store, &mut work.next_file, made);
+        let condemned = &*condemned;
+        let target = self.limits.part_bytes;
+        match task {
+            Task::Nodes(parts) => {
+                let (from, to) = bounds(&old.nodes, parts, |part| part.first);
+                let changes = within(changes, from, to);
+                let rows = rows_of(&old.nodes, parts).saturating_add(changes.len());
+                let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, target));
+                // Records are where they were written, not in order: fetched some
+                // at a time, the misses of one overlap those of the next.
+                let changes = changes.chunks(FETCHED).flat_map(|changes| {
+                    let nodes = &frozen.layer.nodes;
+                    let mut fetched = [None; FETCHED];
+                    for (to, (id, said)) in fetched.iter_mut().zip(changes) {
+                        *to = Some((*id, nodes.record(*said)));
+                    }
+                    for (_, record) in fetched.iter().flatten() {
+                        let content = record.and_then(|record| record.content.in_memory());
+                        for line in content.unwrap_or_default().chunks(64).take(16) {
+                            prefetch(line);
+                        }
+                    }
+                    fetched.into_iter().flatten()
+                });
+                let mut buffer = Vec::new();
+                merge(
+                    run(&old.nodes, parts),
+                    |row: &&NodeRow| row.id(),
+                    changes,
+                    |item| {
+                        let (row, content) = match item {
+                            Merged::New(record) => {
+                                let content = encode_node(record, old, condemned, &mut buffer)?;
+                                let place = heap.append(&mut making, &buffer)?;
+                                let elsewhere = content.is_some();
+                                (NodeRow::new(record.id, record.kind, place, elsewhere), content)
+                            }
+                            Merged::Old(row) => {
+                                carry_node(row, old, condemned, heap, &mut making, &mut buffer)?
+                            }
+                        };
+                        output.put(&mut making, refs, row, content)
+                    },
+                )?;
+                job.nodes.push((parts, output.finish(&mut making, refs)?));
+            }
+            Task::Out(parts) | Task::In(parts) => {
+                let out = matches!(task, Task::Out(_));
+                let (table, changes) = if out {
+                    (&old.out, &frozen.layer.out)
+                } else {
+                    (&old.into, &frozen.layer.into)
+                };
+                let within = bounds(table, parts, |part| part.first);
+                let rows =
+                    rows_of(table, parts).saturating_add(changes.range(range(within)).count());
+                let kind = if out { FileKind::Out } else { FileKind::In };
+                let mut output = EdgeOutput::new(kind, rows_per_file::<EdgeRow>(rows, target));
+                merge(
+                    run(table, parts),
+                    |row: &&EdgeRow| row.key(),
+                    changes.range(range(within)).map(|(key, edge)| (*key, edge.as_deref())),
+                    |item| {
+                        let row = match item {
+                            Merged::New(edge) if out => {
+                                let place = write_attributes(edge, heap, &mut making)?;
+                                edge_row(edge, edge.key(), place)
+                            }
+                            Merged::New(edge) => {
+                                let len = attribute_bytes(edge).len();
+                                let len = u32::try_from(len).unwrap_or(u32::MAX);
+                                let place = HeapPlace { heap: 0, slot: 0, len };
+                                edge_row(edge, edge.key().turned(), place)
+                            }
+                            Merged::Old(row) => {
+                                let place = row.attributes();
+                                if out && place.len > 0 && condemned.contains(&place.heap) {
+                                    let bytes =
+                                        old.heap(place.heap)?.bytes(place.offset(), place.len)?;
+                                    row.with_attributes(heap.append(&mut making, bytes)?)
+                                } else {
+                                    *row
+                                }
+                            }
+                        };
+                        output.put(&mut making, refs, row)
+                    },
+                )?;
+                let files = output.finish(&mut making, refs)?;
+                if out { job.out.push((parts, files)) } else { job.into.push((parts, files)) }
+            }
+            Task::Keys(parts) => {
+                let within = key_bounds(&old.keys, parts);
+                let changes = || frozen.layer.keys.range::<_, KeyPlace<'_>>(range(within));
+                let old_bytes = old.keys.get(parts.0..parts.1).unwrap_or_default();
+                let old_bytes = old_bytes.iter().map(|part| part.bytes());
+                let new_bytes = changes().map(|(entry, _)| {
+                    let len = entry.key.len().saturating_add(tables::KEY_HEAD_BYTES);
+                    u64::try_from(len).unwrap_or(u64::MAX)
+                });
+                let bytes = old_bytes.chain(new_bytes).fold(0, u64::saturating_add);
+                let mut output =
+                    KeyOutput::new(bytes.div_ceil(bytes.div_ceil(target).max(1)).max(1));
+                merge(
+                    run(&old.keys, parts),
+                    |place: &KeyPlace<'_>| *place,
+                    changes().map(|(entry, has)| (entry.place(), has.then_some(entry))),
+                    |item| match item {
+                        Merged::New(entry) => output.put(&mut making, entry.place()),
+                        Merged::Old(place) => output.put(&mut making, place),
+                    },
+                )?;
+                job.keys.push((parts, output.finish(&mut making)?));
+            }
+            Task::Vectors(space) => {
+                let files = vectors::seal(space, frozen, old, job.extent, &mut making)?;
+                job.vectors.extend(files.kept);
+                if let Some(file) = files.new {
+                    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
+                    let codes = named
+                        .filter(|_| {
+                            usize::try_from(file.live).unwrap_or(0) >= self.limits.index_rows
+                        })
+                        .and_then(|named| Some((named, Derived::codes(named.method)?)));
+                    if let Some((named, codes)) = codes {
+                        let store = work.manifest.store;
+                        let (fs, kind) = (&self.fs, FileKind::Vectors);
+                        let map = segment::map(fs, &self.data_dir, kind, file.file)?;
+                        let segment =
+                            Segment::open(fs, &self.data_dir, kind, store, file.file, map)?;
+                        let rows = VectorRows::open(segment, space, named.space)?;
+                        job.build = Some(Build::new(Arc::new(rows), codes));
+                        job.tasks.push_front(Task::Codes);
+                    }
+                    job.vectors.push(file);
+                }
+            }
+            Task::Codes => {
+                match job.build.as_mut().map(|b| b.step(&mut making, &|| self.hurried())) {
+                    Some(Ok(Step::More)) => job.tasks.push_front(Task::Codes),
+                    Some(Ok(Step::Done(codes))) => {
+                        if let Some(file) = job.vectors.last_mut() {
+                            file.codes = Some(codes);
+                        }
+                        job.build = None;
+                    }
+                    Some(Ok(Step::Unfit)) => job.build = None,
+                    Some(Err(error)) => return Err(error),
+                    None => {}
+                }
+            }
+            Task::Finish => {}
+        }
+        Ok(())
+    }
+}

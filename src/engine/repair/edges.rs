@@ -1,0 +1,223 @@
+//! Salvages edges.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    engine::repair::{
+        report::{EdgeName, LostItem, MOST_LOST},
+        salvage::{Repair, count, len64},
+    },
+    format::{
+        header::FileKind,
+        tables::{EdgeKey, EdgeRow},
+    },
+    model::{
+        batch::Op,
+        edge::Edge,
+        error::{Error, Result},
+        id::NodeId,
+        time::{Seq, Timestamp},
+        value::Attributes,
+    },
+    state::base::{
+        parts::{EdgePart, Part as _},
+        vectors::VectorPart,
+    },
+};
+
+impl<'r> Repair<'r> {
+    /// Edges from the table by source. Gives where it could not be read.
+    pub(crate) fn edges(&mut self) -> Result<Vec<Gap>> {
+        let base = self.base;
+        let mut gaps: Vec<Gap> = Vec::new();
+        let mut opened = base.out.iter().peekable();
+        let mut last: Option<EdgeKey> = None;
+        for file in &self.manifest.out {
+            let is_it = |part: &&Arc<EdgePart>| part.segment().file().number == file.file.number;
+            let Some(part) = opened.next_if(is_it) else {
+                let rows = base.out.iter().map(|part| part.rows.len());
+                let rows = self.rows_of(FileKind::Out, self.manifest.counts.edges, rows);
+                if let Some(error) = self.unopened(file.file) {
+                    add_gap(&mut gaps, last, rows, error.clone());
+                }
+                continue;
+            };
+            // Rows of this part that follow each other and could not be read.
+            let mut bad: Option<(u64, Error)> = None;
+            for at in 0..part.rows.len() {
+                self.advance();
+                let row = match part.rows.row(at) {
+                    Ok(row) => row,
+                    Err(error) => {
+                        let (rows, _) = bad.get_or_insert((0, error));
+                        count(rows);
+                        continue;
+                    }
+                };
+                if let Some((rows, error)) = bad.take() {
+                    add_gap(&mut gaps, last, Some(rows), error);
+                }
+                let key = row.key();
+                if let Some(gap) = gaps.last_mut().filter(|gap| gap.before.is_none()) {
+                    gap.before = Some(key);
+                }
+                last = Some(key);
+                let (file, offset) = (part.segment().path(), len64(part.rows.offset(at)));
+                let attributes = base.attributes(row);
+                self.edge(row, key, attributes, file, offset)?;
+            }
+            if let Some((rows, error)) = bad {
+                add_gap(&mut gaps, last, Some(rows), error);
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// Edges from the table by target that belong into the gaps.
+    pub(crate) fn edges_at_targets(&mut self, gaps: &mut [Gap]) -> Result<()> {
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let base = self.base;
+        for part in &base.into {
+            for at in 0..part.rows.len() {
+                // What is damaged here as well is lost, as the gaps will tell.
+                let Ok(row) = part.rows.row(at) else { continue };
+                let key = row.key().turned();
+                let gap = gaps.partition_point(|gap| gap.before.is_some_and(|end| end <= key));
+                let Some(gap) = gaps.get_mut(gap) else { continue };
+                if gap.after.is_some_and(|start| key <= start) || self.has(&key)? {
+                    continue;
+                }
+                count(&mut gap.found);
+                let error = gap.error.clone();
+                let (file, offset) = (part.segment().path(), len64(part.rows.offset(at)));
+                self.edge(row, key, Err(error), file, offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the new store has the edge.
+    fn has(&self, key: &EdgeKey) -> Result<bool> {
+        let Some(kind) = self.kind(key.kind) else { return Ok(false) };
+        Ok(self.snapshot.edge(key.here, kind, key.there, key.discriminator)?.is_some())
+    }
+
+    /// An edge, by its key at its source.
+    fn edge(
+        &mut self,
+        row: &EdgeRow,
+        key: EdgeKey,
+        attributes: Result<Attributes>,
+        file: &'r Path,
+        offset: u64,
+    ) -> Result<()> {
+        let kind = self.kind(key.kind);
+        let name = EdgeName {
+            source: key.here,
+            kind: kind.map_or_else(|| key.kind.to_string(), str::to_owned),
+            target: key.there,
+            discriminator: key.discriminator,
+        };
+        if kind.is_none() {
+            self.lost(file, offset, LostItem::Edge(name), "its kind has no name");
+            return Ok(());
+        }
+        for end in [key.here, key.there] {
+            if !self.snapshot.contains(end)? {
+                let why = format!("node {end} was lost");
+                self.lost(file, offset, LostItem::Edge(name), why);
+                return Ok(());
+            }
+        }
+        let mut edge = Edge::new(key.here, name.kind.clone(), key.there);
+        edge.discriminator = key.discriminator;
+        edge.weight = row.weight.get();
+        edge.confidence = row.confidence.get();
+        edge.created = Some(Timestamp::from_micros(row.created.get()));
+        edge.updated = Some(Timestamp::from_micros(row.updated.get()));
+        let mut damage = None;
+        match attributes {
+            Ok(attributes) => edge.attributes = attributes,
+            Err(error) => damage = Some(error),
+        }
+        match self.queue(Op::Link { edge })? {
+            Ok(()) => {
+                count(&mut self.report.edges);
+                if let Some(error) = damage {
+                    self.lost_by(LostItem::Attributes(name), &error);
+                }
+            }
+            Err(error) => self.lost(file, offset, LostItem::Edge(name), error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// What was not found at its target either.
+    pub(crate) fn gaps(&mut self, gaps: Vec<Gap>) {
+        for gap in gaps {
+            let left = gap.rows.map(|rows| rows.saturating_sub(gap.found));
+            if left == Some(0) {
+                continue;
+            }
+            let item = LostItem::Edges {
+                count: left,
+                from: gap.after.map_or(NodeId::MIN, |key| key.here),
+                to: gap.before.map_or(NodeId::MAX, |key| key.here),
+            };
+            self.lost_by(item, &gap.error);
+        }
+    }
+}
+
+/// Rows of the out table that could not be read.
+pub(crate) struct Gap {
+    /// The keys before and after that could be, if any.
+    after: Option<EdgeKey>,
+    before: Option<EdgeKey>,
+    /// How many, if that is known.
+    rows: Option<u64>,
+    /// Edges found at their targets that belong here.
+    found: u64,
+    error: Error,
+}
+
+fn add_gap(gaps: &mut Vec<Gap>, after: Option<EdgeKey>, rows: Option<u64>, error: Error) {
+    let full = gaps.len() >= MOST_LOST;
+    match gaps.last_mut() {
+        // Without a row that could be read between them, or with too many to
+        // tell apart, they are one.
+        Some(gap) if full || gap.before.is_none() => {
+            gap.before = None;
+            gap.rows = gap.rows.zip(rows).map(|(a, b)| a.saturating_add(b));
+        }
+        _ => gaps.push(Gap { after, before: None, rows, found: 0, error }),
+    }
+}
+
+/// Where a vector file is being read: its rows are in the order of their nodes.
+pub(crate) struct Cursor<'r> {
+    pub(crate) part: &'r VectorPart,
+    pub(crate) row: usize,
+    /// The last row that could not be read.
+    pub(crate) error: Option<Error>,
+}
+
+impl<'r> Cursor<'r> {
+    /// Goes on to the row of a node, which is not before the one that was asked
+    /// for last. Gives its vector if this commit wrote it.
+    pub(crate) fn find(&mut self, id: NodeId, seq: Seq) -> Option<&'r [f32]> {
+        while self.row < self.part.rows.len() {
+            match self.part.rows.row(self.row) {
+                Ok((head, _)) if head.id() < id => {}
+                Ok((head, numbers)) => {
+                    return (head.id() == id && head.seq() == seq).then_some(numbers);
+                }
+                Err(error) => self.error = Some(error),
+            }
+            self.row = self.row.saturating_add(1);
+        }
+        None
+    }
+}

@@ -1,0 +1,89 @@
+//! Applies what the log has to a repaired store.
+
+use std::{io, path::Path, sync::Arc};
+
+use crate::{
+    engine::repair::{
+        report::LostItem,
+        salvage::{Repair, count},
+    },
+    format::{
+        header::Damage,
+        wal::{LoggedBatch, decode_batch},
+    },
+    model::{
+        batch::{Batch, Durability, Op},
+        error::{Error, ErrorKind, Result},
+        time::{Seq, Timestamp},
+    },
+    os::file::Fs,
+    store::wal,
+};
+
+impl<'r> Repair<'r> {
+    /// The batches that the base does not have.
+    pub(crate) fn log(&mut self, from: &Path, fs: &Arc<dyn Fs>) -> Result<()> {
+        let dir = from.join(wal::DIR);
+        let place = wal::Place { fs: &**fs, dir: &dir, store: self.manifest.store };
+        let mut failed = None;
+        let manifest = self.manifest;
+        let read = wal::salvage(place, manifest, &mut |seq, logged| {
+            let batch = decode_batch(logged.payload())?;
+            self.batch(seq, batch, &dir).map_err(|error| {
+                let damage = Damage::new(0, "the new store cannot be written");
+                failed = Some(error);
+                damage.into()
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let read = match read {
+            Err(Error::Io { path, source, .. })
+                if path == dir && source.kind() == io::ErrorKind::NotFound =>
+            {
+                let next = manifest.checkpoint.next();
+                self.lost(&dir, 0, LostItem::Commits(next), "the directory is missing");
+                return Ok(());
+            }
+            read => read?,
+        };
+        self.report.seq = read.seq;
+        self.report.cut = read.cut;
+        if let Some(error) = &read.damage {
+            self.lost_by(LostItem::Commits(read.seq.next()), error);
+        }
+        Ok(())
+    }
+
+    /// A batch of the log: whole, or what can be applied of it.
+    fn batch(&mut self, seq: Seq, batch: LoggedBatch, dir: &Path) -> Result<()> {
+        let LoggedBatch { time, ops } = batch;
+        if self.apply(time, ops.clone())?.is_none() {
+            count(&mut self.report.batches);
+            return Ok(());
+        }
+        for (at, op) in ops.into_iter().enumerate() {
+            if let Some(error) = self.apply(time, vec![op])? {
+                let item = LostItem::Operation { seq, op: at };
+                self.lost(dir, 0, item, error.to_string());
+            }
+        }
+        count(&mut self.report.partial_batches);
+        Ok(())
+    }
+
+    /// Writes operations with the time that they had. Gives why they are
+    /// refused, if they are.
+    fn apply(&mut self, time: Timestamp, ops: Vec<Op>) -> Result<Option<Error>> {
+        self.make_room()?;
+        let batch = Batch { ops, durability: Some(Durability::Os) };
+        match self.engine.write_at(batch, time) {
+            Ok(_) => Ok(None),
+            Err(error) => match error.kind() {
+                ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::Limit => Ok(Some(error)),
+                _ => Err(error),
+            },
+        }
+    }
+}

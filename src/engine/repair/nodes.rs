@@ -1,0 +1,194 @@
+//! Salvages nodes.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    engine::repair::{
+        edges::Cursor,
+        report::LostItem,
+        salvage::{Repair, count, len64},
+    },
+    format::{header::FileKind, manifest::TableFile, tables::NodeRow},
+    model::{
+        batch::{Op, Precondition},
+        error::{Error, Result},
+        id::NodeId,
+        node::{IndexKey, Node},
+        value::Attributes,
+    },
+    state::base::{
+        parts::{NodePart, Part as _},
+        stored::StoredNode,
+    },
+};
+
+impl<'r> Repair<'r> {
+    pub(crate) fn nodes(&mut self) -> Result<()> {
+        let base = self.base;
+        let parts = base.vectors.iter();
+        let mut cursors: Vec<Cursor<'r>> =
+            parts.map(|part| Cursor { part, row: 0, error: None }).collect();
+        let mut opened = base.nodes.iter().peekable();
+        let mut last = None;
+        let files = &self.manifest.nodes;
+        for (at, file) in files.iter().enumerate() {
+            let first = |file: &TableFile| file.first.as_slice().try_into().map(NodeId::from_bytes);
+            let end = files.get(at.saturating_add(1)).and_then(|next| first(next).ok());
+            let end = end.unwrap_or(NodeId::MAX);
+            let is_it = |part: &&Arc<NodePart>| part.segment().file().number == file.file.number;
+            match opened.next_if(is_it) {
+                Some(part) => last = self.node_part(part, &mut cursors, last, end)?.or(last),
+                None => {
+                    let rows = base.nodes.iter().map(|part| part.rows.len());
+                    let count = self.rows_of(FileKind::Nodes, self.manifest.counts.nodes, rows);
+                    let from = first(file).unwrap_or(NodeId::MIN);
+                    if let Some(error) = self.unopened(file.file) {
+                        self.lost_by(LostItem::Nodes { count, from, to: end }, error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes of a part, those before `end`. Returns the last id that could
+    /// be read.
+    fn node_part(
+        &mut self,
+        part: &'r NodePart,
+        cursors: &mut [Cursor<'r>],
+        before: Option<NodeId>,
+        end: NodeId,
+    ) -> Result<Option<NodeId>> {
+        let mut last = None;
+        // Rows that could not be read, and the first error.
+        let mut bad: Option<(u64, Error)> = None;
+        let bounds = |last: Option<NodeId>| last.or(before).unwrap_or(NodeId::MIN);
+        for at in 0..part.rows.len() {
+            self.advance();
+            let row = match part.rows.row(at) {
+                Ok(row) => row,
+                Err(error) => {
+                    let (rows, _) = bad.get_or_insert((0, error));
+                    count(rows);
+                    continue;
+                }
+            };
+            let id = row.id();
+            if let Some((rows, error)) = bad.take() {
+                let item = LostItem::Nodes { count: Some(rows), from: bounds(last), to: id };
+                self.lost_by(item, &error);
+            }
+            last = Some(id);
+            self.node(part, at, row, cursors)?;
+        }
+        if let Some((rows, error)) = bad {
+            let item = LostItem::Nodes { count: Some(rows), from: bounds(last), to: end };
+            self.lost_by(item, &error);
+        }
+        Ok(last)
+    }
+
+    fn node(
+        &mut self,
+        part: &'r NodePart,
+        at: usize,
+        row: &'r NodeRow,
+        cursors: &mut [Cursor<'r>],
+    ) -> Result<()> {
+        let id = row.id();
+        let read = self.base.stored(row).and_then(|stored| Ok((stored, stored.attributes()?)));
+        let (stored, attributes) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.lost_by(LostItem::Node(id), &error);
+                return Ok(());
+            }
+        };
+        let (file, offset) = (part.segment().path(), len64(part.rows.offset(at)));
+        let Some(kind) = self.kind(row.kind.get()) else {
+            let why = format!("its kind {} has no name", row.kind.get());
+            self.lost(file, offset, LostItem::Node(id), why);
+            return Ok(());
+        };
+        let mut node = whole_node(&stored, kind, attributes);
+        for (index, key) in stored.keys() {
+            let name = usize::try_from(index).ok().and_then(|n| self.manifest.indexes.get(n));
+            // A key of an index that there is not is of no use to anybody; its
+            // count is among the missing.
+            if let Some(name) = name {
+                node.keys.push(IndexKey { index: name.clone(), key: key.to_vec() });
+            }
+        }
+        for (space, seq) in stored.vectors() {
+            let Some(named) = usize::try_from(space).ok().and_then(|n| self.manifest.spaces.get(n))
+            else {
+                continue;
+            };
+            if named.dropped {
+                continue;
+            }
+            let mut of_space = cursors.iter_mut().filter(|cursor| cursor.part.rows.space == space);
+            let found = of_space.find_map(|cursor| cursor.find(id, seq));
+            match found {
+                Some(numbers) if named.space.check_vector(&named.name, numbers).is_ok() => {
+                    node.vectors.insert(named.name.clone(), numbers.to_vec());
+                }
+                Some(_) => {
+                    let item = LostItem::Vector { node: id, space: named.name.clone() };
+                    self.lost(file, offset, item, "the space does not take such a vector");
+                }
+                None => self.vector(id, space, &named.name, cursors, (file, offset)),
+            }
+        }
+        let (keys, vectors) = (len64(node.keys.len()), len64(node.vectors.len()));
+        let op = Op::Put { node, precondition: Precondition::None };
+        match self.queue(op)? {
+            Ok(()) => {
+                count(&mut self.report.nodes);
+                self.report.keys = self.report.keys.saturating_add(keys);
+                self.report.vectors = self.report.vectors.saturating_add(vectors);
+            }
+            Err(error) => self.lost(file, offset, LostItem::Node(id), error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// A vector that was not found.
+    fn vector(
+        &mut self,
+        node: NodeId,
+        space: u32,
+        name: &str,
+        cursors: &[Cursor<'r>],
+        (file, offset): (&Path, u64),
+    ) {
+        let item = LostItem::Vector { node, space: name.to_owned() };
+        let of_space = || cursors.iter().filter(|cursor| cursor.part.rows.space == space);
+        let in_file = of_space().find_map(|cursor| cursor.error.clone());
+        let of_files = || {
+            let files = self.manifest.vectors.iter().filter(|file| file.space == space);
+            files.filter_map(|file| self.unopened(file.file)).next().cloned()
+        };
+        match in_file.or_else(of_files) {
+            Some(error) => self.lost_by(item, &error),
+            None => self.lost(file, offset, item, "no file has the vector"),
+        }
+    }
+}
+
+/// A node with everything but its keys and vectors.
+fn whole_node(stored: &StoredNode<'_>, kind: &str, attributes: Attributes) -> Node {
+    let meta = &stored.meta;
+    let mut node = Node::new(stored.row.id(), kind);
+    node.content = stored.content.to_vec();
+    node.attributes = attributes;
+    node.strength = meta.strength;
+    node.confidence = meta.confidence;
+    node.created = Some(meta.created);
+    node.updated = Some(meta.updated);
+    node.accessed = Some(meta.accessed);
+    node.access_count = Some(meta.access_count);
+    node.expires = meta.expires;
+    node
+}

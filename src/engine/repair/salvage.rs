@@ -1,0 +1,206 @@
+//! A repair under way.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    engine::{
+        Engine,
+        repair::report::{Lost, LostItem, MOST_LOST, RepairReport},
+    },
+    format::{
+        header::FileKind,
+        manifest::{Counts, DataFile, Manifest},
+    },
+    model::{
+        batch::{Batch, Durability, Op},
+        error::{Error, ErrorKind, Result},
+    },
+    os::file::Fs,
+    read::snapshot::Snapshot,
+    state::base::{Base, open::Unopened},
+    store::segment,
+};
+
+/// Operations of a batch that is written to the new store.
+const BATCH_OPS: usize = 1_000;
+
+/// Bytes after which a batch is written, however few operations it has.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Rows between two words about progress.
+const PROGRESS_ROWS: u64 = 1_024;
+
+pub(crate) fn count(count: &mut u64) {
+    *count = count.saturating_add(1);
+}
+
+pub(crate) fn len64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+pub(crate) struct Repair<'r> {
+    /// The new store.
+    pub(crate) engine: &'r Engine,
+    /// What it has.
+    pub(crate) snapshot: Snapshot,
+    /// What is left of the old one.
+    pub(crate) base: &'r Base,
+    pub(crate) data_dir: &'r Path,
+    pub(crate) manifest: &'r Manifest,
+    pub(crate) unopened: &'r [Unopened],
+    pub(crate) report: RepairReport,
+    /// Operations that are not written yet, and about their bytes.
+    pub(crate) pending: Vec<Op>,
+    pub(crate) pending_bytes: usize,
+    pub(crate) progress: &'r mut dyn FnMut(u64, u64),
+    pub(crate) done: u64,
+}
+
+impl<'r> Repair<'r> {
+    pub(crate) fn all(&mut self, from: &Path, fs: &Arc<dyn Fs>) -> Result<()> {
+        self.report.unreadable = self.unopened.iter().map(|(_, _, error)| error.clone()).collect();
+        self.report.seq = self.manifest.checkpoint;
+        self.definitions()?;
+        self.nodes()?;
+        self.flush()?;
+        let mut gaps = self.edges()?;
+        self.flush()?;
+        self.edges_at_targets(&mut gaps)?;
+        self.flush()?;
+        self.gaps(gaps);
+        let had = self.manifest.counts;
+        self.report.missing = Counts {
+            nodes: had.nodes.saturating_sub(self.report.nodes),
+            edges: had.edges.saturating_sub(self.report.edges),
+            keys: had.keys.saturating_sub(self.report.keys),
+            vectors: had.vectors.saturating_sub(self.report.vectors),
+        };
+        self.log(from, fs)?;
+        self.engine.checkpoint()?;
+        let total = self.total();
+        (self.progress)(total, total);
+        Ok(())
+    }
+
+    fn total(&self) -> u64 {
+        self.manifest.counts.nodes.saturating_add(self.manifest.counts.edges)
+    }
+
+    pub(crate) fn advance(&mut self) {
+        self.done = self.done.saturating_add(1);
+        if self.done.is_multiple_of(PROGRESS_ROWS) {
+            let total = self.total();
+            (self.progress)(self.done.min(total), total);
+        }
+    }
+
+    pub(crate) fn lost(
+        &mut self,
+        file: &Path,
+        offset: u64,
+        item: LostItem,
+        why: impl Into<String>,
+    ) {
+        if self.report.lost.len() < MOST_LOST {
+            let file = file.to_owned();
+            self.report.lost.push(Lost { file, offset, item, why: why.into() });
+        } else {
+            count(&mut self.report.more);
+        }
+    }
+
+    /// Something is lost because of this damage.
+    pub(crate) fn lost_by(&mut self, item: LostItem, error: &Error) {
+        match error {
+            Error::Corrupt { file, offset, what } => {
+                // Of a file that is not open, only the name is known.
+                let file = match file.strip_prefix(segment::DIR) {
+                    Ok(name) if file.is_relative() => self.data_dir.join(name),
+                    _ => file.clone(),
+                };
+                self.lost(&file, *offset, item, what.clone());
+            }
+            error => self.lost(self.data_dir, 0, item, error.to_string()),
+        }
+    }
+
+    /// Why a file is not open.
+    pub(crate) fn unopened(&self, file: DataFile) -> Option<&'r Error> {
+        let unopened = self.unopened.iter().find(|(_, other, _)| other.number == file.number);
+        unopened.map(|(_, _, error)| error)
+    }
+
+    /// How many rows a file had that is not open, if it is the only one of its
+    /// table.
+    pub(crate) fn rows_of(
+        &self,
+        kind: FileKind,
+        all: u64,
+        others: impl Iterator<Item = usize>,
+    ) -> Option<u64> {
+        let missing = self.unopened.iter().filter(|(of, _, _)| *of == kind).count();
+        let others = others.map(len64).fold(0, u64::saturating_add);
+        (missing == 1).then(|| all.saturating_sub(others))
+    }
+
+    /// Spaces and indexes, by number.
+    fn definitions(&mut self) -> Result<()> {
+        let spaces = self.manifest.spaces.iter().filter(|named| !named.dropped);
+        let spaces = spaces.flat_map(|named| {
+            let (name, space) = (named.name.clone(), named.space);
+            let method = Op::SetMethod { name: name.clone(), method: named.method };
+            [Op::CreateSpace { name, space }, method]
+        });
+        let indexes = self.manifest.indexes.iter();
+        let ops: Vec<Op> =
+            spaces.chain(indexes.map(|name| Op::CreateIndex { name: name.clone() })).collect();
+        if !ops.is_empty() {
+            self.engine.write(Batch { ops, durability: Some(Durability::Os) })?;
+        }
+        Ok(())
+    }
+
+    /// Queues an operation that cannot fail, or finds that it can.
+    pub(crate) fn queue(&mut self, op: Op) -> Result<Result<(), Error>> {
+        let mut batch = Batch { ops: vec![op], durability: None };
+        if let Err(error) = batch.check(&*self.engine.reconciler.state()) {
+            return match error.kind() {
+                ErrorKind::Invalid | ErrorKind::Limit => Ok(Err(error)),
+                _ => Err(error),
+            };
+        }
+        if let Some(op) = batch.ops.pop() {
+            self.pending_bytes = self.pending_bytes.saturating_add(op.memory());
+            self.pending.push(op);
+        }
+        if self.pending.len() >= BATCH_OPS || self.pending_bytes >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes what is queued.
+    fn flush(&mut self) -> Result<()> {
+        self.pending_bytes = 0;
+        if !self.pending.is_empty() {
+            let ops = std::mem::take(&mut self.pending);
+            self.make_room()?;
+            self.engine.write(Batch { ops, durability: Some(Durability::Os) })?;
+        }
+        self.snapshot = self.engine.snapshot();
+        Ok(())
+    }
+
+    /// Makes the checkpoint that is due: here its failure can be told.
+    pub(crate) fn make_room(&self) -> Result<()> {
+        if self.engine.reconciler.checkpoint_due() {
+            self.engine.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn kind(&self, number: u32) -> Option<&'r str> {
+        let number = usize::try_from(number).ok()?;
+        self.manifest.kinds.get(number).map(String::as_str)
+    }
+}

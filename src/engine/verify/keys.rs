@@ -1,0 +1,98 @@
+//! Verifies key tables.
+
+use crate::{
+    engine::verify::verifier::{Verifier, count, known, len64},
+    format::tables::{EXPIRY, KEY_HEAD_BYTES, KeyPlace},
+    model::error::Error,
+    state::{base::parts::KeyPart, record::expiry_key},
+    store::segment::file::Segment,
+};
+
+impl<'a> Verifier<'a> {
+    /// Entries of the key table: those of the nodes, and no others.
+    pub(crate) fn keys(&mut self) {
+        let base = self.base;
+        let mut entries = 0_u64;
+        let mut last: Option<KeyPlace<'_>> = None;
+        for part in &base.keys {
+            let segment = part.entries.segment();
+            let mut bytes = 0_u64;
+            let mut whole = true;
+            for at in 0..part.entries.len() {
+                let entry = match part.entries.entry(at) {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        whole = false;
+                        self.entry_error(segment, error);
+                        continue;
+                    }
+                };
+                count(&mut entries);
+                bytes = bytes
+                    .saturating_add(len64(KEY_HEAD_BYTES))
+                    .saturating_add(len64(entry.key.len()));
+                let mut wrong = |what: String| {
+                    self.found(segment.damaged(part.entries.offset(at), what));
+                };
+                if at == 0 && part.first() != Some(entry) {
+                    wrong("the manifest has another first entry".to_owned());
+                }
+                if last.is_some_and(|last| last.compare(&entry).is_ge()) {
+                    wrong(format!("a key of node {} is out of order", entry.node));
+                }
+                last = Some(entry);
+                if entry.index == EXPIRY {
+                    continue;
+                }
+                if !known(entry.index, base.manifest.indexes.len()) {
+                    wrong(format!("a key of index {}: there is none", entry.index));
+                }
+                count(&mut self.report.keys);
+            }
+            if part.entries.len() == 0 {
+                self.wrong(segment, 0, "there is no entry in it");
+            }
+            if whole && bytes != part.entries.bytes() {
+                let what = format!("entries of {bytes} bytes in {}", part.entries.bytes());
+                self.wrong(segment, 0, what);
+            }
+            self.gaps.keys |= !whole;
+            self.advance(segment.file().len);
+        }
+        // Every key of a node led to an entry of its own: if these are all,
+        // there is no other.
+        if entries != self.entries || !self.damaged.is_empty() {
+            for part in &base.keys {
+                self.owners(part);
+            }
+        }
+    }
+
+    /// An entry that could not be read, unless its block was told.
+    fn entry_error(&mut self, segment: &Segment, error: Error) {
+        let told = match &error {
+            Error::Corrupt { offset, .. } => !segment.is_good(*offset),
+            _ => false,
+        };
+        if !told || !self.damaged.contains(&segment.file().number) {
+            self.found(error);
+        }
+    }
+
+    /// The nodes of entries.
+    fn owners(&mut self, part: &KeyPart) {
+        for at in 0..part.entries.len() {
+            let Ok(entry) = part.entries.entry(at) else { continue };
+            // A node that cannot be read was told.
+            let Ok(node) = self.base.node(entry.node) else { continue };
+            let has = node.is_some_and(|node| match entry.index {
+                EXPIRY => node.meta.expires.is_some_and(|at| expiry_key(at) == entry.key),
+                index => node.keys().any(|key| key == (index, entry.key)),
+            });
+            if !has {
+                let what = format!("a key of node {}, which does not have it", entry.node);
+                self.wrong(part.entries.segment(), part.entries.offset(at), what);
+            }
+        }
+    }
+}

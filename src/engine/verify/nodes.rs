@@ -1,0 +1,292 @@
+//! Verifies node tables and their records.
+
+use crate::{
+    engine::verify::verifier::{Refs, Verifier, count, known, refer},
+    format::{
+        header::Damage,
+        heap::{ContentPlace, NodeMeta},
+        tables::{EXPIRY, KeyPlace, NodeRow, RefRow, SLOT_BYTES},
+    },
+    model::{error::Result, id::NodeId, time::Seq},
+    state::{
+        base::{heap::Heap, parts::NodePart},
+        record::expiry_key,
+    },
+    store::segment::{file::Segment, table::Table},
+};
+
+impl<'a> Verifier<'a> {
+    /// Nodes, and what their records refer to.
+    pub(crate) fn nodes(&mut self) {
+        let base = self.base;
+        let mut last = None;
+        for part in &base.nodes {
+            let segment = part.rows.segment();
+            let mut refs = Refs::new();
+            let mut whole = true;
+            for at in 0..part.rows.len() {
+                let Ok(row) = part.rows.row(at) else {
+                    self.gaps.nodes = true;
+                    whole = false;
+                    continue;
+                };
+                count(&mut self.report.nodes);
+                let (id, offset) = (row.id(), part.rows.offset(at));
+                if at == 0 && id != part.first {
+                    self.wrong(segment, offset, "the manifest has another first node");
+                }
+                if last.is_some_and(|last| last >= id) {
+                    self.wrong(segment, offset, format!("node {id} is out of order"));
+                }
+                last = Some(id);
+                if !known(row.kind.get(), base.manifest.kinds.len()) {
+                    let what = format!("node {id} is of kind {}: there is none", row.kind.get());
+                    self.wrong(segment, offset, what);
+                }
+                whole &= self.record(segment, offset, row, &mut refs);
+            }
+            if part.rows.len() == 0 {
+                self.wrong(segment, 0, "there is no row in it");
+            }
+            self.members(part);
+            self.table_refs(segment, &part.refs, &refs, whole);
+            self.gaps.records |= !whole;
+            self.advance(segment.file().len);
+        }
+    }
+
+    /// The record of a node. Returns whether it could be read.
+    fn record(&mut self, segment: &Segment, offset: usize, row: &NodeRow, refs: &mut Refs) -> bool {
+        let base = self.base;
+        let (id, place) = (row.id(), row.place());
+        refer(refs, place.heap, place.size());
+        let Some(heap) = self.heap(segment, offset, place.heap, place.offset(), place.len) else {
+            return false;
+        };
+        let Ok(bytes) = heap.bytes(place.offset(), place.len) else { return false };
+        let in_record = |damage: Damage| {
+            let at = heap.file_offset(place.offset().saturating_add(damage.offset));
+            heap.segment.damaged(at, format!("record of node {id}: {}", damage.what))
+        };
+        let meta = match NodeMeta::decode(bytes) {
+            Ok(meta) => meta,
+            Err(damage) => {
+                self.found(in_record(damage));
+                return false;
+            }
+        };
+        let record_at = heap.file_offset(place.offset());
+        let mut wrong = |what: String| {
+            let what = format!("record of node {id}: {what}");
+            self.found(heap.segment.damaged(record_at, what));
+        };
+        if let Err(damage) = meta.attributes() {
+            wrong(format!("attributes: {}", damage.what));
+        }
+        if row.elsewhere() != meta.elsewhere.is_some() {
+            wrong("it and its row say different things about where the content is".to_owned());
+        }
+        if meta.version > base.manifest.checkpoint {
+            wrong(format!("version {} is after the checkpoint", meta.version));
+        }
+        if !meta.strength.is_finite() || !(0.0..=1.0).contains(&meta.confidence) {
+            wrong(format!("strength {}, confidence {}", meta.strength, meta.confidence));
+        }
+        let keys = || meta.keys().filter_map(Result::ok);
+        if !keys().is_sorted_by(|a, b| a < b) {
+            wrong("keys are out of order".to_owned());
+        }
+        if let Some((index, _)) = keys().find(|(n, _)| !known(*n, base.manifest.indexes.len())) {
+            wrong(format!("a key of index {index}: there is none"));
+        }
+        let vectors = || meta.vectors().filter_map(Result::ok);
+        if !vectors().is_sorted_by(|(a, _), (b, _)| a < b) {
+            wrong("vectors are out of order".to_owned());
+        }
+        if let Some(ContentPlace { heap, offset: from, len }) = meta.elsewhere {
+            refer(refs, heap, u64::from(len).next_multiple_of(SLOT_BYTES));
+            // If a block of it is damaged, that was told.
+            self.heap(segment, offset, heap, from, len);
+        }
+        for (index, key) in keys() {
+            self.has_key(segment, offset, &KeyPlace { index, key, node: id });
+        }
+        if let Some(expires) = meta.expires {
+            let key = expiry_key(expires);
+            self.has_key(segment, offset, &KeyPlace { index: EXPIRY, key: &key, node: id });
+        }
+        for (space, seq) in vectors() {
+            self.has_vector((segment, offset), (id, row.kind.get()), (space, seq));
+        }
+        true
+    }
+
+    /// The heap that has the bytes to which the row at `at` refers.
+    pub(crate) fn heap(
+        &mut self,
+        segment: &Segment,
+        at: usize,
+        heap: u32,
+        offset: u64,
+        len: u32,
+    ) -> Option<&'a Heap> {
+        let Ok(found) = self.base.heap(heap) else {
+            self.wrong(segment, at, format!("heap {heap} is referred to and not there"));
+            return None;
+        };
+        match found.has(offset, len) {
+            Ok(true) => return Some(found),
+            Ok(false) => {
+                let what = format!("{len} bytes from {offset} are beyond the end of heap {heap}");
+                self.wrong(segment, at, what);
+            }
+            // Told once, if not with its file.
+            Err(error) if self.damaged.insert(heap) => self.found(error),
+            Err(_) => {}
+        }
+        None
+    }
+
+    /// The entry of a node's key.
+    fn has_key(&mut self, segment: &Segment, at: usize, place: &KeyPlace<'_>) {
+        let base = self.base;
+        let entry = base.key_bound(place).and_then(|(part, row)| match base.keys.get(part) {
+            Some(part) if row < part.entries.len() => part.entries.entry(row).map(Some),
+            _ => Ok(None),
+        });
+        match entry {
+            Ok(Some(entry)) if entry == *place => count(&mut self.entries),
+            Ok(_) => {
+                let what = format!("a key of node {} is not in the key table", place.node);
+                self.wrong(segment, at, what);
+            }
+            // Told where the key table is read.
+            Err(_) => {}
+        }
+    }
+
+    /// The row of a node's vector.
+    fn has_vector(
+        &mut self,
+        (segment, at): (&Segment, usize),
+        (id, kind): (NodeId, u32),
+        (space, seq): (u32, Seq),
+    ) {
+        let space_of = |number: u32| {
+            let spaces = &self.base.manifest.spaces;
+            usize::try_from(number).ok().and_then(|number| spaces.get(number))
+        };
+        if space_of(space).is_some_and(|space| space.dropped) {
+            return;
+        }
+        count(&mut self.report.vectors);
+        let mut places = 0_u64;
+        for part in self.base.vectors_of(space) {
+            let found = part.rows.find_row(id).and_then(|row| match row {
+                Some(row) if part.rows.heads.row(row)?.seq() == seq => {
+                    Ok(Some((row, part.rows.kinds.row(row)?.get())))
+                }
+                _ => Ok(None),
+            });
+            match found {
+                Ok(Some((row, of))) => {
+                    count(&mut places);
+                    refer(&mut self.live, part.rows.segment.file().number, 1);
+                    if part.is_dead(row) || of != kind {
+                        let what =
+                            if of == kind { "is taken for dead" } else { "has another kind" };
+                        let what = format!("the vector of node {id} by commit {seq} {what}");
+                        self.wrong(&part.rows.segment, part.rows.kinds.offset(row), what);
+                    }
+                }
+                Ok(None) => {}
+                // It may be the one that has it.
+                Err(_) => {
+                    self.gaps.vectors = true;
+                    return;
+                }
+            }
+        }
+        if places != 1 {
+            let what = format!(
+                "the vector of node {id} in space {space} by commit {seq} is in {places} files"
+            );
+            self.wrong(segment, at, what);
+        }
+    }
+
+    /// The rows of each kind.
+    fn members(&mut self, part: &NodePart) {
+        let segment = part.rows.segment();
+        let (rows, kinds) = (part.rows.len(), part.kinds.len());
+        let listed = if kinds > 1 { rows } else { 0 };
+        if part.members.len() != listed || (kinds == 0 && rows > 0) {
+            let what = format!("{rows} rows of {kinds} kinds, {} members", part.members.len());
+            return self.wrong(segment, part.kinds.offset(0), what);
+        }
+        let place = |first: u32| usize::try_from(first).unwrap_or(usize::MAX);
+        let mut last_kind = None;
+        let mut start = 0;
+        for at in 0..kinds {
+            // What is damaged was told.
+            let Ok(row) = part.kinds.row(at) else { return };
+            let (kind, first, offset) = (row.kind.get(), row.first.get(), part.kinds.offset(at));
+            let end = match at.saturating_add(1) {
+                next if next < kinds => part.kinds.row(next).map(|row| place(row.first.get())),
+                _ => Ok(rows),
+            };
+            let Ok(end) = end else { return };
+            if place(first) != start || start >= end || end > rows {
+                return self.wrong(segment, offset, "the members of a kind are out of place");
+            }
+            if last_kind.is_some_and(|last| last >= kind) {
+                self.wrong(segment, offset, format!("kind {kind} is out of order"));
+            }
+            last_kind = Some(kind);
+            let mut last_member = None;
+            for member_at in start..end {
+                let Ok(member) = part.member(member_at) else { continue };
+                // Ascending, and of this kind: so each row is there once, if
+                // there are as many members as rows.
+                if member >= rows || last_member.is_some_and(|last| last >= member) {
+                    let offset = part.members.offset(member_at);
+                    self.wrong(segment, offset, format!("member {member} is out of order"));
+                    continue;
+                }
+                last_member = Some(member);
+                let Ok(row) = part.rows.row(member) else { continue };
+                if row.kind.get() != kind {
+                    let what = format!("row {member} is listed as of kind {kind}");
+                    self.wrong(segment, part.members.offset(member_at), what);
+                }
+            }
+            start = end;
+        }
+    }
+
+    /// What a part says that it refers to, and what its rows do.
+    pub(crate) fn table_refs(
+        &mut self,
+        segment: &Segment,
+        table: &Table<RefRow>,
+        refs: &Refs,
+        whole: bool,
+    ) {
+        for (heap, bytes) in refs {
+            refer(&mut self.refs, *heap, *bytes);
+        }
+        if !whole {
+            self.gaps.refs = true;
+            return;
+        }
+        let mut same = table.len() == refs.len();
+        for (at, (heap, bytes)) in refs.iter().enumerate().take(table.len()) {
+            let Ok(row) = table.row(at) else { return };
+            same &= (row.heap.get(), row.zero.get(), row.bytes.get()) == (*heap, 0, *bytes);
+        }
+        if !same {
+            let what = format!("it does not list what its rows refer to: {refs:?}");
+            self.wrong(segment, table.offset(0), what);
+        }
+    }
+}

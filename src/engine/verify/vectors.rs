@@ -1,0 +1,119 @@
+//! Verifies vector files and what is derived from them.
+
+use crate::{
+    engine::verify::verifier::Verifier,
+    model::error::Error,
+    state::base::{
+        vector_index::{Codes, Index, Load},
+        vector_rows::VectorRows,
+    },
+    vector,
+};
+
+impl<'a> Verifier<'a> {
+    /// Vectors.
+    pub(crate) fn vectors(&mut self) {
+        let base = self.base;
+        for part in &base.vectors {
+            let dead = part.dead_count();
+            let part = &part.rows;
+            let segment = &part.segment;
+            let mut declared = base.manifest.vectors.iter();
+            let declared = declared.find(|file| file.file.number == segment.file().number);
+            let space = usize::try_from(part.space).ok();
+            let space = space.and_then(|space| base.manifest.spaces.get(space));
+            let mut last = None;
+            for at in 0..part.len() {
+                let Ok((head, numbers)) = part.row(at) else { continue };
+                let (id, offset) = (head.id(), part.offset(at));
+                if last.is_some_and(|last| last >= id) {
+                    self.wrong(segment, offset, format!("the vector of node {id} is out of order"));
+                }
+                last = Some(id);
+                if head.seq() > base.manifest.checkpoint {
+                    let what = format!("vector of node {id}: commit {} is to come", head.seq());
+                    self.wrong(segment, offset, what);
+                }
+                if let Some(space) = space
+                    && let Err(error) = space.space.check_vector(&space.name, numbers)
+                {
+                    self.wrong(segment, offset, format!("vector of node {id}: {error}"));
+                }
+                let norm = vector::norm(numbers);
+                if head.norm.get().to_bits() != norm.to_bits() {
+                    let what = format!(
+                        "vector of node {id}: its length is {norm}, not {}",
+                        head.norm.get()
+                    );
+                    self.wrong(segment, offset, what);
+                }
+            }
+            self.advance(segment.file().len);
+            let number = segment.file().number;
+            let live = declared.map_or(0, |file| usize::try_from(file.live).unwrap_or(usize::MAX));
+            if live.saturating_add(dead) != part.len() {
+                let rows = part.len();
+                let what = format!("vector file {number}: {rows} rows, {live} live, {dead} dead");
+                self.found(Error::corrupt(&self.manifest, 72, what));
+            }
+        }
+    }
+
+    /// What is derived from vector files. It is built again if it is wrong.
+    pub(crate) fn indexes(&mut self) {
+        let base = self.base;
+        let mut wrong = false;
+        for part in &base.vectors {
+            if let Some(codes) = &part.codes
+                && let Some(error) = self.codes(&part.rows, codes)
+            {
+                codes.fail(error.clone());
+                wrong = true;
+                self.found_of(codes, error);
+            }
+            if let Some(graph) = &part.graph
+                && let Err(error) = graph.get(&part.rows)
+            {
+                wrong = true;
+                self.found_of(graph, error);
+            }
+        }
+        if wrong {
+            base.notice();
+        }
+    }
+
+    /// Tells of an index that it is wrong, if that was not told of its blocks.
+    fn found_of<T: Load>(&mut self, index: &Index<T>, error: Error) {
+        if !self.damaged.contains(&index.file.number) {
+            self.found(error);
+        }
+    }
+
+    /// What is wrong with codes: each is to be that of its row.
+    fn codes(&mut self, rows: &VectorRows, index: &Index<Codes>) -> Option<Error> {
+        /// Rows that are encoded at once: a multiple of those of a block.
+        const ENCODED: usize = 4096;
+        let loaded = index.get(rows).and_then(|codes| Ok((codes, codes.bytes()?)));
+        let (codes, bytes) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return Some(error),
+        };
+        let mut at = 0_usize;
+        for from in (0_usize..rows.len()).step_by(ENCODED) {
+            let to = from.saturating_add(ENCODED).min(rows.len());
+            let mut expected = Vec::new();
+            // What is damaged was told.
+            if vector::build::encode(&codes.codebook, rows, from, to, &mut expected).is_err() {
+                return None;
+            }
+            let end = at.saturating_add(expected.len());
+            if bytes.get(at..end) != Some(expected.as_slice()) {
+                let what = format!("the codes of rows {from} to {to} are not theirs");
+                return Some(codes.damaged(at, what));
+            }
+            at = end;
+        }
+        None
+    }
+}

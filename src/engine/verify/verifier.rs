@@ -1,0 +1,155 @@
+//! A verification under way.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    path::PathBuf,
+};
+
+use crate::{
+    engine::verify::report::{MOST_DAMAGE, VerifyReport},
+    model::error::Error,
+    state::base::Base,
+    store::segment::file::Segment,
+};
+
+/// Bytes between two words about progress.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// Bytes referred to, by heap.
+pub(crate) type Refs = BTreeMap<u32, u64>;
+
+/// Of what there is something that could not be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Gaps {
+    pub(crate) nodes: bool,
+    /// Nodes or their records.
+    pub(crate) records: bool,
+    pub(crate) edges: bool,
+    pub(crate) keys: bool,
+    pub(crate) vectors: bool,
+    /// What refers to heaps.
+    pub(crate) refs: bool,
+}
+
+pub(crate) struct Verifier<'a> {
+    pub(crate) base: &'a Base,
+    pub(crate) manifest: PathBuf,
+    pub(crate) report: VerifyReport,
+    pub(crate) progress: &'a mut dyn FnMut(u64, u64),
+    pub(crate) done: u64,
+    pub(crate) told: u64,
+    pub(crate) total: u64,
+    /// The files with bytes that fail their checksums.
+    pub(crate) damaged: HashSet<u32>,
+    pub(crate) refs: Refs,
+    /// Rows that are their node's, by vector file.
+    pub(crate) live: BTreeMap<u32, u64>,
+    /// Entries of the key table that the records of nodes led to.
+    pub(crate) entries: u64,
+    pub(crate) gaps: Gaps,
+}
+
+pub(crate) fn count(count: &mut u64) {
+    *count = count.saturating_add(1);
+}
+
+pub(crate) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
+    let sum = refs.entry(heap).or_default();
+    *sum = sum.saturating_add(bytes);
+}
+
+/// Whether a number is given to one of so many names.
+pub(crate) fn known(number: u32, names: usize) -> bool {
+    usize::try_from(number).is_ok_and(|number| number < names)
+}
+
+pub(crate) fn len64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+impl<'a> Verifier<'a> {
+    pub(crate) fn found(&mut self, error: Error) {
+        if self.report.damage.len() < MOST_DAMAGE {
+            self.report.damage.push(error);
+        } else {
+            count(&mut self.report.more);
+        }
+    }
+
+    pub(crate) fn wrong(&mut self, segment: &Segment, at: usize, what: impl Into<String>) {
+        self.found(segment.damaged(at, what));
+    }
+
+    pub(crate) fn unreadable(&mut self, path: PathBuf, error: io::Error) {
+        self.found(match error.kind() {
+            io::ErrorKind::NotFound => Error::corrupt(path, 0, "the file is missing"),
+            _ => Error::io("open", path, error),
+        });
+    }
+
+    pub(crate) fn advance(&mut self, bytes: u64) {
+        self.done = self.done.saturating_add(bytes).min(self.total);
+        if self.done.saturating_sub(self.told) >= PROGRESS_BYTES {
+            self.told = self.done;
+            (self.progress)(self.done, self.total);
+        }
+    }
+
+    pub(crate) fn end(&mut self) {
+        (self.progress)(self.total, self.total);
+    }
+
+    /// The bytes of a file.
+    pub(crate) fn file(&mut self, segment: &Segment) {
+        count(&mut self.report.files);
+        for checked in segment.verify() {
+            match checked {
+                Ok(bytes) => self.advance(bytes),
+                Err(error) => {
+                    self.damaged.insert(segment.file().number);
+                    self.found(error);
+                }
+            }
+        }
+    }
+
+    /// What the manifest says of all of it.
+    pub(crate) fn sums(&mut self) {
+        let manifest = &self.base.manifest;
+        let Gaps { nodes, records, edges, keys, vectors, refs } = self.gaps;
+        let mut wrong = Vec::new();
+        let counts = manifest.counts;
+        for (what, declared, found, gap) in [
+            ("nodes", counts.nodes, self.report.nodes, nodes),
+            ("edges", counts.edges, self.report.edges, edges),
+            ("keys", counts.keys, self.report.keys, keys),
+            ("vectors", counts.vectors, self.report.vectors, records),
+        ] {
+            if declared != found && !gap {
+                wrong.push(format!("{declared} {what} declared, {found} found"));
+            }
+        }
+        for heap in manifest.heaps.iter().filter(|_| !refs) {
+            let found = self.refs.get(&heap.file.number).copied().unwrap_or(0);
+            if heap.live != found {
+                wrong.push(format!(
+                    "heap {}: {} live bytes declared, {found} are referred to",
+                    heap.file.number, heap.live
+                ));
+            }
+        }
+        for file in manifest.vectors.iter().filter(|_| !records && !vectors) {
+            let found = self.live.get(&file.file.number).copied().unwrap_or(0);
+            if file.live != found {
+                wrong.push(format!(
+                    "vector file {}: {} live rows declared, {found} are referred to",
+                    file.file.number, file.live
+                ));
+            }
+        }
+        for what in wrong {
+            self.found(Error::corrupt(&self.manifest, 72, what));
+        }
+    }
+}

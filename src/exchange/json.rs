@@ -1,0 +1,274 @@
+//! Values as JSON and back, without loss.
+//!
+//! JSON has no bytes: they are `{"$bytes": "<base64>"}`. A map that would be
+//! taken for that, or for the following, is `{"$map": {..}}`. A float that is
+//! not finite, which no store holds, becomes null.
+//!
+//! ```
+//! use ingrain::{Value, exchange::json::to_json};
+//!
+//! let value = Value::List(vec![Value::Int(1), Value::Bytes(vec![0, 255])]);
+//! assert_eq!(to_json(&value).to_string(), r#"[1,{"$bytes":"AP8="}]"#);
+//! ```
+
+use std::{cell::Cell, fmt};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::model::value::{Attributes, Value};
+
+const BYTES: &str = "$bytes";
+const MAP: &str = "$map";
+/// The one number that may be as large as an unsigned one gets.
+pub(super) const DISCRIMINATOR: &str = "$discriminator";
+
+/// A JSON object that is a line of input.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) fields: Attributes,
+    pub(super) discriminator: Option<u64>,
+}
+
+/// Reads a line that is a JSON object. An object with the same name twice, or
+/// a whole number that does not fit, is refused rather than changed.
+pub(super) fn parse_line(line: &[u8]) -> Result<Line, String> {
+    let large = Cell::new(false);
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    let parsed = LineSeed(&large)
+        .deserialize(&mut deserializer)
+        .and_then(|parsed| deserializer.end().map(|()| parsed))
+        .map_err(|error| reason(&error))?;
+    if large.get()
+        && let Some(number) = large_integer(line)
+    {
+        return Err(format!(
+            "the number {number} does not fit in 64 bits; write it as text or with an exponent"
+        ));
+    }
+    Ok(parsed)
+}
+
+/// What serde_json says, with the column only: it counts lines from the start
+/// of what it was given, which is one line.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(text) => format!("{text} (column {})", error.column()),
+        None => text,
+    }
+}
+
+/// The first whole number of JSON text that is not in the range of `i64`.
+fn large_integer(line: &[u8]) -> Option<&str> {
+    let (mut at, mut quoted) = (0, false);
+    while let Some(byte) = line.get(at) {
+        match byte {
+            b'\\' if quoted => at = at.saturating_add(1),
+            b'"' => quoted = !quoted,
+            b'-' | b'0'..=b'9' if !quoted => {
+                let rest = line.get(at..)?;
+                let length = rest
+                    .iter()
+                    .position(|b| !matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
+                    .unwrap_or(rest.len());
+                let number = rest.get(..length).and_then(|n| str::from_utf8(n).ok())?;
+                if !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() {
+                    return Some(number);
+                }
+                at = at.saturating_add(length);
+                continue;
+            }
+            _ => {}
+        }
+        at = at.saturating_add(1);
+    }
+    None
+}
+
+struct LineSeed<'c>(&'c Cell<bool>);
+
+impl<'de> DeserializeSeed<'de> for LineSeed<'_> {
+    type Value = Line;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Line, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for LineSeed<'_> {
+    type Value = Line;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line, A::Error> {
+        let mut line = Line { fields: Attributes::new(), discriminator: None };
+        while let Some(name) = map.next_key::<String>()? {
+            if name == DISCRIMINATOR {
+                if line.discriminator.replace(map.next_value()?).is_some() {
+                    return Err(twice(&name));
+                }
+                continue;
+            }
+            let value = map.next_value_seed(ValueSeed(self.0))?;
+            let value = resolve(value).map_err(A::Error::custom)?;
+            insert(&mut line.fields, name, value)?;
+        }
+        Ok(line)
+    }
+}
+
+fn twice<E: Error>(name: &str) -> E {
+    E::custom(format!("the field {name:?} is there twice"))
+}
+
+fn insert<E: Error>(fields: &mut Attributes, name: String, value: Value) -> Result<(), E> {
+    if fields.contains_key(&name) {
+        return Err(twice(&name));
+    }
+    fields.insert(name, value);
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct ValueSeed<'c>(&'c Cell<bool>);
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        i64::try_from(value).map(Value::Int).map_err(|_| {
+            E::custom(format!(
+                "the number {value} does not fit in 64 bits with a sign; write it as text or with \
+                 an exponent"
+            ))
+        })
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        // serde_json gives whole numbers of more than 64 bits as floats.
+        if value.fract() == 0.0 && value.abs() >= 9.2e18 {
+            self.0.set(true);
+        }
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(Value::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element_seed(self)? {
+            values.push(value);
+        }
+        Ok(Value::List(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Attributes::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let value = map.next_value_seed(self)?;
+            insert(&mut fields, name, value)?;
+        }
+        Ok(Value::Map(fields))
+    }
+}
+
+/// The value that was read, with its marks taken for what they mean. From
+/// without to within: what stands in `$map` is no mark.
+fn resolve(value: Value) -> Result<Value, String> {
+    let values = |map: Attributes| -> Result<Attributes, String> {
+        map.into_iter().map(|(name, value)| Ok((name, resolve(value)?))).collect()
+    };
+    match value {
+        Value::List(list) => {
+            list.into_iter().map(resolve).collect::<Result<_, _>>().map(Value::List)
+        }
+        Value::Map(mut map) if is_marked(&map) => match map.pop_first() {
+            Some((name, Value::Text(text))) if name == BYTES => decode(&text).map(Value::Bytes),
+            Some((name, Value::Map(inner))) if name == MAP => values(inner).map(Value::Map),
+            _ => Err(format!(
+                "{{\"{BYTES}\": ..}} is for base64 text and {{\"{MAP}\": ..}} for an object"
+            )),
+        },
+        Value::Map(map) => values(map).map(Value::Map),
+        value => Ok(value),
+    }
+}
+
+/// Whether a map has the form of one of the marks.
+fn is_marked(map: &Attributes) -> bool {
+    map.len() == 1 && (map.contains_key(BYTES) || map.contains_key(MAP))
+}
+
+/// Bytes from base64.
+pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
+    STANDARD.decode(text).map_err(|error| format!("the base64 text cannot be read: {error}"))
+}
+
+/// Bytes as base64, as `$bytes` has them.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// A value as JSON.
+#[must_use]
+pub fn to_json(value: &Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match value {
+        Value::Bool(value) => Json::from(*value),
+        Value::Int(value) => Json::from(*value),
+        Value::Float(value) => Json::from(*value),
+        Value::Text(value) => Json::from(value.as_str()),
+        Value::Bytes(bytes) => object([(BYTES, Json::from(base64(bytes)))]),
+        Value::List(values) => Json::Array(values.iter().map(to_json).collect()),
+        Value::Map(map) if is_marked(map) => object([(MAP, Json::Object(map_to_json(map)))]),
+        Value::Map(map) => Json::Object(map_to_json(map)),
+        Value::Null => Json::Null,
+    }
+}
+
+/// Named values as a JSON object, in the order of their names.
+#[must_use]
+pub fn map_to_json(map: &Attributes) -> serde_json::Map<String, serde_json::Value> {
+    map.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
+}
+
+/// A JSON object of these fields.
+#[must_use]
+pub fn object<const N: usize>(fields: [(&str, serde_json::Value); N]) -> serde_json::Value {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

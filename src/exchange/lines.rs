@@ -1,0 +1,626 @@
+//! The lines of nodes and edges: what they say, and how what a store holds is
+//! said by them. What is written here is read here, to the same nodes and
+//! edges.
+//!
+//! Fields whose name begins with `$` are ours:
+//!
+//! | field | of | meaning |
+//! |---|---|---|
+//! | `$content` | node | the field that is the content, where the usual choice would be another; null for none |
+//! | `$content_base64` | node | content that is not UTF-8 |
+//! | `$kind` | node | the kind, where the field `kind` does not tell it |
+//! | `$attributes` | both | attributes whose names have a meaning on a line |
+//! | `$node`, `$edge` | node, edge | what the engine keeps, in a full export |
+//! | `$discriminator` | edge | what tells it from parallel edges, in a full export |
+//!
+//! A node is named by a string: a lower-case UUID with hyphens is its id, of
+//! any other string the id is the hash.
+//!
+//! ```
+//! use ingrain::exchange::lines::{CONTENT_FIELDS, NodeLine, node_id};
+//!
+//! let line = NodeLine::decode(br#"{"id":"dog","gloss":"it barks","pos":"n"}"#, &CONTENT_FIELDS)?;
+//! assert_eq!(line.id, node_id("dog"));
+//! assert_eq!(line.content, b"it barks");
+//! assert_eq!(line.attributes["pos"], "n".into());
+//! # Ok::<(), ingrain::format::Damage>(())
+//! ```
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value as Json};
+
+use crate::{
+    exchange::json::{self, DISCRIMINATOR, map_to_json, object, to_json},
+    format::header::Damage,
+    model::{
+        edge::Edge,
+        id::NodeId,
+        limits,
+        node::{IndexKey, Node},
+        time::Timestamp,
+        value::{Attributes, Value},
+    },
+};
+
+/// The attribute that keeps the string of a node's id.
+pub const ID: &str = "id";
+
+const KIND: &str = "kind";
+const DEFAULT_KIND: &str = "node";
+const CONTENT: &str = "content";
+/// The attribute that says which field the content came from, and the field
+/// that says so where it has to be said.
+const CONTENT_FIELD: &str = "$content";
+const CONTENT_BASE64: &str = "$content_base64";
+const KIND_FIELD: &str = "$kind";
+const ATTRIBUTES: &str = "$attributes";
+const NODE: &str = "$node";
+const EDGE: &str = "$edge";
+/// Where the content is looked for, if nothing else is said.
+pub const CONTENT_FIELDS: [&str; 4] = ["content", "text", "gloss", "description"];
+
+/// The id that is written as a UUID, lower-case with hyphens.
+#[must_use]
+pub fn canonical_id(text: &str) -> Option<NodeId> {
+    NodeId::parse(text).ok().filter(|id| id.to_string() == text)
+}
+
+/// The id of the node that a string names.
+#[must_use]
+pub fn node_id(text: &str) -> NodeId {
+    canonical_id(text).unwrap_or_else(|| NodeId::of_content(text.as_bytes()))
+}
+
+/// Whether a node with this attribute "id" is named by it: only then does the
+/// attribute say nothing that the id does not.
+#[must_use]
+pub fn is_name(value: &Value, id: NodeId) -> bool {
+    matches!(value, Value::Text(text)
+        if !text.is_empty() && canonical_id(text).is_none() && node_id(text) == id)
+}
+
+/// A line of the nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeLine {
+    /// The node.
+    pub id: NodeId,
+    /// Its kind.
+    pub kind: String,
+    /// Its content.
+    pub content: Vec<u8>,
+    /// Its attributes; with one that names the field of the content, if that
+    /// is not "content".
+    pub attributes: Attributes,
+    /// What the engine keeps about it.
+    pub kept: Kept,
+}
+
+/// What the engine keeps about a node, as far as a line says it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Kept {
+    /// How well it is remembered.
+    pub strength: Option<f32>,
+    /// How sure it is.
+    pub confidence: Option<f32>,
+    /// When it came to be.
+    pub created: Option<Timestamp>,
+    /// When it was last put or patched.
+    pub updated: Option<Timestamp>,
+    /// When it was last touched.
+    pub accessed: Option<Timestamp>,
+    /// How often it was touched.
+    pub access_count: Option<u64>,
+    /// When it may be pruned, if ever.
+    pub expires: Option<Option<Timestamp>>,
+    /// Its index keys, ascending.
+    pub keys: Option<Vec<IndexKey>>,
+}
+
+impl From<Node> for NodeLine {
+    /// All that a node has but its vectors.
+    fn from(node: Node) -> Self {
+        let mut keys = node.keys;
+        keys.sort_unstable();
+        keys.dedup();
+        let kept = Kept {
+            strength: Some(node.strength),
+            confidence: Some(node.confidence),
+            created: node.created,
+            updated: node.updated,
+            accessed: node.accessed,
+            access_count: node.access_count,
+            expires: Some(node.expires),
+            keys: Some(keys),
+        };
+        let Node { id, kind, content, attributes, .. } = node;
+        Self { id, kind, content, attributes, kept }
+    }
+}
+
+impl NodeLine {
+    /// Puts what the line says into a node.
+    pub fn apply(self, node: &mut Node) {
+        node.kind = self.kind;
+        node.content = self.content;
+        node.attributes = self.attributes;
+        let kept = self.kept;
+        node.strength = kept.strength.unwrap_or(node.strength);
+        node.confidence = kept.confidence.unwrap_or(node.confidence);
+        node.created = kept.created.or(node.created);
+        node.updated = kept.updated.or(node.updated);
+        node.accessed = kept.accessed.or(node.accessed);
+        node.access_count = kept.access_count.or(node.access_count);
+        node.expires = kept.expires.unwrap_or(node.expires);
+        if let Some(keys) = kept.keys {
+            node.keys = keys;
+        }
+    }
+
+    /// Reads a line. The content is in the first of `candidates` that is text.
+    ///
+    /// # Errors
+    /// [`Damage`] when it is no JSON object, without an id, with a field twice,
+    /// with a number that would have to be changed, or with a field whose name
+    /// begins with `$` and that is none of ours. Its offset is 0: lines are
+    /// counted by who reads them.
+    pub fn decode<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<Self, Damage> {
+        parse_node(line, candidates).map_err(|what| Damage::new(0, what))
+    }
+
+    /// The fields of the line: reading them with [`CONTENT_FIELDS`] gives the
+    /// same again. What the engine keeps is in them as far as it is known here.
+    #[must_use]
+    pub fn encode(&self) -> Map<String, Json> {
+        encode_node(self)
+    }
+}
+
+fn parse_node<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<NodeLine, String> {
+    let line = json::parse_line(line)?;
+    if line.discriminator.is_some() {
+        return Err(not_ours(DISCRIMINATOR));
+    }
+    let mut fields = line.fields;
+    let own = take_map(&mut fields, ATTRIBUTES)?;
+    let kept = match take_map(&mut fields, NODE)? {
+        Some(kept) => parse_kept(kept)?,
+        None => Kept::default(),
+    };
+    let said = fields.remove(CONTENT_FIELD);
+    let bytes = fields.remove(CONTENT_BASE64);
+    let said_kind = fields.remove(KIND_FIELD);
+    check_names(&fields)?;
+
+    let id = match fields.get(ID) {
+        Some(Value::Text(text)) if !text.is_empty() => text,
+        Some(Value::Text(_)) => return Err("the field \"id\" is empty".to_owned()),
+        Some(_) => return Err("the field \"id\" is not a string".to_owned()),
+        None => return Err("the field \"id\" is missing".to_owned()),
+    };
+    let id = if let Some(id) = canonical_id(id) {
+        fields.remove(ID);
+        id
+    } else {
+        node_id(id)
+    };
+
+    let field = match (said, &bytes) {
+        (None | Some(Value::Null), Some(_)) | (Some(Value::Null), None) => None,
+        (Some(Value::Text(name)), None)
+            if matches!(fields.get(&name), Some(Value::Text(_))) && may_be_content(&name) =>
+        {
+            Some(name)
+        }
+        (Some(_), _) => {
+            return Err(format!("the field {CONTENT_FIELD:?} does not name a field with text"));
+        }
+        (None, None) => candidates
+            .iter()
+            .map(S::as_ref)
+            .find(|name| matches!(fields.get(*name), Some(Value::Text(_))))
+            .map(str::to_owned),
+    };
+    let mut content = Vec::new();
+    match bytes {
+        Some(Value::Text(text)) => content = json::decode(&text)?,
+        Some(_) => return Err(format!("the field {CONTENT_BASE64:?} is not a string")),
+        None => {}
+    }
+    if let Some(name) = field {
+        if let Some(Value::Text(text)) = fields.remove(&name) {
+            content = text.into_bytes();
+        }
+        if name != CONTENT {
+            fields.insert(CONTENT_FIELD.to_owned(), Value::Text(name));
+        }
+    }
+
+    let kind = match said_kind {
+        Some(Value::Text(kind)) => kind,
+        Some(_) => return Err(format!("the field {KIND_FIELD:?} is not a string")),
+        None => kind_of(&fields).to_owned(),
+    };
+    add_own(&mut fields, own)?;
+    Ok(NodeLine { id, kind, content, attributes: fields, kept })
+}
+
+fn may_be_content(name: &str) -> bool {
+    !name.is_empty() && name != ID && name != KIND && !name.starts_with('$')
+}
+
+/// The kind that a field says, or that of a node without.
+fn kind_of(fields: &Attributes) -> &str {
+    match fields.get(KIND) {
+        Some(Value::Text(kind)) if (1..=limits::NAME_BYTES).contains(&kind.len()) => kind,
+        _ => DEFAULT_KIND,
+    }
+}
+
+fn not_ours(name: &str) -> String {
+    format!("the field {name:?} has no meaning here, and names with $ are reserved: rename it")
+}
+
+fn check_names(fields: &Attributes) -> Result<(), String> {
+    match fields.keys().find(|name| name.starts_with('$')) {
+        Some(name) => Err(not_ours(name)),
+        None => Ok(()),
+    }
+}
+
+fn take_map(fields: &mut Attributes, name: &str) -> Result<Option<Attributes>, String> {
+    match fields.remove(name) {
+        Some(Value::Map(map)) => Ok(Some(map)),
+        Some(_) => Err(format!("the field {name:?} is not an object")),
+        None => Ok(None),
+    }
+}
+
+fn add_own(fields: &mut Attributes, own: Option<Attributes>) -> Result<(), String> {
+    for (name, value) in own.into_iter().flatten() {
+        if fields.contains_key(&name) {
+            return Err(format!("the attribute {name:?} is there twice"));
+        }
+        fields.insert(name, value);
+    }
+    Ok(())
+}
+
+fn parse_kept(kept: Attributes) -> Result<Kept, String> {
+    let mut node = Kept::default();
+    for (name, value) in kept {
+        match name.as_str() {
+            "strength" => node.strength = Some(number(&name, &value)?),
+            "confidence" => node.confidence = Some(number(&name, &value)?),
+            "created" => node.created = Some(time(&name, &value)?),
+            "updated" => node.updated = Some(time(&name, &value)?),
+            "accessed" => node.accessed = Some(time(&name, &value)?),
+            "access_count" => {
+                node.access_count = match value {
+                    Value::Int(count) => u64::try_from(count).ok(),
+                    _ => None,
+                };
+                if node.access_count.is_none() {
+                    return Err(format!("{name:?} is not a count"));
+                }
+            }
+            "expires" => {
+                node.expires = Some(match value {
+                    Value::Null => None,
+                    value => Some(time(&name, &value)?),
+                });
+            }
+            "keys" => node.keys = Some(parse_keys(value)?),
+            _ => return Err(format!("the field {name:?} of {NODE:?} is not known")),
+        }
+    }
+    Ok(node)
+}
+
+fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
+    let wrong = || format!("\"keys\" of {NODE:?} is not [{{\"index\": name, \"key\": hex}}, ..]");
+    let Value::List(values) = value else { return Err(wrong()) };
+    let mut keys = Vec::new();
+    for value in values {
+        let Value::Map(mut map) = value else { return Err(wrong()) };
+        match (map.remove("index"), map.remove("key"), map.is_empty()) {
+            (Some(Value::Text(index)), Some(Value::Text(key)), true)
+                if (1..=limits::NAME_BYTES).contains(&index.len()) =>
+            {
+                let key = from_hex(&key).ok_or_else(wrong)?;
+                keys.push(IndexKey { index, key });
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
+
+#[expect(clippy::as_conversions, reason = "there is no other way to the closest binary32")]
+fn number(name: &str, value: &Value) -> Result<f32, String> {
+    let number = match value {
+        Value::Float(number) => *number as f32,
+        Value::Int(number) => *number as f32,
+        _ => return Err(format!("{name:?} is not a number")),
+    };
+    if number.is_finite() { Ok(number) } else { Err(format!("{name:?} is out of range")) }
+}
+
+fn time(name: &str, value: &Value) -> Result<Timestamp, String> {
+    match value {
+        Value::Int(micros) => Ok(Timestamp::from_micros(*micros)),
+        _ => Err(format!("{name:?} is not a time in microseconds")),
+    }
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Bytes from hexadecimal digits.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4_u8 | digit(*low)?)).collect()
+}
+
+fn encode_node(line: &NodeLine) -> Map<String, Json> {
+    let NodeLine { id, kind, content, attributes, kept } = line;
+    let mut fields = Map::new();
+    let mut own = Attributes::new();
+    let text = str::from_utf8(content).ok();
+    // The attribute that names the field of the content becomes that field,
+    // if reading the line brings it back.
+    let origin = match (attributes.get(CONTENT_FIELD), text) {
+        (Some(Value::Text(name)), Some(_))
+            if may_be_content(name) && name != CONTENT && !attributes.contains_key(name) =>
+        {
+            Some(name.as_str())
+        }
+        _ => None,
+    };
+    let field = match text {
+        Some(text) if !text.is_empty() || origin.is_some() => Some(origin.unwrap_or(CONTENT)),
+        _ => None,
+    };
+    for (name, value) in attributes {
+        let plain = match name.as_str() {
+            ID => is_name(value, *id),
+            CONTENT_FIELD if origin.is_some() => continue,
+            name => !name.starts_with('$') && field != Some(name),
+        };
+        if plain {
+            fields.insert(name.clone(), to_json(value));
+        } else {
+            own.insert(name.clone(), value.clone());
+        }
+    }
+    if !fields.contains_key(ID) {
+        fields.insert(ID.to_owned(), Json::from(id.to_string()));
+    }
+    match (text, field) {
+        (Some(text), Some(field)) => {
+            fields.insert(field.to_owned(), Json::from(text));
+        }
+        (None, _) => {
+            fields.insert(CONTENT_BASE64.to_owned(), Json::from(json::base64(content)));
+        }
+        (Some(_), None) => {}
+    }
+    let chosen =
+        CONTENT_FIELDS.into_iter().find(|name| matches!(fields.get(*name), Some(Json::String(_))));
+    if text.is_some() && chosen != field {
+        fields.insert(CONTENT_FIELD.to_owned(), Json::from(field));
+    }
+    // An own attribute "kind" is none that the line would be judged by.
+    if kind_of(attributes) != kind {
+        fields.insert(KIND_FIELD.to_owned(), Json::from(kind.as_str()));
+    }
+    if !own.is_empty() {
+        fields.insert(ATTRIBUTES.to_owned(), to_json(&Value::Map(own)));
+    }
+    if *kept != Kept::default() {
+        fields.insert(NODE.to_owned(), Json::Object(encode_kept(kept)));
+    }
+    fields
+}
+
+fn encode_kept(kept: &Kept) -> Map<String, Json> {
+    let time = |time: Option<Timestamp>| time.map(|time| Json::from(time.as_micros()));
+    let number = |number: Option<f32>| number.map(|number| Json::from(f64::from(number)));
+    let key = |IndexKey { index, key }: &IndexKey| {
+        object([("index", Json::from(index.as_str())), ("key", to_hex(key).into())])
+    };
+    let fields = [
+        ("strength", number(kept.strength)),
+        ("confidence", number(kept.confidence)),
+        ("created", time(kept.created)),
+        ("updated", time(kept.updated)),
+        ("accessed", time(kept.accessed)),
+        ("access_count", kept.access_count.map(Json::from)),
+        ("expires", kept.expires.map(|expires| time(expires).unwrap_or_default())),
+        ("keys", kept.keys.as_ref().map(|keys| keys.iter().map(key).collect())),
+    ];
+    let said = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
+    fields.into_iter().filter_map(said).collect()
+}
+
+/// A line of the edges.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgeLine {
+    /// The string of the node it leaves.
+    pub source: String,
+    /// The string of the node it reaches.
+    pub target: String,
+    /// The edge; with discriminator 0 if the line does not say it.
+    pub edge: Edge,
+    /// Whether the line says the discriminator.
+    pub named: bool,
+    /// How sure the line says that it is.
+    pub confidence: Option<f32>,
+}
+
+impl EdgeLine {
+    /// The edge as it shall be, where there is one of its name.
+    #[must_use]
+    pub fn over(mut self, existing: &Edge) -> Edge {
+        self.edge.confidence = self.confidence.unwrap_or(existing.confidence);
+        self.edge.created = self.edge.created.or(existing.created);
+        self.edge
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// As [`NodeLine::decode`].
+    pub fn decode(line: &[u8]) -> Result<Self, Damage> {
+        parse_edge(line).map_err(|what| Damage::new(0, what))
+    }
+
+    /// The fields of the line: reading them gives the same again.
+    #[must_use]
+    pub fn encode(&self) -> Map<String, Json> {
+        let Self { source, target, edge, named, confidence } = self;
+        let mut fields = edge_fields(edge, source, target, false);
+        if *named {
+            fields.insert(DISCRIMINATOR.to_owned(), Json::from(edge.discriminator));
+        }
+        let time = |time: Option<Timestamp>| time.map(|time| Json::from(time.as_micros()));
+        let kept = [
+            ("confidence", confidence.map(|confidence| Json::from(f64::from(confidence)))),
+            ("created", time(edge.created)),
+            ("updated", time(edge.updated)),
+        ];
+        let said = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
+        let kept: Map<String, Json> = kept.into_iter().filter_map(said).collect();
+        if !kept.is_empty() {
+            fields.insert(EDGE.to_owned(), Json::Object(kept));
+        }
+        fields
+    }
+}
+
+fn parse_edge(line: &[u8]) -> Result<EdgeLine, String> {
+    let line = json::parse_line(line)?;
+    let mut fields = line.fields;
+    let own = take_map(&mut fields, ATTRIBUTES)?;
+    let kept = take_map(&mut fields, EDGE)?;
+    check_names(&fields)?;
+    let mut take = |name: &str| match fields.remove(name) {
+        Some(Value::Text(text)) if !text.is_empty() => Ok(text),
+        Some(Value::Text(_)) => Err(format!("the field {name:?} is empty")),
+        Some(_) => Err(format!("the field {name:?} is not a string")),
+        None => Err(format!("the field {name:?} is missing")),
+    };
+    let (source, target, kind) = (take("source")?, take("target")?, take("type")?);
+    let mut edge = Edge::new(node_id(&source), kind, node_id(&target));
+    match fields.remove("weight") {
+        None => {}
+        Some(Value::Float(weight)) => edge.weight = weight,
+        Some(Value::Int(weight)) => edge.weight = binary64(weight),
+        Some(_) => return Err("the field \"weight\" is not a number".to_owned()),
+    }
+    add_own(&mut fields, own)?;
+    edge.attributes = fields;
+    edge.discriminator = line.discriminator.unwrap_or(0);
+    let mut confidence = None;
+    for (name, value) in kept.into_iter().flatten() {
+        match name.as_str() {
+            "confidence" => confidence = Some(number(&name, &value)?),
+            "created" => edge.created = Some(time(&name, &value)?),
+            "updated" => edge.updated = Some(time(&name, &value)?),
+            _ => return Err(format!("the field {name:?} of {EDGE:?} is not known")),
+        }
+    }
+    edge.confidence = confidence.unwrap_or(edge.confidence);
+    Ok(EdgeLine { source, target, edge, named: line.discriminator.is_some(), confidence })
+}
+
+#[expect(clippy::as_conversions, reason = "there is no other way to the closest binary64")]
+fn binary64(number: i64) -> f64 {
+    number as f64
+}
+
+/// The fields of an edge; its weight always, if `weight`, else where it is not
+/// 1.
+#[must_use]
+pub fn edge_fields(edge: &Edge, source: &str, target: &str, weight: bool) -> Map<String, Json> {
+    let mut fields = Map::new();
+    let mut own = Attributes::new();
+    for (name, value) in &edge.attributes {
+        let plain = !name.starts_with('$')
+            && !matches!(name.as_str(), "source" | "target" | "type" | "weight");
+        if plain {
+            fields.insert(name.clone(), to_json(value));
+        } else {
+            own.insert(name.clone(), value.clone());
+        }
+    }
+    if !own.is_empty() {
+        fields.insert(ATTRIBUTES.to_owned(), to_json(&Value::Map(own)));
+    }
+    fields.insert("source".to_owned(), Json::from(source));
+    fields.insert("target".to_owned(), Json::from(target));
+    fields.insert("type".to_owned(), Json::from(edge.kind.as_str()));
+    if weight || edge.weight != 1.0 {
+        fields.insert("weight".to_owned(), Json::from(edge.weight));
+    }
+    fields
+}
+
+/// Attributes as JSON, the same for the same attributes.
+#[must_use]
+pub fn canonical(attributes: &Attributes) -> String {
+    Json::Object(map_to_json(attributes)).to_string()
+}
+
+/// The discriminator of the edge with these attributes that comes after
+/// `before` others with the same ends, kind and attributes. So each line of a
+/// file is an edge, and the same one whenever the file is read.
+#[must_use]
+pub fn discriminator(canonical: &str, before: u64) -> u64 {
+    if before == 0 && canonical == "{}" {
+        return 0;
+    }
+    let hash = NodeId::of_content(&[canonical.as_bytes(), &before.to_le_bytes()].concat());
+    let hash = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    // 0 is the edge without attributes.
+    hash.max(1)
+}
+
+/// Counts the lines that say the same edge.
+#[derive(Debug, Default)]
+pub struct Parallel {
+    seen: HashMap<NodeId, u64>,
+}
+
+impl Parallel {
+    /// Gives the next line of a file its discriminator, unless it says it.
+    pub fn number(&mut self, line: &mut EdgeLine) {
+        if line.named {
+            return;
+        }
+        let edge = &mut line.edge;
+        let canonical = canonical(&edge.attributes);
+        let name = [
+            edge.source.as_bytes().as_slice(),
+            edge.target.as_bytes(),
+            edge.kind.as_bytes(),
+            &[0],
+            canonical.as_bytes(),
+        ];
+        let before = self.seen.entry(NodeId::of_content(&name.concat())).or_default();
+        edge.discriminator = discriminator(&canonical, *before);
+        *before = before.saturating_add(1);
+    }
+}

@@ -1,0 +1,230 @@
+//! NumPy's `.npy` files, as far as vectors need them: versions 1 to 3, f32 and
+//! f16, little-endian, in C order. The format is that of
+//! `numpy.lib.format`.
+//!
+//! ```
+//! use ingrain::exchange::npy::{Array, Number};
+//!
+//! let mut bytes = Array::header(2, 3); // 2 rows of 3 numbers
+//! bytes.extend([1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|n| n.to_le_bytes()));
+//!
+//! let array = Array::decode(&bytes, bytes.len() as u64)?;
+//! assert_eq!((array.rows, array.dimension, array.number), (2, 3, Number::F32));
+//! let second = &bytes[array.data + array.row_bytes()..];
+//! assert_eq!(array.row(second), Some(vec![4.0, 5.0, 6.0]));
+//! # Ok::<(), ingrain::format::Damage>(())
+//! ```
+
+use half::f16;
+
+use crate::{format::header::Damage, model::limits};
+
+/// What every `.npy` file begins with.
+pub const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// Most bytes before the numbers: more than the header of any matrix needs,
+/// though version 2 allows 4 GiB.
+pub const HEADER_BYTES: usize = 1 << 20;
+
+/// The type of the numbers of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Number {
+    /// IEEE 754 binary16.
+    F16,
+    /// IEEE 754 binary32.
+    F32,
+}
+
+/// What the header of an array says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Array {
+    /// Rows; 1 if there is one dimension only.
+    pub rows: u64,
+    /// Numbers of a row: 1 to [`limits::DIMENSION`].
+    pub dimension: usize,
+    /// Whether it has two dimensions, and not one.
+    pub matrix: bool,
+    /// The type of its numbers.
+    pub number: Number,
+    /// Where the numbers begin in the file.
+    pub data: usize,
+}
+
+impl Array {
+    /// Reads the header at the start of a file of `len` bytes, of which `bytes`
+    /// are the first, or all: [`HEADER_BYTES`] are enough.
+    ///
+    /// # Errors
+    /// [`Damage`] when it is no `.npy` file, of a shape or of numbers that
+    /// vectors do not have, or of another length than its header says.
+    pub fn decode(bytes: &[u8], len: u64) -> Result<Self, Damage> {
+        let cut = || Damage::new(bytes.len(), "the file ends within the .npy header");
+        let Some(rest) = bytes.strip_prefix(MAGIC) else {
+            return Err(match MAGIC.starts_with(bytes) {
+                true => cut(),
+                false => Damage::new(0, "it is no .npy file"),
+            });
+        };
+        let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
+        let (length, rest) = match version {
+            [1, 0] => rest
+                .split_first_chunk::<2>()
+                .map(|(length, rest)| (u32::from(u16::from_le_bytes(*length)), rest)),
+            [2 | 3, 0] => rest
+                .split_first_chunk::<4>()
+                .map(|(length, rest)| (u32::from_le_bytes(*length), rest)),
+            [major, minor] => {
+                let what = format!(
+                    "version {major}.{minor} of the .npy format is not known; save it as 1.0"
+                );
+                return Err(Damage { unsupported: true, ..Damage::new(MAGIC.len(), what) });
+            }
+        }
+        .ok_or_else(cut)?;
+        let at = bytes.len().saturating_sub(rest.len());
+        let wrong = |what: String| Damage::new(at, what);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let data = at.saturating_add(length);
+        if data > HEADER_BYTES {
+            return Err(wrong(format!("its header of {length} bytes is too long to be right")));
+        }
+        let text = rest.get(..length).ok_or_else(cut)?;
+        let text = String::from_utf8_lossy(text);
+        let header = Header::parse(&text)
+            .ok_or_else(|| wrong(format!("the .npy header cannot be read: {}", text.trim())))?;
+        let number = match header.descr {
+            "<f2" => Number::F16,
+            "<f4" => Number::F32,
+            other => {
+                return Err(wrong(format!(
+                    "its numbers are {other}; vectors are <f4 or <f2: use astype(\"<f4\")"
+                )));
+            }
+        };
+        if header.fortran_order {
+            let what = "it is in Fortran order; use numpy.ascontiguousarray";
+            return Err(wrong(what.to_owned()));
+        }
+        let (rows, dimension, matrix) = match *header.shape {
+            [dimension] => (1, dimension, false),
+            [rows, dimension] => (rows, dimension, true),
+            _ => {
+                let what = format!("its shape is {:?}; it must be (rows, dimension)", header.shape);
+                return Err(wrong(what));
+            }
+        };
+        let dimension = usize::try_from(dimension)
+            .ok()
+            .filter(|dimension| (1..=limits::DIMENSION).contains(dimension))
+            .ok_or_else(|| {
+                let most = limits::DIMENSION;
+                wrong(format!("its rows have {dimension} numbers, the limit is {most}"))
+            })?;
+        let array = Self { rows, dimension, matrix, number, data };
+        let row = u64::try_from(array.row_bytes()).unwrap_or(u64::MAX);
+        let before = u64::try_from(data).unwrap_or(u64::MAX);
+        let expected = rows.checked_mul(row).and_then(|numbers| numbers.checked_add(before));
+        if expected != Some(len) {
+            return Err(wrong(format!(
+                "it has {len} bytes, but its header says {rows} rows of {row} bytes after \
+                 {before} of header: the file is cut off or damaged"
+            )));
+        }
+        Ok(array)
+    }
+
+    /// The header of an array of two dimensions, of f32, with all that comes
+    /// before the numbers.
+    #[must_use]
+    pub fn header(rows: usize, dimension: usize) -> Vec<u8> {
+        let mut text =
+            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimension}), }}");
+        // The numbers are to begin at a multiple of 64, after a line end.
+        let before = MAGIC.len().saturating_add(4);
+        let end = before.saturating_add(text.len()).saturating_add(1).next_multiple_of(64);
+        let spaces = end.saturating_sub(before).saturating_sub(text.len()).saturating_sub(1);
+        text.extend(std::iter::repeat_n(' ', spaces));
+        text.push('\n');
+        // Two numbers and 60 characters are far from 65,535.
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        [MAGIC, &[1, 0], &length.to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    /// Bytes of a row.
+    #[must_use]
+    pub fn row_bytes(&self) -> usize {
+        self.dimension.saturating_mul(match self.number {
+            Number::F16 => 2,
+            Number::F32 => 4,
+        })
+    }
+
+    /// The row at the start of `bytes`; `None` if they are too few.
+    #[must_use]
+    pub fn row(&self, bytes: &[u8]) -> Option<Vec<f32>> {
+        let bytes = bytes.get(..self.row_bytes())?;
+        Some(match self.number {
+            Number::F16 => {
+                let (pairs, _) = bytes.as_chunks();
+                pairs.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()
+            }
+            Number::F32 => {
+                let (quads, _) = bytes.as_chunks();
+                quads.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            }
+        })
+    }
+}
+
+/// The header: a literal of a Python dictionary.
+struct Header<'a> {
+    descr: &'a str,
+    fortran_order: bool,
+    shape: Vec<u64>,
+}
+
+impl<'a> Header<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+        let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+        while !rest.is_empty() {
+            let (key, after) = quoted(rest)?;
+            rest = after.trim_start().strip_prefix(':')?.trim_start();
+            match key {
+                "descr" => {
+                    let (value, after) = quoted(rest)?;
+                    descr = Some(value);
+                    rest = after;
+                }
+                "fortran_order" => {
+                    let (value, after) = match rest.strip_prefix("False") {
+                        Some(after) => (false, after),
+                        None => (true, rest.strip_prefix("True")?),
+                    };
+                    fortran_order = Some(value);
+                    rest = after;
+                }
+                "shape" => {
+                    let (inner, after) = rest.strip_prefix('(')?.split_once(')')?;
+                    let sizes = inner.split(',').map(str::trim).filter(|size| !size.is_empty());
+                    shape = Some(sizes.map(|size| size.parse().ok()).collect::<Option<_>>()?);
+                    rest = after;
+                }
+                _ => return None,
+            }
+            rest = rest.trim_start();
+            match rest.strip_prefix(',') {
+                Some(after) => rest = after.trim_start(),
+                None if rest.is_empty() => {}
+                None => return None,
+            }
+        }
+        Some(Self { descr: descr?, fortran_order: fortran_order?, shape: shape? })
+    }
+}
+
+/// A quoted text at the start, and what follows it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+    text.get(1..)?.split_once(quote)
+}

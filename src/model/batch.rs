@@ -1,0 +1,355 @@
+//! Batches: operations that are committed together or not at all.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    catalog::Catalog,
+    edge::Edge,
+    error::{Error, Result},
+    id::NodeId,
+    limits::{self, check_count, check_name},
+    node::{Node, Patch},
+    space::{Method, Space},
+    time::{Seq, Timestamp},
+    value::{ENTRY_BYTES, Value, add, map_memory},
+};
+
+/// What must hold for a [`Op::Put`] to go ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// The node is not there.
+    Absent,
+    /// The node is there and has this version.
+    Version(Seq),
+}
+
+/// One change. Use the methods of [`Batch`] to make them.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// Writes a node whole, keeping its edges.
+    Put {
+        /// The node.
+        node: Node,
+        /// When to go ahead.
+        precondition: Precondition,
+    },
+    /// Changes part of a node.
+    Patch {
+        /// The node, which must be there.
+        id: NodeId,
+        /// The changes.
+        patch: Patch,
+    },
+    /// Counts an access. The version stays, so that readers who touch do not
+    /// disturb writers who use [`Batch::put_if_version`].
+    Touch {
+        /// The node, which must be there.
+        id: NodeId,
+        /// How many accesses to count.
+        count: u64,
+    },
+    /// Sets or clears the expiry of a node. The version stays.
+    Expire {
+        /// The node, which must be there.
+        id: NodeId,
+        /// The new expiry.
+        expires: Option<Timestamp>,
+    },
+    /// Deletes a node with its edges, vectors and keys.
+    Delete {
+        /// The node; absent is fine.
+        id: NodeId,
+    },
+    /// Deletes a node if it has expired.
+    Prune {
+        /// The node; absent, or not expired, is fine.
+        id: NodeId,
+        /// The expiry must be at this time or earlier.
+        before: Timestamp,
+    },
+    /// Writes an edge whole, both ways.
+    Link {
+        /// The edge, whose ends must be there.
+        edge: Edge,
+    },
+    /// Deletes an edge, both ways.
+    Unlink {
+        /// The node it leaves.
+        source: NodeId,
+        /// Its kind.
+        kind: String,
+        /// The node it reaches.
+        target: NodeId,
+        /// Its discriminator.
+        discriminator: u64,
+    },
+    /// Creates a vector space; the same space again is fine.
+    CreateSpace {
+        /// Its name.
+        name: String,
+        /// Its definition.
+        space: Space,
+    },
+    /// Creates an index; the same index again is fine.
+    CreateIndex {
+        /// Its name.
+        name: String,
+    },
+    /// Drops a vector space with all its vectors. It must be there.
+    DropSpace {
+        /// Its name.
+        name: String,
+    },
+    /// Changes how a vector space is searched. It must be there.
+    SetMethod {
+        /// Its name.
+        name: String,
+        /// The method from now on.
+        method: Method,
+    },
+}
+
+fn vector_memory(vector: &Vec<f32>) -> usize {
+    ENTRY_BYTES.saturating_add(vector.capacity().saturating_mul(size_of::<f32>()))
+}
+
+impl Op {
+    /// The nodes that it looks at.
+    pub(crate) fn nodes(&self) -> [Option<NodeId>; 2] {
+        match self {
+            Self::Put { node, .. } => [Some(node.id), None],
+            Self::Patch { id, .. }
+            | Self::Touch { id, .. }
+            | Self::Expire { id, .. }
+            | Self::Delete { id }
+            | Self::Prune { id, .. } => [Some(*id), None],
+            Self::Link { edge } => [Some(edge.source), Some(edge.target)],
+            Self::Unlink { .. }
+            | Self::CreateSpace { .. }
+            | Self::CreateIndex { .. }
+            | Self::DropSpace { .. }
+            | Self::SetMethod { .. } => [None, None],
+        }
+    }
+
+    /// Checks what can be known without a store.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Self::Put { node, .. } => node.check(),
+            Self::Patch { patch, .. } => patch.check(),
+            Self::Link { edge } => edge.check(),
+            Self::Unlink { kind, .. } => check_name("kind", kind),
+            Self::CreateSpace { name, space } => space.check(name),
+            Self::CreateIndex { name } => check_name("index", name),
+            Self::DropSpace { name } | Self::SetMethod { name, .. } => check_name("space", name),
+            Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks that there is what it names. Whether there is a space that it
+    /// drops, its turn tells: an operation before it may create one.
+    fn check_known(&self, catalog: &impl Catalog) -> Result<()> {
+        match self {
+            Self::Put { node, .. } => node.check_known(catalog),
+            Self::Patch { patch, .. } => patch.check_known(catalog),
+            _ => Ok(()),
+        }
+    }
+
+    /// About how many bytes of memory the operation takes.
+    pub(crate) fn memory(&self) -> usize {
+        let beside = match self {
+            Self::Put { node, .. } => [
+                node.kind.capacity(),
+                node.content.capacity(),
+                map_memory(&node.attributes),
+                node.keys
+                    .iter()
+                    .map(|key| {
+                        ENTRY_BYTES.saturating_add(key.index.len()).saturating_add(key.key.len())
+                    })
+                    .fold(0, add),
+                node.vectors.values().map(vector_memory).fold(0, add),
+            ]
+            .into_iter()
+            .fold(0, add),
+            Self::Patch { patch, .. } => [
+                patch.content.as_ref().map_or(0, Vec::capacity),
+                patch
+                    .attributes
+                    .iter()
+                    .map(|(name, value)| {
+                        let value = value.as_ref().map_or(0, Value::memory);
+                        ENTRY_BYTES.saturating_add(name.capacity()).saturating_add(value)
+                    })
+                    .fold(0, add),
+                patch
+                    .keys
+                    .values()
+                    .flatten()
+                    .map(|key| ENTRY_BYTES.saturating_add(key.capacity()))
+                    .fold(0, add),
+                patch.vectors.values().flatten().map(vector_memory).fold(0, add),
+            ]
+            .into_iter()
+            .fold(0, add),
+            Self::Link { edge } => {
+                edge.kind.capacity().saturating_add(map_memory(&edge.attributes))
+            }
+            Self::Unlink { kind, .. } => kind.capacity(),
+            Self::CreateSpace { name, .. }
+            | Self::CreateIndex { name }
+            | Self::DropSpace { name }
+            | Self::SetMethod { name, .. } => name.capacity(),
+            Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
+                0
+            }
+        };
+        size_of::<Self>().saturating_add(beside)
+    }
+}
+
+/// How long an acknowledged write lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Durability {
+    /// Handed to the operating system: it survives the end of the process,
+    /// even by SIGKILL, but not a power cut.
+    Os,
+    /// On the medium (fdatasync): it survives a power cut.
+    Sync,
+}
+
+/// Changes that happen together or not at all.
+///
+/// Operations apply in order, each seeing those before it. If the precondition
+/// of one fails when the batch's turn comes, nothing of the batch happens.
+///
+/// ```
+/// use ingrain::{Batch, Edge, Node, NodeId};
+///
+/// let (dog, animal) = (NodeId::of_content(b"dog"), NodeId::of_content(b"animal"));
+/// let mut batch = Batch::new();
+/// batch
+///     .put(Node::new(dog, "noun").content("barks"))
+///     .put_if_absent(Node::new(animal, "noun"))
+///     .link(Edge::new(dog, "hypernym", animal));
+/// assert_eq!(batch.len(), 3);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Batch {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) durability: Option<Durability>,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of operations.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether there are no operations. An empty batch cannot be written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// The operations, in order.
+    #[must_use]
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Adds an operation.
+    pub fn push(&mut self, op: Op) -> &mut Self {
+        self.ops.push(op);
+        self
+    }
+
+    /// Asks for this durability instead of the engine's.
+    pub fn durability(&mut self, durability: Durability) -> &mut Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Writes a node, new or in place of the one that is there, whose edges
+    /// stay.
+    pub fn put(&mut self, node: Node) -> &mut Self {
+        self.push(Op::Put { node, precondition: Precondition::None })
+    }
+
+    /// Writes a node only if the one that is there has this version.
+    pub fn put_if_version(&mut self, node: Node, version: Seq) -> &mut Self {
+        self.push(Op::Put { node, precondition: Precondition::Version(version) })
+    }
+
+    /// Writes a node only if there is none.
+    pub fn put_if_absent(&mut self, node: Node) -> &mut Self {
+        self.push(Op::Put { node, precondition: Precondition::Absent })
+    }
+
+    /// Changes part of a node. It must be there.
+    pub fn patch(&mut self, id: NodeId, patch: Patch) -> &mut Self {
+        self.push(Op::Patch { id, patch })
+    }
+
+    /// Counts one access to a node and notes the time, unless a later one is
+    /// noted, as after a clock was set back. It must be there.
+    pub fn touch(&mut self, id: NodeId) -> &mut Self {
+        self.push(Op::Touch { id, count: 1 })
+    }
+
+    /// Sets when a node may be pruned, or with `None` that it may not. It must
+    /// be there.
+    pub fn expire(&mut self, id: NodeId, expires: Option<Timestamp>) -> &mut Self {
+        self.push(Op::Expire { id, expires })
+    }
+
+    /// Deletes a node, if there, with its edges both ways, its vectors and its
+    /// keys.
+    pub fn delete(&mut self, id: NodeId) -> &mut Self {
+        self.push(Op::Delete { id })
+    }
+
+    /// Deletes a node as [`delete`](Self::delete) does if it expires at
+    /// `before` or earlier.
+    pub fn prune(&mut self, id: NodeId, before: Timestamp) -> &mut Self {
+        self.push(Op::Prune { id, before })
+    }
+
+    /// Writes an edge. Both its ends must be there.
+    pub fn link(&mut self, edge: Edge) -> &mut Self {
+        self.push(Op::Link { edge })
+    }
+
+    /// Deletes the edge with discriminator 0, if there.
+    pub fn unlink(&mut self, source: NodeId, kind: impl Into<String>, target: NodeId) -> &mut Self {
+        self.push(Op::Unlink { source, kind: kind.into(), target, discriminator: 0 })
+    }
+
+    /// Checks everything that can be known before the batch's turn.
+    pub(crate) fn check(&self, catalog: &impl Catalog) -> Result<()> {
+        if self.ops.is_empty() {
+            return Err(Error::invalid("batch: it has no operations"));
+        }
+        check_count("operations of a batch", self.ops.len(), limits::BATCH_OPS)?;
+        self.ops.iter().try_for_each(|op| {
+            op.check()?;
+            op.check_known(catalog)
+        })
+    }
+}

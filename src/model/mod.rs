@@ -1,0 +1,14 @@
+//! What a store holds and what can be asked of it: nodes, edges, values, keys,
+//! batches, and the errors of all of it.
+
+pub(crate) mod batch;
+pub(crate) mod catalog;
+pub(crate) mod edge;
+pub(crate) mod error;
+pub(crate) mod id;
+pub(crate) mod key;
+pub mod limits;
+pub(crate) mod node;
+pub(crate) mod space;
+pub(crate) mod time;
+pub(crate) mod value;

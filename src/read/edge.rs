@@ -1,0 +1,144 @@
+//! An edge of a snapshot.
+
+use std::{borrow::Cow, fmt};
+
+use crate::{
+    format::tables::EdgeKey,
+    model::{edge::Edge, error::Result, id::NodeId, time::Timestamp, value::Attributes},
+    state::{
+        State,
+        base::{Base, stored::EdgeRepr},
+    },
+};
+
+/// An edge of a [`Snapshot`], borrowed from it.
+#[derive(Clone, Copy)]
+pub struct EdgeRef<'s> {
+    pub(crate) state: &'s State,
+    pub(crate) repr: EdgeRepr<'s>,
+}
+
+impl<'s> EdgeRef<'s> {
+    /// Its place at its source.
+    fn key(&self) -> EdgeKey {
+        match self.repr {
+            EdgeRepr::Memory(record) => record.key(),
+            EdgeRepr::Stored { row, inbound: false } => row.key(),
+            EdgeRepr::Stored { row, inbound: true } => row.key().turned(),
+        }
+    }
+
+    /// The node it leaves.
+    #[must_use]
+    pub fn source(&self) -> NodeId {
+        self.key().here
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> &'s str {
+        self.state.kinds.name(self.key().kind)
+    }
+
+    /// The node it reaches.
+    #[must_use]
+    pub fn target(&self) -> NodeId {
+        self.key().there
+    }
+
+    /// What tells it from parallel edges of its kind.
+    #[must_use]
+    pub fn discriminator(&self) -> u64 {
+        self.key().discriminator
+    }
+
+    /// The weight.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        match self.repr {
+            EdgeRepr::Memory(record) => record.weight,
+            EdgeRepr::Stored { row, .. } => row.weight.get(),
+        }
+    }
+
+    /// How sure it is, from 0 to 1.
+    #[must_use]
+    pub fn confidence(&self) -> f32 {
+        match self.repr {
+            EdgeRepr::Memory(record) => record.confidence,
+            EdgeRepr::Stored { row, .. } => row.confidence.get(),
+        }
+    }
+
+    /// The attributes, borrowed where they are in memory, decoded where they
+    /// are on disk. Those of an edge that was found at its target cost a search
+    /// for it at its source.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are damaged on disk.
+    pub fn attributes(&self) -> Result<Cow<'s, Attributes>> {
+        let base = &self.state.base;
+        match self.repr {
+            EdgeRepr::Memory(record) => Ok(Cow::Borrowed(&record.attributes)),
+            EdgeRepr::Stored { row, inbound } => {
+                let row = if inbound && row.attributes().len > 0 {
+                    let lost = || {
+                        let what = format!("{:?}: it is not at its source", self);
+                        base.damaged(what)
+                    };
+                    Base::edge(&base.out, &self.key())?.ok_or_else(lost)?
+                } else {
+                    row
+                };
+                base.attributes(row).map(Cow::Owned)
+            }
+        }
+    }
+
+    /// When it came to be.
+    #[must_use]
+    pub fn created(&self) -> Timestamp {
+        match self.repr {
+            EdgeRepr::Memory(record) => record.created,
+            EdgeRepr::Stored { row, .. } => Timestamp::from_micros(row.created.get()),
+        }
+    }
+
+    /// When it was last linked.
+    #[must_use]
+    pub fn updated(&self) -> Timestamp {
+        match self.repr {
+            EdgeRepr::Memory(record) => record.updated,
+            EdgeRepr::Stored { row, .. } => Timestamp::from_micros(row.updated.get()),
+        }
+    }
+
+    /// A copy of the edge that can be changed and linked.
+    ///
+    /// # Errors
+    /// As [`attributes`](Self::attributes).
+    pub fn to_edge(&self) -> Result<Edge> {
+        Ok(Edge {
+            source: self.source(),
+            kind: self.kind().to_owned(),
+            target: self.target(),
+            discriminator: self.discriminator(),
+            weight: self.weight(),
+            confidence: self.confidence(),
+            attributes: self.attributes()?.into_owned(),
+            created: Some(self.created()),
+            updated: Some(self.updated()),
+        })
+    }
+}
+
+impl fmt::Debug for EdgeRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdgeRef")
+            .field("source", &self.source())
+            .field("kind", &self.kind())
+            .field("target", &self.target())
+            .field("discriminator", &self.discriminator())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,204 @@
+//! Ordered reads over layers and base: one order, the newest of equals wins,
+//! and what it says is gone is left out.
+
+use std::{iter::FusedIterator, ops::RangeBounds, sync::Arc};
+
+use equivalent::Comparable;
+use im::{OrdMap, ordmap, shared_ptr::DefaultSharedPtr};
+
+use crate::{
+    format::tables::{EdgeKey, EdgeRow, KeyPlace},
+    model::error::{Error, Result},
+    state::{layer::Layer, record::KeyEntry},
+};
+
+/// Something with a place in an order.
+pub(crate) trait Placed {
+    /// The place, borrowed.
+    type Place<'a>: Copy + Ord
+    where
+        Self: 'a;
+
+    fn place(&self) -> Self::Place<'_>;
+}
+
+impl Placed for EdgeKey {
+    type Place<'a> = Self;
+
+    fn place(&self) -> Self {
+        *self
+    }
+}
+
+impl Placed for KeyEntry {
+    type Place<'a> = KeyPlace<'a>;
+
+    fn place(&self) -> KeyPlace<'_> {
+        Self::place(self)
+    }
+}
+
+/// What a layer says of a place.
+pub(crate) trait Said {
+    /// Whether it is there.
+    fn is_there(&self) -> bool;
+}
+
+impl Said for bool {
+    fn is_there(&self) -> bool {
+        *self
+    }
+}
+
+impl<T> Said for Option<Arc<T>> {
+    fn is_there(&self) -> bool {
+        self.is_some()
+    }
+}
+
+/// What the base has at a place of the order of `K`.
+pub(crate) trait Stored<'s, K: Placed + 's>: Copy {
+    fn place(&self) -> K::Place<'s>;
+}
+
+impl<'s> Stored<'s, EdgeKey> for &'s EdgeRow {
+    fn place(&self) -> EdgeKey {
+        self.key()
+    }
+}
+
+impl<'s> Stored<'s, KeyEntry> for KeyPlace<'s> {
+    fn place(&self) -> KeyPlace<'s> {
+        *self
+    }
+}
+
+/// Where something was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Found<'s, V, B> {
+    Memory(&'s V),
+    Base(B),
+}
+
+/// The part of one layer.
+struct Run<'s, K: Placed, V> {
+    items: ordmap::RangedIter<'s, K, V, DefaultSharedPtr>,
+    head: Option<(K::Place<'s>, &'s V)>,
+}
+
+/// Layers and base, merged.
+pub(crate) struct Merge<'s, K: Placed, V, B, I> {
+    descending: bool,
+    /// Newest first.
+    layers: [Option<Run<'s, K, V>>; 2],
+    base: I,
+    base_head: Option<(K::Place<'s>, B)>,
+    /// Given next, and nothing after it.
+    error: Option<Error>,
+    ended: bool,
+}
+
+impl<'s, K, V, B, I> Merge<'s, K, V, B, I>
+where
+    K: Placed + Ord,
+    V: Said,
+    B: Stored<'s, K>,
+    I: Iterator<Item = Result<B>>,
+{
+    /// What lies in `range` in the map that `map` picks of each layer, and what
+    /// `base` gives, which is in the same range and direction.
+    pub(crate) fn new<Q, R>(
+        layers: impl Iterator<Item = &'s Layer>,
+        map: impl Fn(&'s Layer) -> &'s OrdMap<K, V>,
+        range: R,
+        base: I,
+        descending: bool,
+    ) -> Self
+    where
+        Q: Comparable<K> + ?Sized,
+        R: RangeBounds<Q> + Clone,
+    {
+        let mut runs = layers.map(|layer| {
+            let mut run = Run { items: map(layer).range(range.clone()), head: None };
+            run.advance(descending);
+            run
+        });
+        let layers = [runs.next(), runs.next()];
+        let mut merge =
+            Self { descending, layers, base, base_head: None, error: None, ended: false };
+        merge.advance_base();
+        merge
+    }
+
+    fn advance_base(&mut self) {
+        self.base_head = None;
+        match self.base.next() {
+            Some(Ok(item)) => self.base_head = Some((item.place(), item)),
+            Some(Err(error)) => self.error = Some(error),
+            None => {}
+        }
+    }
+
+    /// The place that comes next.
+    fn next_place(&self) -> Option<K::Place<'s>> {
+        let layers = self.layers.iter().flatten().filter_map(|run| run.head.map(|(at, _)| at));
+        let places = layers.chain(self.base_head.as_ref().map(|(at, _)| *at));
+        if self.descending { places.max() } else { places.min() }
+    }
+}
+
+impl<'s, K, V, B, I> Iterator for Merge<'s, K, V, B, I>
+where
+    K: Placed + Ord,
+    V: Said,
+    B: Stored<'s, K>,
+    I: Iterator<Item = Result<B>>,
+{
+    type Item = Result<(K::Place<'s>, Found<'s, V, B>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            if let Some(error) = self.error.take() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+            let Some(place) = self.next_place() else {
+                self.ended = true;
+                break;
+            };
+            let mut found = None;
+            for run in self.layers.iter_mut().flatten() {
+                if let Some((_, value)) = run.head.filter(|(at, _)| *at == place) {
+                    found.get_or_insert(Found::Memory(value));
+                    run.advance(self.descending);
+                }
+            }
+            if let Some((_, item)) = self.base_head.filter(|(at, _)| *at == place) {
+                found.get_or_insert(Found::Base(item));
+                self.advance_base();
+            }
+            match found {
+                Some(Found::Memory(value)) if !value.is_there() => {}
+                Some(found) => return Some(Ok((place, found))),
+                None => {}
+            }
+        }
+        None
+    }
+}
+
+impl<'s, K, V, B, I> FusedIterator for Merge<'s, K, V, B, I>
+where
+    K: Placed + Ord,
+    V: Said,
+    B: Stored<'s, K>,
+    I: Iterator<Item = Result<B>>,
+{
+}
+
+impl<'s, K: Placed + Ord, V> Run<'s, K, V> {
+    fn advance(&mut self, descending: bool) {
+        let item = if descending { self.items.next_back() } else { self.items.next() };
+        self.head = item.map(|(key, value)| (key.place(), value));
+    }
+}

@@ -1,0 +1,14 @@
+//! How a state is read: the snapshot, and every question to it.
+
+pub(crate) mod cursor;
+pub(crate) mod digest;
+pub(crate) mod edge;
+pub(crate) mod edges;
+pub(crate) mod merge;
+pub(crate) mod node;
+pub(crate) mod paths;
+pub(crate) mod range;
+pub(crate) mod scan;
+pub(crate) mod search;
+pub(crate) mod snapshot;
+pub(crate) mod within;

@@ -1,0 +1,218 @@
+//! A node of a snapshot.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use crate::{
+    model::{
+        error::Result,
+        id::NodeId,
+        node::{IndexKey, Node},
+        time::{Seq, Timestamp},
+        value::Attributes,
+    },
+    state::{State, base::stored::StoredNode, record::NodeRecord},
+};
+
+/// A node of a [`Snapshot`], borrowed from it.
+#[derive(Clone, Copy)]
+pub struct NodeRef<'s> {
+    state: &'s State,
+    repr: NodeRepr<'s>,
+}
+
+#[derive(Clone, Copy)]
+enum NodeRepr<'s> {
+    Memory { record: &'s NodeRecord, content: &'s [u8] },
+    Stored(StoredNode<'s>),
+}
+
+macro_rules! scalars {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(&self) -> $type {
+            match &self.repr {
+                NodeRepr::Memory { record, .. } => record.$name,
+                NodeRepr::Stored(node) => node.meta.$name,
+            }
+        }
+    )*};
+}
+
+impl<'s> NodeRef<'s> {
+    #[inline]
+    pub(crate) fn find(state: &'s State, id: NodeId) -> Result<Option<Self>> {
+        match state.layered_node(&id) {
+            Some(layered) => layered.map(|record| Self::of_record(state, record)).transpose(),
+            None => Ok(state.base.node(id)?.map(|node| Self::stored(state, node))),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of_record(state: &'s State, record: &'s NodeRecord) -> Result<Self> {
+        let content = record.content.bytes()?;
+        Ok(Self { state, repr: NodeRepr::Memory { record, content } })
+    }
+
+    #[inline]
+    pub(crate) fn stored(state: &'s State, node: StoredNode<'s>) -> Self {
+        Self { state, repr: NodeRepr::Stored(node) }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => record.id,
+            NodeRepr::Stored(node) => node.row.id(),
+        }
+    }
+
+    fn kind_number(&self) -> u32 {
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => record.kind,
+            NodeRepr::Stored(node) => node.row.kind.get(),
+        }
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> &'s str {
+        self.state.kinds.name(self.kind_number())
+    }
+
+    /// The content, exactly as it was given.
+    #[must_use]
+    pub fn content(&self) -> &'s [u8] {
+        match &self.repr {
+            NodeRepr::Memory { content, .. } => content,
+            NodeRepr::Stored(node) => node.content,
+        }
+    }
+
+    /// The attributes, borrowed where they are in memory, decoded where they
+    /// are on disk.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are damaged on disk.
+    pub fn attributes(&self) -> Result<Cow<'s, Attributes>> {
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => Ok(Cow::Borrowed(record.attributes())),
+            NodeRepr::Stored(node) => node.attributes().map(Cow::Owned),
+        }
+    }
+
+    scalars! {
+        /// The commit that last put or patched the node, for
+        /// [`Batch::put_if_version`](crate::Batch::put_if_version).
+        version: Seq;
+        /// How well it is remembered.
+        strength: f32;
+        /// How sure it is, from 0 to 1.
+        confidence: f32;
+        /// When it came to be.
+        created: Timestamp;
+        /// When it was last put or patched.
+        updated: Timestamp;
+        /// When it was last touched; when it was made, if never.
+        accessed: Timestamp;
+        /// How often it was touched.
+        access_count: u64;
+        /// When it may be pruned.
+        expires: Option<Timestamp>;
+    }
+
+    pub(crate) fn numbered_keys(&self) -> impl Iterator<Item = (u32, &'s [u8])> + use<'s> {
+        let (memory, stored) = match &self.repr {
+            NodeRepr::Memory { record, .. } => (Some(record.keys.iter()), None),
+            NodeRepr::Stored(node) => (None, Some(node.keys())),
+        };
+        let memory = memory.into_iter().flatten().map(|(index, key)| (*index, &**key));
+        memory.chain(stored.into_iter().flatten())
+    }
+
+    /// Its keys: name of the index and key, in no particular order of names.
+    pub fn keys(&self) -> impl Iterator<Item = (&'s str, &'s [u8])> + use<'s> {
+        let state = self.state;
+        self.numbered_keys().map(move |(index, key)| (state.indexes.name(index), key))
+    }
+
+    /// The commit that wrote its vector in a space.
+    fn vector_seq(&self, space: u32) -> Option<Seq> {
+        match &self.repr {
+            NodeRepr::Memory { record, .. } => record.vector(space).map(|slot| slot.seq),
+            NodeRepr::Stored(node) => {
+                node.vectors().find(|(of, _)| *of == space).map(|(_, seq)| seq)
+            }
+        }
+    }
+
+    /// Its vector in a space.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is damaged on disk.
+    pub fn vector(&self, space: &str) -> Result<Option<&'s [f32]>> {
+        match self.state.spaces.get(space) {
+            Some((number, _)) => self.numbered_vector(number),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn numbered_vector(&self, space: u32) -> Result<Option<&'s [f32]>> {
+        let Some(seq) = self.vector_seq(space) else { return Ok(None) };
+        if let NodeRepr::Memory { record, .. } = &self.repr
+            && let Some(vector) = record.vector(space).and_then(|slot| slot.memory.as_ref())
+        {
+            return Ok(Some(&vector.numbers));
+        }
+        let found = self.state.base.vector(space, self.id(), seq)?;
+        let lost =
+            || self.state.base.damaged(format!("the vector of node {} is not there", self.id()));
+        found.map(Some).ok_or_else(lost)
+    }
+
+    /// A copy of the node that can be changed and put, here or into another
+    /// store.
+    ///
+    /// # Errors
+    /// As [`attributes`](Self::attributes).
+    pub fn to_node(&self) -> Result<Node> {
+        let mut keys: Vec<IndexKey> = self
+            .keys()
+            .map(|(index, key)| IndexKey { index: index.to_owned(), key: key.to_vec() })
+            .collect();
+        keys.sort_unstable();
+        let mut vectors = BTreeMap::new();
+        for (number, named) in self.state.spaces.iter() {
+            if let Some(vector) = self.numbered_vector(number)? {
+                vectors.insert(named.name.clone(), vector.to_vec());
+            }
+        }
+        Ok(Node {
+            id: self.id(),
+            kind: self.kind().to_owned(),
+            content: self.content().to_vec(),
+            attributes: self.attributes()?.into_owned(),
+            strength: self.strength(),
+            confidence: self.confidence(),
+            created: Some(self.created()),
+            updated: Some(self.updated()),
+            accessed: Some(self.accessed()),
+            access_count: Some(self.access_count()),
+            expires: self.expires(),
+            keys,
+            vectors,
+        })
+    }
+}
+
+impl fmt::Debug for NodeRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeRef")
+            .field("id", &self.id())
+            .field("kind", &self.kind())
+            .field("version", &self.version())
+            .field("content_bytes", &self.content().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,137 @@
+//! Paths through the graph.
+
+use std::ops::ControlFlow;
+
+use crate::{
+    graph::{
+        Adjacency,
+        paths::{Limits, Outcome, shortest},
+    },
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+    },
+    read::{edge::EdgeRef, edges::Edges, snapshot::Snapshot},
+};
+
+/// Which edges of a node a path may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Toward {
+    /// Those that leave it.
+    #[default]
+    Out,
+    /// Those that reach it.
+    In,
+    /// All.
+    Both,
+}
+
+/// How a path is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathOptions<'o> {
+    /// Which way to follow edges.
+    pub toward: Toward,
+    /// The kinds of edges to follow, in this order; empty for all.
+    pub kinds: &'o [&'o str],
+    /// Most edges of the path: 16 by default.
+    pub max_depth: usize,
+    /// Most edges to examine: 1,000,000 by default.
+    pub max_edges: usize,
+}
+
+impl Default for PathOptions<'_> {
+    fn default() -> Self {
+        Self { toward: Toward::Out, kinds: &[], max_depth: 16, max_edges: 1_000_000 }
+    }
+}
+
+/// A path: where it starts, and its steps.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Path<'s> {
+    /// The first node.
+    pub start: NodeId,
+    /// The steps in order; none if the path ends where it starts.
+    pub steps: Vec<PathStep<'s>>,
+}
+
+/// A step of a [`Path`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct PathStep<'s> {
+    /// The edge taken, in the direction that the store has it.
+    pub edge: EdgeRef<'s>,
+    /// The node reached.
+    pub node: NodeId,
+}
+
+impl Snapshot {
+    /// A path from one node to another with as few edges as possible, or
+    /// `None` if there is none of at most `max_depth` edges. Among equals, the
+    /// first in the order of [`edges_out`](Self::edges_out) and
+    /// [`edges_in`](Self::edges_in): always the same one.
+    ///
+    /// Breadth-first search; it holds in memory every node that it reaches.
+    ///
+    /// # Errors
+    /// `Limit` if `max_edges` were examined and the answer is not known.
+    pub fn shortest_path(
+        &self,
+        from: NodeId,
+        to: NodeId,
+        options: &PathOptions<'_>,
+    ) -> Result<Option<Path<'_>>> {
+        if !self.contains(from)? || !self.contains(to)? {
+            return Ok(None);
+        }
+        let limits = Limits { depth: options.max_depth, budget: options.max_edges };
+        match shortest(&Walk { snapshot: self, options }, from, to, limits)? {
+            Outcome::Found(steps) => {
+                let step = |(edge, node)| PathStep { edge, node };
+                Ok(Some(Path { start: from, steps: steps.into_iter().map(step).collect() }))
+            }
+            Outcome::None => Ok(None),
+            Outcome::Exhausted => Err(Error::limit(
+                "edges examined for a path",
+                options.max_edges.saturating_add(1),
+                options.max_edges,
+            )),
+        }
+    }
+}
+
+struct Walk<'s, 'o> {
+    snapshot: &'s Snapshot,
+    options: &'o PathOptions<'o>,
+}
+
+impl<'s> Adjacency for Walk<'s, '_> {
+    type Step = EdgeRef<'s>;
+
+    fn neighbours(
+        &self,
+        node: NodeId,
+        visit: &mut dyn FnMut(NodeId, Self::Step) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Walk { snapshot, options } = *self;
+        let sides = [
+            (matches!(options.toward, Toward::Out | Toward::Both), true),
+            (matches!(options.toward, Toward::In | Toward::Both), false),
+        ];
+        for (_, out) in sides.into_iter().filter(|(wanted, _)| *wanted) {
+            let edges = || if out { snapshot.edges_out(node) } else { snapshot.edges_in(node) };
+            let of_kinds: Vec<Edges<'_>> = match options.kinds {
+                [] => vec![edges()],
+                kinds => kinds.iter().map(|kind| edges().kind(kind)).collect(),
+            };
+            for edge in of_kinds.into_iter().flatten() {
+                let edge = edge?;
+                let neighbour = if out { edge.target() } else { edge.source() };
+                if visit(neighbour, edge).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! Nodes of a kind, in order.
+
+use std::{
+    iter::{FusedIterator, Peekable},
+    ops::Bound,
+};
+
+use crate::{
+    format::tables::NodeRow,
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+    },
+    read::{
+        cursor::Cursor,
+        node::NodeRef,
+        snapshot::Snapshot,
+        within::{Bounds, Within, rest},
+    },
+    state::{State, base::parts::KindRun, layer::kinds::Places},
+};
+
+impl Snapshot {
+    /// The nodes of a kind, by id. A kind that nothing has gives none.
+    ///
+    /// The first node sorts what was written of the newest state in memory since
+    /// it was last scanned, if there was anything: about n log n of that many
+    /// nodes, of all kinds. What follows merges files and memory, without
+    /// reading what it gives before it is asked for.
+    #[must_use]
+    pub fn scan(&self, kind: &str) -> Scan<'_> {
+        // No kind has the last number.
+        let number = self.state.kinds.number(kind).unwrap_or(u32::MAX);
+        Scan::new(&self.state, (number, NodeId::MIN), (number, NodeId::MAX))
+    }
+
+    /// All nodes, by kind in the order of [`kinds`](Self::kinds), then by id. It
+    /// costs what [`scan`](Self::scan) does.
+    #[must_use]
+    pub fn scan_all(&self) -> Scan<'_> {
+        Scan::new(&self.state, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
+    }
+}
+
+/// Nodes in the order of kind and id: of layers and base, merged.
+struct KindMerge<'s> {
+    state: &'s State,
+    bounds: Bounds<(u32, NodeId)>,
+    /// Places in the layers, which say of each node themselves what it is.
+    layers: [Option<Peekable<Places>>; 2],
+    /// The rows of one kind.
+    base: Option<Within<KindRun<'s>, (u32, NodeId)>>,
+    base_head: Option<&'s NodeRow>,
+    /// The kinds after that.
+    kinds: std::ops::Range<u32>,
+    /// Given next, and nothing after it.
+    error: Option<Error>,
+    ended: bool,
+}
+
+impl<'s> KindMerge<'s> {
+    /// What lies within bounds that begin with `first`, and end with the kind
+    /// `last` or before it ends.
+    fn new(
+        state: &'s State,
+        bounds: Bounds<(u32, NodeId)>,
+        first: (u32, NodeId),
+        last: u32,
+    ) -> Self {
+        let (from, to) = bounds;
+        let mut layers = state.layers().map(|layer| layer.by_kind.range(from, to).peekable());
+        let layers = [layers.next(), layers.next()];
+        let known = u32::try_from(state.kinds.len()).unwrap_or(u32::MAX);
+        let end = last.saturating_add(1).min(known);
+        let mut merge = Self {
+            state,
+            bounds,
+            layers,
+            base: None,
+            base_head: None,
+            kinds: first.0.saturating_add(1)..end,
+            error: None,
+            ended: false,
+        };
+        if first.0 < end {
+            merge.base = Some(Within::new(state.base.of_kind(first.0, first.1), bounds, false));
+        }
+        merge.advance_base();
+        merge
+    }
+
+    fn advance_base(&mut self) {
+        self.base_head = None;
+        loop {
+            match self.base.as_mut().and_then(Iterator::next) {
+                Some(Ok(row)) => self.base_head = Some(row),
+                Some(Err(error)) => self.error = Some(error),
+                None => {
+                    let Some(kind) = self.kinds.next() else { return };
+                    let rows = self.state.base.of_kind(kind, NodeId::MIN);
+                    self.base = Some(Within::new(rows, self.bounds, false));
+                    continue;
+                }
+            }
+            return;
+        }
+    }
+}
+
+impl<'s> Iterator for KindMerge<'s> {
+    /// A place, and the node if it could be read.
+    type Item = Result<((u32, NodeId), Result<NodeRef<'s>>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            if let Some(error) = self.error.take() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+            let stored = self.base_head.map(|row| (row.kind.get(), row.id()));
+            let layered = self.layers.iter_mut().flatten();
+            let next = layered.filter_map(|places| places.peek().copied()).chain(stored).min();
+            let Some((kind, id)) = next else {
+                self.ended = true;
+                break;
+            };
+            for places in self.layers.iter_mut().flatten() {
+                places.next_if_eq(&(kind, id));
+            }
+            let row = self.base_head.filter(|_| stored == next);
+            if row.is_some() {
+                self.advance_base();
+            }
+            let node = match (self.state.layered_node(&id), row) {
+                (Some(Some(record)), _) if record.kind == kind => {
+                    NodeRef::of_record(self.state, record)
+                }
+                (None, Some(row)) => {
+                    self.state.base.stored(row).map(|node| NodeRef::stored(self.state, node))
+                }
+                // It is gone, or of another kind; or it is to come.
+                _ => continue,
+            };
+            return Some(Ok(((kind, id), node)));
+        }
+        None
+    }
+}
+
+/// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`].
+pub struct Scan<'s> {
+    state: &'s State,
+    start: (u32, NodeId),
+    end: (u32, NodeId),
+    /// What [`after`](Self::after) was given.
+    left_at: Option<(u32, NodeId)>,
+    /// Once the first is asked for.
+    items: Option<KindMerge<'s>>,
+    pub(crate) at: Option<(u32, NodeId)>,
+}
+
+impl<'s> Scan<'s> {
+    fn new(state: &'s State, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
+        Self { state, start, end, left_at: None, items: None, at: None }
+    }
+
+    fn begin(&self) -> KindMerge<'s> {
+        let bounds = rest(self.start, self.end, self.left_at);
+        let first = match bounds.0 {
+            Bound::Included(first) | Bound::Excluded(first) => first,
+            Bound::Unbounded => self.start,
+        };
+        KindMerge::new(self.state, bounds, first, self.end.0)
+    }
+
+    /// Goes on after a cursor of a scan. A cursor before the first node leaves
+    /// all, one past the last, or of a kind that the store does not know, none.
+    #[must_use]
+    pub fn after(mut self, cursor: &Cursor) -> Self {
+        let kind = str::from_utf8(&cursor.key).ok().and_then(|name| self.state.kinds.number(name));
+        self.left_at = Some(kind.map_or(self.end, |kind| (kind, cursor.node)));
+        self.items = None;
+        self
+    }
+
+    /// Where the scan is: after the node that it gave last. `None` before the
+    /// first.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        let (kind, node) = self.at?;
+        Some(Cursor { node, key: self.state.kinds.name(kind).as_bytes().to_vec() })
+    }
+}
+
+impl<'s> Iterator for Scan<'s> {
+    type Item = Result<NodeRef<'s>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.items.is_none() {
+            self.items = Some(self.begin());
+        }
+        match self.items.as_mut()?.next()? {
+            Ok((at, node)) => {
+                self.at = Some(at);
+                Some(node)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl FusedIterator for Scan<'_> {}

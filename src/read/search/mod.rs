@@ -1,0 +1,205 @@
+//! Vector search.
+
+pub(crate) mod query;
+pub(crate) mod run;
+
+use rayon::prelude::*;
+
+use crate::{
+    model::{
+        catalog::{unknown_index, unknown_space},
+        error::{Error, Result},
+        limits::{self, check_count},
+        space::{Method, Space},
+    },
+    read::{
+        search::{
+            query::{Effort, Filter, FilterOf, Hit, Query, Search},
+            run::{COMPARED, Run},
+        },
+        snapshot::Snapshot,
+    },
+    vector::{self, exact::Closest, metric::Measure},
+};
+
+impl Snapshot {
+    /// The `k` nodes whose vectors in `space` are closest to `query`, best
+    /// first, ties by id; fewer if there are fewer. A [`search`](Self::search)
+    /// of [`Effort::Normal`].
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    pub fn nearest(
+        &self,
+        space: &str,
+        query: &[f32],
+        k: usize,
+        filter: &Filter<'_>,
+    ) -> Result<Vec<Hit<'_>>> {
+        let search = Search {
+            filter: FilterOf::Borrowed(filter),
+            ..Search::of(space, Query::Vector(query), k)
+        };
+        self.search(&search)
+    }
+
+    /// The nodes that a [`Search`] asks for, best first, ties by id. Every
+    /// distance is exact; whether the very closest are found, its effort says.
+    ///
+    /// What is in memory is compared: what was written since the last checkpoint
+    /// began, which [`Options::delta_vectors`](crate::Options::delta_vectors)
+    /// asks for, and what one that is under way has not written yet. Of a vector
+    /// file, all codes are scanned or a graph is walked, and the vectors of the
+    /// candidates compared. A filter by kind compares four bytes a row; one by
+    /// index looks up what is in its range, if that is not much, else each
+    /// candidate; so does a test. A filter that few nodes pass is followed by a
+    /// comparison of all of them.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such space or index, the query does not fit the
+    /// space, or the node has no vector in it; `Limit` if `k` passes
+    /// [`limits::NEAREST_K`], or [`limits::DIVERSE_K`]; `Corrupt` if a vector is
+    /// damaged on disk.
+    pub fn search(&self, search: &Search<'_>) -> Result<Vec<Hit<'_>>> {
+        let (number, named) =
+            self.state.spaces.get(search.space).ok_or_else(|| unknown_space(search.space))?;
+        let space = named.space;
+        let (query, but) = match search.query {
+            Query::Vector(query) => (query, None),
+            Query::Like(id) => {
+                let node = self.get(id)?;
+                let vector = node.as_ref().map(|node| node.numbered_vector(number)).transpose()?;
+                let vector = vector.flatten().ok_or_else(|| {
+                    let what = if node.is_some() { "has no vector in it" } else { "is not there" };
+                    Error::invalid(format!("vector space {:?}: node {id} {what}", search.space))
+                })?;
+                (vector, Some(id))
+            }
+        };
+        space.check_vector(search.space, query)?;
+        check_count("hits of a vector search", search.k, limits::NEAREST_K)?;
+        if let Some(within) = search.within.filter(|within| within.is_nan()) {
+            return Err(Error::invalid(format!("distance {within} of a vector search")));
+        }
+        let diversity = search.diversity.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&diversity) {
+            return Err(Error::invalid(format!("diversity {diversity}: it is not in 0..=1")));
+        }
+        if diversity > 0.0 {
+            check_count("hits that differ of a vector search", search.k, limits::DIVERSE_K)?;
+        }
+        let filter = search.filter.get();
+        let kind = match filter.kind.map(|kind| self.state.kinds.number(kind)) {
+            Some(None) => return Ok(Vec::new()),
+            known => known.flatten(),
+        };
+        let index = match &filter.index {
+            Some((name, range)) => {
+                let number = self.state.indexes.number(name).ok_or_else(|| unknown_index(name))?;
+                Some((number, range))
+            }
+            None => None,
+        };
+        let pool = if diversity > 0.0 { search.k.saturating_mul(4) } else { search.k };
+        let exact = search.effort == Effort::Exact
+            || search.within.is_some()
+            || named.method == Method::Exact;
+        let mut run = Run {
+            snapshot: self,
+            number,
+            query,
+            measure: Measure::new(space.metric, query),
+            k: pool,
+            but,
+            kind,
+            index,
+            listed: None,
+            test: filter.test.as_ref(),
+            effort: if exact { Effort::Exact } else { search.effort },
+            within: search.within,
+            layers: self.state.layers().collect(),
+            judged: Vec::new(),
+            closest: Closest::new(pool),
+        };
+        // The nodes in a range of an index, if they are few.
+        let few = match index {
+            Some((number, range)) => self.nodes_within(number, range, run.worth_listing())?,
+            None => None,
+        };
+        match few {
+            Some(ids) if ids.len() <= COMPARED => run.among(&ids)?,
+            listed => {
+                if listed.is_some() {
+                    (run.listed, run.index) = (listed, None);
+                }
+                run.all(named.method)?;
+            }
+        }
+        let closest = run.closest.into_sorted();
+        let hits = closest.map(|(distance, id, found)| match self.get(id)? {
+            _ if !distance.is_finite() => {
+                Err(self.state.base.damaged(format!("the vector of node {id} has no distance")))
+            }
+            Some(node) => Ok(Hit { distance, node, found: search.explain.then_some(found) }),
+            // Vectors and nodes change in the same commit.
+            None => {
+                Err(self.state.base.damaged(format!("node {id} has a vector and is not there")))
+            }
+        });
+        let hits = hits.collect::<Result<Vec<_>>>()?;
+        if diversity > 0.0 {
+            self.diverse(number, space, hits, search.k, diversity)
+        } else {
+            Ok(hits)
+        }
+    }
+
+    /// The hits of several searches, each at the place of its search: as
+    /// [`search`](Self::search), on all cores.
+    ///
+    /// # Errors
+    /// That of one of the searches which fail.
+    pub fn search_many(&self, searches: &[Search<'_>]) -> Result<Vec<Vec<Hit<'_>>>> {
+        searches.par_iter().map(|search| self.search(search)).collect()
+    }
+
+    /// Chooses `k` hits that differ.
+    fn diverse<'s>(
+        &'s self,
+        number: u32,
+        space: Space,
+        hits: Vec<Hit<'s>>,
+        k: usize,
+        diversity: f64,
+    ) -> Result<Vec<Hit<'s>>> {
+        let lost = |id| {
+            self.state.base.damaged(format!("node {id} was found by a vector that is not there"))
+        };
+        let mut left = hits
+            .into_iter()
+            .map(|hit| {
+                let vector = hit.node.numbered_vector(number)?;
+                let vector = vector.ok_or_else(|| lost(hit.node.id()))?;
+                // The last: how far it is from the closest of the chosen.
+                Ok((hit, vector, vector::norm(vector), f64::INFINITY))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut chosen: Vec<Hit<'s>> = Vec::with_capacity(k.min(left.len()));
+        while chosen.len() < k {
+            let score = |(hit, _, _, apart): &(Hit<'s>, &[f32], f64, f64)| -> f64 {
+                let apart = if apart.is_finite() { *apart } else { 0.0 };
+                (1.0 - diversity) * hit.distance - diversity * apart
+            };
+            // The first of equals is the closest.
+            let scores = left.iter().map(score).enumerate();
+            let Some((best, _)) = scores.min_by(|(_, a), (_, b)| a.total_cmp(b)) else { break };
+            let (hit, vector, _, _) = left.remove(best);
+            chosen.push(hit);
+            let measure = Measure::new(space.metric, vector);
+            for (_, other, norm, apart) in &mut left {
+                *apart = apart.min(measure.distance(other, *norm));
+            }
+        }
+        Ok(chosen)
+    }
+}

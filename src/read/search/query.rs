@@ -1,0 +1,253 @@
+//! What a vector search is asked, and what it answers.
+
+use crate::{
+    model::id::NodeId,
+    read::{cursor::KeyRange, node::NodeRef},
+};
+
+/// A result of a vector search.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Hit<'s> {
+    /// The distance to the query, exactly as the space's metric defines it.
+    pub distance: f64,
+    /// The node.
+    pub node: NodeRef<'s>,
+    /// How it was found, if [`Search::explain`] asked for that.
+    pub found: Option<Found>,
+}
+
+/// How a hit was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Found {
+    /// The number of the vector file; `None` if it is in memory.
+    pub file: Option<u32>,
+    /// What gave it as a candidate.
+    pub by: By,
+    /// Its place among the candidates of its file before their vectors were
+    /// compared, from 0; with [`By::Comparison`] there is none.
+    pub rank: Option<u32>,
+}
+
+/// What gives the candidates of a search in a vector file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum By {
+    /// Nothing: the vectors are compared.
+    Comparison,
+    /// A scan of the codes.
+    Codes,
+    /// A walk of the graph.
+    Graph,
+}
+
+/// How much a search does to find the very closest.
+///
+/// But for [`Exact`](Self::Exact) a recall is what is aimed at: the share of the
+/// ten closest that are found. Each vector file has measured with its own
+/// vectors what that takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Effort {
+    /// A recall of 0.95.
+    Fast,
+    /// A recall of 0.99.
+    #[default]
+    Normal,
+    /// A recall of 0.999.
+    Thorough,
+    /// All of them: every vector that the filter lets by is compared.
+    Exact,
+}
+
+/// A vector search, to be given to [`Snapshot::search`].
+///
+/// ```
+/// use ingrain::{Batch, Effort, Engine, Filter, Metric, Node, NodeId, Options, Search, Space};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Options::new().space("text", Space::new(2, Metric::Cosine)).open(dir.path().join("s"))?;
+/// let (a, b) = (NodeId::of_content(b"a"), NodeId::of_content(b"b"));
+/// let mut batch = Batch::new();
+/// batch.put(Node::new(a, "note").vector("text", [1.0, 0.0]));
+/// batch.put(Node::new(b, "note").vector("text", [0.6, 0.8]));
+/// engine.write(batch)?;
+///
+/// let snapshot = engine.snapshot();
+/// let search = Search::new("text", &[1.0, 0.1], 10)
+///     .filter(Filter::new().kind("note"))
+///     .effort(Effort::Thorough);
+/// let hits = snapshot.search(&search)?;
+/// assert_eq!(hits.len(), 2);
+/// assert_eq!(hits[0].node.id(), a);
+///
+/// let like_a = snapshot.search(&Search::like("text", a, 10))?;
+/// assert_eq!(like_a[0].node.id(), b);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Search<'q> {
+    pub(crate) space: &'q str,
+    pub(crate) query: Query<'q>,
+    pub(crate) k: usize,
+    pub(crate) filter: FilterOf<'q>,
+    pub(crate) effort: Effort,
+    pub(crate) within: Option<f64>,
+    pub(crate) diversity: Option<f64>,
+    pub(crate) explain: bool,
+}
+
+/// A filter of the search's own, or somebody's.
+#[derive(Debug)]
+pub(crate) enum FilterOf<'q> {
+    Owned(Filter<'q>),
+    Borrowed(&'q Filter<'q>),
+}
+
+impl<'q> FilterOf<'q> {
+    pub(crate) fn get(&self) -> &Filter<'q> {
+        match self {
+            Self::Owned(filter) => filter,
+            Self::Borrowed(filter) => filter,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Query<'q> {
+    Vector(&'q [f32]),
+    Like(NodeId),
+}
+
+impl<'q> Search<'q> {
+    pub(crate) fn of(space: &'q str, query: Query<'q>, k: usize) -> Self {
+        let filter = Filter::new();
+        Self {
+            space,
+            query,
+            k,
+            filter: FilterOf::Owned(filter),
+            effort: Effort::Normal,
+            within: None,
+            diversity: None,
+            explain: false,
+        }
+    }
+
+    /// The `k` nodes whose vectors in `space` are closest to `query`.
+    #[must_use]
+    pub fn new(space: &'q str, query: &'q [f32], k: usize) -> Self {
+        Self::of(space, Query::Vector(query), k)
+    }
+
+    /// The `k` nodes whose vectors in `space` are closest to that of this node,
+    /// which is not among them.
+    #[must_use]
+    pub fn like(space: &'q str, node: NodeId, k: usize) -> Self {
+        Self::of(space, Query::Like(node), k)
+    }
+
+    /// Only nodes that pass this filter.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter<'q>) -> Self {
+        self.filter = FilterOf::Owned(filter);
+        self
+    }
+
+    /// How much to do: [`Effort::Normal`] by default.
+    #[must_use]
+    pub fn effort(mut self, effort: Effort) -> Self {
+        self.effort = effort;
+        self
+    }
+
+    /// Only nodes at this distance or closer. All of them are found, up to `k`:
+    /// the search is exact.
+    #[must_use]
+    pub fn within(mut self, distance: f64) -> Self {
+        self.within = Some(distance);
+        self
+    }
+
+    /// Hits that differ from each other: of the closest `4 k`, each next is the
+    /// one whose distance to the query, weighed with `1 - diversity`, less its
+    /// distance to the closest hit before it, weighed with `diversity`, is the
+    /// least. From 0, which changes nothing, to 1; else `k` is at most
+    /// [`limits::DIVERSE_K`].
+    ///
+    /// Maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998.
+    #[must_use]
+    pub fn diversity(mut self, diversity: f64) -> Self {
+        self.diversity = Some(diversity);
+        self
+    }
+
+    /// Whether hits tell how they were found: false by default.
+    #[must_use]
+    pub fn explain(mut self, explain: bool) -> Self {
+        self.explain = explain;
+        self
+    }
+}
+
+/// What nodes a vector search may find. All conditions must hold.
+///
+/// ```
+/// use ingrain::{Filter, KeyRange};
+///
+/// let filter = Filter::new()
+///     .kind("note")
+///     .index("timeline", KeyRange::all())
+///     .test(|node| node.confidence() > 0.5);
+/// # let _ = filter;
+/// ```
+#[derive(Default)]
+pub struct Filter<'f> {
+    pub(crate) kind: Option<&'f str>,
+    pub(crate) index: Option<(&'f str, KeyRange)>,
+    pub(crate) test: Option<Test<'f>>,
+}
+
+pub(crate) type Test<'f> = Box<dyn Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f>;
+
+impl std::fmt::Debug for Filter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter")
+            .field("kind", &self.kind)
+            .field("index", &self.index)
+            .field("test", &self.test.is_some())
+            .finish()
+    }
+}
+
+impl<'f> Filter<'f> {
+    /// Any node.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only nodes of this kind.
+    #[must_use]
+    pub fn kind(mut self, kind: &'f str) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Only nodes with a key in this range of this index.
+    #[must_use]
+    pub fn index(mut self, index: &'f str, range: impl Into<KeyRange>) -> Self {
+        self.index = Some((index, range.into()));
+        self
+    }
+
+    /// Only nodes that pass this test. It is called for those only that pass
+    /// the rest and are close enough to matter; when few pass, that is many.
+    #[must_use]
+    pub fn test(mut self, test: impl Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f) -> Self {
+        self.test = Some(Box::new(test));
+        self
+    }
+}

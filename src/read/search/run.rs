@@ -1,0 +1,467 @@
+//! Vector search.
+//!
+//! What is in memory is compared vector by vector. In a file, codes or a graph
+//! give candidates, whose vectors are then compared: every distance is exact.
+//! Where there is neither, or too few rows pass the filter, all that pass are
+//! compared.
+
+use crate::{
+    format::vectors::IndexHead,
+    model::{error::Result, id::NodeId, space::Method},
+    read::{
+        cursor::KeyRange,
+        node::NodeRef,
+        search::query::{By, Effort, Found, Test},
+        snapshot::Snapshot,
+    },
+    state::{
+        base::{
+            Base,
+            vector_index::{Codes, GraphIndex, Index},
+            vectors::{MASK_ROWS, VectorPart},
+        },
+        layer::Layer,
+    },
+    vector::{self, exact::Closest, metric::Measure, pq::Candidates},
+};
+
+/// Up to so many nodes that an index lists are looked up one by one.
+pub(crate) const COMPARED: usize = 1_000;
+/// Candidates that a search keeps beside those that it must.
+const SPARE: usize = 16;
+
+/// Files with fewer rows are compared whole.
+const FEW_ROWS: usize = 256;
+
+/// A row that is walked to costs as much as so many whose codes are scanned;
+/// so many candidates of a walk are always few.
+const WALKED_ROWS: usize = 256;
+
+const WALKED_LEAST: usize = 256;
+
+/// A walk of a graph pays if so many of a hundred rows may be found.
+const WALKED: usize = 15;
+
+/// A search under way.
+pub(crate) struct Run<'s, 'q> {
+    pub(crate) snapshot: &'s Snapshot,
+    pub(crate) number: u32,
+    pub(crate) query: &'q [f32],
+    pub(crate) measure: Measure<'q>,
+    pub(crate) k: usize,
+    /// A node that is not to be found.
+    pub(crate) but: Option<NodeId>,
+    pub(crate) kind: Option<u32>,
+    pub(crate) index: Option<(u32, &'q KeyRange)>,
+    /// The only nodes that may be found, ascending, if they were listed.
+    pub(crate) listed: Option<Vec<NodeId>>,
+    pub(crate) test: Option<&'q Test<'q>>,
+    pub(crate) effort: Effort,
+    pub(crate) within: Option<f64>,
+    /// The newest first.
+    pub(crate) layers: Vec<&'s Layer>,
+    /// Rows of the file that were candidates: not to be offered again by a
+    /// second way through it.
+    pub(crate) judged: Vec<u32>,
+    pub(crate) closest: Closest<Found>,
+}
+
+/// Which rows of a file may be found: a bit for each, as
+/// `Dead` has them, and how many; `None` for all.
+type Mask = Option<(Vec<u32>, usize)>;
+
+impl<'s> Run<'s, '_> {
+    fn base(&self) -> &'s Base {
+        &self.snapshot.state.base
+    }
+
+    /// Whether a node has to be looked at for more than its kind.
+    fn looks_at_nodes(&self) -> bool {
+        self.index.is_some() || self.test.is_some()
+    }
+
+    /// Whether a node passes what only the node can tell.
+    fn passes(&self, node: &NodeRef<'_>) -> bool {
+        let in_range = |(number, range): (u32, &KeyRange)| {
+            node.numbered_keys().any(|(of, key)| of == number && range.contains(key))
+        };
+        self.index.is_none_or(in_range) && self.test.is_none_or(|test| test(node))
+    }
+
+    /// Rows of all files.
+    fn rows(&self) -> usize {
+        let rows = self.base().vectors_of(self.number).map(|part| part.rows.len());
+        rows.fold(0, usize::saturating_add)
+    }
+
+    /// How many nodes of an index's range are worth being listed: where `n` of
+    /// `rows` rows pass, `depth * rows / n` candidates have to be looked at to
+    /// find `depth`, and each of them costs as much as listing ten.
+    pub(crate) fn worth_listing(&self) -> usize {
+        let rows = self.rows();
+        let depth = self.k.saturating_mul(10).max(100);
+        match self.effort {
+            Effort::Exact => rows.max(COMPARED),
+            _ => depth.saturating_mul(rows).saturating_mul(10).isqrt().max(COMPARED),
+        }
+    }
+
+    /// The distance of a vector, if it would be among the closest so far.
+    fn close(&self, id: NodeId, numbers: &[f32], norm: f64) -> Option<f64> {
+        let distance = self.measure.distance(numbers, norm);
+        // Finite numbers have one. Damage comes first, so that it is told.
+        let distance = if distance.is_nan() { f64::NEG_INFINITY } else { distance };
+        let close = self.within.is_none_or(|within| distance <= within)
+            && self.closest.wants(distance, id)
+            && Some(id) != self.but;
+        close.then_some(distance)
+    }
+
+    /// Whether a node passes what only the node can tell, if anything is asked.
+    fn node_passes(&self, id: NodeId) -> Result<bool> {
+        Ok(!self.looks_at_nodes() || self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)))
+    }
+
+    /// Compares a vector that is known to be its node's.
+    fn offer(&mut self, id: NodeId, numbers: &[f32], norm: f64, found: Found) -> Result<()> {
+        if let Some(distance) = self.close(id, numbers, norm)
+            && self.is_listed(id)
+            && self.node_passes(id)?
+        {
+            self.closest.offer(distance, id, found);
+        }
+        Ok(())
+    }
+
+    /// Whether a node is among those that were listed.
+    fn is_listed(&self, id: NodeId) -> bool {
+        self.listed.as_ref().is_none_or(|listed| listed.binary_search(&id).is_ok())
+    }
+
+    /// Whether a layer says something of a node's vector, so that no file is to
+    /// be asked.
+    fn is_layered(&self, id: NodeId) -> bool {
+        self.layers.iter().any(|layer| layer.vectors.contains_key(&(self.number, id)))
+    }
+
+    /// Searches among some nodes only, which are known to be in the index's
+    /// range.
+    pub(crate) fn among(&mut self, ids: &[NodeId]) -> Result<()> {
+        self.index = None;
+        for id in ids {
+            let key = (self.number, *id);
+            let layers = &self.layers;
+            let layered = layers.iter().find_map(|layer| layer.vectors.get(&key));
+            match layered.map(Option::as_ref) {
+                Some(None) => {}
+                Some(Some(vector)) => {
+                    if self.kind.is_none_or(|kind| vector.kind == kind) {
+                        self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY)?;
+                    }
+                }
+                None => {
+                    for part in self.base().vectors_of(self.number) {
+                        if let Some(row) = part.live_row(*id)? {
+                            let (head, numbers) = part.rows.row(row)?;
+                            let kind = part.rows.kinds.row(row)?.get();
+                            if self.kind.is_none_or(|wanted| wanted == kind) {
+                                let found = compared(part);
+                                self.offer(*id, numbers, head.norm.get(), found)?;
+                            }
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Searches everywhere.
+    pub(crate) fn all(&mut self, method: Method) -> Result<()> {
+        let all = (self.number, NodeId::MIN)..=(self.number, NodeId::MAX);
+        for at in 0..self.layers.len() {
+            let Some(layer) = self.layers.get(at).copied() else { break };
+            for ((_, id), vector) in layer.vectors.range(all.clone()) {
+                let Some(vector) = vector else { continue };
+                let newer = self.layers.get(..at).unwrap_or_default();
+                if self.kind.is_none_or(|kind| vector.kind == kind)
+                    && !newer.iter().any(|layer| layer.vectors.contains_key(&(self.number, *id)))
+                {
+                    self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY)?;
+                }
+            }
+        }
+        for part in self.base().vectors_of(self.number) {
+            self.part(part, method)?;
+        }
+        Ok(())
+    }
+
+    /// Searches a file.
+    fn part(&mut self, part: &VectorPart, method: Method) -> Result<()> {
+        let rows = part.rows.len();
+        let mut mask = self.mask(part)?;
+        self.judged.clear();
+        let live = mask.as_ref().map_or(rows, |(_, count)| *count);
+        if self.effort == Effort::Exact || live <= FEW_ROWS.max(self.k.saturating_mul(4)) {
+            return self.compare(part, &mask);
+        }
+        if method == Method::Hnsw
+            && live.saturating_mul(100) >= rows.saturating_mul(WALKED)
+            && let Some(graph) = &part.graph
+        {
+            // Whatever is wrong with it, the codes are there, and it is told.
+            if self.walk(part, graph, &mask)? {
+                return Ok(());
+            }
+            mask = self.rest(rows, mask);
+        }
+        if let Some(index) = &part.codes {
+            match index.get(&part.rows).and_then(|codes| Ok((codes, codes.bytes()?))) {
+                Ok((codes, bytes)) => {
+                    if self.scan(part, codes, bytes, &mask)? {
+                        return Ok(());
+                    }
+                    mask = self.rest(rows, mask);
+                }
+                Err(error) => {
+                    index.fail(error);
+                    self.base().notice();
+                }
+            }
+        }
+        self.compare(part, &mask)
+    }
+
+    /// The rows of a file that are live, of the kind, and listed if any are.
+    fn mask(&self, part: &VectorPart) -> Result<Mask> {
+        let rows = part.rows.len();
+        let words = rows.div_ceil(MASK_ROWS);
+        let of_kind = |kind: u32| -> Result<Vec<u32>> {
+            let mut mask = Vec::with_capacity(words);
+            vector::equal(part.rows.kinds.bytes_of_all()?, kind, &mut mask);
+            Ok(mask)
+        };
+        let mut mask = match (&self.listed, self.kind) {
+            (None, None) if part.dead.is_empty() => return Ok(None),
+            (None, None) => all_of(rows),
+            (None, Some(kind)) => of_kind(kind)?,
+            (Some(listed), kind) => {
+                let mut mask = vec![0; words];
+                part.rows.for_rows_of(listed, |row| {
+                    if let Some(word) = mask.get_mut(row / MASK_ROWS) {
+                        *word |= 1 << (row % MASK_ROWS);
+                    }
+                })?;
+                if let Some(kind) = kind {
+                    for (word, of_kind) in mask.iter_mut().zip(of_kind(kind)?) {
+                        *word &= of_kind;
+                    }
+                }
+                mask
+            }
+        };
+        for (word, dead) in mask.iter_mut().zip(&*part.dead) {
+            *word &= !dead;
+        }
+        let count = mask.iter().map(|word| usize::try_from(word.count_ones()).unwrap_or(0)).sum();
+        Ok(Some((mask, count)))
+    }
+
+    /// What is left of a mask without the rows that were candidates already.
+    fn rest(&mut self, rows: usize, mask: Mask) -> Mask {
+        if self.judged.is_empty() {
+            return mask;
+        }
+        let (mut mask, mut count) = mask.unwrap_or_else(|| (all_of(rows), rows));
+        for row in self.judged.drain(..) {
+            let row = usize::try_from(row).unwrap_or(usize::MAX);
+            let bit = 1 << (row % MASK_ROWS);
+            if let Some(word) = mask.get_mut(row / MASK_ROWS).filter(|word| **word & bit != 0) {
+                *word &= !bit;
+                count = count.saturating_sub(1);
+            }
+        }
+        Some((mask, count))
+    }
+
+    /// Compares all rows that may be found.
+    fn compare(&mut self, part: &VectorPart, mask: &Mask) -> Result<()> {
+        let found = compared(part);
+        let row = |run: &mut Self, row: usize| -> Result<()> {
+            let (head, numbers) = part.rows.row(row)?;
+            let id = head.id();
+            if let Some(distance) = run.close(id, numbers, head.norm.get())
+                && !run.is_layered(id)
+                && run.node_passes(id)?
+            {
+                run.closest.offer(distance, id, found);
+            }
+            Ok(())
+        };
+        match mask {
+            None => (0..part.rows.len()).try_for_each(|at| row(self, at)),
+            Some((mask, _)) => rows_of(mask).try_for_each(|at| row(self, at)),
+        }
+    }
+
+    /// How many candidates a file has to give.
+    fn depth(&self, head: &IndexHead) -> Option<usize> {
+        let [fast, normal, thorough] = head.depths;
+        let depth = match self.effort {
+            Effort::Fast => fast,
+            Effort::Normal => normal,
+            Effort::Thorough | Effort::Exact => thorough,
+        };
+        let depth = usize::try_from(depth.get()).ok().filter(|_| depth.get() < u32::MAX)?;
+        // Measured for ten, with vectors of the file: others may be harder.
+        let depth = depth.saturating_mul(2).saturating_mul(self.k.max(10)) / 10;
+        Some(depth.max(self.k.saturating_mul(2)).saturating_add(SPARE))
+    }
+
+    /// Compares a candidate if the node's vector is in no layer and it passes
+    /// the filter. Returns whether it is among the closest so far; `None` if it
+    /// does not count.
+    fn candidate(
+        &mut self,
+        part: &VectorPart,
+        row: u32,
+        by: By,
+        rank: usize,
+    ) -> Result<Option<bool>> {
+        self.judged.push(row);
+        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        let id = part.rows.heads.row(row)?.id();
+        if self.is_layered(id) || Some(id) == self.but || !self.node_passes(id)? {
+            return Ok(None);
+        }
+        let (head, numbers) = part.rows.row(row)?;
+        let distance = self.close(id, numbers, head.norm.get());
+        if let Some(distance) = distance {
+            let file = Some(part.rows.segment.file().number);
+            let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
+            self.closest.offer(distance, id, found);
+        }
+        Ok(Some(distance.is_some()))
+    }
+
+    /// Searches by codes. Returns whether that was a way.
+    fn scan(
+        &mut self,
+        part: &VectorPart,
+        codes: &Codes,
+        bytes: &[u8],
+        mask: &Mask,
+    ) -> Result<bool> {
+        let rows = part.rows.len();
+        let live = mask.as_ref().map_or(rows, |(_, count)| *count);
+        let Some(depth) = self.depth(&codes.head) else { return Ok(false) };
+        let table = codes.codebook.table(self.query, vector::norm(self.query));
+        let allowed = mask.as_ref().map(|(mask, _)| mask.as_slice());
+        // Of a file that has less than half of the vectors, candidates are taken
+        // as long as one of the last few is among the closest of all: others may
+        // have what is close.
+        let patient = self.effort == Effort::Thorough || rows.saturating_mul(2) >= self.rows();
+        let patience = if patient { depth } else { depth / 3 };
+        let (mut wanted, mut seen, mut counted, mut in_vain) = (depth, 0, 0, 0);
+        // Where most of the rows had to be compared, all may be.
+        while wanted < live / 4 {
+            let mut candidates = Candidates::new(wanted);
+            table.scan(bytes, rows, allowed, &mut candidates);
+            let candidates = candidates.into_sorted();
+            for (rank, (_, row)) in candidates.iter().enumerate().skip(seen) {
+                if let Some(close) = self.candidate(part, *row, By::Codes, rank)? {
+                    counted += 1;
+                    in_vain = if close { 0 } else { in_vain + 1 };
+                    if counted == depth || in_vain == patience {
+                        return Ok(true);
+                    }
+                }
+            }
+            // Others did not count: more of them, the same ones first.
+            seen = candidates.len();
+            wanted = wanted.saturating_mul(4);
+        }
+        Ok(false)
+    }
+
+    /// Searches by a graph. Returns whether that was a way.
+    fn walk(&mut self, part: &VectorPart, index: &Index<GraphIndex>, mask: &Mask) -> Result<bool> {
+        let graph = match index.get(&part.rows) {
+            Ok(graph) => graph,
+            Err(_) => {
+                self.base().notice();
+                return Ok(false);
+            }
+        };
+        let depth = self.depth(&graph.head);
+        // Beyond that the codes are closer at hand.
+        let most = (part.rows.len() / WALKED_ROWS).max(WALKED_LEAST);
+        let Some(depth) = depth.filter(|depth| *depth <= most || part.codes.is_none()) else {
+            return Ok(false);
+        };
+        // Rows that the walk finds and do not count: room for some.
+        let layered: usize = self.layers.iter().map(|layer| layer.vectors.len()).sum();
+        let spare = layered.min(depth).saturating_add(usize::from(self.but.is_some()));
+        let allowed = mask.as_ref().map(|(mask, _)| {
+            move |row: u32| {
+                let at = usize::try_from(row).unwrap_or(usize::MAX);
+                mask.get(at / MASK_ROWS).is_some_and(|word| word & (1 << (at % MASK_ROWS)) != 0)
+            }
+        });
+        let allowed = allowed.as_ref().map(|allowed| allowed as &dyn Fn(u32) -> bool);
+        let found = match graph.graph.search(self.query, depth.saturating_add(spare), 0, allowed) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                index.fail(error);
+                self.base().notice();
+                return Ok(false);
+            }
+        };
+        // It cannot tell rows that it does not reach from rows that are not
+        // there.
+        if mask.is_some() && found.len() < depth {
+            return Ok(false);
+        }
+        let compared = self.k.saturating_mul(2).saturating_add(SPARE);
+        let mut counted = 0;
+        for (rank, row) in found.iter().enumerate() {
+            counted += usize::from(self.candidate(part, *row, By::Graph, rank)?.is_some());
+            // Its own order is that of numbers of eight bits: nearly exact.
+            if counted == compared {
+                return Ok(true);
+            }
+        }
+        // Too few, though more may be there: the codes know them all.
+        Ok(found.len() >= part.rows.len())
+    }
+}
+
+const IN_MEMORY: Found = Found { file: None, by: By::Comparison, rank: None };
+
+fn compared(part: &VectorPart) -> Found {
+    Found { file: Some(part.rows.segment.file().number), by: By::Comparison, rank: None }
+}
+
+/// A mask of so many rows with every bit set.
+fn all_of(rows: usize) -> Vec<u32> {
+    let mut mask = vec![u32::MAX; rows.div_ceil(MASK_ROWS)];
+    if let Some(last) = mask.last_mut() {
+        *last >>= (MASK_ROWS - rows % MASK_ROWS) % MASK_ROWS;
+    }
+    mask
+}
+
+/// The rows whose bits are set.
+fn rows_of(mask: &[u32]) -> impl Iterator<Item = usize> {
+    mask.iter().enumerate().flat_map(|(at, word)| {
+        let mut left = *word;
+        std::iter::from_fn(move || {
+            let bit = usize::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+            left &= left.wrapping_sub(1);
+            Some(at.saturating_mul(MASK_ROWS).saturating_add(bit))
+        })
+    })
+}

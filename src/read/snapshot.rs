@@ -1,0 +1,151 @@
+//! A pinned state of the store.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    format::tables::EdgeKey,
+    model::{error::Result, id::NodeId, space::Space, time::Seq},
+    read::{edge::EdgeRef, node::NodeRef},
+    state::{
+        State,
+        base::{Base, stored::EdgeRepr},
+    },
+};
+
+/// A state of the store, pinned: it never changes, and everything in it has
+/// the same sequence number.
+///
+/// Taking one costs a counter; reads take no lock and wait for nobody. What a
+/// snapshot holds stays in memory, and the files that it reads stay on disk,
+/// until it is gone: do not keep one for longer than its work takes.
+///
+/// Lookups that find nothing give `None`, never an error. Errors mean that the
+/// question cannot be answered: an unknown index or space, or damage on disk.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub(crate) state: Arc<State>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("seq", &self.state.seq)
+            .field("nodes", &self.node_count())
+            .field("edges", &self.edge_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
+    /// The last commit that the snapshot holds.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.state.seq
+    }
+
+    /// The node of that name. A hash lookup in what is in memory, then a search
+    /// in what is on disk; nothing is copied.
+    ///
+    /// # Errors
+    /// `Corrupt` if the node is damaged on disk.
+    #[inline]
+    pub fn get(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
+        NodeRef::find(&self.state, id)
+    }
+
+    /// The nodes of those names, each at the place of its name.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_many(&self, ids: &[NodeId]) -> Result<Vec<Option<NodeRef<'_>>>> {
+        ids.iter().map(|id| self.get(*id)).collect()
+    }
+
+    /// Whether there is a node of that name.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn contains(&self, id: NodeId) -> Result<bool> {
+        match self.state.layered_node(&id) {
+            Some(layered) => Ok(layered.is_some()),
+            None => Ok(self.state.base.node_row(id)?.is_some()),
+        }
+    }
+
+    /// The edge of that name, if there. One ordered lookup, however many edges
+    /// its ends have.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn edge(
+        &self,
+        source: NodeId,
+        kind: &str,
+        target: NodeId,
+        discriminator: u64,
+    ) -> Result<Option<EdgeRef<'_>>> {
+        let Some(kind) = self.state.kinds.number(kind) else { return Ok(None) };
+        let key = EdgeKey { here: source, kind, there: target, discriminator };
+        let repr = match self.state.layered_edge(&key) {
+            Some(layered) => layered.map(|record| EdgeRepr::Memory(record)),
+            None => Base::edge(&self.state.base.out, &key)?
+                .map(|row| EdgeRepr::Stored { row, inbound: false }),
+        };
+        Ok(repr.map(|repr| EdgeRef { state: &self.state, repr }))
+    }
+
+    /// The number of nodes.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        count(self.state.counts.nodes)
+    }
+
+    /// The number of edges.
+    #[must_use]
+    pub fn edge_count(&self) -> usize {
+        count(self.state.counts.edges)
+    }
+
+    /// The number of index keys.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        count(self.state.counts.keys)
+    }
+
+    /// The number of vectors, in all spaces together.
+    #[must_use]
+    pub fn vector_count(&self) -> usize {
+        count(self.state.counts.vectors)
+    }
+
+    /// Every kind that a node or edge of the store ever had, in the order of
+    /// their first appearance.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.state.kinds.iter()
+    }
+
+    /// The number of [`kinds`](Self::kinds).
+    #[must_use]
+    pub fn kind_count(&self) -> usize {
+        self.state.kinds.len()
+    }
+
+    /// The vector spaces of the store, by name.
+    pub fn spaces(&self) -> impl Iterator<Item = (&str, Space)> {
+        self.state.spaces.iter().map(|(_, named)| (named.name.as_str(), named.space))
+    }
+
+    /// The indexes of the store, in the order of their creation.
+    pub fn indexes(&self) -> impl Iterator<Item = &str> {
+        self.state.indexes.iter()
+    }
+}
+
+/// A count that is of things that fit into memory or files.
+fn count(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,331 @@
+//! Applies the effects of a batch to the active layer.
+
+use std::sync::Arc;
+
+use crate::{
+    format::tables::{EXPIRY, EdgeKey},
+    model::{
+        id::NodeId,
+        space::{Method, Space},
+        time::{Seq, Timestamp},
+        value::map_memory,
+    },
+    state::{
+        State,
+        record::{
+            ENTRY_BYTES, EdgeRecord, KeyEntry, Listing, NodeRecord, RECORD_BYTES, StoredListing,
+            Vector, VectorSlot,
+        },
+    },
+};
+
+/// About what a place in the order of kinds takes, sorted or not.
+const KIND_BYTES: usize = 72;
+
+/// A change that was decided and cannot fail.
+///
+/// What there is in the base is looked up when it is decided, since looking can
+/// fail.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// A kind gets the next number.
+    Kind(Arc<str>),
+    Space(Box<str>, Space),
+    /// The space with that number goes, and all its vectors.
+    DropSpace(u32),
+    Method(u32, Method),
+    /// An index gets the next number.
+    Index(Arc<str>),
+    /// Replaces the node's record, if any.
+    Node {
+        record: NodeRecord,
+        below: Below,
+    },
+    /// Deletes a node that is there.
+    DeleteNode {
+        id: NodeId,
+        below: Below,
+        /// The edges that leave it and reach it in the base, as keys at it.
+        out: Vec<EdgeKey>,
+        into: Vec<EdgeKey>,
+    },
+    /// Replaces the edge, if any. With `keep_created`, the time of creation of
+    /// the one that it replaces stays.
+    Edge {
+        record: EdgeRecord,
+        keep_created: bool,
+        /// When the edge was created that the base has.
+        stored: Option<Timestamp>,
+    },
+    DeleteEdge {
+        /// At its source.
+        key: EdgeKey,
+        /// Whether the base has it.
+        stored: bool,
+    },
+}
+
+/// Where that is of a node which an effect replaces.
+#[derive(Debug)]
+pub(crate) enum Below {
+    /// The layers say what it is, or an effect before this one.
+    Layers,
+    /// Neither does: in the base it is this.
+    Base(Option<StoredListing>),
+}
+
+impl State {
+    /// Whether anything may stand below the active layer.
+    fn has_below(&self) -> bool {
+        self.frozen.is_some() || !self.base.is_empty()
+    }
+
+    /// Applies the effects of one batch, which becomes commit `seq` and whose
+    /// contents take `memory`.
+    pub(crate) fn apply(
+        &mut self,
+        seq: Seq,
+        effects: impl IntoIterator<Item = Effect>,
+        memory: usize,
+    ) {
+        self.seq = seq;
+        self.active.grow(memory, 0);
+        // To look at while the state changes.
+        let (nodes, frozen) = (Arc::clone(&self.active.nodes), self.frozen.clone());
+        let before = |id: &NodeId| {
+            nodes.get(id, seq).or_else(|| frozen.as_ref().and_then(|frozen| frozen.node(id)))
+        };
+        for effect in effects {
+            match effect {
+                Effect::Kind(name) => self.kinds.add(name),
+                Effect::Space(name, space) => {
+                    Arc::make_mut(&mut self.spaces).add(name, space);
+                    Arc::make_mut(&mut self.vector_counts).push(0);
+                }
+                Effect::DropSpace(number) => self.drop_space(number),
+                Effect::Method(number, method) => {
+                    if let Some(space) = Arc::make_mut(&mut self.spaces).get_mut(number) {
+                        space.method = method;
+                    }
+                }
+                Effect::Index(name) => self.indexes.add(name),
+                Effect::Node { record, below } => match below {
+                    Below::Layers => {
+                        let old = before(&record.id).flatten().map(NodeRecord::listing);
+                        self.put_node(record, old, false);
+                    }
+                    Below::Base(stored) => {
+                        let old = stored.as_ref().map(|stored| stored.of(record.id));
+                        self.put_node(record, old, true);
+                    }
+                },
+                Effect::DeleteNode { id, below, out, into } => match below {
+                    Below::Layers => {
+                        if let Some(old) = before(&id).flatten() {
+                            self.delete_node(old.listing(), false, &out, &into);
+                        }
+                    }
+                    Below::Base(stored) => {
+                        if let Some(old) = stored {
+                            self.delete_node(old.of(id), true, &out, &into);
+                        }
+                    }
+                },
+                Effect::Edge { record, keep_created, stored } => {
+                    self.put_edge(record, keep_created, stored);
+                }
+                Effect::DeleteEdge { key, stored } => self.delete_edge(key, stored),
+            }
+        }
+    }
+
+    /// Its vectors in the layer go with it; those in the base, with the next
+    /// checkpoint.
+    fn drop_space(&mut self, number: u32) {
+        Arc::make_mut(&mut self.spaces).drop(number);
+        if let Some(count) = usize::try_from(number)
+            .ok()
+            .and_then(|number| Arc::make_mut(&mut self.vector_counts).get_mut(number))
+        {
+            self.counts.vectors = self.counts.vectors.saturating_sub(*count);
+            *count = 0;
+        }
+    }
+
+    /// Counts vectors of a space.
+    fn count_vectors(&mut self, space: u32, change: i64) {
+        let counts = Arc::make_mut(&mut self.vector_counts);
+        // Slots of spaces that were dropped are not counted any more.
+        if self.spaces.by_number(space).is_some()
+            && let Some(count) = usize::try_from(space).ok().and_then(|at| counts.get_mut(at))
+        {
+            *count = count.saturating_add_signed(change);
+            self.counts.vectors = self.counts.vectors.saturating_add_signed(change);
+        }
+    }
+
+    #[inline]
+    fn put_node(&mut self, record: NodeRecord, old: Option<Listing<'_>>, new: bool) {
+        let id = record.id;
+        let listing = record.listing();
+        if old.is_none_or(|old| old.kind != record.kind) {
+            self.note_kind(record.kind, id);
+        }
+        if let Some(old) = old {
+            for entry in old.entries().filter(|entry| !listing.has_entry(entry)) {
+                self.set_key(entry, false);
+            }
+            for slot in old.vectors {
+                if listing.vector(slot.space).is_none() {
+                    self.set_vector(slot.space, id, None);
+                    self.count_vectors(slot.space, -1);
+                }
+            }
+        } else {
+            self.counts.nodes = self.counts.nodes.saturating_add(1);
+        }
+        for entry in listing.entries() {
+            if old.is_none_or(|old| !old.has_entry(&entry)) {
+                self.set_key(entry, true);
+            }
+        }
+        for slot in listing.vectors {
+            let before = old.and_then(|old| old.vector(slot.space));
+            // One batch may write it twice, under one sequence number.
+            let same = |before: &VectorSlot| {
+                before.seq == slot.seq
+                    && match (&before.memory, &slot.memory) {
+                        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                        (_, now) => now.is_none(),
+                    }
+            };
+            if !before.is_some_and(same) {
+                self.set_vector(slot.space, id, slot.memory.clone());
+            }
+            if before.is_none() {
+                self.count_vectors(slot.space, 1);
+            }
+        }
+        self.set_node(id, Some(record), new);
+    }
+
+    fn delete_node(&mut self, old: Listing<'_>, new: bool, out: &[EdgeKey], into: &[EdgeKey]) {
+        let id = old.id;
+        for entry in old.entries() {
+            self.set_key(entry, false);
+        }
+        for slot in old.vectors {
+            self.set_vector(slot.space, id, None);
+            self.count_vectors(slot.space, -1);
+        }
+        self.counts.nodes = self.counts.nodes.saturating_sub(1);
+        self.set_node(id, None, new);
+        for key in out {
+            self.delete_edge(*key, true);
+        }
+        for key in into {
+            self.delete_edge(key.turned(), true);
+        }
+        // What the base has is gone by now.
+        let all = EdgeKey::first(id, 0)..=EdgeKey::last(id, u32::MAX);
+        let mut left: Vec<EdgeKey> = Vec::new();
+        // A layer has each edge at both its ends, or at neither.
+        for layer in self.layers().filter(|layer| !layer.out.is_empty()) {
+            left.extend(layer.out.range(all.clone()).map(|(key, _)| *key));
+            left.extend(layer.into.range(all.clone()).map(|(key, _)| key.turned()));
+        }
+        for key in left {
+            self.delete_edge(key, false);
+        }
+    }
+
+    fn put_edge(&mut self, mut record: EdgeRecord, keep_created: bool, stored: Option<Timestamp>) {
+        let key = record.key();
+        let created = match self.layered_edge(&key) {
+            Some(layered) => layered.map(|old| old.created),
+            None => stored,
+        };
+        if keep_created && let Some(created) = created {
+            record.created = created;
+        }
+        if created.is_none() {
+            self.counts.edges = self.counts.edges.saturating_add(1);
+        }
+        self.set_edge(key, Some(Arc::new(record)));
+    }
+
+    /// Deletes the edge with this key at its source.
+    fn delete_edge(&mut self, key: EdgeKey, stored: bool) {
+        let there = match self.layered_edge(&key) {
+            Some(layered) => layered.is_some(),
+            None => stored,
+        };
+        if there {
+            self.counts.edges = self.counts.edges.saturating_sub(1);
+            self.set_edge(key, None);
+        }
+    }
+
+    /// `new`: no layer says anything of the node.
+    #[inline]
+    fn set_node(&mut self, id: NodeId, record: Option<NodeRecord>, new: bool) {
+        // What it replaces stays until the layer goes.
+        let memory = record.as_ref().map_or(RECORD_BYTES, NodeRecord::memory);
+        if new {
+            self.active.nodes.add(id, self.seq, record);
+        } else {
+            self.active.nodes.set(id, self.seq, record);
+        }
+        self.active.grow(memory, 0);
+    }
+
+    /// Notes that a node comes to a kind.
+    fn note_kind(&mut self, kind: u32, id: NodeId) {
+        self.active.by_kind.push(kind, id);
+        self.active.grow(KIND_BYTES, 0);
+    }
+
+    fn set_key(&mut self, entry: KeyEntry, has: bool) {
+        if entry.index != EXPIRY {
+            let keys = &mut self.counts.keys;
+            *keys = if has { keys.saturating_add(1) } else { keys.saturating_sub(1) };
+        }
+        let bytes = ENTRY_BYTES.saturating_add(entry.key.len());
+        if has || self.has_below() {
+            if self.active.keys.insert(entry, has).is_none() {
+                self.active.grow(bytes, 0);
+            }
+        } else if self.active.keys.remove(&entry).is_some() {
+            self.active.grow(0, bytes);
+        }
+    }
+
+    fn set_vector(&mut self, space: u32, id: NodeId, vector: Option<Arc<Vector>>) {
+        // The vector itself counts with its node.
+        if vector.is_some() || self.has_below() {
+            if self.active.vectors.insert((space, id), vector).is_none() {
+                self.active.grow(ENTRY_BYTES, 0);
+            }
+        } else if self.active.vectors.remove(&(space, id)).is_some() {
+            self.active.grow(0, ENTRY_BYTES);
+        }
+    }
+
+    /// Sets an edge, both ways, by its key at its source.
+    fn set_edge(&mut self, key: EdgeKey, record: Option<Arc<EdgeRecord>>) {
+        let memory = |record: &Option<Arc<EdgeRecord>>| {
+            let record = record.as_ref().map_or(0, |record| {
+                size_of::<EdgeRecord>().saturating_add(map_memory(&record.attributes))
+            });
+            record.saturating_add(2 * ENTRY_BYTES)
+        };
+        let (more, old) = if record.is_some() || self.has_below() {
+            self.active.into.insert(key.turned(), record.clone());
+            (memory(&record), self.active.out.insert(key, record))
+        } else {
+            self.active.into.remove(&key.turned());
+            (0, self.active.out.remove(&key))
+        };
+        self.active.grow(more, old.as_ref().map_or(0, memory));
+    }
+}

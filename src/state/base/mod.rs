@@ -1,0 +1,316 @@
+//! What the last checkpoint wrote: mapped tables, each a row of parts in the
+//! order of their keys, and the heaps that they refer to.
+
+use crate::state::record::Content;
+use crate::state::record::NodeRecord;
+use crate::state::record::StoredListing;
+pub(crate) mod heap;
+pub(crate) mod notice;
+pub(crate) mod open;
+pub(crate) mod parts;
+pub(crate) mod stored;
+pub(crate) mod vector_index;
+pub(crate) mod vector_rows;
+pub(crate) mod vector_stats;
+pub(crate) mod vectors;
+
+use crate::state::record::some_attributes;
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    cpu::prefetch,
+    format::{
+        header::FileKind,
+        heap::{ContentPlace, NodeMeta, decode_attributes},
+        manifest::Manifest,
+        tables::{EdgeKey, EdgeRow, KeyPlace, NodeRow},
+    },
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+        time::Seq,
+        value::Attributes,
+    },
+    state::base::{
+        heap::Heap,
+        notice::Notice,
+        parts::{EdgePart, KeyPart, KindRun, NodePart, Part, Run, end_of, part_of},
+        stored::StoredNode,
+        vectors::VectorPart,
+    },
+    store::segment::{self, file::Segment},
+};
+
+/// Nodes or records that are fetched at once.
+pub(crate) const FETCHED: usize = 32;
+
+/// The base of a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Base {
+    /// The directory of the store.
+    path: PathBuf,
+    /// What it was opened from.
+    pub(crate) manifest: Arc<Manifest>,
+    /// By number.
+    pub(crate) heaps: Vec<Arc<Heap>>,
+    pub(crate) nodes: Vec<Arc<NodePart>>,
+    pub(crate) out: Vec<Arc<EdgePart>>,
+    pub(crate) into: Vec<Arc<EdgePart>>,
+    pub(crate) keys: Vec<Arc<KeyPart>>,
+    /// By number.
+    pub(crate) vectors: Vec<VectorPart>,
+    /// The first number of a heap, and from that on the places of heaps by their
+    /// numbers, as far as they are near to each other: a search for each record
+    /// is what its branches make slow.
+    heap_places: (u32, Vec<u32>),
+    /// Bytes of the rows of all tables, but for the vectors'.
+    pub(crate) table_bytes: usize,
+    pub(crate) notice: Notice,
+}
+
+impl Base {
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+            && self.out.is_empty()
+            && self.into.is_empty()
+            && self.keys.is_empty()
+            && self.vectors.is_empty()
+    }
+
+    /// Reads the first block of each heap.
+    pub(crate) fn look_into_heaps(&self) -> Result<()> {
+        self.heaps.iter().try_for_each(|heap| heap.section().map(drop))
+    }
+
+    /// Tells that something that is derived is to be built again.
+    pub(crate) fn notice(&self) {
+        if let Some(tell) = &self.notice.0 {
+            tell();
+        }
+    }
+
+    /// Every file of it.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        fn of<P: Part>(parts: &[Arc<P>]) -> impl Iterator<Item = &Arc<Segment>> {
+            parts.iter().map(|part| part.segment())
+        }
+        self.heaps
+            .iter()
+            .map(|heap| &heap.segment)
+            .chain(of(&self.nodes))
+            .chain(of(&self.out))
+            .chain(of(&self.into))
+            .chain(of(&self.keys))
+            .chain(self.vectors.iter().flat_map(VectorPart::segments))
+    }
+
+    /// The error of something that is in no file.
+    pub(crate) fn damaged(&self, what: impl Into<String>) -> Error {
+        Error::corrupt(self.path.join(segment::DIR), 0, what)
+    }
+
+    #[inline]
+    pub(crate) fn heap(&self, number: u32) -> Result<&Arc<Heap>> {
+        let (first, places) = &self.heap_places;
+        let place = number.checked_sub(*first).and_then(|at| places.get(usize::try_from(at).ok()?));
+        let known = place.and_then(|place| self.heaps.get(usize::try_from(*place).ok()?));
+        match known.filter(|heap| heap.number() == number) {
+            Some(heap) => Ok(heap),
+            None => self.heap_by_search(number),
+        }
+    }
+
+    #[cold]
+    fn heap_by_search(&self, number: u32) -> Result<&Arc<Heap>> {
+        let found = self.heaps.binary_search_by_key(&number, |heap| heap.number());
+        found.ok().and_then(|at| self.heaps.get(at)).ok_or_else(|| {
+            let data = self.path.join(segment::DIR);
+            let file = segment::file_path(&data, FileKind::Heap, number);
+            Error::corrupt(file, 0, "the heap is referred to and not there")
+        })
+    }
+
+    /// The node of that name.
+    #[inline]
+    pub(crate) fn node(&self, id: NodeId) -> Result<Option<StoredNode<'_>>> {
+        self.node_row(id)?.map(|row| self.stored(row)).transpose()
+    }
+
+    #[inline]
+    pub(crate) fn node_row(&self, id: NodeId) -> Result<Option<&NodeRow>> {
+        let Some(part) = self.nodes.get(part_of(&self.nodes, &id, |part| &part.first)) else {
+            return Ok(None);
+        };
+        let row = part.rows.lower_bound(&id)?;
+        if row == part.rows.len() {
+            return Ok(None);
+        }
+        let row = part.rows.row(row)?;
+        Ok((row.id() == id).then_some(row))
+    }
+
+    /// Looks up the rows of nodes, and has the processor fetch their records: the
+    /// misses of one overlap those of the next, which they do not when each node
+    /// is looked at in its turn. Tells `found` of each id by its place, `None` if
+    /// there is damage, which is for a look at that node to find.
+    pub(crate) fn look<'s>(
+        &'s self,
+        ids: &[NodeId],
+        found: &mut dyn FnMut(usize, Option<Option<&'s NodeRow>>),
+    ) {
+        let guess = |id: &NodeId| {
+            let part = self.nodes.get(part_of(&self.nodes, id, |part| &part.first))?;
+            Some((&part.rows, part.rows.guess(id).ok()?))
+        };
+        let mut guesses = [None; FETCHED];
+        let mut places = [None; FETCHED];
+        for (chunk, ids) in ids.chunks(FETCHED).enumerate() {
+            guesses.iter_mut().zip(ids).for_each(|(to, id)| *to = guess(id));
+            for (rows, at) in guesses.iter().take(ids.len()).flatten() {
+                rows.prefetch(*at);
+            }
+            let first = chunk.saturating_mul(FETCHED);
+            for (at, (to, id)) in places.iter_mut().zip(ids).enumerate() {
+                let row = self.node_row(*id).ok();
+                found(first.saturating_add(at), row);
+                let place = row.flatten().map(NodeRow::place);
+                *to = place.and_then(|place| Some((self.heap(place.heap).ok()?, place)));
+            }
+            for (heap, at) in places.iter().take(ids.len()).flatten() {
+                // The head: contents may be large, and are not what is asked for.
+                if let Ok(head) = heap.bytes(at.offset(), at.len.min(64)) {
+                    prefetch(head);
+                }
+            }
+        }
+    }
+
+    /// The node of a row of this base.
+    #[inline]
+    pub(crate) fn stored<'s>(&'s self, row: &'s NodeRow) -> Result<StoredNode<'s>> {
+        let at = row.place();
+        let heap = self.heap(at.heap)?;
+        let bytes = heap.bytes(at.offset(), at.len)?;
+        let meta = NodeMeta::decode(bytes).map_err(|damage| {
+            let offset = heap.file_offset(at.offset().saturating_add(damage.offset));
+            heap.segment.damaged(offset, format!("record of node {}: {}", row.id(), damage.what))
+        })?;
+        let content = match meta.elsewhere {
+            Some(ContentPlace { heap, offset, len }) => self.heap(heap)?.bytes(offset, len)?,
+            None => meta.content,
+        };
+        Ok(StoredNode { row, meta, content, heap, at })
+    }
+
+    /// The first row of an edge table that is not less than `key`, as a
+    /// position.
+    pub(crate) fn edge_bound(parts: &[Arc<EdgePart>], key: &EdgeKey) -> Result<(usize, usize)> {
+        let part = part_of(parts, key, |part| &part.first);
+        match parts.get(part) {
+            Some(found) => Ok((part, found.rows.lower_bound(key)?)),
+            None => Ok((0, 0)),
+        }
+    }
+
+    /// The edge with that key in an edge table.
+    pub(crate) fn edge<'s>(
+        parts: &'s [Arc<EdgePart>],
+        key: &EdgeKey,
+    ) -> Result<Option<&'s EdgeRow>> {
+        let (part, row) = Self::edge_bound(parts, key)?;
+        let Some(part) = parts.get(part).filter(|part| row < part.rows.len()) else {
+            return Ok(None);
+        };
+        let row = part.rows.row(row)?;
+        Ok((row.key() == *key).then_some(row))
+    }
+
+    /// The edges of a node in an edge table.
+    pub(crate) fn edges_of<'s>(
+        parts: &'s [Arc<EdgePart>],
+        id: NodeId,
+    ) -> Result<impl Iterator<Item = Result<EdgeKey>> + use<'s>> {
+        let low = Self::edge_bound(parts, &EdgeKey::first(id, 0))?;
+        let run = Run { parts, low, high: end_of(parts), descending: false };
+        Ok(run
+            .map(|row| row.map(EdgeRow::key))
+            .take_while(move |key| key.as_ref().map_or(true, |key| key.here == id)))
+    }
+
+    /// The attributes of an edge of the out table.
+    pub(crate) fn attributes(&self, row: &EdgeRow) -> Result<Attributes> {
+        let place = row.attributes();
+        if place.len == 0 {
+            return Ok(Attributes::new());
+        }
+        let heap = self.heap(place.heap)?;
+        decode_attributes(heap.bytes(place.offset(), place.len)?).map_err(|damage| {
+            let offset = heap.file_offset(place.offset().saturating_add(damage.offset));
+            heap.segment.damaged(offset, damage.what)
+        })
+    }
+
+    /// The first entry that is not less than `place`, as a position.
+    pub(crate) fn key_bound(&self, place: &KeyPlace<'_>) -> Result<(usize, usize)> {
+        let before = |part: &Arc<KeyPart>| part.first().is_none_or(|f| f.compare(place).is_le());
+        let part = self.keys.partition_point(before).saturating_sub(1);
+        match self.keys.get(part) {
+            Some(found) => Ok((part, found.entries.lower_bound(place)?)),
+            None => Ok((0, 0)),
+        }
+    }
+
+    /// The vector files of a space, the newest first.
+    pub(crate) fn vectors_of(&self, space: u32) -> impl Iterator<Item = &VectorPart> {
+        self.vectors.iter().rev().filter(move |part| part.rows.space == space)
+    }
+
+    /// The vector of a node in a space that this commit wrote.
+    pub(crate) fn vector(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
+        for part in self.vectors_of(space) {
+            if let Some(found) = part.rows.find(id, seq)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The nodes of a kind, by id, from `from` on.
+    pub(crate) fn of_kind(&self, kind: u32, from: NodeId) -> Result<KindRun<'_>> {
+        let part = part_of(&self.nodes, &from, |part| &part.first);
+        let mut run = KindRun { parts: &self.nodes, kind, part, at: 0, end: 0 };
+        if let Some(part) = self.nodes.get(part) {
+            let (start, end) = part.kind_range(kind)?;
+            run.at = part.member_lower_bound(start, end, from)?;
+            run.end = end;
+        }
+        Ok(run)
+    }
+
+    /// The record that a change to the node starts from. The content stays
+    /// where it is, in a heap of this base.
+    pub(crate) fn record_of(&self, node: StoredNode<'_>) -> Result<NodeRecord> {
+        let place = node.content_place();
+        let heap = self.heap(place.heap)?;
+        let attributes = some_attributes(node.attributes()?);
+        let StoredListing { kind, expires, keys, vectors } = node.listing();
+        let meta = &node.meta;
+        Ok(NodeRecord {
+            id: node.row.id(),
+            kind,
+            version: meta.version,
+            content: Content::Stored { heap: Arc::clone(heap), place },
+            attributes,
+            strength: meta.strength,
+            confidence: meta.confidence,
+            created: meta.created,
+            updated: meta.updated,
+            accessed: meta.accessed,
+            access_count: meta.access_count,
+            expires,
+            keys,
+            vectors,
+        })
+    }
+}

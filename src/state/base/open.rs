@@ -1,0 +1,225 @@
+//! Maps the files of a manifest.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
+
+use crate::{
+    format::{
+        header::{Damage, FileKind},
+        manifest::{DataFile, Manifest, TableFile},
+        tables::{self, KeyPlace},
+    },
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+    },
+    os::file::Fs,
+    state::base::{
+        Base,
+        heap::{Heap, places},
+        parts::{EdgePart, KeyPart, NodePart, Part, decode_edge_key, sum},
+        vectors::VectorPart,
+    },
+    store::{
+        manifest,
+        segment::{self, file::Segment, keys::KeyTable, table::Table},
+    },
+};
+
+/// A file that could not be opened, and why.
+pub(crate) type Unopened = (FileKind, DataFile, Error);
+
+/// The damage of a file that is whole but not the one that the manifest names.
+fn another(segment: &Segment) -> Option<Error> {
+    let mut checks = segment.verify();
+    let error = checks.next()?.err()?;
+    // Else its own checksums account for it.
+    checks.all(|check| check.is_ok()).then_some(error)
+}
+
+fn reuse<P: Part>(
+    old: Option<&[Arc<P>]>,
+    file: &TableFile,
+    open: impl FnOnce() -> Result<P>,
+) -> Result<Arc<P>> {
+    let known = old.and_then(|old| old.iter().find(|part| part.segment().file() == file.file));
+    match known {
+        Some(known) => Ok(Arc::clone(known)),
+        None => open().map(Arc::new),
+    }
+}
+
+impl Base {
+    /// Maps the files of a manifest, but for those that `old` has mapped.
+    ///
+    /// Without `old` it is the base of an opening, and heaps are not looked into
+    /// before they are read. What a checkpoint has written is.
+    pub(crate) fn open(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        manifest: &Manifest,
+        old: Option<&Self>,
+    ) -> Result<Self> {
+        Self::open_with(fs, dir, manifest, old, old.is_some(), &mut |_, _, error| Err(error))
+    }
+
+    /// Maps the files of a manifest that can be, and gives the others, each with
+    /// its damage. What refers to those finds nothing there. Only for reading
+    /// what is left: a base with holes answers wrongly.
+    pub(crate) fn open_what_can_be(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        manifest: &Manifest,
+    ) -> Result<(Self, Vec<Unopened>)> {
+        let mut unopened = Vec::new();
+        let mut base = Self::open_with(fs, dir, manifest, None, true, &mut |kind, file, error| {
+            if !matches!(error, Error::Corrupt { .. }) {
+                return Err(error);
+            }
+            unopened.push((kind, file, error));
+            Ok(())
+        })?;
+        // A whole file in the place of another, of a copy of the store say.
+        let mut keep = |kind, segment: &Segment| match another(segment) {
+            Some(error) => {
+                unopened.push((kind, segment.file(), error));
+                false
+            }
+            None => true,
+        };
+        base.heaps.retain(|heap| keep(FileKind::Heap, &heap.segment));
+        base.heap_places = places(&base.heaps);
+        base.nodes.retain(|part| keep(FileKind::Nodes, part.segment()));
+        base.out.retain(|part| keep(FileKind::Out, part.segment()));
+        base.into.retain(|part| keep(FileKind::In, part.segment()));
+        base.keys.retain(|part| keep(FileKind::Keys, part.segment()));
+        base.vectors.retain(|part| keep(FileKind::Vectors, &part.rows.segment));
+        Ok((base, unopened))
+    }
+
+    /// Asks `failed` whether to go on without a file.
+    fn open_with(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        manifest: &Manifest,
+        old: Option<&Self>,
+        look_into_heaps: bool,
+        failed: &mut dyn FnMut(FileKind, DataFile, Error) -> Result<()>,
+    ) -> Result<Self> {
+        // All are mapped before one is read, so that a disk has all to do at once.
+        let known = old.iter().flat_map(|old| old.segments()).map(|known| known.file().number);
+        let known: HashSet<u32> = known.collect();
+        let unknown = manifest.files().filter(|(_, file)| !known.contains(&file.number));
+        let maps = unknown.map(|(kind, file)| (file.number, segment::map(fs, dir, kind, file)));
+        let maps: RefCell<HashMap<_, _>> = RefCell::new(maps.collect());
+        let segment = |kind, file: DataFile| {
+            let map = maps.borrow_mut().remove(&file.number);
+            let map = map.unwrap_or_else(|| segment::map(fs, dir, kind, file))?;
+            Segment::open(fs, dir, kind, manifest.store, file, map)
+        };
+        let damaged = |what: &str| {
+            Damage::new(72, format!("the manifest has {what}"))
+                .in_file(&dir.with_file_name(manifest::FILE))
+        };
+        let path = dir.parent().unwrap_or(dir).to_owned();
+        let notice = old.map(|old| old.notice.clone()).unwrap_or_default();
+        let manifest_of = Arc::new(manifest.clone());
+        let mut base = Self { path, manifest: manifest_of, notice, ..Self::default() };
+        for heap in &manifest.heaps {
+            let known = old.and_then(|old| old.heap(heap.file.number).ok());
+            let opened = match known {
+                Some(known) => Ok(Arc::clone(known)),
+                None => segment(FileKind::Heap, heap.file).and_then(|file| {
+                    let heap = Heap::new(file);
+                    if look_into_heaps {
+                        heap.section()?;
+                    }
+                    Ok(Arc::new(heap))
+                }),
+            };
+            match opened {
+                Ok(heap) => base.heaps.push(heap),
+                Err(error) => failed(FileKind::Heap, heap.file, error)?,
+            }
+        }
+        base.heaps.sort_unstable_by_key(|heap| heap.number());
+        base.heap_places = places(&base.heaps);
+        for file in &manifest.nodes {
+            let opened = reuse(old.map(|old| &*old.nodes), file, || {
+                let segment = Arc::new(segment(FileKind::Nodes, file.file)?);
+                let first = file.first.as_slice().try_into();
+                Ok(NodePart {
+                    first: NodeId::from_bytes(first.map_err(|_| damaged("a wrong key"))?),
+                    rows: Table::open(&segment, tables::ROWS)?,
+                    kinds: Table::open(&segment, tables::KINDS)?,
+                    members: Table::open(&segment, tables::MEMBERS)?,
+                    refs: Table::open(&segment, tables::REFS)?,
+                })
+            });
+            match opened {
+                Ok(part) => base.nodes.push(part),
+                Err(error) => failed(FileKind::Nodes, file.file, error)?,
+            }
+        }
+        for (kind, files, parts, old) in [
+            (FileKind::Out, &manifest.out, &mut base.out, old.map(|old| &*old.out)),
+            (FileKind::In, &manifest.into, &mut base.into, old.map(|old| &*old.into)),
+        ] {
+            for file in files {
+                let opened = reuse(old, file, || {
+                    let segment = Arc::new(segment(kind, file.file)?);
+                    let first = decode_edge_key(&file.first);
+                    let refs = match kind {
+                        FileKind::Out => Some(Table::open(&segment, tables::REFS)?),
+                        _ => None,
+                    };
+                    Ok(EdgePart {
+                        first: first.ok_or_else(|| damaged("a wrong key"))?,
+                        rows: Table::open(&segment, tables::ROWS)?,
+                        refs,
+                    })
+                });
+                match opened {
+                    Ok(part) => parts.push(part),
+                    Err(error) => failed(kind, file.file, error)?,
+                }
+            }
+        }
+        for file in &manifest.keys {
+            let opened = reuse(old.map(|old| &*old.keys), file, || {
+                let segment = Arc::new(segment(FileKind::Keys, file.file)?);
+                KeyPlace::decode(&file.first).map_err(|_| damaged("a wrong key"))?;
+                Ok(KeyPart { first: file.first.clone(), entries: KeyTable::open(&segment)? })
+            });
+            match opened {
+                Ok(part) => base.keys.push(part),
+                Err(error) => failed(FileKind::Keys, file.file, error)?,
+            }
+        }
+        for file in &manifest.vectors {
+            let old = old.map(|old| old.vectors.iter());
+            let known = old.and_then(|mut parts| {
+                parts.find(|part| part.rows.segment.file().number == file.file.number)
+            });
+            let space = usize::try_from(file.space).ok();
+            let space = space.and_then(|space| manifest.spaces.get(space));
+            let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
+            match VectorPart::open(&segment, file, space, known) {
+                Ok(part) => base.vectors.push(part),
+                Err(error) => failed(FileKind::Vectors, file.file, error)?,
+            }
+        }
+        let bytes = sum(&base.nodes).saturating_add(sum(&base.keys));
+        let bytes = bytes.saturating_add(sum(&base.out)).saturating_add(sum(&base.into));
+        base.table_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
+            && base.out.is_sorted_by(|a, b| a.first < b.first)
+            && base.into.is_sorted_by(|a, b| a.first < b.first)
+            && base.keys.is_sorted_by(|a, b| a.first() < b.first());
+        if sorted { Ok(base) } else { Err(damaged("parts that are not in order")) }
+    }
+}

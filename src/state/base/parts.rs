@@ -1,0 +1,290 @@
+//! Parts of tables: the rows of a range of keys, in one file.
+
+use std::sync::Arc;
+
+use crate::{
+    format::tables::{EdgeKey, EdgeRow, KeyPlace, KindRow, Le32, NodeRow, RefRow},
+    model::{error::Result, id::NodeId},
+    store::segment::{file::Segment, keys::KeyTable, table::Table},
+};
+
+/// A part of a table.
+pub(crate) trait Part {
+    /// What it has in each of its rows.
+    type Entry<'a>
+    where
+        Self: 'a;
+
+    fn len(&self) -> usize;
+
+    fn entry(&self, row: usize) -> Result<Self::Entry<'_>>;
+
+    fn segment(&self) -> &Arc<Segment>;
+
+    /// Bytes of its rows.
+    fn bytes(&self) -> u64;
+}
+
+/// Nodes of a range of ids.
+#[derive(Debug)]
+pub(crate) struct NodePart {
+    pub(crate) first: NodeId,
+    pub(crate) rows: Table<NodeRow>,
+    pub(crate) kinds: Table<KindRow>,
+    pub(crate) members: Table<Le32>,
+    pub(crate) refs: Table<RefRow>,
+}
+
+/// Edges of a range of keys.
+#[derive(Debug)]
+pub(crate) struct EdgePart {
+    pub(crate) first: EdgeKey,
+    pub(crate) rows: Table<EdgeRow>,
+    /// `None` of an in table.
+    pub(crate) refs: Option<Table<RefRow>>,
+}
+
+/// Index keys of a range.
+#[derive(Debug)]
+pub(crate) struct KeyPart {
+    pub(crate) first: Vec<u8>,
+    pub(crate) entries: KeyTable,
+}
+
+impl Part for NodePart {
+    type Entry<'a> = &'a NodeRow;
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn entry(&self, row: usize) -> Result<&NodeRow> {
+        self.rows.row(row)
+    }
+
+    fn segment(&self) -> &Arc<Segment> {
+        self.rows.segment()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.bytes()
+    }
+}
+
+impl Part for EdgePart {
+    type Entry<'a> = &'a EdgeRow;
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn entry(&self, row: usize) -> Result<&EdgeRow> {
+        self.rows.row(row)
+    }
+
+    fn segment(&self) -> &Arc<Segment> {
+        self.rows.segment()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.bytes()
+    }
+}
+
+impl Part for KeyPart {
+    type Entry<'a> = KeyPlace<'a>;
+
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn entry(&self, row: usize) -> Result<KeyPlace<'_>> {
+        self.entries.entry(row)
+    }
+
+    fn segment(&self) -> &Arc<Segment> {
+        self.entries.segment()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.entries.bytes()
+    }
+}
+
+/// Bytes of the rows of all parts.
+pub(crate) fn sum<P: Part>(parts: &[Arc<P>]) -> u64 {
+    parts.iter().map(|part| part.bytes()).fold(0, u64::saturating_add)
+}
+
+impl NodePart {
+    /// The rows of a kind, as positions in the list of its members.
+    pub(crate) fn kind_range(&self, kind: u32) -> Result<(usize, usize)> {
+        let (mut low, mut high) = (0, self.kinds.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.kinds.row(middle)?.kind.get() < kind {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        if low == self.kinds.len() || self.kinds.row(low)?.kind.get() != kind {
+            return Ok((0, 0));
+        }
+        let place = |row: &KindRow| usize::try_from(row.first.get()).unwrap_or(usize::MAX);
+        let start = place(self.kinds.row(low)?);
+        let next = low.saturating_add(1);
+        let end =
+            if next < self.kinds.len() { place(self.kinds.row(next)?) } else { self.rows.len() };
+        if start > end || end > self.rows.len() {
+            let at = self.kinds.offset(low);
+            return Err(self.rows.segment().damaged(at, "the members of a kind are out of place"));
+        }
+        Ok((start, end))
+    }
+
+    /// A member of the list of members.
+    pub(crate) fn member(&self, at: usize) -> Result<usize> {
+        if self.members.len() == 0 {
+            return Ok(at);
+        }
+        Ok(usize::try_from(self.members.row(at)?.get()).unwrap_or(usize::MAX))
+    }
+
+    /// The first member in `start..end` whose id is not less than `id`.
+    pub(crate) fn member_lower_bound(&self, start: usize, end: usize, id: NodeId) -> Result<usize> {
+        let (mut low, mut high) = (start, end);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.rows.row(self.member(middle)?)?.id() < id {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}
+
+impl KeyPart {
+    pub(crate) fn first(&self) -> Option<KeyPlace<'_>> {
+        KeyPlace::decode(&self.first).ok()
+    }
+}
+
+/// The number of parts that begin at `key` or before, less one: the part that
+/// has the key if any has.
+pub(crate) fn part_of<P, K: Ord + ?Sized>(
+    parts: &[Arc<P>],
+    key: &K,
+    first: impl Fn(&P) -> &K,
+) -> usize {
+    parts.partition_point(|part| first(part) <= key).saturating_sub(1)
+}
+
+/// The rows between two positions, from either end.
+#[derive(Debug)]
+pub(crate) struct Run<'s, P> {
+    pub(crate) parts: &'s [Arc<P>],
+    /// Part and row of the first.
+    pub(crate) low: (usize, usize),
+    /// Part and row after the last.
+    pub(crate) high: (usize, usize),
+    pub(crate) descending: bool,
+}
+
+impl<'s, P: Part> Iterator for Run<'s, P> {
+    type Item = Result<P::Entry<'s>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.descending {
+            return self.next_back();
+        }
+        loop {
+            if self.low >= self.high {
+                return None;
+            }
+            let (part, row) = self.low;
+            let found = self.parts.get(part)?;
+            if row < found.len() {
+                self.low.1 = row.saturating_add(1);
+                return Some(found.entry(row));
+            }
+            self.low = (part.saturating_add(1), 0);
+        }
+    }
+}
+
+impl<'s, P: Part> Run<'s, P> {
+    fn next_back(&mut self) -> Option<Result<P::Entry<'s>>> {
+        loop {
+            if self.low >= self.high {
+                return None;
+            }
+            let (part, row) = self.high;
+            if let Some(before) = row.checked_sub(1) {
+                self.high.1 = before;
+                return Some(self.parts.get(part)?.entry(before));
+            }
+            let part = part.checked_sub(1)?;
+            self.high = (part, self.parts.get(part)?.len());
+        }
+    }
+}
+
+/// The nodes of a kind, by id.
+#[derive(Debug)]
+pub(crate) struct KindRun<'s> {
+    pub(crate) parts: &'s [Arc<NodePart>],
+    pub(crate) kind: u32,
+    pub(crate) part: usize,
+    pub(crate) at: usize,
+    pub(crate) end: usize,
+}
+
+impl<'s> Iterator for KindRun<'s> {
+    type Item = Result<&'s NodeRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let part = self.parts.get(self.part)?;
+            if self.at < self.end {
+                let at = self.at;
+                self.at = at.saturating_add(1);
+                return Some(part.member(at).and_then(|row| part.rows.row(row)));
+            }
+            self.part = self.part.saturating_add(1);
+            let range = self.parts.get(self.part)?.kind_range(self.kind);
+            match range {
+                Ok((start, end)) => (self.at, self.end) = (start, end),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The position after the last row.
+pub(crate) fn end_of<P: Part>(parts: &[Arc<P>]) -> (usize, usize) {
+    (parts.len(), 0)
+}
+
+/// The bytes of an [`EdgeKey`] in a manifest.
+pub(crate) fn encode_edge_key(key: &EdgeKey) -> Vec<u8> {
+    let mut out = key.here.as_bytes().to_vec();
+    out.extend(key.there.as_bytes());
+    out.extend(key.discriminator.to_le_bytes());
+    out.extend(key.kind.to_le_bytes());
+    out
+}
+
+pub(crate) fn decode_edge_key(bytes: &[u8]) -> Option<EdgeKey> {
+    let (here, rest) = bytes.split_first_chunk()?;
+    let (there, rest) = rest.split_first_chunk()?;
+    let (discriminator, rest) = rest.split_first_chunk()?;
+    Some(EdgeKey {
+        here: NodeId::from_bytes(*here),
+        kind: u32::from_le_bytes(rest.try_into().ok()?),
+        there: NodeId::from_bytes(*there),
+        discriminator: u64::from_le_bytes(*discriminator),
+    })
+}

@@ -1,0 +1,75 @@
+//! Nodes and edges as the base has them.
+
+use std::sync::Arc;
+
+use crate::{
+    format::{
+        heap::{ContentPlace, NodeMeta},
+        tables::{EdgeRow, HeapPlace, NodeRow},
+    },
+    model::{error::Result, time::Seq, value::Attributes},
+    state::{
+        base::heap::Heap,
+        record::{EdgeRecord, StoredListing, VectorSlot},
+    },
+};
+
+/// A node as the base has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredNode<'s> {
+    pub(crate) row: &'s NodeRow,
+    pub(crate) meta: NodeMeta<'s>,
+    pub(crate) content: &'s [u8],
+    /// Where the record stands.
+    pub(crate) heap: &'s Arc<Heap>,
+    pub(crate) at: HeapPlace,
+}
+
+impl<'s> StoredNode<'s> {
+    pub(crate) fn attributes(&self) -> Result<Attributes> {
+        self.meta.attributes().map_err(|damage| {
+            let what = format!("attributes of node {}: {}", self.row.id(), damage.what);
+            self.heap.segment.damaged(self.heap.file_offset(self.at.offset()), what)
+        })
+    }
+
+    /// Index and key of each key. The record was found to be whole.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (u32, &'s [u8])> + use<'s> {
+        self.meta.keys().filter_map(Result::ok)
+    }
+
+    /// Space of each vector, and the commit that wrote it.
+    pub(crate) fn vectors(&self) -> impl Iterator<Item = (u32, Seq)> + use<'s> {
+        self.meta.vectors().filter_map(Result::ok)
+    }
+
+    /// Where the content stands.
+    pub(crate) fn content_place(&self) -> ContentPlace {
+        self.meta.elsewhere.unwrap_or_else(|| {
+            let len = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
+            let end = self.at.offset().saturating_add(u64::from(self.at.len));
+            let offset = end.saturating_sub(u64::from(len));
+            ContentPlace { heap: self.heap.number(), offset, len }
+        })
+    }
+
+    /// Where else it is found.
+    pub(crate) fn listing(&self) -> StoredListing {
+        StoredListing {
+            kind: self.row.kind.get(),
+            expires: self.meta.expires,
+            keys: self.keys().map(|(index, key)| (index, Arc::from(key))).collect(),
+            vectors: self
+                .vectors()
+                .map(|(space, seq)| VectorSlot { space, seq, memory: None })
+                .collect(),
+        }
+    }
+}
+
+/// The row of an edge, and whether it was found at its target.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EdgeRepr<'s> {
+    Memory(&'s EdgeRecord),
+    Stored { row: &'s EdgeRow, inbound: bool },
+}

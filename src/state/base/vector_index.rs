@@ -1,0 +1,229 @@
+//! What is derived from a vector file: codes and graphs.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::{
+    format::{
+        header::FileKind,
+        manifest::DataFile,
+        tables::Le32,
+        vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
+    },
+    model::{
+        error::{Error, Result},
+        space::Space,
+    },
+    state::base::{vector_rows::VectorRows, vector_stats::IndexStats},
+    store::segment::{file::Segment, table::Table},
+    vector::{
+        hnsw::Graph,
+        parameters::GraphParameters,
+        pq::{Codebook, Shape},
+    },
+};
+
+/// A file that is derived from a vector file.
+#[derive(Debug)]
+pub(crate) struct Index<T> {
+    pub(crate) file: DataFile,
+    /// The error if it could not be opened.
+    pub(crate) segment: Result<Arc<Segment>>,
+    /// What it begins with, once it was asked for and found to be right.
+    head: OnceLock<Result<IndexHead>>,
+    /// What it holds, likewise.
+    loaded: OnceLock<Result<T>>,
+    /// What was found to be wrong with it after that.
+    failed: OnceLock<Error>,
+}
+
+/// What an [`Index`] holds.
+pub(crate) trait Load: Sized {
+    /// Reads what is needed to use it; all but codes, which are checked as they
+    /// are read.
+    fn load(segment: &Arc<Segment>, head: &IndexHead, rows: &VectorRows) -> Result<Self>;
+}
+
+impl<T: Load> Index<T> {
+    pub(crate) fn reuse(
+        open: &dyn Fn(FileKind, DataFile) -> Result<Segment>,
+        file: DataFile,
+        old: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        match old {
+            Some(old) if old.file == file => Arc::clone(old),
+            _ => Arc::new(Self {
+                file,
+                segment: open(FileKind::VectorIndex, file).map(Arc::new),
+                head: OnceLock::new(),
+                loaded: OnceLock::new(),
+                failed: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// What it begins with, unless it is damaged or not derived from these rows.
+    fn head(&self, rows: &VectorRows) -> Result<&IndexHead> {
+        let head = self.head.get_or_init(|| {
+            let segment = self.segment.as_ref().map_err(Clone::clone)?;
+            segment.check_named()?;
+            let head = Table::<IndexHead>::open(segment, HEAD)?;
+            if head.row(0)?.same_rows(&rows.index_head()) {
+                return Ok(*head.row(0)?);
+            }
+            Err(segment.damaged(head.offset(0), "it is derived from other vectors"))
+        });
+        head.as_ref().map_err(Clone::clone)
+    }
+
+    /// What it holds, unless it is damaged or not derived from these rows.
+    pub(crate) fn get(&self, rows: &VectorRows) -> Result<&T> {
+        let loaded = self.loaded.get_or_init(|| {
+            let segment = self.segment.as_ref().map_err(Clone::clone)?;
+            T::load(segment, self.head(rows)?, rows)
+        });
+        loaded.as_ref().map_err(Clone::clone)
+    }
+
+    /// Notes that it is to be built again, and why.
+    pub(crate) fn fail(&self, error: Error) {
+        let _ = self.failed.set(error);
+    }
+
+    /// What is known to be wrong with it.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let opened = self.segment.as_ref().err();
+        let head = || self.head.get().and_then(|head| head.as_ref().err());
+        let loaded = || self.loaded.get().and_then(|loaded| loaded.as_ref().err());
+        let error = opened.or_else(head).or_else(loaded).or_else(|| self.failed.get());
+        error.map(ToString::to_string)
+    }
+}
+
+impl<T: Load> Index<T> {
+    /// `memory` tells what serving it takes; nothing before it was used.
+    pub(crate) fn stats(&self, rows: &VectorRows, memory: impl Fn(&T) -> usize) -> IndexStats {
+        let head = self.head(rows).copied().unwrap_or_else(|_| rows.index_head());
+        let loaded = self.loaded.get().and_then(|loaded| loaded.as_ref().ok());
+        IndexStats {
+            file: self.file.number,
+            bytes: self.file.len,
+            bits: head.bits.get(),
+            recall: head.recall.get(),
+            sample: head.sample.get(),
+            depths: head.depths.map(|depth| Some(depth.get()).filter(|depth| *depth < u32::MAX)),
+            memory: loaded.map_or(0, memory),
+            damage: self.failure(),
+        }
+    }
+}
+
+/// Codes of vectors.
+#[derive(Debug)]
+pub(crate) struct Codes {
+    segment: Arc<Segment>,
+    pub(crate) head: IndexHead,
+    pub(crate) codebook: Codebook,
+    at: usize,
+    len: usize,
+}
+
+impl Codes {
+    /// The codes, checked.
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
+        self.segment.bytes(self.at, self.len)
+    }
+
+    /// The error of codes that are wrong from there on.
+    pub(crate) fn damaged(&self, at: usize, what: impl Into<String>) -> Error {
+        self.segment.damaged(self.at.saturating_add(at), what)
+    }
+}
+
+impl Load for Codes {
+    fn load(segment: &Arc<Segment>, head: &IndexHead, rows: &VectorRows) -> Result<Self> {
+        let Space { dimension, metric, .. } = rows.definition;
+        let damaged = |what: &str| segment.damaged(80, what);
+        let (bits, subs) = (head.bits.get(), head.subs.get());
+        let shape = Some(bits).filter(|bits| matches!(bits, 4 | 8));
+        let shape = shape.and_then(|bits| Shape::new(dimension, bits));
+        let shape = shape.filter(|shape| {
+            Ok(subs) == u32::try_from(shape.subs)
+                && Ok(head.sub_dimension.get()) == u32::try_from(shape.sub_dimension)
+        });
+        let shape = shape.ok_or_else(|| damaged("codes of an unknown shape"))?;
+        let section = segment.section(CODEBOOK, 4)?;
+        let place = |offset: u64, len: u64| {
+            let place = usize::try_from(offset).ok().zip(usize::try_from(len).ok());
+            place.ok_or_else(|| damaged("a section is larger than the address space"))
+        };
+        let (at, len) = place(section.offset, section.len)?;
+        if len != shape.codebook_len().saturating_mul(4) {
+            return Err(damaged("a codebook of another length"));
+        }
+        let numbers = segment.bytes(at, len)?.as_chunks::<4>().0.iter();
+        let numbers = numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let codebook = Codebook::from_parts(shape, metric, numbers)
+            .ok_or_else(|| damaged("a codebook that was not trained"))?;
+        let section = segment.section(CODES, 1)?;
+        let (at, len) = place(section.offset, section.len)?;
+        if len != shape.code_bytes(rows.len()) {
+            return Err(damaged("codes of another number of rows"));
+        }
+        Ok(Self { segment: Arc::clone(segment), head: *head, codebook, at, len })
+    }
+}
+
+/// A graph over vectors.
+#[derive(Debug)]
+pub(crate) struct GraphIndex {
+    pub(crate) head: IndexHead,
+    pub(crate) graph: Graph,
+}
+
+/// Searches of one graph at once. What comes on top is searched by codes.
+const CONTEXTS: usize = 64;
+
+impl GraphIndex {
+    /// What a graph over these rows is known by.
+    pub(crate) fn parameters(head: &IndexHead, rows: &VectorRows) -> GraphParameters {
+        let number = |number: Le32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+        GraphParameters {
+            dimension: rows.definition.dimension,
+            metric: rows.definition.metric,
+            rows: rows.len(),
+            max_abs: head.max_abs.get(),
+            connectivity: number(head.subs),
+            expansion_add: number(head.sub_dimension),
+        }
+    }
+}
+
+/// The bytes of a file, to those who may keep them.
+struct Bytes(Arc<Segment>);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self.0.mapped()
+    }
+}
+
+impl Load for GraphIndex {
+    /// Every byte of the graph is checked before the library sees one.
+    fn load(segment: &Arc<Segment>, head: &IndexHead, rows: &VectorRows) -> Result<Self> {
+        if head.bits.get() != 0 {
+            return Err(segment.damaged(80, "codes in the place of a graph"));
+        }
+        let section = segment.section(GRAPH, 1)?;
+        let place = usize::try_from(section.offset).ok().zip(usize::try_from(section.len).ok());
+        let Some((at, len)) = place else {
+            return Err(segment.damaged(80, "a section is larger than the address space"));
+        };
+        segment.bytes(at, len)?;
+        let owner = Arc::new(Bytes(Arc::clone(segment)));
+        let parameters = Self::parameters(head, rows);
+        let range = at..at.saturating_add(len);
+        let graph = Graph::open(owner, range, &parameters, CONTEXTS)
+            .map_err(|error| segment.damaged(at, error.to_string()))?;
+        Ok(Self { head: *head, graph })
+    }
+}

@@ -1,0 +1,147 @@
+//! The rows of a vector file.
+
+use std::sync::Arc;
+
+use crate::{
+    format::{
+        tables::{self, Le32, VectorHead, vector_bytes},
+        vectors::IndexHead,
+    },
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+        space::Space,
+        time::Seq,
+    },
+    store::segment::{file::Segment, table::Table},
+    vector::build::Rows,
+};
+
+/// Vectors of a space that were written together.
+#[derive(Debug)]
+pub(crate) struct VectorRows {
+    pub(crate) segment: Arc<Segment>,
+    /// The number of the space.
+    pub(crate) space: u32,
+    pub(crate) definition: Space,
+    pub(crate) heads: Table<VectorHead>,
+    pub(crate) kinds: Table<Le32>,
+    /// Where the numbers begin in the file.
+    at: usize,
+}
+
+impl VectorRows {
+    pub(crate) fn open(segment: Segment, space: u32, definition: Space) -> Result<Self> {
+        let segment = Arc::new(segment);
+        let heads = Table::<VectorHead>::open(&segment, tables::ROWS)?;
+        let kinds = Table::open(&segment, tables::ROW_KINDS)?;
+        let numbers = segment.section(tables::NUMBERS, vector_bytes(definition.dimension))?;
+        let at = usize::try_from(numbers.offset)
+            .map_err(|_| segment.damaged(80, "a section is larger than the address space"))?;
+        let rows = u64::try_from(heads.len()).unwrap_or(u64::MAX);
+        if numbers.rows() != rows || kinds.len() != heads.len() || u32::try_from(rows).is_err() {
+            let (vectors, kinds) = (numbers.rows(), kinds.len());
+            let what = format!("it has {rows} rows, {vectors} vectors and {kinds} kinds");
+            return Err(segment.damaged(80, what));
+        }
+        Ok(Self { segment, space, definition, heads, kinds, at })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Where a vector stands in the file.
+    pub(crate) fn offset(&self, row: usize) -> usize {
+        self.at.saturating_add(row.saturating_mul(vector_bytes(self.definition.dimension)))
+    }
+
+    pub(crate) fn numbers(&self, row: usize) -> Result<&[f32]> {
+        let at = self.offset(row);
+        if row >= self.len() {
+            return Err(self.segment.damaged(at, format!("there is no vector {row}")));
+        }
+        let bytes = self.segment.bytes(at, vector_bytes(self.definition.dimension))?;
+        bytemuck::try_cast_slice(bytes)
+            .map_err(|error| self.segment.damaged(at, format!("vector {row}: {error}")))
+    }
+
+    pub(crate) fn row(&self, row: usize) -> Result<(&VectorHead, &[f32])> {
+        Ok((self.heads.row(row)?, self.numbers(row)?))
+    }
+
+    /// The row of a node.
+    pub(crate) fn find_row(&self, id: NodeId) -> Result<Option<usize>> {
+        let row = self.heads.lower_bound(&id)?;
+        Ok((row < self.len() && self.heads.row(row)?.id() == id).then_some(row))
+    }
+
+    /// Calls `each` with the rows of some nodes, which are ascending.
+    pub(crate) fn for_rows_of(&self, ids: &[NodeId], mut each: impl FnMut(usize)) -> Result<()> {
+        // Far apart: each is sought by itself.
+        if ids.len().saturating_mul(64) < self.len() {
+            for id in ids {
+                if let Some(row) = self.find_row(*id)? {
+                    each(row);
+                }
+            }
+            return Ok(());
+        }
+        let before = |row: usize, id: &NodeId| Ok::<_, Error>(self.heads.row(row)?.id() < *id);
+        // Rows before it are those of nodes before.
+        let mut low = 0_usize;
+        for id in ids {
+            // In growing steps from the last, then by halves.
+            let mut step = 1_usize;
+            while low.saturating_add(step) < self.len() && before(low.saturating_add(step), id)? {
+                low = low.saturating_add(step);
+                step = step.saturating_mul(2);
+            }
+            let mut high = low.saturating_add(step).min(self.len());
+            while low < high {
+                let middle = low.midpoint(high);
+                if before(middle, id)? {
+                    low = middle.saturating_add(1);
+                } else {
+                    high = middle;
+                }
+            }
+            if low == self.len() {
+                break;
+            }
+            if self.heads.row(low)?.id() == *id {
+                each(low);
+            }
+        }
+        Ok(())
+    }
+
+    /// The vector of a node that this commit wrote.
+    pub(crate) fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
+        match self.find_row(id)? {
+            Some(row) if self.heads.row(row)?.seq() == seq => self.numbers(row).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What a file that is derived from these rows begins with.
+    pub(crate) fn index_head(&self) -> IndexHead {
+        let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let Space { dimension, metric, .. } = self.definition;
+        IndexHead::new(&self.segment.file(), short(self.len()), short(dimension), metric)
+    }
+}
+
+impl Rows for VectorRows {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn get(&self, row: usize) -> Result<(&[f32], f64)> {
+        let (head, numbers) = self.row(row)?;
+        Ok((numbers, head.norm.get()))
+    }
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("vectors are read where they are mapped, which needs a little-endian machine");

@@ -1,0 +1,97 @@
+//! A list that one thread appends to while others read it.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// Values that stay where they were put: chunks of one size, in directories of
+/// which each is twice as large as the one before.
+pub(crate) struct Arena<T> {
+    directories: [OnceLock<Directory<T>>; DIRECTORIES],
+    len: AtomicU32,
+}
+
+type Directory<T> = Box<[OnceLock<Chunk<T>>]>;
+
+type Chunk<T> = Box<[OnceLock<T>]>;
+
+/// Values in a chunk, as a power of two.
+const CHUNK_BITS: u32 = 7;
+
+/// Chunks in the first directory, as a power of two.
+const FIRST_BITS: u32 = 3;
+
+/// As many as 2^32 values need.
+pub(crate) const DIRECTORIES: usize = 23;
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Self { directories: [const { OnceLock::new() }; DIRECTORIES], len: AtomicU32::new(0) }
+    }
+}
+
+/// The directory of a value, its chunk there, and its place in that.
+pub(crate) fn place(index: u32) -> (usize, usize, usize) {
+    let chunk = (index >> CHUNK_BITS).saturating_add(1 << FIRST_BITS);
+    let bits = chunk.ilog2();
+    let directory = bits.saturating_sub(FIRST_BITS);
+    let within = chunk.saturating_sub(1 << bits);
+    let at = index & ((1 << CHUNK_BITS) - 1);
+    let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    (size(directory), size(within), size(at))
+}
+
+fn empty<T>(bits: u32) -> Box<[OnceLock<T>]> {
+    std::iter::repeat_with(OnceLock::new).take(1_usize << bits).collect()
+}
+
+impl<T> Arena<T> {
+    /// Appends a value and gives its index. There is one writer. `None` when
+    /// there are 2^32 values, which no budget of a delta lets be.
+    #[inline]
+    pub(crate) fn push(&self, value: T) -> Option<u32> {
+        // Relaxed: written by the one who reads it here.
+        let index = self.len.load(Ordering::Relaxed);
+        let (directory, chunk, at) = place(index);
+        let bits = u32::try_from(directory).unwrap_or(0).saturating_add(FIRST_BITS);
+        let chunks = self.directories.get(directory)?.get_or_init(|| empty(bits));
+        let values = chunks.get(chunk)?.get_or_init(|| empty(CHUNK_BITS));
+        values.get(at)?.set(value).ok()?;
+        // Release: who sees the length sees the values. Readers who come by an
+        // index see its value by the way they came.
+        self.len.store(index.checked_add(1)?, Ordering::Release);
+        Some(index)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        let (directory, chunk, at) = place(index);
+        self.directories.get(directory)?.get()?.get(chunk)?.get()?.get(at)?.get()
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_follow_each_other_through_chunks_and_directories() {
+        let mut expected = (0, 0, 0);
+        for index in 0..if cfg!(miri) { 2_000 } else { 100_000 } {
+            assert_eq!(place(index), expected);
+            expected.2 += 1;
+            if expected.2 == 128 {
+                expected = (expected.0, expected.1 + 1, 0);
+            }
+            if expected.1 == 8 << expected.0 {
+                expected = (expected.0 + 1, 0, 0);
+            }
+        }
+        assert_eq!(place(u32::MAX), (DIRECTORIES - 1, 7, 127));
+    }
+}

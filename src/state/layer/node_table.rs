@@ -1,0 +1,421 @@
+//! The nodes of a layer: a hash table to which one writer appends while any
+//! number of readers look, each at its own sequence number.
+//!
+//! Nothing is ever moved or taken away before the whole table goes with its
+//! layer, so publishing a change costs nothing, and a reader needs no lock.
+//! docs/decisions has the measurement against a persistent map.
+
+use std::{
+    fmt,
+    hash::BuildHasher as _,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use foldhash::quality::RandomState;
+
+use crate::{
+    cpu::prefetch,
+    model::{id::NodeId, time::Seq},
+    state::{layer::arena::Arena, record::NodeRecord},
+};
+
+/// A reference to a value of an arena: its index and one; 0 for none.
+#[derive(Default)]
+struct Link(AtomicU32);
+
+impl Link {
+    fn new(target: Option<u32>) -> Self {
+        Self(AtomicU32::new(target.map_or(0, |index| index.saturating_add(1))))
+    }
+
+    /// Acquire: pairs with `set`, so that what is behind the link is whole.
+    fn get(&self) -> Option<u32> {
+        self.0.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    fn set(&self, target: u32) {
+        self.0.store(target.saturating_add(1), Ordering::Release);
+    }
+}
+
+/// A node that the layer says something of.
+struct Key {
+    id: NodeId,
+    /// What was said last, if it was said of the node before.
+    newest: Link,
+    first: Version,
+}
+
+/// What the layer says of a node from a commit on.
+struct Version {
+    seq: Seq,
+    /// `None`: it is not there.
+    record: Option<NodeRecord>,
+}
+
+/// What it said of a node of which it had said something.
+struct Later {
+    version: Version,
+    older: Link,
+}
+
+/// Where a table has what it says of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Said {
+    First(u32),
+    Later(u32),
+}
+
+/// Slots of a line, which a processor fetches at once, filled from the first on.
+const SLOTS: usize = 8;
+
+/// Lines in which a key may stand: that of its hash, and those that follow.
+const PROBES: usize = 2;
+
+/// Lines of the first index, as a power of two.
+const FIRST_LINES: u32 = 6;
+
+/// How much larger the next index is, as a power of two.
+const GROWTH: u32 = 2;
+
+/// The last has 2^30 lines, for more keys than an arena takes.
+const INDEXES: usize = 13;
+
+/// Finds keys by hash.
+///
+/// A slot refers to a key: its index and one in the lower half, in the upper half
+/// its hash, so that keys that are others are not looked at. 0 is none.
+struct Index {
+    slots: Box<[AtomicU64]>,
+    /// The first slot of the first line: lines are where the processor has them.
+    first: usize,
+    /// A power of two.
+    lines: usize,
+}
+
+impl Index {
+    fn new(lines: usize) -> Self {
+        // Zeros that nobody wrote take no memory, unless they are asked for with
+        // an alignment.
+        let slots: Box<[AtomicU64]> =
+            bytemuck::zeroed_slice_box(lines.saturating_add(1).saturating_mul(SLOTS));
+        let into = slots.as_ptr().addr() / size_of::<AtomicU64>() % SLOTS;
+        let first = SLOTS.saturating_sub(into) % SLOTS;
+        Self { slots, first, lines }
+    }
+
+    /// The slots in which a key of this hash may stand, in the order in which
+    /// they are filled.
+    fn slots(&self, hash: u32) -> impl Iterator<Item = &AtomicU64> {
+        let mask = self.lines.saturating_sub(1);
+        let home = usize::try_from(hash).unwrap_or(0);
+        (0..PROBES).flat_map(move |probe| {
+            let line = home.wrapping_add(probe) & mask;
+            let from = line.saturating_mul(SLOTS).saturating_add(self.first);
+            self.slots.get(from..from.saturating_add(SLOTS)).unwrap_or_default()
+        })
+    }
+
+    /// Lets a slot refer to a key. There is one writer. Returns whether there was
+    /// room.
+    fn put(&self, slot: u64) -> bool {
+        // Relaxed: written by the one who reads it here.
+        let free = self.slots(hash_of(slot)).find(|slot| slot.load(Ordering::Relaxed) == 0);
+        // Release: pairs with the load in `key`, so that the key is whole.
+        free.is_some_and(|free| {
+            free.store(slot, Ordering::Release);
+            true
+        })
+    }
+}
+
+/// The nodes of a layer.
+pub(crate) struct NodeTable {
+    /// Each has the keys of the one before. While there are few keys, what is
+    /// looked at for a node that the layer has not stays in the processor's
+    /// caches.
+    indexes: [OnceLock<Index>; INDEXES],
+    /// The index that has all keys.
+    newest: AtomicUsize,
+    hasher: RandomState,
+    keys: Arena<Key>,
+    later: Arena<Later>,
+}
+
+impl fmt::Debug for NodeTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeTable").field("nodes", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+/// The index of the key that a slot refers to.
+fn key_of(slot: u64) -> u32 {
+    u32::try_from(slot & u64::from(u32::MAX)).unwrap_or(0).saturating_sub(1)
+}
+
+/// The hash of the key that a slot refers to.
+fn hash_of(slot: u64) -> u32 {
+    u32::try_from(slot >> 32).unwrap_or(0)
+}
+
+impl Default for NodeTable {
+    fn default() -> Self {
+        Self {
+            indexes: [const { OnceLock::new() }; INDEXES],
+            newest: AtomicUsize::new(0),
+            hasher: RandomState::default(),
+            keys: Arena::default(),
+            later: Arena::default(),
+        }
+    }
+}
+
+impl NodeTable {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.len() == 0
+    }
+
+    fn hash(&self, id: &NodeId) -> u32 {
+        hash_of(self.hasher.hash_one(id))
+    }
+
+    /// The index that has all keys of the commits that the caller knows of.
+    fn index(&self) -> Option<&Index> {
+        // Acquire: pairs with the store in `grow`. A reader knows of a commit by
+        // what was released after it, so it sees the index that had its keys, or
+        // a later one.
+        self.indexes.get(self.newest.load(Ordering::Acquire))?.get()
+    }
+
+    fn key(&self, id: &NodeId) -> Option<&Key> {
+        let hash = self.hash(id);
+        for slot in self.index()?.slots(hash) {
+            // Acquire: pairs with the store in `put`, so that the key is whole.
+            let slot = slot.load(Ordering::Acquire);
+            if slot == 0 {
+                return None;
+            }
+            if hash_of(slot) == hash
+                && let Some(key) = self.keys.get(key_of(slot))
+                && key.id == *id
+            {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Has the processor fetch where a node is looked for first.
+    #[inline]
+    pub(crate) fn fetch(&self, id: &NodeId) {
+        if let Some(index) = self.index() {
+            index.slots(self.hash(id)).take(1).for_each(prefetch);
+        }
+    }
+
+    /// Puts a key into the newest index, or into one that has room. There is one
+    /// writer.
+    fn put(&self, slot: u64) -> bool {
+        // Relaxed: written by the one who reads it here.
+        let newest = self.newest.load(Ordering::Relaxed);
+        let Some(index) = self.indexes.get(newest) else { return false };
+        let index = index.get_or_init(|| Index::new(1 << FIRST_LINES));
+        let keys = usize::try_from(self.keys.len()).unwrap_or(usize::MAX);
+        let half = index.lines.saturating_mul(SLOTS / 2);
+        (keys <= half && index.put(slot)) || self.grow(newest, index, slot)
+    }
+
+    /// Makes an index of the keys of the newest one, and one more.
+    fn grow(&self, newest: usize, index: &Index, slot: u64) -> bool {
+        let mut lines = index.lines;
+        for (at, next) in self.indexes.iter().enumerate().skip(newest.saturating_add(1)) {
+            lines = lines.saturating_mul(1 << GROWTH);
+            let larger = Index::new(lines);
+            let all = index.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+            if all.filter(|slot| *slot != 0).chain([slot]).all(|slot| larger.put(slot))
+                && next.set(larger).is_ok()
+            {
+                // Release: pairs with the load in `index`.
+                self.newest.store(at, Ordering::Release);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What the table says of a node up to a commit: `None` nothing,
+    /// `Some(None)` that it is not there.
+    #[inline]
+    pub(crate) fn get(&self, id: &NodeId, seq: Seq) -> Option<Option<&NodeRecord>> {
+        let (_, version) = self.said(self.key(id)?, seq)?;
+        Some(version.record.as_ref())
+    }
+
+    /// What it says of a node up to a commit, and where that is if it was not
+    /// the first of the node.
+    fn said<'a>(&'a self, key: &'a Key, seq: Seq) -> Option<(Option<u32>, &'a Version)> {
+        let mut at = key.newest.get();
+        while let Some(later) = at.and_then(|at| self.later.get(at)) {
+            if later.version.seq <= seq {
+                return Some((at, &later.version));
+            }
+            at = later.older.get();
+        }
+        (key.first.seq <= seq).then_some((None, &key.first))
+    }
+
+    /// Says something of a node from a commit on, which is not before any other
+    /// of the table. There is one writer. Returns whether it could be kept,
+    /// which fails at 2^32 changes only, or where so many hashes are the same that
+    /// no index has room.
+    #[inline]
+    pub(crate) fn set(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
+        let version = Version { seq, record };
+        if let Some(key) = self.key(&id) {
+            let older = Link::new(key.newest.get());
+            let Some(later) = self.later.push(Later { version, older }) else { return false };
+            key.newest.set(later);
+            return true;
+        }
+        self.add(id, seq, version.record)
+    }
+
+    /// As [`set`](Self::set), of a node of which the table says nothing.
+    #[inline]
+    pub(crate) fn add(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
+        debug_assert!(self.key(&id).is_none(), "the table has the node");
+        let first = Version { seq, record };
+        let Some(key) = self.keys.push(Key { id, newest: Link::default(), first }) else {
+            return false;
+        };
+        self.put(u64::from(self.hash(&id)) << 32 | u64::from(key.saturating_add(1)))
+    }
+
+    /// The nodes that it says something of up to a commit, in no order, each
+    /// with where [`record`](Self::record) has it.
+    pub(crate) fn changes(&self, seq: Seq) -> impl Iterator<Item = (NodeId, Said)> {
+        (0..self.keys.len()).filter_map(move |index| {
+            let key = self.keys.get(index)?;
+            let (later, _) = self.said(key, seq)?;
+            Some((key.id, later.map_or(Said::First(index), Said::Later)))
+        })
+    }
+
+    /// What is said at a place that [`changes`](Self::changes) gave: `None` that
+    /// the node is not there.
+    pub(crate) fn record(&self, said: Said) -> Option<&NodeRecord> {
+        let version = match said {
+            Said::First(at) => &self.keys.get(at)?.first,
+            Said::Later(at) => &self.later.get(at)?.version,
+        };
+        version.record.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::atomic::{AtomicU64, Ordering::SeqCst},
+        thread,
+    };
+
+    use super::*;
+
+    fn record(id: NodeId, version: u64) -> NodeRecord {
+        NodeRecord { id, version: Seq::new(version), ..NodeRecord::empty() }
+    }
+
+    fn id(n: u64) -> NodeId {
+        // Without a hash, which takes Miri long.
+        NodeId::from_bytes((u128::from(n) << 64 | u128::from(!n)).to_le_bytes())
+    }
+
+    #[test]
+    fn a_table_grows_and_says_the_same() {
+        let table = NodeTable::default();
+        let nodes = if cfg!(miri) { 300 } else { 30_000 };
+        for n in 0..nodes {
+            assert!(table.get(&id(n), Seq::new(nodes)).is_none());
+            assert!(table.set(id(n), Seq::new(n), Some(record(id(n), n))));
+        }
+        for n in 0..nodes {
+            let found = table.get(&id(n), Seq::new(nodes)).unwrap().unwrap();
+            assert_eq!((found.id, found.version.get()), (id(n), n));
+            assert!(n == 0 || table.get(&id(n), Seq::new(n - 1)).is_none());
+        }
+        assert!(table.get(&id(nodes), Seq::new(nodes)).is_none());
+        assert_eq!(table.changes(Seq::new(nodes)).count() as u64, nodes);
+    }
+
+    #[test]
+    fn each_commit_sees_its_own_state() {
+        let table = NodeTable::default();
+        let mut states = vec![BTreeMap::new()];
+        for seq in 1..if cfg!(miri) { 20_u64 } else { 2_000 } {
+            let mut state = states.last().unwrap().clone();
+            // Several in one commit, some twice.
+            for n in [seq % 13, seq % 7, seq % 7] {
+                let record = (seq % 5 != 0).then(|| record(id(n), seq));
+                state.insert(id(n), record.as_ref().map(|_| seq));
+                assert!(table.set(id(n), Seq::new(seq), record));
+            }
+            states.push(state);
+        }
+        for (seq, state) in states.iter().enumerate() {
+            let seq = Seq::new(seq as u64);
+            for n in 0..15 {
+                let found = table.get(&id(n), seq);
+                let found = found.map(|found| found.map(|record| record.version.get()));
+                assert_eq!(found, state.get(&id(n)).copied());
+            }
+            let mut changes: Vec<(NodeId, Said)> = table.changes(seq).collect();
+            changes.sort_unstable();
+            assert!(changes.iter().map(|(id, _)| id).eq(state.keys()));
+            for (id, said) in changes {
+                let found = table.record(said).map(|record| record.version.get());
+                assert_eq!(found, state[&id]);
+            }
+        }
+    }
+
+    /// The index grows meanwhile: the first has room for 256.
+    #[test]
+    fn readers_see_whole_commits_while_the_writer_appends() {
+        const KEYS: u64 = if cfg!(miri) { 300 } else { 5_000 };
+        let commits = if cfg!(miri) { 320 } else { 20_000_u64 };
+        let table = NodeTable::default();
+        let published = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for reader in 0..2 {
+                let (table, published) = (&table, &published);
+                scope.spawn(move || {
+                    let mut at = reader;
+                    loop {
+                        let seq = published.load(SeqCst);
+                        // The last ones, and others in turn.
+                        at += 7;
+                        let last = (seq.saturating_sub(5)..seq).map(|n| n % KEYS);
+                        let some = (0..5).map(|n| (at + n * 101) % seq.clamp(1, KEYS));
+                        for n in last.chain(some).take(if seq == 0 { 0 } else { 10 }) {
+                            let found = table.get(&id(n), Seq::new(seq)).unwrap().unwrap();
+                            assert!(found.version.get() <= seq && found.version.get() + KEYS > seq);
+                        }
+                        assert!(table.get(&id(99_999), Seq::new(seq)).is_none());
+                        if seq == commits {
+                            break;
+                        }
+                    }
+                });
+            }
+            for seq in 1..=commits {
+                let id = id((seq - 1) % KEYS);
+                assert!(table.set(id, Seq::new(seq), Some(record(id, seq))));
+                published.store(seq, SeqCst);
+            }
+        });
+    }
+}

@@ -1,0 +1,301 @@
+//! Records of nodes and edges as the layers have them.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use equivalent::Equivalent;
+
+use crate::{
+    format::{
+        heap::ContentPlace,
+        tables::{EXPIRY, EdgeKey, KeyPlace},
+        wal::ContentAt,
+    },
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+        key::KeyBuilder,
+        time::{Seq, Timestamp},
+        value::{Attributes, map_memory},
+    },
+    state::base::heap::Heap,
+};
+
+/// A node as it is stored: names interned, times filled in.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeRecord {
+    pub(crate) id: NodeId,
+    pub(crate) kind: u32,
+    pub(crate) version: Seq,
+    pub(crate) content: Content,
+    /// `None` if it has none, as most do.
+    pub(crate) attributes: Option<Arc<Attributes>>,
+    pub(crate) strength: f32,
+    pub(crate) confidence: f32,
+    pub(crate) created: Timestamp,
+    pub(crate) updated: Timestamp,
+    pub(crate) accessed: Timestamp,
+    pub(crate) access_count: u64,
+    pub(crate) expires: Option<Timestamp>,
+    /// Sorted, each once.
+    pub(crate) keys: Box<[(u32, Arc<[u8]>)]>,
+    /// Sorted by space, one each.
+    pub(crate) vectors: Box<[VectorSlot]>,
+}
+
+/// The content of a node.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Empty,
+    /// In the payload of the batch that wrote it, which stays as long as this:
+    /// of a layer, as long as the layer, in which it counts.
+    Batch {
+        payload: Arc<[u8]>,
+        at: ContentAt,
+    },
+    /// Taken out of an earlier layer.
+    Own(Arc<[u8]>),
+    /// Where an earlier state of the node has it. The heap stays mapped as long
+    /// as this, whatever checkpoints do to its file.
+    Stored {
+        heap: Arc<Heap>,
+        place: ContentPlace,
+    },
+}
+
+impl Content {
+    pub(crate) fn of_batch(payload: &Arc<[u8]>, at: ContentAt) -> Self {
+        if at.len == 0 { Self::Empty } else { Self::Batch { payload: Arc::clone(payload), at } }
+    }
+
+    /// The bytes, checked if they are mapped.
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
+        match self {
+            Self::Stored { heap, place } => heap.bytes(place.offset, place.len),
+            _ => self.in_memory().ok_or_else(|| Error::invalid("content: it is beyond its batch")),
+        }
+    }
+
+    /// The bytes, if they are not mapped.
+    pub(crate) fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            Self::Empty => Some(&[]),
+            Self::Batch { payload, at } => {
+                let from = usize::try_from(at.offset).ok()?;
+                payload.get(from..from.checked_add(usize::try_from(at.len).ok()?)?)
+            }
+            Self::Own(bytes) => Some(bytes),
+            Self::Stored { .. } => None,
+        }
+    }
+
+    /// As something that does not keep the batch that wrote it.
+    pub(crate) fn taken_out(&self) -> Self {
+        match (self, self.in_memory()) {
+            (Self::Batch { .. }, Some(bytes)) => Self::Own(bytes.into()),
+            _ => self.clone(),
+        }
+    }
+}
+
+/// That a node has a vector in a space.
+#[derive(Debug, Clone)]
+pub(crate) struct VectorSlot {
+    pub(crate) space: u32,
+    /// The commit that wrote the vector: with node and space its name.
+    pub(crate) seq: Seq,
+    /// `None` if the base has it.
+    pub(crate) memory: Option<Arc<Vector>>,
+}
+
+/// A vector with its Euclidean length.
+#[derive(Debug)]
+pub(crate) struct Vector {
+    pub(crate) numbers: Box<[f32]>,
+    pub(crate) norm: f64,
+    pub(crate) seq: Seq,
+    /// Of its node. A node that changes its kind gets its vectors anew.
+    pub(crate) kind: u32,
+}
+
+/// An edge as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct EdgeRecord {
+    pub(crate) source: NodeId,
+    pub(crate) kind: u32,
+    pub(crate) target: NodeId,
+    pub(crate) discriminator: u64,
+    pub(crate) weight: f64,
+    pub(crate) confidence: f32,
+    pub(crate) attributes: Attributes,
+    pub(crate) created: Timestamp,
+    pub(crate) updated: Timestamp,
+}
+
+impl EdgeRecord {
+    /// Its place at its source.
+    pub(crate) fn key(&self) -> EdgeKey {
+        EdgeKey {
+            here: self.source,
+            kind: self.kind,
+            there: self.target,
+            discriminator: self.discriminator,
+        }
+    }
+}
+
+/// A node's place in an index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyEntry {
+    pub(crate) index: u32,
+    pub(crate) key: Arc<[u8]>,
+    pub(crate) node: NodeId,
+}
+
+impl KeyEntry {
+    pub(crate) fn place(&self) -> KeyPlace<'_> {
+        KeyPlace { index: self.index, key: &self.key, node: self.node }
+    }
+}
+
+impl Equivalent<KeyEntry> for KeyPlace<'_> {
+    fn equivalent(&self, entry: &KeyEntry) -> bool {
+        *self == entry.place()
+    }
+}
+
+impl equivalent::Comparable<KeyEntry> for KeyPlace<'_> {
+    fn compare(&self, entry: &KeyEntry) -> Ordering {
+        self.cmp(&entry.place())
+    }
+}
+
+/// Attributes as a record has them.
+pub(crate) fn some_attributes(attributes: Attributes) -> Option<Arc<Attributes>> {
+    (!attributes.is_empty()).then(|| Arc::new(attributes))
+}
+
+/// Where a node is found other than by its name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listing<'a> {
+    pub(crate) id: NodeId,
+    pub(crate) kind: u32,
+    expires: Option<Timestamp>,
+    keys: &'a [(u32, Arc<[u8]>)],
+    pub(crate) vectors: &'a [VectorSlot],
+}
+
+/// Where a node of the base is.
+#[derive(Debug)]
+pub(crate) struct StoredListing {
+    pub(crate) kind: u32,
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) keys: Box<[(u32, Arc<[u8]>)]>,
+    pub(crate) vectors: Box<[VectorSlot]>,
+}
+
+impl StoredListing {
+    pub(crate) fn of(&self, id: NodeId) -> Listing<'_> {
+        let Self { kind, expires, keys, vectors } = self;
+        Listing { id, kind: *kind, expires: *expires, keys, vectors }
+    }
+}
+
+impl<'a> Listing<'a> {
+    /// Its places in the indexes, that of its expiry among them.
+    pub(crate) fn entries(self) -> impl Iterator<Item = KeyEntry> + use<'a> {
+        let node = self.id;
+        let keys = self.keys.iter().map(move |(index, key)| KeyEntry {
+            index: *index,
+            key: Arc::clone(key),
+            node,
+        });
+        keys.chain(self.expires.map(|expires| KeyEntry {
+            index: EXPIRY,
+            key: expiry_key(expires).into(),
+            node,
+        }))
+    }
+
+    pub(crate) fn has_entry(&self, entry: &KeyEntry) -> bool {
+        if entry.index == EXPIRY {
+            return self.expires.is_some_and(|expires| *expiry_key(expires) == *entry.key);
+        }
+        self.keys
+            .binary_search_by(|(index, key)| (index, &**key).cmp(&(&entry.index, &*entry.key)))
+            .is_ok()
+    }
+
+    /// Its vector in a space.
+    pub(crate) fn vector(&self, space: u32) -> Option<&'a VectorSlot> {
+        let at = self.vectors.binary_search_by_key(&space, |slot| slot.space).ok()?;
+        self.vectors.get(at)
+    }
+}
+
+impl NodeRecord {
+    pub(crate) fn listing(&self) -> Listing<'_> {
+        let Self { id, kind, expires, keys, vectors, .. } = self;
+        Listing { id: *id, kind: *kind, expires: *expires, keys, vectors }
+    }
+
+    pub(crate) fn attributes(&self) -> &Attributes {
+        static NONE: Attributes = Attributes::new();
+        self.attributes.as_deref().unwrap_or(&NONE)
+    }
+
+    /// Its vector in a space.
+    pub(crate) fn vector(&self, space: u32) -> Option<&VectorSlot> {
+        self.listing().vector(space)
+    }
+
+    /// A record of nothing.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self {
+            id: NodeId::MIN,
+            kind: 0,
+            version: Seq::ZERO,
+            content: Content::Empty,
+            attributes: None,
+            strength: 1.0,
+            confidence: 1.0,
+            created: Timestamp::default(),
+            updated: Timestamp::default(),
+            accessed: Timestamp::default(),
+            access_count: 0,
+            expires: None,
+            keys: Box::default(),
+            vectors: Box::default(),
+        }
+    }
+
+    /// About how many bytes of memory the record takes in a layer.
+    pub(crate) fn memory(&self) -> usize {
+        let content = match &self.content {
+            Content::Own(bytes) => bytes.len().saturating_add(16),
+            // Counts with its batch.
+            Content::Batch { .. } | Content::Empty | Content::Stored { .. } => 0,
+        };
+        let keys = self.keys.iter().map(|(_, key)| key.len().saturating_add(ENTRY_BYTES));
+        let vectors = self
+            .vectors
+            .iter()
+            .filter_map(|slot| slot.memory.as_ref())
+            .map(|vector| size_of_val(&*vector.numbers).saturating_add(ENTRY_BYTES));
+        keys.chain(vectors)
+            .chain([content, map_memory(self.attributes()), RECORD_BYTES])
+            .fold(0, usize::saturating_add)
+    }
+}
+
+/// The key under which a node stands that expires then.
+pub(crate) fn expiry_key(expires: Timestamp) -> Vec<u8> {
+    KeyBuilder::new().time(expires).build()
+}
+
+/// About what an entry of a persistent map takes beside what it points to.
+pub(crate) const ENTRY_BYTES: usize = 96;
+
+/// What a record takes in the table of nodes, and of the table's indexes, which
+/// is 20 to 85 bytes.
+pub(crate) const RECORD_BYTES: usize = size_of::<NodeRecord>() + 88;

@@ -1,0 +1,65 @@
+//! Numbers about vector spaces.
+
+use crate::{
+    model::{
+        id::NodeId,
+        space::{Method, Space},
+    },
+    state::{State, base::vector_stats::VectorFileStats},
+};
+
+/// Numbers about a vector space.
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
+pub struct SpaceStats {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub space: Space,
+    /// How it is searched.
+    pub method: Method,
+    /// Vectors in it.
+    pub vectors: u64,
+    /// Vectors of it in no file yet; what was deleted and stands in a file
+    /// counts too.
+    pub in_memory: usize,
+    /// Its files.
+    pub files: Vec<VectorFileStats>,
+}
+
+impl State {
+    /// Numbers about the vector spaces, by name.
+    pub(crate) fn space_stats(&self) -> Vec<SpaceStats> {
+        let spaces = self.spaces.iter().map(|(number, named)| {
+            let files = self.base.vectors_of(number).map(|part| {
+                let rows = &*part.rows;
+                let file = rows.segment.file();
+                VectorFileStats {
+                    file: file.number,
+                    bytes: file.len,
+                    rows: rows.len(),
+                    dead: part.dead_count(),
+                    codes: part
+                        .codes
+                        .as_ref()
+                        .map(|codes| codes.stats(rows, |c| size_of_val(c.codebook.numbers()))),
+                    graph: part.graph.as_ref().map(|graph| graph.stats(rows, |g| g.graph.memory())),
+                }
+            });
+            let counts = usize::try_from(number).ok();
+            let all = (number, NodeId::MIN)..=(number, NodeId::MAX);
+            SpaceStats {
+                name: named.name.clone(),
+                space: named.space,
+                method: named.method,
+                vectors: counts.and_then(|at| self.vector_counts.get(at)).copied().unwrap_or(0),
+                in_memory: self
+                    .layers()
+                    .map(|layer| layer.vectors.range(all.clone()).count())
+                    .sum(),
+                files: files.collect(),
+            }
+        });
+        spaces.collect()
+    }
+}

@@ -1,0 +1,81 @@
+//! Tables of index keys.
+
+use std::sync::Arc;
+
+use crate::{
+    format::{
+        header::Damage,
+        tables::{self, KEY_HEAD_BYTES, KeyPlace, Le32},
+    },
+    model::error::Result,
+    store::segment::{file::Segment, table::Table},
+};
+
+/// The entries of a key table.
+#[derive(Debug)]
+pub(crate) struct KeyTable {
+    segment: Arc<Segment>,
+    offsets: Table<Le32>,
+    at: usize,
+    len: usize,
+}
+
+impl KeyTable {
+    pub(crate) fn open(segment: &Arc<Segment>) -> Result<Self> {
+        let offsets = Table::open(segment, tables::OFFSETS)?;
+        let section = segment.section(tables::ROWS, 1)?;
+        let place = usize::try_from(section.offset).ok().zip(usize::try_from(section.len).ok());
+        let Some((at, len)) = place else {
+            return Err(segment.damaged(80, "a section is larger than the address space"));
+        };
+        Ok(Self { segment: Arc::clone(segment), offsets, at, len })
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Bytes of the entries.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::try_from(self.len).unwrap_or(u64::MAX)
+    }
+
+    /// Where an entry stands in the file; where the entries begin if that
+    /// cannot be read.
+    pub(crate) fn offset(&self, row: usize) -> usize {
+        let offset = self.offsets.row(row).map_or(0, |offset| offset.get());
+        self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
+    }
+
+    pub(crate) fn entry(&self, row: usize) -> Result<KeyPlace<'_>> {
+        let offset = usize::try_from(self.offsets.row(row)?.get()).unwrap_or(usize::MAX);
+        let damaged =
+            |damage: Damage| self.segment.damaged(self.at.saturating_add(offset), damage.what);
+        let at = self.at.saturating_add(offset);
+        let head = self.segment.bytes(at, KEY_HEAD_BYTES)?;
+        let (_, key) = KeyPlace::decode_head(head).map_err(damaged)?;
+        let len = KEY_HEAD_BYTES.saturating_add(key);
+        if offset.saturating_add(len) > self.len {
+            return Err(self.segment.damaged(at, "an entry goes beyond its section"));
+        }
+        KeyPlace::decode(self.segment.bytes(at, len)?).map_err(damaged)
+    }
+
+    /// The first entry that is not less than `place`.
+    pub(crate) fn lower_bound(&self, place: &KeyPlace<'_>) -> Result<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.entry(middle)?.compare(place).is_lt() {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}

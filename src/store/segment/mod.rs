@@ -1,0 +1,19 @@
+//! The files under `data/`: [`Writer`](writer::Writer) makes one,
+//! [`Segment`](file::Segment) maps it, and [`Table`](table::Table) searches its
+//! rows.
+//!
+//! A file is written once, synced, named by a manifest, and never changed
+//! again. What is read of it has been checked against its checksums, block by
+//! block, when it is first touched.
+#![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
+
+pub(crate) mod file;
+pub(crate) mod keys;
+pub(crate) mod path;
+pub(crate) mod search;
+pub(crate) mod table;
+pub(crate) mod writer;
+
+pub(crate) use file::map;
+pub(crate) use path::{DIR, file_number, file_path};
+pub(crate) use writer::{HUGE_PIECE_BYTES, PIECE_BYTES};

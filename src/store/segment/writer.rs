@@ -1,0 +1,134 @@
+//! Writes a data file from its first byte to its last.
+
+use std::path::PathBuf;
+
+use crate::{
+    format::{
+        header::Header,
+        manifest::DataFile,
+        segment::{self, BLOCK_BYTES, Layout, Section},
+    },
+    model::error::{Error, Result},
+    os::file::{File, Fs},
+};
+
+/// Written at once, at a multiple of as much.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// Of which a file system makes pages of that size, if it makes any so large.
+pub(crate) const HUGE_PIECE_BYTES: usize = 2 << 20;
+
+/// A data file in the making. Block 0 comes last: a file that was not finished
+/// is none.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    path: PathBuf,
+    file: Box<dyn File>,
+    header: Header,
+    sections: Vec<Section>,
+    /// What follows the last written block.
+    buffer: Vec<u8>,
+    piece: usize,
+    /// With how much the buffer is written, so that pieces stand at their
+    /// multiples.
+    full: usize,
+    /// Where the buffer goes in the file: a multiple of the block size.
+    at: u64,
+    checksums: Vec<u32>,
+}
+
+impl Writer {
+    /// `piece`: bytes that are written at once, a multiple of the block size and
+    /// more than one.
+    pub(crate) fn create(fs: &dyn Fs, path: PathBuf, header: Header, piece: usize) -> Result<Self> {
+        let file = fs.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
+        Ok(Self {
+            path,
+            file,
+            header,
+            sections: Vec::new(),
+            buffer: Vec::with_capacity(piece),
+            piece,
+            full: piece.saturating_sub(BLOCK_BYTES),
+            at: u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX),
+            checksums: Vec::new(),
+        })
+    }
+
+    /// Begins a section; the one before ends here.
+    pub(crate) fn section(&mut self, tag: u32, row_bytes: usize) {
+        self.pad();
+        self.sections.push(Section {
+            tag,
+            row_bytes: u32::try_from(row_bytes).unwrap_or(u32::MAX),
+            offset: self.end(),
+            len: 0,
+        });
+    }
+
+    /// Bytes in the section that was begun last.
+    pub(crate) fn section_len(&self) -> u64 {
+        self.sections.last().map_or(0, |section| section.len)
+    }
+
+    /// Appends to the section that was begun last.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(section) = self.sections.last_mut() {
+            section.len =
+                section.len.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
+        let mut rest = bytes;
+        loop {
+            let room = self.full.saturating_sub(self.buffer.len());
+            let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            self.buffer.extend_from_slice(now);
+            if self.buffer.len() < self.full {
+                return Ok(());
+            }
+            self.flush()?;
+            rest = later;
+        }
+    }
+
+    /// Where the next byte goes in the file.
+    fn end(&self) -> u64 {
+        self.at.saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Fills the last block with zeros.
+    fn pad(&mut self) {
+        self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK_BYTES), 0);
+    }
+
+    /// Writes the buffer, which is full blocks.
+    fn flush(&mut self) -> Result<()> {
+        let (blocks, _) = self.buffer.as_chunks::<BLOCK_BYTES>();
+        self.checksums.extend(blocks.iter().map(|block| crc32fast::hash(block)));
+        self.file
+            .write_at(self.at, &self.buffer)
+            .map_err(|error| Error::io("write", &self.path, error))?;
+        self.at = self.end();
+        self.full = self.piece;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Finishes the file and syncs it. Its name is for the caller to sync.
+    pub(crate) fn finish(mut self) -> Result<DataFile> {
+        self.pad();
+        if !self.buffer.is_empty() {
+            self.flush()?;
+        }
+        let number = u32::try_from(self.header.number).unwrap_or(u32::MAX);
+        let layout =
+            Layout::new(self.header, self.sections).map_err(|damage| damage.in_file(&self.path))?;
+        let block0 = layout.encode();
+        let pages = layout.encode_pages(&self.checksums);
+        self.file
+            .write_at(self.at, &pages)
+            .and_then(|()| self.file.write_at(0, &block0))
+            .map_err(|error| Error::io("write", &self.path, error))?;
+        self.file.sync().map_err(|error| Error::io("sync", &self.path, error))?;
+        Ok(DataFile { number, len: layout.len, digest: segment::digest(&block0, &pages) })
+    }
+}

@@ -1,0 +1,128 @@
+//! A file of the log that is read from its beginning to its end, a piece at a
+//! time.
+
+use std::{io, ops::Range, path::Path, sync::Arc};
+
+use crate::{
+    format::{
+        header::{Damage, FileKind, HEADER_BYTES, Header},
+        wal::{FRAME_HEADER_BYTES, FrameHeader, Frames},
+    },
+    model::time::Seq,
+    os,
+};
+
+/// Bytes that are read or written at once. Where a disk is simulated, files are
+/// small.
+pub(crate) const PIECE_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
+
+/// Frames that are larger do not stay in their piece, of which too much would
+/// stay with them for nothing.
+const LARGE_BYTES: usize = PIECE_BYTES / 3;
+
+/// A file that is read from the beginning to the end. What was read stays as
+/// long as somebody has it.
+pub(crate) struct LogFile {
+    file: Box<dyn os::File>,
+    len: usize,
+    piece: Arc<[u8]>,
+    /// Where the piece begins.
+    at: usize,
+    /// A copy of the payload of a large frame.
+    large: Arc<[u8]>,
+}
+
+/// A frame, and what it was read with.
+pub(crate) struct ReadFrame<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) durable: Seq,
+    pub(crate) around: &'a Arc<[u8]>,
+    /// The payload.
+    pub(crate) part: Range<usize>,
+    /// Bytes that the frame takes in the file.
+    pub(crate) size: usize,
+}
+
+impl LogFile {
+    pub(crate) fn open(fs: &dyn os::Fs, path: &Path) -> io::Result<Self> {
+        let file = fs.open(path)?;
+        let len = usize::try_from(file.size()?).map_err(|_| {
+            io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space")
+        })?;
+        Ok(Self { file, len, piece: Arc::default(), at: 0, large: Arc::default() })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes from `at` on: so many at least, if the file has them.
+    fn from(&mut self, at: usize, least: usize) -> io::Result<&[u8]> {
+        let left = self.len.saturating_sub(at);
+        let least = least.min(left);
+        let have = self.piece.len().saturating_sub(at.saturating_sub(self.at));
+        if at < self.at || have < least {
+            // Both the one piece and the other need not be there at once.
+            self.piece = Arc::default();
+            self.at = at;
+            let bytes = left.min(least.max(PIECE_BYTES));
+            let mut piece: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
+            if let Some(bytes) = Arc::get_mut(&mut piece) {
+                self.file.read_at(u64::try_from(at).unwrap_or(u64::MAX), bytes)?;
+            }
+            self.piece = piece;
+        }
+        Ok(self.piece.get(at.saturating_sub(self.at)..).unwrap_or_default())
+    }
+
+    /// The header of the file.
+    pub(crate) fn header(&mut self) -> io::Result<Result<Header, Damage>> {
+        Ok(Header::decode(FileKind::Wal, self.from(0, HEADER_BYTES)?))
+    }
+
+    /// The header of the frame at `at`, if there is one.
+    pub(crate) fn frame_header(
+        &mut self,
+        frames: &Frames,
+        at: usize,
+    ) -> io::Result<Option<FrameHeader>> {
+        Ok(frames.header(self.from(at, FRAME_HEADER_BYTES)?, 0))
+    }
+
+    /// The frame at `at`, if there is a whole one.
+    pub(crate) fn frame(
+        &mut self,
+        frames: &Frames,
+        at: usize,
+    ) -> io::Result<Option<ReadFrame<'_>>> {
+        let Some(header) = self.frame_header(frames, at)? else { return Ok(None) };
+        let size = Frames::size(header.len);
+        if size > self.len.saturating_sub(at) {
+            return Ok(None);
+        }
+        self.from(at, size)?;
+        let from = at.saturating_sub(self.at);
+        let Some(frame) = frames.open(&self.piece, from) else { return Ok(None) };
+        let (seq, durable) = (frame.seq, frame.durable);
+        let len = frame.payload.len();
+        if size > LARGE_BYTES {
+            self.large = frame.payload.into();
+            return Ok(Some(ReadFrame { seq, durable, around: &self.large, part: 0..len, size }));
+        }
+        let start = from.saturating_add(FRAME_HEADER_BYTES);
+        let part = start..start.saturating_add(len);
+        Ok(Some(ReadFrame { seq, durable, around: &self.piece, part, size }))
+    }
+
+    /// Whether there are nothing but zeros from `at` on.
+    pub(crate) fn is_zero_from(&mut self, mut at: usize) -> io::Result<bool> {
+        while at < self.len {
+            let bytes = self.from(at, 1)?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at = at.saturating_add(bytes.len().max(1));
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,86 @@
+//! Where a log is, and the names of its files.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    format::header::{FileKind, HEADER_BYTES, Header, StoreId},
+    model::{
+        error::{Error, Result},
+        time::Seq,
+    },
+    os::{self, file::Fs},
+};
+
+/// The name of the log's directory in the store's.
+pub(crate) const DIR: &str = "wal";
+
+const SUFFIX: &str = ".wal";
+
+const DIGITS: usize = 20;
+
+pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
+
+/// Where a log is, and whose.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) fs: &'a dyn Fs,
+    pub(crate) dir: &'a Path,
+    pub(crate) store: StoreId,
+}
+
+impl Place<'_> {
+    /// A salt for a new file.
+    pub(crate) fn salt(&self) -> u64 {
+        self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt))
+    }
+}
+
+/// The name of the file whose first frame is `first`.
+pub(crate) fn file_path(dir: &Path, first: Seq) -> PathBuf {
+    dir.join(format!("{:0DIGITS$}{SUFFIX}", first.get()))
+}
+
+/// The reverse of [`file_path`].
+pub(crate) fn first_seq(name: &str) -> Option<Seq> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    if digits.len() != DIGITS || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(Seq::new)
+}
+
+/// Whether a file of the log's directory was never finished, by its name.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(os::TEMPORARY_SUFFIX).is_some_and(|name| {
+        let (log, damaged) =
+            name.split_at_checked(DIGITS.saturating_add(SUFFIX.len())).unwrap_or_default();
+        first_seq(log).is_some() && (damaged.is_empty() || damaged.ends_with(DAMAGED_SUFFIX))
+    })
+}
+
+/// The error of a log that has a history, for a store that has no manifest to
+/// say which: what a creation that was cut short leaves is none.
+pub(crate) fn check_unused(fs: &dyn Fs, dir: &Path, manifest: &Path) -> Result<Option<Error>> {
+    let names = match fs.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("list", dir, error)),
+    };
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let Some(first) = first_seq(name) else { continue };
+        let path = dir.join(name);
+        let bytes = os::read_all(fs, &path).map_err(|error| Error::io("read", &path, error))?;
+        // Whatever was once written, even damaged, is a history.
+        let unused = first == Seq::ZERO.next()
+            && Header::decode(FileKind::Wal, &bytes).is_ok()
+            && bytes.iter().skip(HEADER_BYTES).all(|byte| *byte == 0);
+        if !unused {
+            let what = format!("the file is missing, but the log holds {name}");
+            return Ok(Some(Error::corrupt(manifest, 0, what)));
+        }
+    }
+    Ok(None)
+}

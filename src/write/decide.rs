@@ -1,0 +1,542 @@
+//! Decides a batch: from operations and the state before them to effects that
+//! cannot fail, or to the precondition that does not hold.
+//!
+//! Pure, so that a batch is decided the same when it is written and when it is
+//! replayed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use foldhash::quality::RandomState;
+
+use crate::{
+    format::{
+        heap::NodeMeta,
+        pack::check_attributes_size,
+        tables::EdgeKey,
+        wal::{ContentAt, Contents},
+    },
+    model::{
+        batch::{Op, Precondition},
+        catalog::{unknown_index, unknown_space},
+        error::{ConflictReason, Error, Result},
+        id::NodeId,
+        limits::{self, check_count},
+        node::{IndexKey, Node, Patch},
+        space::Space,
+        time::{Seq, Timestamp},
+        value::check_attributes,
+    },
+    state::{
+        Looked, State,
+        apply::{Below, Effect},
+        base::{Base, stored::StoredNode},
+        record::{Content, EdgeRecord, NodeRecord, Vector, VectorSlot, some_attributes},
+    },
+    vector,
+};
+
+/// Batches of at least this many operations have what they look at fetched
+/// beforehand.
+const FETCH_FROM: usize = 8;
+
+/// For so many operations at a time: what is fetched for more is gone from the
+/// processor's caches, or from its table of pages, before it is looked at.
+const WINDOW: usize = 64;
+
+/// The effects of `ops` on `state` if they become commit `seq` of that time.
+///
+/// # Errors
+/// `Conflict` for the first operation whose precondition does not hold;
+/// `Limit` and `Invalid` where only the state can tell; `Corrupt` if what it
+/// depends on is damaged on disk.
+pub(crate) fn decide(
+    state: &State,
+    seq: Seq,
+    time: Timestamp,
+    ops: Vec<Op>,
+    contents: &Contents,
+) -> Result<Vec<Effect>> {
+    let track = ops.len() > 1;
+    let mut batch = Decision {
+        state,
+        seq,
+        time,
+        contents,
+        effects: Vec::with_capacity(ops.len()),
+        track,
+        nodes: HashMap::with_capacity_and_hasher(
+            if track { ops.len() } else { 0 },
+            RandomState::default(),
+        ),
+        kinds: HashMap::default(),
+        spaces: HashMap::default(),
+        new_spaces: 0,
+        indexes: HashMap::default(),
+    };
+    let nodes: Vec<[Option<NodeId>; 2]> =
+        if ops.len() >= FETCH_FROM { ops.iter().map(Op::nodes).collect() } else { Vec::new() };
+    let mut windows = nodes.chunks(WINDOW);
+    let mut looked = Vec::new().into_iter();
+    for (index, op) in ops.into_iter().enumerate() {
+        if index % WINDOW == 0 {
+            let window = windows.next().map(|window| state.look(window.as_flattened()));
+            looked = window.unwrap_or_default().into_iter();
+        }
+        let mut next = || looked.next().unwrap_or_default();
+        let looked = [next(), next()];
+        batch.op(op, looked, contents.of(index)).map_err(|error| match error {
+            Error::Conflict { op: _, node, reason } => Error::Conflict { op: index, node, reason },
+            other => other,
+        })?;
+    }
+    Ok(batch.effects)
+}
+
+/// What a node that is put keeps of the one before.
+#[derive(Clone, Copy)]
+struct Before {
+    version: Seq,
+    created: Timestamp,
+    accessed: Timestamp,
+    access_count: u64,
+}
+
+impl Before {
+    fn of(record: &NodeRecord) -> Self {
+        let NodeRecord { version, created, accessed, access_count, .. } = *record;
+        Self { version, created, accessed, access_count }
+    }
+
+    fn of_stored(node: &StoredNode<'_>) -> Self {
+        let NodeMeta { version, created, accessed, access_count, .. } = node.meta;
+        Self { version, created, accessed, access_count }
+    }
+}
+
+struct Decision<'s> {
+    state: &'s State,
+    seq: Seq,
+    time: Timestamp,
+    contents: &'s Contents,
+    effects: Vec<Effect>,
+    /// Whether later operations have to see earlier ones.
+    track: bool,
+    /// What earlier operations of the batch made of nodes: the effect that has
+    /// the record, or that the node is not there.
+    nodes: HashMap<NodeId, Option<usize>, RandomState>,
+    /// What earlier operations of the batch named first.
+    kinds: HashMap<Arc<str>, u32, RandomState>,
+    spaces: HashMap<Box<str>, Option<(u32, Space)>, RandomState>,
+    /// How many of those are new.
+    new_spaces: usize,
+    indexes: HashMap<Arc<str>, u32, RandomState>,
+}
+
+impl<'s> Decision<'s> {
+    fn op(&mut self, op: Op, looked: [Looked<'s>; 2], content: ContentAt) -> Result<()> {
+        let [first, second] = looked;
+        match op {
+            Op::Put { node, precondition } => self.put(node, first, content, precondition),
+            Op::Patch { id, patch } => self.patch(id, patch, first, content),
+            Op::Touch { id, count } => {
+                let (mut record, below) = self.present_record(id, first)?;
+                record.access_count = record.access_count.saturating_add(count);
+                record.accessed = record.accessed.max(self.time);
+                self.set(record, below);
+                Ok(())
+            }
+            Op::Expire { id, expires } => {
+                let (mut record, below) = self.present_record(id, first)?;
+                record.expires = expires;
+                self.set(record, below);
+                Ok(())
+            }
+            Op::Delete { id } => self.delete(id, first),
+            Op::Prune { id, before } => {
+                let expires = match self.in_memory(id, first) {
+                    Some(record) => record.and_then(|record| record.expires),
+                    None => self.in_base(id, first)?.and_then(|node| node.meta.expires),
+                };
+                if expires.is_some_and(|at| at <= before) {
+                    self.delete(id, first)?;
+                }
+                Ok(())
+            }
+            Op::Link { edge } => {
+                self.check_present(edge.source, first)?;
+                self.check_present(edge.target, second)?;
+                let kind = self.kind(&edge.kind)?;
+                let stored = self.stored_edge(EdgeKey {
+                    here: edge.source,
+                    kind,
+                    there: edge.target,
+                    discriminator: edge.discriminator,
+                })?;
+                self.effects.push(Effect::Edge {
+                    keep_created: edge.created.is_none(),
+                    stored,
+                    record: EdgeRecord {
+                        source: edge.source,
+                        kind,
+                        target: edge.target,
+                        discriminator: edge.discriminator,
+                        weight: edge.weight,
+                        confidence: edge.confidence,
+                        attributes: edge.attributes,
+                        created: edge.created.unwrap_or(self.time),
+                        updated: edge.updated.unwrap_or(self.time),
+                    },
+                });
+                Ok(())
+            }
+            Op::Unlink { source, kind, target, discriminator } => {
+                // A kind that has no number has no edges.
+                if let Some(kind) = self.known_kind(&kind) {
+                    let key = EdgeKey { here: source, kind, there: target, discriminator };
+                    let stored = self.stored_edge(key)?.is_some();
+                    self.effects.push(Effect::DeleteEdge { key, stored });
+                }
+                Ok(())
+            }
+            Op::CreateSpace { name, space } => self.create_space(name, space),
+            Op::CreateIndex { name } => self.create_index(name),
+            Op::DropSpace { name } => {
+                let (number, _) = self.space(&name)?;
+                self.spaces.insert(name.into_boxed_str(), None);
+                self.effects.push(Effect::DropSpace(number));
+                Ok(())
+            }
+            Op::SetMethod { name, method } => {
+                let (number, _) = self.space(&name)?;
+                self.effects.push(Effect::Method(number, method));
+                Ok(())
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        node: Node,
+        looked: Looked<'s>,
+        content: ContentAt,
+        precondition: Precondition,
+    ) -> Result<()> {
+        let id = node.id;
+        let (old, below) = match self.in_memory(id, looked) {
+            Some(record) => (record.map(Before::of), Below::Layers),
+            None => {
+                let stored = self.in_base(id, looked)?;
+                let before = stored.as_ref().map(Before::of_stored);
+                (before, Below::Base(stored.map(|node| node.listing())))
+            }
+        };
+        let conflict = |reason| Err(conflict(id, reason));
+        match (precondition, &old) {
+            (Precondition::Absent, Some(_)) => return conflict(ConflictReason::Exists),
+            (Precondition::Version(_), None) => return conflict(ConflictReason::Missing),
+            (Precondition::Version(expected), Some(old)) if old.version != expected => {
+                return conflict(ConflictReason::Version {
+                    expected: expected.get(),
+                    found: old.version.get(),
+                });
+            }
+            _ => {}
+        }
+        let keys = node
+            .keys
+            .into_iter()
+            .map(|IndexKey { index, key }| Ok((self.index(&index)?, Arc::from(key))))
+            .collect::<Result<Vec<_>>>()?;
+        let kind = self.kind(&node.kind)?;
+        let vectors = node
+            .vectors
+            .into_iter()
+            .map(|(space, numbers)| self.vector(&space, kind, numbers))
+            .collect::<Result<Vec<_>>>()?;
+        let record = NodeRecord {
+            id,
+            kind,
+            version: self.seq,
+            content: Content::of_batch(&self.contents.kept, content),
+            attributes: some_attributes(node.attributes),
+            strength: node.strength,
+            confidence: node.confidence,
+            created: node.created.or(old.map(|old| old.created)).unwrap_or(self.time),
+            updated: node.updated.unwrap_or(self.time),
+            accessed: node.accessed.or(old.map(|old| old.accessed)).unwrap_or(self.time),
+            access_count: node.access_count.or(old.map(|old| old.access_count)).unwrap_or(0),
+            expires: node.expires,
+            keys: sorted_keys(keys),
+            vectors: sorted_vectors(vectors),
+        };
+        self.set(record, below);
+        Ok(())
+    }
+
+    fn patch(
+        &mut self,
+        id: NodeId,
+        patch: Patch,
+        looked: Looked<'s>,
+        content: ContentAt,
+    ) -> Result<()> {
+        let (mut record, below) = self.present_record(id, looked)?;
+        let kind_before = record.kind;
+        if let Some(kind) = &patch.kind {
+            record.kind = self.kind(kind)?;
+        }
+        if patch.content.is_some() {
+            record.content = Content::of_batch(&self.contents.kept, content);
+        }
+        if !patch.attributes.is_empty() {
+            let mut attributes = record.attributes().clone();
+            for (name, value) in patch.attributes {
+                match value {
+                    Some(value) => attributes.insert(name, value),
+                    None => attributes.remove(&name),
+                };
+            }
+            check_attributes(&attributes)?;
+            check_attributes_size(&attributes)?;
+            record.attributes = some_attributes(attributes);
+        }
+        record.strength = patch.strength.unwrap_or(record.strength);
+        record.confidence = patch.confidence.unwrap_or(record.confidence);
+        if !patch.keys.is_empty() {
+            let mut keys = record.keys.into_vec();
+            for (name, replacement) in patch.keys {
+                let index = self.index(&name)?;
+                keys.retain(|(of, _)| *of != index);
+                keys.extend(replacement.into_iter().map(|key| (index, Arc::from(key))));
+            }
+            check_count("index keys of a node", keys.len(), limits::NODE_KEYS)?;
+            record.keys = sorted_keys(keys);
+        }
+        if !patch.vectors.is_empty() {
+            let mut vectors = record.vectors.into_vec();
+            for (name, replacement) in patch.vectors {
+                let (space, _) = self.space(&name)?;
+                vectors.retain(|slot| slot.space != space && self.has_space(slot.space));
+                if let Some(numbers) = replacement {
+                    vectors.push(self.vector(&name, record.kind, numbers)?);
+                }
+            }
+            check_count("vectors of a node", vectors.len(), limits::NODE_VECTORS)?;
+            record.vectors = sorted_vectors(vectors);
+        }
+        if record.kind != kind_before {
+            // Where a vector stands, the kind of its node does.
+            let (id, kind) = (record.id, record.kind);
+            let vectors = std::mem::take(&mut record.vectors).into_vec().into_iter();
+            let moved = vectors.map(|slot| self.of_kind(id, slot, kind));
+            record.vectors = moved.filter_map(Result::transpose).collect::<Result<_>>()?;
+        }
+        record.version = self.seq;
+        record.updated = self.time;
+        self.set(record, below);
+        Ok(())
+    }
+
+    fn create_space(&mut self, name: String, space: Space) -> Result<()> {
+        match self.space(&name) {
+            Ok((_, existing)) if existing == space => Ok(()),
+            Ok((_, existing)) => Err(Error::invalid(format!(
+                "space {name:?}: it exists as {existing:?}, which is not {space:?}"
+            ))),
+            Err(_) => {
+                let number = self.state.spaces.len().saturating_add(self.new_spaces);
+                let what = "vector spaces that a store ever had";
+                check_count(what, number.saturating_add(1), limits::SPACES)?;
+                self.new_spaces = self.new_spaces.saturating_add(1);
+                let name = name.into_boxed_str();
+                self.spaces.insert(name.clone(), Some((number32(number), space)));
+                self.effects.push(Effect::Space(name, space));
+                Ok(())
+            }
+        }
+    }
+
+    fn create_index(&mut self, name: String) -> Result<()> {
+        if self.index(&name).is_ok() {
+            return Ok(());
+        }
+        let number = self.state.indexes.len().saturating_add(self.indexes.len());
+        check_count("indexes of a store", number.saturating_add(1), limits::INDEXES)?;
+        let name: Arc<str> = name.into();
+        self.indexes.insert(Arc::clone(&name), number32(number));
+        self.effects.push(Effect::Index(name));
+        Ok(())
+    }
+
+    /// The node as it is in memory: `None` if it is not, `Some(None)` if it is
+    /// not there.
+    fn in_memory(&self, id: NodeId, looked: Looked<'s>) -> Option<Option<&NodeRecord>> {
+        match (self.nodes.get(&id), looked) {
+            (Some(changed), _) => Some(changed.and_then(|at| match self.effects.get(at) {
+                Some(Effect::Node { record, .. }) => Some(record),
+                _ => None,
+            })),
+            (None, Looked::Layers(record)) => Some(record),
+            (None, Looked::Base(_)) => None,
+            (None, Looked::Not) => self.state.layered_node(&id),
+        }
+    }
+
+    /// The node as the base has it.
+    fn in_base(&self, id: NodeId, looked: Looked<'s>) -> Result<Option<StoredNode<'s>>> {
+        let base = &self.state.base;
+        match looked {
+            Looked::Base(row) => row.map(|row| base.stored(row)).transpose(),
+            Looked::Layers(_) | Looked::Not => base.node(id),
+        }
+    }
+
+    fn check_present(&self, id: NodeId, looked: Looked<'s>) -> Result<()> {
+        let there = match (self.in_memory(id, looked), looked) {
+            (Some(record), _) => record.is_some(),
+            (None, Looked::Base(row)) => row.is_some(),
+            (None, _) => self.state.base.node_row(id)?.is_some(),
+        };
+        if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
+    }
+
+    /// A copy of the node to be changed, and what it replaces.
+    fn present_record(&self, id: NodeId, looked: Looked<'s>) -> Result<(NodeRecord, Below)> {
+        let missing = || conflict(id, ConflictReason::Missing);
+        if let Some(record) = self.in_memory(id, looked) {
+            let mut record = record.ok_or_else(missing)?.clone();
+            // A layer that goes shall not leave its batches behind.
+            if !self.nodes.contains_key(&id) && self.state.is_frozen(&id) {
+                record.content = record.content.taken_out();
+            }
+            return Ok((record, Below::Layers));
+        }
+        let node = self.in_base(id, looked)?.ok_or_else(missing)?;
+        Ok((self.state.base.record_of(node)?, Below::Base(Some(node.listing()))))
+    }
+
+    /// When the edge was created that the base has, by its key at its source.
+    fn stored_edge(&self, key: EdgeKey) -> Result<Option<Timestamp>> {
+        let row = Base::edge(&self.state.base.out, &key)?;
+        Ok(row.map(|row| Timestamp::from_micros(row.created.get())))
+    }
+
+    fn set(&mut self, record: NodeRecord, below: Below) {
+        if self.track {
+            self.nodes.insert(record.id, Some(self.effects.len()));
+        }
+        self.effects.push(Effect::Node { record, below });
+    }
+
+    fn delete(&mut self, id: NodeId, looked: Looked<'s>) -> Result<()> {
+        let below = match self.in_memory(id, looked) {
+            Some(None) => return Ok(()),
+            Some(Some(_)) => Below::Layers,
+            None => match self.in_base(id, looked)? {
+                None => return Ok(()),
+                Some(node) => Below::Base(Some(node.listing())),
+            },
+        };
+        let base = &self.state.base;
+        let out = Base::edges_of(&base.out, id)?.collect::<Result<Vec<_>>>()?;
+        let into = Base::edges_of(&base.into, id)?.collect::<Result<Vec<_>>>()?;
+        if self.track {
+            self.nodes.insert(id, None);
+        }
+        self.effects.push(Effect::DeleteNode { id, below, out, into });
+        Ok(())
+    }
+
+    fn known_kind(&self, name: &str) -> Option<u32> {
+        self.state.kinds.number(name).or_else(|| self.kinds.get(name).copied())
+    }
+
+    /// The number of a kind, which gets one if it has none.
+    fn kind(&mut self, name: &str) -> Result<u32> {
+        if let Some(number) = self.known_kind(name) {
+            return Ok(number);
+        }
+        let number = self.state.kinds.len().saturating_add(self.kinds.len());
+        check_count("kinds of a store", number.saturating_add(1), limits::KINDS)?;
+        let name: Arc<str> = name.into();
+        let number = number32(number);
+        self.kinds.insert(Arc::clone(&name), number);
+        self.effects.push(Effect::Kind(name));
+        Ok(number)
+    }
+
+    fn space(&self, name: &str) -> Result<(u32, Space)> {
+        let known = match self.spaces.get(name) {
+            Some(changed) => *changed,
+            None => self.state.spaces.get(name).map(|(number, named)| (number, named.space)),
+        };
+        known.ok_or_else(|| unknown_space(name))
+    }
+
+    fn index(&self, name: &str) -> Result<u32> {
+        let known = self.state.indexes.number(name).or_else(|| self.indexes.get(name).copied());
+        known.ok_or_else(|| unknown_index(name))
+    }
+
+    fn vector(&self, name: &str, kind: u32, numbers: Vec<f32>) -> Result<VectorSlot> {
+        let (number, space) = self.space(name)?;
+        space.check_vector(name, &numbers)?;
+        let norm = vector::norm(&numbers);
+        Ok(self.slot(number, Vector { numbers: numbers.into(), norm, seq: self.seq, kind }))
+    }
+
+    /// Whether there is a space of that number.
+    fn has_space(&self, number: u32) -> bool {
+        match self.state.spaces.by_number(number) {
+            // Its name may be another's by now.
+            Some(named) => self
+                .spaces
+                .get(named.name.as_str())
+                .is_none_or(|changed| changed.is_some_and(|(of_name, _)| of_name == number)),
+            None => self.spaces.values().flatten().any(|(new, _)| *new == number),
+        }
+    }
+
+    fn slot(&self, space: u32, vector: Vector) -> VectorSlot {
+        VectorSlot { space, seq: self.seq, memory: Some(Arc::new(vector)) }
+    }
+
+    /// The vector of a node whose kind has changed; `None` if its space was
+    /// dropped.
+    fn of_kind(&self, id: NodeId, slot: VectorSlot, kind: u32) -> Result<Option<VectorSlot>> {
+        if !self.has_space(slot.space) {
+            return Ok(None);
+        }
+        let numbers = match &slot.memory {
+            Some(vector) => Some(&*vector.numbers),
+            None => self.state.base.vector(slot.space, id, slot.seq)?,
+        };
+        let Some(numbers) = numbers else {
+            let what = format!("the vector of node {id} is not there");
+            return Err(self.state.base.damaged(what));
+        };
+        let (numbers, norm) = (numbers.into(), vector::norm(numbers));
+        Ok(Some(self.slot(slot.space, Vector { numbers, norm, seq: self.seq, kind })))
+    }
+}
+
+/// The number of the operation is put in by `decide`.
+fn conflict(id: NodeId, reason: ConflictReason) -> Error {
+    Error::Conflict { op: 0, node: *id.as_bytes(), reason }
+}
+
+/// Bounds on kinds, spaces and indexes are far below 2^32.
+fn number32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn sorted_keys(mut keys: Vec<(u32, Arc<[u8]>)>) -> Box<[(u32, Arc<[u8]>)]> {
+    keys.sort_unstable();
+    keys.dedup();
+    keys.into()
+}
+
+fn sorted_vectors(mut vectors: Vec<VectorSlot>) -> Box<[VectorSlot]> {
+    vectors.sort_unstable_by_key(|slot| slot.space);
+    vectors.into()
+}

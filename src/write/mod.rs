@@ -1,0 +1,11 @@
+//! How a state is changed: the write log, and the one serial step that decides,
+//! applies, logs, publishes and answers.
+
+pub(crate) mod admission;
+pub(crate) mod decide;
+pub(crate) mod pacing;
+pub(crate) mod reconciler;
+pub(crate) mod stats;
+pub(crate) mod ticket;
+pub(crate) mod worker;
+pub(crate) mod write_log;

@@ -1,0 +1,650 @@
+//! The one serial step: drain the write log, decide each batch in order, log
+//! the group, sync it, publish, answer.
+//!
+//! Whoever holds the core takes the step, for everyone queued: a writer that
+//! finds nobody in it commits in its own thread, and the reconciler's thread
+//! takes over what is left. That thread sleeps until it is called.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{Arc, PoisonError, TryLockError},
+    task::Waker,
+    time::Duration,
+};
+
+use crate::{
+    format::header::StoreId,
+    model::{
+        batch::Durability,
+        error::{Error, Result},
+        time::Seq,
+    },
+    os::{clock::Clock, file::Fs},
+    state::{State, base::Base, layer::Frozen},
+    store::wal::{self, writer::Writer},
+    sync::{
+        ArcSwap, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        thread,
+    },
+    write::{
+        admission::{Budget, SLOW_FROM, SLOWEST},
+        decide::decide,
+        pacing::{Pace, Pacing},
+        stats::{Counters, WriteStats},
+        ticket::{Pending, Ticket, wake},
+        worker::Worker,
+        write_log::WriteLog,
+    },
+};
+
+/// Most batches of a group.
+const GROUP_BATCHES: usize = 8_192;
+
+/// A group takes no further batch once it has this many bytes when encoded.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// What writers, readers and the reconciler's thread share.
+pub(crate) struct Reconciler {
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    wal_dir: PathBuf,
+    store: StoreId,
+    log: WriteLog,
+    /// A group takes no further batch once it has this many bytes of memory: as
+    /// many as the write log may.
+    group_weight: usize,
+    published: ArcSwap<State>,
+    core: Mutex<Core>,
+    closed: AtomicBool,
+    thread: Worker,
+    /// There is no thread: whoever queues a batch commits it.
+    inline: bool,
+    counters: Counters,
+    pace: Mutex<Pace>,
+    budget: Budget,
+    /// Asks for a checkpoint.
+    checkpoint: Box<dyn Fn() + Send + Sync>,
+    /// To be woken when the checkpoint that met their batches lets go.
+    deferred: Mutex<Vec<Waker>>,
+}
+
+/// The state of the serial step.
+#[derive(Debug)]
+struct Core {
+    writer: Writer,
+    /// The published state and what is being committed on top of it.
+    working: State,
+    pacing: Pacing,
+    /// Why no more is taken.
+    refusal: Option<Error>,
+    group: VecDeque<Pending>,
+    decided: Answers,
+    /// Batches that were under way when the last group had been synced, and what
+    /// syncing it took; none if it was not.
+    under_way: usize,
+    sync: Duration,
+}
+
+/// Batches and what to answer them.
+type Answers = Vec<(Pending, Result<Seq>)>;
+
+/// Gives the answers, and the wakers to be called for them.
+fn answer(answers: Answers) -> Vec<Waker> {
+    answers.into_iter().filter_map(|(pending, answer)| pending.answer(answer)).collect()
+}
+
+/// What a [`Reconciler`] starts from.
+pub(crate) struct Start {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wal_dir: PathBuf,
+    pub(crate) store: StoreId,
+    pub(crate) writer: Writer,
+    pub(crate) state: State,
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    pub(crate) max_interval: Duration,
+    pub(crate) inline: bool,
+    pub(crate) delta_bytes: usize,
+    pub(crate) delta_vectors: usize,
+    pub(crate) wal_bytes: u64,
+    /// Asks for a checkpoint.
+    pub(crate) checkpoint: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Reconciler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reconciler").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+impl Reconciler {
+    pub(crate) fn new(start: Start) -> Self {
+        let budget = Budget {
+            delta: start.delta_bytes,
+            vectors: start.delta_vectors,
+            wal: start.wal_bytes,
+            layers: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
+            due: AtomicUsize::new(0),
+            active_vectors: AtomicUsize::new(0),
+            gate: Mutex::new(()),
+            opened: Condvar::new(),
+        };
+        budget.note(&start.state);
+        let counters = Counters::default();
+        counters.note(&start.writer);
+        Self {
+            fs: start.fs,
+            clock: start.clock,
+            wal_dir: start.wal_dir,
+            store: start.store,
+            log: WriteLog::new(start.entries, start.bytes),
+            group_weight: start.bytes,
+            published: ArcSwap::from_pointee(start.state.clone()),
+            core: Mutex::new(Core {
+                writer: start.writer,
+                working: start.state,
+                pacing: Pacing::new(start.entries, start.max_interval),
+                refusal: None,
+                group: VecDeque::new(),
+                decided: Vec::new(),
+                under_way: 0,
+                sync: Duration::ZERO,
+            }),
+            closed: AtomicBool::new(false),
+            thread: Worker::default(),
+            inline: start.inline,
+            counters,
+            pace: Mutex::new(Pace::default()),
+            budget,
+            checkpoint: start.checkpoint,
+            deferred: Mutex::default(),
+        }
+    }
+
+    /// The published state.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.published.load_full()
+    }
+
+    /// Queues a batch and leaves it to the reconciler's thread.
+    pub(crate) fn submit(&self, pending: Pending, patience: Duration) -> Result<()> {
+        self.push(pending, patience)?;
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Queues a batch and sees it through: in this thread if nobody is in the
+    /// step, else in whose turn it is.
+    pub(crate) fn write(
+        &self,
+        pending: Pending,
+        ticket: Ticket,
+        patience: Duration,
+    ) -> Result<Seq> {
+        self.push(pending, patience)?;
+        // Pairs with the fence in `hand_over`: if the core is taken, its
+        // holder sees this batch when it leaves.
+        fence(Ordering::SeqCst);
+        while !ticket.is_done() {
+            let Some(core) = self.try_enter() else { break };
+            let answers = self.step(core, true);
+            // The next group need not wait for this one's answers.
+            self.hand_over();
+            let idle = answers.is_empty();
+            wake(answer(answers));
+            if idle {
+                // Another took the batch and is about to answer it.
+                break;
+            }
+        }
+        ticket.wait()
+    }
+
+    fn push(&self, pending: Pending, patience: Duration) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::Closed);
+        }
+        let patience = self.admit(patience)?;
+        self.log.push(pending, patience, &*self.clock, || self.hand_over())
+    }
+
+    /// Holds a writer while the delta is as large as it may become, and slows
+    /// it down when that is near. Gives the patience that is left.
+    ///
+    /// Without a thread there is nobody to wait for: the engine makes the
+    /// checkpoint before it comes here.
+    fn admit(&self, patience: Duration) -> Result<Duration> {
+        if self.budget.fill() < SLOW_FROM {
+            return Ok(patience);
+        }
+        let start = self.clock.monotonic();
+        let mut slowed = false;
+        loop {
+            if self.counters.poisoned.load(Ordering::Relaxed) {
+                // There will be no room; the step says why.
+                return Ok(patience);
+            }
+            let fill = self.budget.fill();
+            let waited = self.clock.monotonic().saturating_sub(start);
+            let left = patience.saturating_sub(waited);
+            if fill < SLOW_FROM || (fill < 1000 && (slowed || self.inline)) {
+                return Ok(left);
+            }
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(Error::Closed);
+            }
+            if left.is_zero() || self.inline {
+                return Err(Error::Backpressure {
+                    waited_ms: waited.as_millis().try_into().unwrap_or(u64::MAX),
+                    queued: self.log.len(),
+                    bytes: self.log.bytes(),
+                    delta: self.budget.bytes(),
+                });
+            }
+            let wait = if fill < 1000 {
+                slowed = true;
+                let over = u32::try_from(fill.saturating_sub(SLOW_FROM)).unwrap_or(u32::MAX);
+                SLOWEST.saturating_mul(over) / 250
+            } else {
+                (self.checkpoint)();
+                left
+            };
+            let guard = self.budget.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looked at under the lock that is taken before the signal: what ends
+            // the wait is seen here, or wakes it.
+            if self.budget.fill() >= SLOW_FROM && !self.has_ended() {
+                let waited = self.budget.opened.wait_timeout(guard, wait.min(left));
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Whether no batch is taken any more.
+    fn has_ended(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) || self.counters.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// Whether a checkpoint is due.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        self.budget.active.load(Ordering::Relaxed) >= self.budget.due.load(Ordering::Relaxed)
+            || self.budget.active_vectors.load(Ordering::Relaxed) >= self.budget.vectors
+            || self.counters.wal_bytes.load(Ordering::Relaxed) >= self.budget.wal
+    }
+
+    /// Whether the delta has used up its budget.
+    pub(crate) fn is_full(&self) -> bool {
+        self.budget.fill() >= 1000
+    }
+
+    /// Takes what was committed so far for a checkpoint, or what an earlier one
+    /// took and did not write. `None` if there is nothing to write.
+    pub(crate) fn freeze(&self) -> Result<Option<(Arc<Frozen>, Arc<Base>)>> {
+        self.with_core(|core| {
+            match &core.refusal {
+                // What was committed before is to be kept all the same.
+                None | Some(Error::Closed) => {}
+                Some(refusal) => return Err(refusal.clone()),
+            }
+            let fresh = core.working.frozen.is_none();
+            let Some(frozen) = core.working.freeze().cloned() else { return Ok(None) };
+            if fresh {
+                core.writer.rotate();
+                self.publish(core);
+            }
+            Ok(Some((frozen, Arc::clone(&core.working.base))))
+        })
+    }
+
+    /// Does something with the core, and sees to the batches whose writers saw
+    /// it taken meanwhile. Who is to be woken for them is woken by
+    /// [`wake_deferred`](Self::wake_deferred): a waker may want a checkpoint.
+    fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        // Also when the work panics.
+        struct After<'a>(&'a Reconciler);
+        impl Drop for After<'_> {
+            fn drop(&mut self) {
+                let Self(reconciler) = self;
+                while reconciler.must_step() {
+                    let wakers = answer(reconciler.step(reconciler.enter(), false));
+                    let deferred = reconciler.deferred.lock();
+                    deferred.unwrap_or_else(PoisonError::into_inner).extend(wakers);
+                }
+            }
+        }
+        let after = After(self);
+        let done = work(&mut self.enter());
+        drop(after);
+        done
+    }
+
+    /// To be called after whatever calls [`freeze`](Self::freeze),
+    /// [`install`](Self::install) and [`cut`](Self::cut), with no lock held.
+    pub(crate) fn wake_deferred(&self) {
+        let deferred =
+            std::mem::take(&mut *self.deferred.lock().unwrap_or_else(PoisonError::into_inner));
+        wake(deferred);
+    }
+
+    /// Publishes the base that a checkpoint made of what was frozen. That counts
+    /// as before until it is [`released`](Self::released).
+    pub(crate) fn install(&self, base: Arc<Base>) {
+        self.with_core(|core| {
+            let frozen = core.working.frozen.as_ref().map_or(0, |frozen| frozen.layer.bytes);
+            self.budget.leaving.store(frozen, Ordering::Relaxed);
+            core.working.install(base);
+            self.publish(core);
+        });
+    }
+
+    /// Makes room for what was committed instead of what was frozen, which is
+    /// not in memory any more.
+    pub(crate) fn released(&self) {
+        self.budget.leaving.store(0, Ordering::Relaxed);
+        self.budget.open();
+    }
+
+    /// Publishes a base that holds the same as the one in its place.
+    pub(crate) fn replace(&self, base: Arc<Base>) {
+        self.with_core(|core| {
+            core.working.base = base;
+            self.publish(core);
+        });
+    }
+
+    /// Removes the log files that the checkpoint covers.
+    pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
+        let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        self.with_core(|core| core.writer.continue_from(place, checkpoint))?;
+        let mut removed = wal::Removed::default();
+        let cut = wal::cut(place, checkpoint, &mut removed);
+        self.with_core(|core| {
+            core.writer.removed(removed);
+            self.counters.note(&core.writer);
+        });
+        cut
+    }
+
+    fn publish(&self, core: &Core) {
+        self.published.store(Arc::new(core.working.clone()));
+        self.budget.note(&core.working);
+    }
+
+    /// Sees to it that somebody takes what is queued. To be called after
+    /// pushing, and after leaving the core.
+    fn hand_over(&self) {
+        if self.must_step() {
+            self.run(false);
+        }
+    }
+
+    /// Calls the thread if something is queued. Returns whether the caller has
+    /// to take the step instead.
+    fn must_step(&self) -> bool {
+        fence(Ordering::SeqCst);
+        if self.log.is_empty() {
+            return false;
+        }
+        let urgent = || self.log.pressure().saturating_mul(2) >= self.log.capacity();
+        // There may be no thread, or it may be gone (then the step turns late
+        // comers away), or held up by somebody's waker.
+        self.inline || self.closed.load(Ordering::SeqCst) || !self.thread.call(urgent)
+    }
+
+    fn try_enter(&self) -> Option<MutexGuard<'_, Core>> {
+        match self.core.try_lock() {
+            Ok(core) => Some(core),
+            Err(TryLockError::WouldBlock) => None,
+            // A step catches its panics: the core is whole.
+            Err(TryLockError::Poisoned(core)) => Some(core.into_inner()),
+        }
+    }
+
+    fn enter(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes steps until the write log is empty. The engine's own thread also
+    /// stops where it pays to let batches gather: then this returns for how
+    /// long.
+    fn run(&self, own_thread: bool) -> Duration {
+        loop {
+            let core = self.enter();
+            let wait = core.pacing.wait(self.clock.monotonic(), self.log.pressure());
+            if own_thread && !wait.is_zero() && !self.closed.load(Ordering::SeqCst) {
+                return wait;
+            }
+            let mut wakers = answer(self.step(core, true));
+            if own_thread && !wakers.is_empty() {
+                // From here on others see that they cannot rely on this thread,
+                // which takes once more what was queued before they did.
+                self.thread.waking(true);
+                let mut groups = self.log.len() / GROUP_BATCHES;
+                while !self.log.is_empty() {
+                    wakers.extend(answer(self.step(self.enter(), false)));
+                    groups = match groups.checked_sub(1) {
+                        Some(groups) => groups,
+                        None => break,
+                    };
+                }
+                wake(wakers);
+                self.thread.waking(false);
+            } else {
+                wake(wakers);
+            }
+            fence(Ordering::SeqCst);
+            if self.log.is_empty() {
+                return Duration::ZERO;
+            }
+        }
+    }
+
+    /// The step. It lets go of the core and leaves the answers to be given:
+    /// what wakes up by them may do anything, even write. It may wait for others
+    /// unless the caller has yet to wake some of them.
+    fn step(&self, mut core: MutexGuard<'_, Core>, may_wait: bool) -> Answers {
+        let group = AssertUnwindSafe(|| {
+            if may_wait {
+                self.gather(&core);
+            }
+            self.drain(&mut core);
+            self.take_group(&mut core);
+        });
+        if catch_unwind(group).is_err() {
+            // A file system of the caller's, or a fault of ours. What was done
+            // of the group is unknown: as with a log that failed, nobody shall
+            // wait for an answer that does not come.
+            let error = Error::invalid("engine: a panic ended a commit half way");
+            self.refuse(&mut core, error.poisons());
+        }
+        std::mem::take(&mut core.decided)
+    }
+
+    /// Fails as if the log had.
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn fail(&self) {
+        let cause = Error::invalid("engine: a model fails it").poisons();
+        self.with_core(|core| self.refuse(core, cause));
+    }
+
+    /// Takes no more batches, nor those of the group. Readers keep what was
+    /// published.
+    fn refuse(&self, core: &mut Core, refusal: Error) {
+        core.working = State::clone(&self.published.load());
+        for (_, answer) in &mut core.decided {
+            *answer = Err(refusal.clone());
+        }
+        core.decided.extend(core.group.drain(..).map(|p| (p, Err(refusal.clone()))));
+        core.refusal = Some(refusal);
+        self.counters.poisoned.store(true, Ordering::Relaxed);
+        // Writers that wait for room are to learn that there will be none.
+        self.budget.open();
+    }
+
+    fn take_group(&self, core: &mut Core) {
+        if core.group.is_empty() {
+            return;
+        }
+        if let Some(refusal) = &core.refusal {
+            core.decided.extend(core.group.drain(..).map(|p| (p, Err(refusal.clone()))));
+            return;
+        }
+        core.pacing.taken(self.clock.monotonic(), core.group.len(), self.log.len());
+        let committed = self.commit(core);
+        self.counters.note(&core.writer);
+        match committed {
+            Ok(()) if self.checkpoint_due() => (self.checkpoint)(),
+            Ok(()) => {}
+            // What the disk has of the group, only recovery can tell.
+            Err(error) => self.refuse(core, error.poisons()),
+        }
+    }
+
+    /// Lets those write who were answered a moment ago.
+    ///
+    /// Writers that wait for each commit come back when they are answered: a sync
+    /// that begins before they do leaves them to the next one, and each waits for
+    /// two. So the core waits until most of the batches are queued that were under
+    /// way, but for no longer than half of what a sync takes. A lone writer waits
+    /// for nobody. docs/decisions has the measurement.
+    fn gather(&self, core: &Core) {
+        /// Where a clock stands still.
+        const LOOKS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 1_000 };
+        let most = core.under_way.saturating_sub(core.under_way / 4);
+        // Nobody comes who is refused, or held until this group is taken.
+        let full = self.log.pressure().saturating_mul(2) >= self.log.capacity();
+        if most < 2 || self.inline || full || core.refusal.is_some() || self.has_ended() {
+            return;
+        }
+        let until = self.clock.monotonic().saturating_add(core.sync / 2);
+        for _ in 0..LOOKS {
+            if self.log.len() >= most || self.clock.monotonic() >= until {
+                break;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn drain(&self, core: &mut Core) {
+        let (mut bytes, mut weight) = (0_usize, 0_usize);
+        // What is taken makes room for others at once: without a bound on memory
+        // a group would be many times what the write log may take.
+        while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES && weight < self.group_weight
+        {
+            let Some(pending) = self.log.pop() else { break };
+            bytes = bytes.saturating_add(pending.payload.bytes.len());
+            weight = weight.saturating_add(pending.weight());
+            core.group.push_back(pending);
+        }
+    }
+
+    /// Decides, logs and publishes the group.
+    fn commit(&self, core: &mut Core) -> Result<()> {
+        let mut durability = Durability::Os;
+        let mut committed = 0_u64;
+        while let Some(mut pending) = core.group.pop_front() {
+            let seq = core.working.seq.next();
+            let (time, ops) = (pending.time, std::mem::take(&mut pending.ops));
+            let (asked, contents) = (pending.durability, pending.payload.take());
+            // In its place before anything can go wrong, so that it is answered
+            // with the rest.
+            core.decided.push((pending, Err(Error::Closed)));
+            let answer = decide(&core.working, seq, time, ops, &contents).map(|effects| {
+                core.working.apply(seq, effects, contents.memory());
+                durability = durability.max(asked);
+                committed += 1;
+                seq
+            });
+            if let Some((_, place)) = core.decided.last_mut() {
+                *place = answer;
+            }
+        }
+        self.counters.refused.fetch_add(
+            u64::try_from(core.decided.len()).unwrap_or(u64::MAX).saturating_sub(committed),
+            Ordering::Relaxed,
+        );
+        if committed == 0 {
+            core.under_way = 0;
+            return Ok(());
+        }
+        let payloads = core
+            .decided
+            .iter()
+            .filter(|(_, answer)| answer.is_ok())
+            .map(|(pending, _)| &*pending.payload.bytes);
+        let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        let begun = self.clock.monotonic();
+        core.writer.append(place, payloads, durability == Durability::Sync)?;
+        let before = self.clock.monotonic();
+        (core.under_way, core.sync) = match durability {
+            Durability::Sync => {
+                (core.decided.len().saturating_add(self.log.len()), before.saturating_sub(begun))
+            }
+            _ => (0, Duration::ZERO),
+        };
+        self.publish(core);
+        let after = self.clock.monotonic();
+        core.pacing.published(after, after.saturating_sub(before));
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = core.pacing.pace();
+        self.counters.batches.fetch_add(committed, Ordering::Relaxed);
+        self.counters.groups.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The body of the reconciler's thread.
+    pub(crate) fn work(&self) {
+        self.thread.start();
+        let mut wait = Duration::ZERO;
+        while self.thread.sleep(wait, || self.log.is_empty()) {
+            wait = self.run(true);
+        }
+    }
+
+    /// Takes no more batches, answers those in the write log, and syncs the
+    /// log. Returns the last commit, which is durable then.
+    pub(crate) fn close(&self) -> Result<Seq> {
+        self.closed.store(true, Ordering::SeqCst);
+        self.budget.open();
+        while !self.log.is_empty() {
+            wake(answer(self.step(self.enter(), false)));
+        }
+        self.thread.stop();
+        let mut core = self.enter();
+        if core.refusal.is_none() {
+            core.refusal = Some(match core.writer.sync() {
+                Ok(()) => Error::Closed,
+                Err(error) => error.poisons(),
+            });
+            self.counters.note(&core.writer);
+        }
+        let result = match &core.refusal {
+            Some(error) if !matches!(error, Error::Closed) => Err(error.clone()),
+            _ => Ok(core.writer.durable()),
+        };
+        drop(core);
+        // Batches whose writers saw the core taken in the meantime.
+        self.hand_over();
+        result
+    }
+
+    pub(crate) fn stats(&self) -> WriteStats {
+        let c = &self.counters;
+        WriteStats {
+            batches: c.batches.load(Ordering::Relaxed),
+            groups: c.groups.load(Ordering::Relaxed),
+            refused: c.refused.load(Ordering::Relaxed),
+            queued: self.log.len(),
+            queued_bytes: self.log.bytes(),
+            wal_files: c.wal_files.load(Ordering::Relaxed),
+            wal_bytes: c.wal_bytes.load(Ordering::Relaxed),
+            durable: Seq::new(c.durable.load(Ordering::Relaxed)),
+            poisoned: c.poisoned.load(Ordering::Relaxed),
+            pace: *self.pace.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}

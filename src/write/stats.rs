@@ -1,0 +1,55 @@
+//! Numbers about the write path.
+
+use crate::{
+    model::time::Seq,
+    store::wal::writer::Writer,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    write::pacing::Pace,
+};
+
+/// Counts since the engine was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) batches: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) wal_files: AtomicU64,
+    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) durable: AtomicU64,
+    pub(crate) poisoned: AtomicBool,
+}
+
+/// Numbers about the write path since the engine was opened.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct WriteStats {
+    /// Batches committed.
+    pub batches: u64,
+    /// Groups that they were logged in: one write, and at most one sync, each.
+    pub groups: u64,
+    /// Batches refused in their turn: a precondition did not hold, or what they
+    /// would have made is out of bounds.
+    pub refused: u64,
+    /// Batches in the write log now.
+    pub queued: usize,
+    /// Bytes in the write log now.
+    pub queued_bytes: usize,
+    /// Files of the log on disk.
+    pub wal_files: u64,
+    /// Bytes of those files.
+    pub wal_bytes: u64,
+    /// The last commit that is known to be on the medium.
+    pub durable: Seq,
+    /// Whether a failure of the log has stopped writes.
+    pub poisoned: bool,
+    /// The load as the reconciler last saw it.
+    pub pace: Pace,
+}
+
+impl Counters {
+    pub(crate) fn note(&self, writer: &Writer) {
+        self.wal_files.store(writer.files(), Ordering::Relaxed);
+        self.wal_bytes.store(writer.bytes(), Ordering::Relaxed);
+        self.durable.store(writer.durable().get(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,161 @@
+//! What a writer waits on.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    format::wal::Payload,
+    model::{
+        batch::{Durability, Op},
+        error::{Error, Result},
+        time::{Seq, Timestamp},
+    },
+    sync::{Condvar, Mutex, MutexGuard},
+};
+
+/// The answer to a batch that is under way.
+///
+/// Wait for it with [`wait`](Self::wait), or await it: it is a [`Future`] that
+/// needs no particular runtime. Dropping it does not call the batch back.
+#[derive(Debug)]
+#[must_use = "a batch is acknowledged by its ticket"]
+pub struct Ticket {
+    slot: Arc<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    state: Mutex<SlotState>,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SlotState {
+    answer: Option<Result<Seq>>,
+    /// Somebody sleeps until it is there.
+    awaited: bool,
+    waker: Option<Waker>,
+}
+
+/// A lock whose data is whole at every step: a panic elsewhere in the thread
+/// that held it does not matter.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Slot {
+    /// Gives the answer, and the waker to be called for it.
+    fn complete(&self, answer: Result<Seq>) -> Option<Waker> {
+        let mut state = lock(&self.state);
+        if state.answer.is_some() {
+            return None;
+        }
+        state.answer = Some(answer);
+        let waker = state.waker.take();
+        if state.awaited {
+            drop(state);
+            self.done.notify_all();
+        }
+        waker
+    }
+}
+
+/// Calls wakers, which may do anything: take their time, write, panic.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        // A waker that panics is its owner's to mend; those that follow are
+        // owed to others.
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
+}
+
+impl Ticket {
+    /// Blocks until the batch is as durable as it asked to be and visible to
+    /// snapshots, or has failed.
+    ///
+    /// # Errors
+    /// `Conflict` if a precondition did not hold; `Poisoned` if the log failed.
+    pub fn wait(self) -> Result<Seq> {
+        let mut state = lock(&self.slot.state);
+        loop {
+            if let Some(answer) = state.answer.take() {
+                return answer;
+            }
+            state.awaited = true;
+            state = self.slot.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether the answer is there, so that [`wait`](Self::wait) will not block.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        lock(&self.slot.state).answer.is_some()
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Seq>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = lock(&self.slot.state);
+        if let Some(answer) = &state.answer {
+            // Kept, so that a second poll gets the same answer.
+            return Poll::Ready(answer.clone());
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// A batch on its way: checked, encoded, not yet decided.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) time: Timestamp,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) payload: Payload,
+    pub(crate) durability: Durability,
+    weight: usize,
+    /// Until the answer is given.
+    slot: Option<Arc<Slot>>,
+}
+
+impl Pending {
+    pub(crate) fn new(
+        time: Timestamp,
+        ops: Vec<Op>,
+        payload: Payload,
+        durability: Durability,
+    ) -> (Self, Ticket) {
+        let slot = Arc::new(Slot::default());
+        let ticket = Ticket { slot: Arc::clone(&slot) };
+        let memory = ops.iter().map(Op::memory).fold(0, usize::saturating_add);
+        let weight = payload.weight().saturating_add(memory);
+        (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
+    }
+
+    /// Gives the answer. The waker, if any, is the caller's to [`wake`].
+    #[must_use]
+    pub(crate) fn answer(mut self, answer: Result<Seq>) -> Option<Waker> {
+        self.slot.take().and_then(|slot| slot.complete(answer))
+    }
+
+    /// Bytes that the batch holds while it waits.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+impl Drop for Pending {
+    /// A batch that is dropped without an answer met a panic on its way.
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            let error = Error::invalid("batch: it was dropped by a panic");
+            wake(slot.complete(Err(error.poisons())));
+        }
+    }
+}
