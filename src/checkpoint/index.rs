@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytemuck::bytes_of;
 
 use crate::{
-    checkpoint::output::Making,
+    checkpoint::output::FileSink,
     format::{
         header::FileKind,
         manifest::DataFile,
@@ -84,7 +84,7 @@ enum Stage {
         next: usize,
     },
     /// A graph of rows that it does not find.
-    Unfit,
+    NotWorthIndexing,
     Done,
 }
 
@@ -96,7 +96,7 @@ pub(crate) enum Step {
     /// The file.
     Done(DataFile),
     /// There is nothing of use to be had from these rows.
-    Unfit,
+    NotWorthIndexing,
 }
 
 impl Build {
@@ -113,7 +113,7 @@ impl Build {
     }
 
     /// Does a piece of the work. `Closed` when told to `stop`.
-    pub(crate) fn step(&mut self, making: &mut Making<'_>, stop: Stop<'_>) -> Result<Step> {
+    pub(crate) fn step(&mut self, sink: &mut FileSink<'_>, stop: Stop<'_>) -> Result<Step> {
         let rows = &*self.rows;
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Begin => {
@@ -135,7 +135,7 @@ impl Build {
                                 Stage::Encode { shape, codebook, codes, next: 0 }
                             }
                             None if stop() => return Err(Error::Closed),
-                            None => Stage::Unfit,
+                            None => Stage::NotWorthIndexing,
                         }
                     }
                     Derived::Graph => {
@@ -158,57 +158,57 @@ impl Build {
                     self.stage = Stage::Encode { shape, codebook, codes, next: end };
                     return Ok(Step::More);
                 }
-                self.finish_codes(making, shape, &codebook, &codes, stop).map(Step::Done)
+                self.finish_codes(sink, shape, &codebook, &codes, stop).map(Step::Done)
             }
             Stage::Add { mut builder, next } => {
                 let end = next.saturating_add(ADDED).min(rows.len());
                 for row in next..end {
-                    builder.add(u32::try_from(row).unwrap_or(u32::MAX), rows.numbers(row)?)?;
+                    builder.add(u32::try_from(row).unwrap_or(u32::MAX), rows.components(row)?)?;
                 }
                 if end < rows.len() {
                     self.stage = Stage::Add { builder, next: end };
                     return Ok(Step::More);
                 }
-                self.finish_graph(making, *builder, stop)
+                self.finish_graph(sink, *builder, stop)
             }
-            Stage::Unfit | Stage::Done => Ok(Step::Unfit),
+            Stage::NotWorthIndexing | Stage::Done => Ok(Step::NotWorthIndexing),
         }
     }
 
     fn finish_codes(
         &self,
-        making: &mut Making<'_>,
+        sink: &mut FileSink<'_>,
         shape: Shape,
         codebook: &Codebook,
         codes: &[u8],
         stop: Stop<'_>,
     ) -> Result<DataFile> {
         let rows = &*self.rows;
-        let truth = Truth::of(rows, rows.definition.metric, stop)?;
+        let truth = Truth::from_rows(rows, rows.definition.metric, stop)?;
         let (depths, recall) = truth.of_codes(codebook, codes, rows, RECALLS)?;
         let mut head = rows.index_head();
         head.bits = Le32::new(shape.bits);
         head.subs = le32(shape.subs);
         head.sub_dimension = le32(shape.sub_dimension);
         measured(&mut head, &truth, depths.map(Some), recall);
-        let mut writer = begin(making, &head)?;
+        let mut writer = begin(sink, &head)?;
         writer.section(CODEBOOK, 4);
-        writer.write(bytemuck::cast_slice(codebook.numbers()))?;
+        writer.write(bytemuck::cast_slice(codebook.components()))?;
         writer.section(CODES, 1);
         writer.write(codes)?;
-        making.finish(writer)
+        sink.finish(writer)
     }
 
     fn finish_graph(
         &self,
-        making: &mut Making<'_>,
+        sink: &mut FileSink<'_>,
         mut builder: hnsw::Builder,
         stop: Stop<'_>,
     ) -> Result<Step> {
         const PROBED: usize = 100;
         let rows = &*self.rows;
         if builder.probe(PROBED, 10, 64)? < SELF_RECALL {
-            return Ok(Step::Unfit);
+            return Ok(Step::NotWorthIndexing);
         }
         let mut head = rows.index_head();
         let parameters = *builder.parameters();
@@ -220,7 +220,7 @@ impl Build {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
         let parameters = GraphIndex::parameters(&head, rows);
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
-        let truth = Truth::of(rows, rows.definition.metric, stop)?;
+        let truth = Truth::from_rows(rows, rows.definition.metric, stop)?;
         let mut depths = [None; RECALLS.len()];
         let mut recall_of_normal = 0.0;
         for tried in TRIED {
@@ -229,7 +229,8 @@ impl Build {
             }
             let recall = truth.recall(|row| {
                 // One more, which is the row itself.
-                let found = graph.search(rows.numbers(row)?, tried.saturating_add(1), 0, None)?;
+                let found =
+                    graph.search(rows.components(row)?, tried.saturating_add(1), 0, None)?;
                 Ok(found.unwrap_or_default())
             })?;
             for (depth, asked) in depths.iter_mut().zip(RECALLS) {
@@ -242,10 +243,10 @@ impl Build {
             }
         }
         measured(&mut head, &truth, depths, recall_of_normal);
-        let mut writer = begin(making, &head)?;
+        let mut writer = begin(sink, &head)?;
         writer.section(GRAPH, 1);
         writer.write(&bytes)?;
-        making.finish(writer).map(Step::Done)
+        sink.finish(writer).map(Step::Done)
     }
 }
 
@@ -262,7 +263,7 @@ impl AsRef<[u8]> for Shared {
 fn largest(rows: &VectorRows) -> Result<f32> {
     let mut largest = 0.0_f32;
     for row in 0..rows.len() {
-        largest = rows.numbers(row)?.iter().fold(largest, |largest, x| largest.max(x.abs()));
+        largest = rows.components(row)?.iter().fold(largest, |largest, x| largest.max(x.abs()));
     }
     Ok(largest)
 }
@@ -285,8 +286,8 @@ fn measured(
     head.recall = LeF32::new(recall);
 }
 
-fn begin(making: &mut Making<'_>, head: &IndexHead) -> Result<Writer> {
-    let mut writer = making.create(FileKind::VectorIndex)?;
+fn begin(sink: &mut FileSink<'_>, head: &IndexHead) -> Result<Writer> {
+    let mut writer = sink.create(FileKind::VectorIndex)?;
     writer.section(HEAD, size_of::<IndexHead>());
     writer.write(bytes_of(head))?;
     Ok(writer)

@@ -6,7 +6,7 @@ use crate::{
     checkpoint::{
         Checkpointer, IndexJob, Work, at_step,
         index::{Build, Derived, Step},
-        plan::Extent,
+        plan::Scope,
         unless_panicked,
     },
     format::manifest::{DataFile, VectorFile},
@@ -27,7 +27,7 @@ fn graph_row_bytes(dimension: usize) -> u64 {
 impl Checkpointer {
     /// Takes up what could not be derived.
     pub(crate) fn try_again(&self) {
-        self.enter().put_aside.clear();
+        self.enter().backoff.clear();
     }
 
     /// Builds what the vector files want, again if it is `forced` for these
@@ -39,9 +39,9 @@ impl Checkpointer {
             let files = work.manifest.vectors.iter().filter(of_spaces).map(|f| f.file.number);
             let files: Vec<u32> = files.collect();
             work.forced.extend(files.iter().flat_map(|file| [(*file, false), (*file, true)]));
-            work.unfit.retain(|(file, _)| !files.contains(file));
+            work.not_worth_indexing.retain(|(file, _)| !files.contains(file));
         }
-        work.put_aside.clear();
+        work.backoff.clear();
         drop(work);
         let built = (|| {
             // In pieces, between which others may have checkpoints, or close.
@@ -49,11 +49,11 @@ impl Checkpointer {
                 let mut work = self.enter();
                 // What is under way comes first.
                 while work.job.is_some() {
-                    self.step_in(&mut work, Extent::Touched)?;
+                    self.step_in(&mut work, Scope::Incremental)?;
                 }
                 if !self.index_in(&mut work)? {
                     // The second thread may have done some of it.
-                    let failed = work.put_aside.values().next();
+                    let failed = work.backoff.values().next();
                     return failed.cloned().map_or(Ok(()), Err);
                 }
             }
@@ -68,17 +68,17 @@ impl Checkpointer {
         work.forced.retain(|(file, _)| {
             work.manifest.vectors.iter().any(|known| known.file.number == *file)
         });
-        for part in &state.base.vectors {
-            let rows = &part.rows;
+        for partition in &state.base.vectors {
+            let rows = &partition.rows;
             let number = rows.segment.file().number;
             let Some(space) = state.spaces.by_number(rows.space) else { continue };
             let forced = |graph| work.forced.contains(&(number, graph));
             if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
                 && rows.len() >= self.limits.index_rows
-                && !work.unfit.contains(&(number, false))
-                && !work.put_aside.contains_key(&(number, false))
+                && !work.not_worth_indexing.contains(&(number, false))
+                && !work.backoff.contains_key(&(number, false))
             {
-                let good = part.codes.as_ref().is_some_and(|codes| {
+                let good = partition.codes.as_ref().is_some_and(|codes| {
                     let bits = |codes: &Codes| codes.head.bits.get() == bits;
                     codes.failure().is_none() && codes.get(rows).is_ok_and(bits)
                 });
@@ -92,18 +92,18 @@ impl Checkpointer {
                 && hnsw::AVAILABLE
                 && rows.len() >= self.limits.graph_rows
                 && bytes <= self.limits.graph_bytes
-                && !work.unfit.contains(&(number, true))
-                && !work.put_aside.contains_key(&(number, true))
+                && !work.not_worth_indexing.contains(&(number, true))
+                && !work.backoff.contains_key(&(number, true))
             {
-                let good = part.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
+                let good = partition.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
                 if !good || forced(true) {
                     return Some(Build::new(Arc::clone(rows), Derived::Graph));
                 }
             }
         }
         // What failed stays forced until it is tried again.
-        let Work { forced, put_aside, .. } = work;
-        forced.retain(|wanted| put_aside.contains_key(wanted));
+        let Work { forced, backoff, .. } = work;
+        forced.retain(|wanted| backoff.contains_key(wanted));
         None
     }
 
@@ -129,15 +129,15 @@ impl Checkpointer {
             self.give_up_index(work);
             return Ok(true);
         }
-        let mut making = self.making(work.manifest.store, &mut work.next_file, &mut job.made);
-        match unless_panicked(|| job.build.step(&mut making, &|| self.hurried())) {
+        let mut sink = self.sink(work.manifest.store, &mut work.next_file, &mut job.made);
+        match unless_panicked(|| job.build.step(&mut sink, &|| self.cancelled())) {
             Ok(Step::More) => {
                 work.index = Some(job);
                 Ok(true)
             }
-            Ok(Step::Unfit) => {
+            Ok(Step::NotWorthIndexing) => {
                 let graph = job.build.derived() == Derived::Graph;
-                work.unfit.insert((number, graph));
+                work.not_worth_indexing.insert((number, graph));
                 work.forced.remove(&(number, graph));
                 Ok(true)
             }
@@ -145,7 +145,7 @@ impl Checkpointer {
                 let graph = job.build.derived() == Derived::Graph;
                 let published = self.publish_index(work, job, file);
                 if let Err(cause) = &published {
-                    work.put_aside.insert((number, graph), cause.clone());
+                    work.backoff.insert((number, graph), cause.clone());
                 }
                 self.note(published).map(|()| true)
             }
@@ -157,8 +157,7 @@ impl Checkpointer {
             }
             Err(cause) => {
                 let cause = at_step("index", cause);
-                work.put_aside
-                    .insert((number, job.build.derived() == Derived::Graph), cause.clone());
+                work.backoff.insert((number, job.build.derived() == Derived::Graph), cause.clone());
                 work.index = Some(job);
                 self.give_up_index(work);
                 self.note(Err(cause))
@@ -195,8 +194,9 @@ impl Checkpointer {
             let base = Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))?;
             // A base does without an index that cannot be opened; this one
             // would be wanted again at once, and so without end.
-            for part in base.vectors.iter().filter(|p| p.rows.segment.file().number == number) {
-                part.check_index(derived == Derived::Graph)?;
+            for partition in base.vectors.iter().filter(|p| p.rows.segment.file().number == number)
+            {
+                partition.check_index(derived == Derived::Graph)?;
             }
             Ok(base)
         });

@@ -6,13 +6,13 @@ use crate::{
     checkpoint::{
         index::Build,
         output::HeapWriter,
-        plan::{Extent, Heaps, Parts, Refs},
+        plan::{Heaps, Partitions, Refs, Scope},
     },
     format::manifest::{Manifest, TableFile, VectorFile},
     model::id::NodeId,
     state::{
         base::Base,
-        layer::{Frozen, node_table::Said},
+        layer::{Frozen, node_table::VersionRef},
     },
 };
 
@@ -21,22 +21,22 @@ use crate::{
 pub(crate) struct Job {
     pub(crate) frozen: Arc<Frozen>,
     pub(crate) old: Arc<Base>,
-    pub(crate) extent: Extent,
+    pub(crate) extent: Scope,
     pub(crate) next: Manifest,
     pub(crate) tasks: VecDeque<Task>,
     /// The changed nodes, ascending, and what of the layer is said of each.
-    pub(crate) changes: Vec<(NodeId, Said)>,
+    pub(crate) changes: Vec<(NodeId, VersionRef)>,
     /// Heaps whose content moves.
-    pub(crate) condemned: Heaps,
+    pub(crate) gc_victims: Heaps,
     pub(crate) heap: HeapWriter,
     /// All files made so far.
     pub(crate) made: Vec<PathBuf>,
     /// The new parts of the tables, in order, each with the old parts in whose
     /// place it is.
-    pub(crate) nodes: Vec<(Parts, Vec<TableFile>)>,
-    pub(crate) out: Vec<(Parts, Vec<TableFile>)>,
-    pub(crate) into: Vec<(Parts, Vec<TableFile>)>,
-    pub(crate) keys: Vec<(Parts, Vec<TableFile>)>,
+    pub(crate) nodes: Vec<(Partitions, Vec<TableFile>)>,
+    pub(crate) out: Vec<(Partitions, Vec<TableFile>)>,
+    pub(crate) in_edges: Vec<(Partitions, Vec<TableFile>)>,
+    pub(crate) keys: Vec<(Partitions, Vec<TableFile>)>,
     /// The files of the spaces that were looked at.
     pub(crate) vectors: Vec<VectorFile>,
     /// Codes of the last of those.
@@ -48,10 +48,10 @@ pub(crate) struct Job {
 /// A piece of a checkpoint.
 #[derive(Debug)]
 pub(crate) enum Task {
-    Nodes(Parts),
-    Out(Parts),
-    In(Parts),
-    Keys(Parts),
+    Nodes(Partitions),
+    Out(Partitions),
+    In(Partitions),
+    Keys(Partitions),
     Vectors(u32),
     Codes,
     Finish,

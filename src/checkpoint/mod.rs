@@ -28,8 +28,8 @@ use crate::{
     checkpoint::{
         index::Build,
         job::{Job, Task},
-        output::Making,
-        plan::{Extent, Limits},
+        output::FileSink,
+        plan::{Limits, Scope},
         stats::CheckpointStats,
     },
     format::{header::StoreId, manifest::Manifest},
@@ -38,7 +38,7 @@ use crate::{
         time::Seq,
     },
     os::file::Fs,
-    store::segment::{self, file::Owned},
+    store::segment::{self, file::StoreLease},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -54,7 +54,7 @@ pub(crate) struct Checkpointer {
     data_dir: PathBuf,
     reconciler: Arc<Reconciler>,
     limits: Limits,
-    owned: Arc<Owned>,
+    lease: Arc<StoreLease>,
     work: Mutex<Work>,
     /// Held while waiting for the work, so that who does it in pieces, and comes
     /// back at once for the next, comes after those who wait.
@@ -62,7 +62,7 @@ pub(crate) struct Checkpointer {
     written: AtomicU64,
     /// Whether what takes long is to be given up, since the engine ends. Relaxed:
     /// it hands over nothing.
-    hurried: AtomicBool,
+    cancelled: AtomicBool,
     /// Apart from the work, so that it can be looked at meanwhile.
     outcome: Mutex<Outcome>,
 }
@@ -91,12 +91,12 @@ pub(crate) struct Work {
     /// What is to be derived again, by file, though it may be whole.
     forced: BTreeSet<(u32, bool)>,
     /// Files that no use can be had of codes or of a graph of.
-    unfit: BTreeSet<(u32, bool)>,
+    not_worth_indexing: BTreeSet<(u32, bool)>,
     /// What could not be derived from files, codes or graph, and why. It is tried
     /// again after a while, or after the next checkpoint.
-    put_aside: BTreeMap<(u32, bool), Error>,
+    backoff: BTreeMap<(u32, bool), Error>,
     /// The log has files that the base covers.
-    uncut: bool,
+    wal_trim_pending: bool,
     /// The store is let go of, and somebody else's to write to.
     closed: bool,
 }
@@ -122,7 +122,7 @@ impl Checkpointer {
             data_dir: dir.join(segment::DIR),
             reconciler,
             limits,
-            owned: Arc::new(Owned::new()),
+            lease: Arc::new(StoreLease::new()),
             work: Mutex::new(Work {
                 generation: manifest.generation,
                 next_file: manifest.next_file,
@@ -131,14 +131,14 @@ impl Checkpointer {
                 job: None,
                 index: None,
                 forced: BTreeSet::new(),
-                unfit: BTreeSet::new(),
-                put_aside: BTreeMap::new(),
-                uncut: false,
+                not_worth_indexing: BTreeSet::new(),
+                backoff: BTreeMap::new(),
+                wal_trim_pending: false,
                 closed: false,
             }),
             turn: Mutex::default(),
             written: AtomicU64::new(0),
-            hurried: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
             outcome: Mutex::default(),
         }
     }
@@ -164,7 +164,7 @@ impl Checkpointer {
 
     /// Sees to it that the base has all that was committed before the call.
     /// Returns the last commit that it has.
-    pub(crate) fn run(&self, extent: Extent) -> Result<Seq> {
+    pub(crate) fn run(&self, extent: Scope) -> Result<Seq> {
         self.run_with(extent, |work| Ok(work.checkpoint))
     }
 
@@ -172,7 +172,7 @@ impl Checkpointer {
     /// begin.
     pub(crate) fn run_with<T>(
         &self,
-        extent: Extent,
+        extent: Scope,
         then: impl FnOnce(&Manifest) -> Result<T>,
     ) -> Result<T> {
         let target = self.reconciler.state().seq;
@@ -185,7 +185,7 @@ impl Checkpointer {
         &self,
         work: &mut Work,
         target: Seq,
-        extent: Extent,
+        extent: Scope,
         then: impl FnOnce(&Manifest) -> Result<T>,
     ) -> Result<T> {
         if work.closed {
@@ -195,9 +195,9 @@ impl Checkpointer {
         while work.job.is_some() {
             self.step_in(work, extent)?;
         }
-        let mut all = extent == Extent::All;
+        let mut all = extent == Scope::Full;
         while all || work.manifest.checkpoint < target {
-            let begun = self.step_in(work, if all { extent } else { Extent::Touched })?;
+            let begun = self.step_in(work, if all { extent } else { Scope::Incremental })?;
             while work.job.is_some() {
                 self.step_in(work, extent)?;
             }
@@ -207,7 +207,7 @@ impl Checkpointer {
                 break;
             }
         }
-        if work.uncut {
+        if work.wal_trim_pending {
             let cut = self.cut(work);
             self.note(cut)?;
         }
@@ -222,7 +222,7 @@ impl Checkpointer {
         let made = (|| {
             let mut work = self.enter();
             let left = work.job.is_none() && self.reconciler.state().frozen.is_some();
-            while (due || left) && self.step_in(&mut work, Extent::Touched)? {
+            while (due || left) && self.step_in(&mut work, Scope::Incremental)? {
                 if stopped.load(Ordering::Acquire) {
                     if let Some(job) = work.job.take() {
                         self.give_up(&mut work, job, true);
@@ -235,7 +235,7 @@ impl Checkpointer {
                 && !self.reconciler.checkpoint_due()
                 && self.index_in(&mut self.enter()).unwrap_or(true)
             {}
-            Ok(!self.enter().put_aside.is_empty())
+            Ok(!self.enter().backoff.is_empty())
         })();
         self.reconciler.wake_deferred();
         made
@@ -246,7 +246,7 @@ impl Checkpointer {
     pub(crate) fn step(&self) -> Result<bool> {
         let more = (|| {
             let mut work = self.enter();
-            let begun = self.step_in(&mut work, Extent::Touched)?;
+            let begun = self.step_in(&mut work, Scope::Incremental)?;
             Ok(begun || work.job.is_some() || self.index_in(&mut work)?)
         })();
         self.reconciler.wake_deferred();
@@ -259,12 +259,12 @@ impl Checkpointer {
     }
 
     /// Gives up what takes long, or does so no more.
-    pub(crate) fn hurry(&self, hurry: bool) {
-        self.hurried.store(hurry, Ordering::Relaxed);
+    pub(crate) fn cancel_long_work(&self, cancel_long_work: bool) {
+        self.cancelled.store(cancel_long_work, Ordering::Relaxed);
     }
 
-    fn hurried(&self) -> bool {
-        self.hurried.load(Ordering::Relaxed)
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     /// Waits for whoever makes a checkpoint, and lets nobody make another:
@@ -276,17 +276,17 @@ impl Checkpointer {
             self.give_up(&mut work, job, true);
         }
         self.give_up_index(&mut work);
-        self.owned.end();
+        self.lease.end();
     }
 
-    fn step_in(&self, work: &mut Work, extent: Extent) -> Result<bool> {
+    fn step_in(&self, work: &mut Work, extent: Scope) -> Result<bool> {
         if work.closed {
             return Err(Error::Closed);
         }
         let Some(mut job) = work.job.take() else {
             let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
             work.job = self.note(begun)?;
-            if work.job.is_none() && work.uncut {
+            if work.job.is_none() && work.wal_trim_pending {
                 let cut = self.cut(work);
                 self.note(cut)?;
             }
@@ -336,15 +336,15 @@ impl Checkpointer {
         }
     }
 
-    fn making<'a>(
+    fn sink<'a>(
         &'a self,
         store: StoreId,
         next_file: &'a mut u32,
         made: &'a mut Vec<PathBuf>,
-    ) -> Making<'a> {
+    ) -> FileSink<'a> {
         let (fs, dir, written) = (&*self.fs, &*self.data_dir, &self.written);
-        let piece_bytes = self.limits.piece_bytes;
-        Making { fs, dir, store, next_file, made, written, piece_bytes }
+        let write_chunk_bytes = self.limits.write_chunk_bytes;
+        FileSink { fs, dir, store, next_file, made, written, write_chunk_bytes }
     }
 
     pub(crate) fn stats(&self) -> CheckpointStats {
@@ -353,11 +353,12 @@ impl Checkpointer {
         let outcome = self.outcome();
         let bytes = manifest.files().map(|(_, file)| file.len).fold(0, u64::saturating_add);
         let dead = manifest.heaps.iter().map(|heap| heap.file.len.saturating_sub(heap.live));
-        let dead_vectors = manifest.vectors.iter().zip(&state.base.vectors).map(|(file, part)| {
-            let rows = u64::try_from(part.rows.len()).unwrap_or(u64::MAX);
-            let each = file.file.len.checked_div(rows).unwrap_or(0);
-            each.saturating_mul(rows.saturating_sub(file.live))
-        });
+        let dead_vectors =
+            manifest.vectors.iter().zip(&state.base.vectors).map(|(file, partition)| {
+                let rows = u64::try_from(partition.rows.len()).unwrap_or(u64::MAX);
+                let each = file.file.len.checked_div(rows).unwrap_or(0);
+                each.saturating_mul(rows.saturating_sub(file.live))
+            });
         let dead = dead.chain(dead_vectors).fold(0, u64::saturating_add);
         CheckpointStats {
             completed: outcome.completed,

@@ -12,11 +12,11 @@ use crate::{
     checkpoint::plan::{HEAP_BYTES, Heaps, Refs},
     format::{
         header::{FileKind, Header},
-        heap::{ContentPlace, NodeMeta, NodeParts, encode_attributes},
+        heap::{BlobRef, NodeMeta, NodeParts, encode_attributes},
         manifest::{DataFile, TableFile},
         tables::{
-            self, EdgeKey, EdgeRow, HeapPlace, KeyPlace, KindRow, Le32, Le64, Le64s, LeF32, LeF64,
-            NodeRow, RefRow, SLOT_BYTES,
+            self, EdgeKey, EdgeRow, HeapRef, IndexEntryRef, KindRow, Le32, Le64, Le64s, LeF32,
+            LeF64, NodeRow, RefRow, SLOT_BYTES,
         },
     },
     model::{
@@ -26,7 +26,7 @@ use crate::{
     },
     os::file::Fs,
     state::{
-        base::{Base, parts::encode_edge_key},
+        base::{Base, partitions::encode_edge_key},
         record::{Content, EdgeRecord, NodeRecord},
     },
     store::segment::{self, writer::Writer},
@@ -34,20 +34,20 @@ use crate::{
 };
 
 /// What new files are made with.
-pub(crate) struct Making<'a> {
+pub(crate) struct FileSink<'a> {
     pub(crate) fs: &'a dyn Fs,
     pub(crate) dir: &'a Path,
     pub(crate) store: [u8; 16],
     pub(crate) next_file: &'a mut u32,
     pub(crate) made: &'a mut Vec<PathBuf>,
     pub(crate) written: &'a AtomicU64,
-    pub(crate) piece_bytes: usize,
+    pub(crate) write_chunk_bytes: usize,
 }
 
 /// The largest number of a data file is not given, as no other could follow it.
 const FILES: usize = u32::MAX as usize;
 
-impl Making<'_> {
+impl FileSink<'_> {
     pub(crate) fn create(&mut self, kind: FileKind) -> Result<Writer> {
         let number = *self.next_file;
         *self.next_file = number
@@ -57,7 +57,7 @@ impl Making<'_> {
         let header = Header { kind, store: self.store, number: number.into(), salt };
         let path = segment::file_path(self.dir, kind, number);
         self.made.push(path.clone());
-        Writer::create(self.fs, path, header, self.piece_bytes)
+        Writer::create(self.fs, path, header, self.write_chunk_bytes)
     }
 
     pub(crate) fn finish(&self, writer: Writer) -> Result<DataFile> {
@@ -75,13 +75,13 @@ pub(crate) struct HeapWriter {
 }
 
 impl HeapWriter {
-    pub(crate) fn append(&mut self, making: &mut Making<'_>, bytes: &[u8]) -> Result<HeapPlace> {
+    pub(crate) fn append(&mut self, sink: &mut FileSink<'_>, bytes: &[u8]) -> Result<HeapRef> {
         if let Some((_, writer)) = self.current.take_if(|(_, w)| w.section_len() >= HEAP_BYTES) {
-            self.done.push(making.finish(writer)?);
+            self.done.push(sink.finish(writer)?);
         }
         if self.current.is_none() {
-            let number = *making.next_file;
-            let mut writer = making.create(FileKind::Heap)?;
+            let number = *sink.next_file;
+            let mut writer = sink.create(FileKind::Heap)?;
             writer.section(tables::ROWS, 1);
             self.current = Some((number, writer));
         }
@@ -89,7 +89,7 @@ impl HeapWriter {
             return Err(Error::invalid("heap: none was begun"));
         };
         let slot = writer.section_len() / SLOT_BYTES;
-        let place = HeapPlace {
+        let place = HeapRef {
             heap: *number,
             // A heap ends long before 32 GiB, a record before 4 GiB.
             slot: u32::try_from(slot).unwrap_or(u32::MAX),
@@ -101,30 +101,30 @@ impl HeapWriter {
         Ok(place)
     }
 
-    pub(crate) fn finish(&mut self, making: &mut Making<'_>) -> Result<Vec<DataFile>> {
+    pub(crate) fn finish(&mut self, sink: &mut FileSink<'_>) -> Result<Vec<DataFile>> {
         if let Some((_, writer)) = self.current.take() {
-            self.done.push(making.finish(writer)?);
+            self.done.push(sink.finish(writer)?);
         }
         Ok(std::mem::take(&mut self.done))
     }
 }
 
 /// Where a content is that stays out of its node's record.
-pub(crate) type Elsewhere = Option<ContentPlace>;
+pub(crate) type ExternalBlob = Option<BlobRef>;
 
 /// Encodes the record of a node that is in memory.
 pub(crate) fn encode_node(
     record: &NodeRecord,
     old: &Base,
-    condemned: &Heaps,
+    gc_victims: &Heaps,
     out: &mut Vec<u8>,
-) -> Result<Elsewhere> {
+) -> Result<ExternalBlob> {
     /// Shorter contents are not worth a second look-up.
     const INLINE_BYTES: u32 = 64;
-    let elsewhere = match &record.content {
+    let external = match &record.content {
         Content::Stored { heap, place }
             if place.len > INLINE_BYTES
-                && !condemned.contains(&place.heap)
+                && !gc_victims.contains(&place.heap)
                 && old.heap(place.heap).is_ok_and(|found| Arc::ptr_eq(found, heap)) =>
         {
             Some(*place)
@@ -138,45 +138,45 @@ pub(crate) fn encode_node(
     meta.expires = record.expires;
     meta.strength = record.strength;
     meta.confidence = record.confidence;
-    meta.elsewhere = elsewhere;
+    meta.external = external;
     let keys: Vec<(u32, &[u8])> = record.keys.iter().map(|(n, key)| (*n, &**key)).collect();
     let vectors: Vec<(u32, Seq)> =
         record.vectors.iter().map(|slot| (slot.space, slot.seq)).collect();
-    let content = if elsewhere.is_some() { &[] } else { record.content.bytes()? };
+    let content = if external.is_some() { &[] } else { record.content.bytes()? };
     out.clear();
     meta.encode(
         &NodeParts { keys: &keys, vectors: &vectors, attributes: record.attributes(), content },
         out,
     );
-    Ok(elsewhere)
+    Ok(external)
 }
 
 /// The row of a node that did not change; its record moves if its heap does.
 pub(crate) fn carry_node(
     row: &NodeRow,
     old: &Base,
-    condemned: &Heaps,
+    gc_victims: &Heaps,
     heap: &mut HeapWriter,
-    making: &mut Making<'_>,
+    sink: &mut FileSink<'_>,
     buffer: &mut Vec<u8>,
-) -> Result<(NodeRow, Elsewhere)> {
+) -> Result<(NodeRow, ExternalBlob)> {
     let place = row.place();
-    if !row.elsewhere() {
-        if !condemned.contains(&place.heap) {
+    if !row.external() {
+        if !gc_victims.contains(&place.heap) {
             return Ok((*row, None));
         }
         let bytes = old.heap(place.heap)?.bytes(place.offset(), place.len)?;
-        let place = heap.append(making, bytes)?;
+        let place = heap.append(sink, bytes)?;
         return Ok((NodeRow::new(row.id(), row.kind.get(), place, false), None));
     }
     let node = old.stored(row)?;
     let content = node.content_place();
-    if !condemned.contains(&place.heap) && !condemned.contains(&content.heap) {
+    if !gc_victims.contains(&place.heap) && !gc_victims.contains(&content.heap) {
         return Ok((*row, Some(content)));
     }
-    let elsewhere = encode_node(&old.record_of(node)?, old, condemned, buffer)?;
-    let place = heap.append(making, buffer)?;
-    Ok((NodeRow::new(row.id(), row.kind.get(), place, elsewhere.is_some()), elsewhere))
+    let external = encode_node(&old.record_of(node)?, old, gc_victims, buffer)?;
+    let place = heap.append(sink, buffer)?;
+    Ok((NodeRow::new(row.id(), row.kind.get(), place, external.is_some()), external))
 }
 
 pub(crate) fn attribute_bytes(edge: &EdgeRecord) -> Vec<u8> {
@@ -186,15 +186,15 @@ pub(crate) fn attribute_bytes(edge: &EdgeRecord) -> Vec<u8> {
 pub(crate) fn write_attributes(
     edge: &EdgeRecord,
     heap: &mut HeapWriter,
-    making: &mut Making<'_>,
-) -> Result<HeapPlace> {
+    sink: &mut FileSink<'_>,
+) -> Result<HeapRef> {
     if edge.attributes.is_empty() {
-        return Ok(HeapPlace { heap: 0, slot: 0, len: 0 });
+        return Ok(HeapRef { heap: 0, slot: 0, len: 0 });
     }
-    heap.append(making, &attribute_bytes(edge))
+    heap.append(sink, &attribute_bytes(edge))
 }
 
-pub(crate) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
+pub(crate) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapRef) -> EdgeRow {
     let mut row = EdgeRow::new(key, attributes);
     row.confidence = LeF32::new(edge.confidence);
     row.weight = LeF64::new(edge.weight);
@@ -254,16 +254,16 @@ impl NodeOutput {
 
     pub(crate) fn put(
         &mut self,
-        making: &mut Making<'_>,
+        sink: &mut FileSink<'_>,
         all: &mut Refs,
         row: NodeRow,
-        content: Elsewhere,
+        content: ExternalBlob,
     ) -> Result<()> {
         if usize::try_from(self.rows).is_ok_and(|rows| rows >= self.rows_per_file) {
-            self.end(making, all)?;
+            self.end(sink, all)?;
         }
         if self.current.is_none() {
-            let mut writer = making.create(FileKind::Nodes)?;
+            let mut writer = sink.create(FileKind::Nodes)?;
             writer.section(tables::ROWS, size_of::<NodeRow>());
             self.current = Some(writer);
             self.first = row.id();
@@ -281,7 +281,7 @@ impl NodeOutput {
         Ok(())
     }
 
-    pub(crate) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
+    pub(crate) fn end(&mut self, sink: &mut FileSink<'_>, all: &mut Refs) -> Result<()> {
         let Some(mut writer) = self.current.take() else { return Ok(()) };
         let members = std::mem::take(&mut self.members);
         let mut first = 0_u32;
@@ -299,17 +299,17 @@ impl NodeOutput {
         }
         write_refs(&mut writer, &mut self.refs, all)?;
         let first = self.first.as_bytes().to_vec();
-        self.files.push(TableFile { file: making.finish(writer)?, first });
+        self.files.push(TableFile { file: sink.finish(writer)?, first });
         self.rows = 0;
         Ok(())
     }
 
     pub(crate) fn finish(
         mut self,
-        making: &mut Making<'_>,
+        sink: &mut FileSink<'_>,
         all: &mut Refs,
     ) -> Result<Vec<TableFile>> {
-        self.end(making, all)?;
+        self.end(sink, all)?;
         Ok(self.files)
     }
 }
@@ -338,15 +338,15 @@ impl EdgeOutput {
 
     pub(crate) fn put(
         &mut self,
-        making: &mut Making<'_>,
+        sink: &mut FileSink<'_>,
         all: &mut Refs,
         row: EdgeRow,
     ) -> Result<()> {
         if self.rows >= self.rows_per_file {
-            self.end(making, all)?;
+            self.end(sink, all)?;
         }
         if self.current.is_none() {
-            let mut writer = making.create(self.kind)?;
+            let mut writer = sink.create(self.kind)?;
             writer.section(tables::ROWS, size_of::<EdgeRow>());
             self.current = Some((row.key(), writer));
         }
@@ -361,23 +361,23 @@ impl EdgeOutput {
         Ok(())
     }
 
-    pub(crate) fn end(&mut self, making: &mut Making<'_>, all: &mut Refs) -> Result<()> {
+    pub(crate) fn end(&mut self, sink: &mut FileSink<'_>, all: &mut Refs) -> Result<()> {
         let Some((first, mut writer)) = self.current.take() else { return Ok(()) };
         if self.kind == FileKind::Out {
             write_refs(&mut writer, &mut self.refs, all)?;
         }
         let first = encode_edge_key(&first);
-        self.files.push(TableFile { file: making.finish(writer)?, first });
+        self.files.push(TableFile { file: sink.finish(writer)?, first });
         self.rows = 0;
         Ok(())
     }
 
     pub(crate) fn finish(
         mut self,
-        making: &mut Making<'_>,
+        sink: &mut FileSink<'_>,
         all: &mut Refs,
     ) -> Result<Vec<TableFile>> {
-        self.end(making, all)?;
+        self.end(sink, all)?;
         Ok(self.files)
     }
 }
@@ -404,14 +404,14 @@ impl KeyOutput {
         }
     }
 
-    pub(crate) fn put(&mut self, making: &mut Making<'_>, place: KeyPlace<'_>) -> Result<()> {
+    pub(crate) fn put(&mut self, sink: &mut FileSink<'_>, place: IndexEntryRef<'_>) -> Result<()> {
         if self.current.as_ref().is_some_and(|w| w.section_len() >= self.bytes_per_file) {
-            self.end(making)?;
+            self.end(sink)?;
         }
         self.buffer.clear();
         place.encode(&mut self.buffer);
         if self.current.is_none() {
-            let mut writer = making.create(FileKind::Keys)?;
+            let mut writer = sink.create(FileKind::Keys)?;
             writer.section(tables::ROWS, 1);
             self.current = Some(writer);
             self.first.clone_from(&self.buffer);
@@ -425,16 +425,16 @@ impl KeyOutput {
         Ok(())
     }
 
-    pub(crate) fn end(&mut self, making: &mut Making<'_>) -> Result<()> {
+    pub(crate) fn end(&mut self, sink: &mut FileSink<'_>) -> Result<()> {
         let Some(mut writer) = self.current.take() else { return Ok(()) };
         write_rows(&mut writer, tables::OFFSETS, &std::mem::take(&mut self.offsets))?;
         let first = std::mem::take(&mut self.first);
-        self.files.push(TableFile { file: making.finish(writer)?, first });
+        self.files.push(TableFile { file: sink.finish(writer)?, first });
         Ok(())
     }
 
-    pub(crate) fn finish(mut self, making: &mut Making<'_>) -> Result<Vec<TableFile>> {
-        self.end(making)?;
+    pub(crate) fn finish(mut self, sink: &mut FileSink<'_>) -> Result<Vec<TableFile>> {
+        self.end(sink)?;
         Ok(self.files)
     }
 }

@@ -10,15 +10,15 @@ use foldhash::quality::RandomState;
 use crate::{
     format::{
         manifest::{HeapFile, Manifest, TableFile},
-        tables::KeyPlace,
+        tables::IndexEntryRef,
     },
     model::{
         error::{Error, Result},
         id::NodeId,
     },
     state::{
-        base::parts::{KeyPart, Part, Run},
-        layer::node_table::Said,
+        base::partitions::{KeyPartition, Partition, RowRange},
+        layer::node_table::VersionRef,
     },
 };
 
@@ -38,16 +38,16 @@ pub(crate) struct Limits {
     /// Most bytes of memory that building a graph may take, about.
     pub(crate) graph_bytes: u64,
     /// Bytes of a file that are written at once.
-    pub(crate) piece_bytes: usize,
+    pub(crate) write_chunk_bytes: usize,
 }
 
 /// What a checkpoint does beside what it must.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum Scope {
     /// What was touched, and some garbage.
-    Touched,
+    Incremental,
     /// Everything.
-    All,
+    Full,
 }
 
 /// Bytes referred to, by heap.
@@ -59,10 +59,10 @@ pub(crate) type Heaps = HashSet<u32, RandomState>;
 /// The heaps whose content is to move: of those that are garbage the most, as
 /// many as bring garbage down to half of what is live, and no more than what
 /// this checkpoint writes anyway, twice over.
-pub(crate) fn condemned(manifest: &Manifest, extent: Extent, copy_bytes: u64) -> Heaps {
+pub(crate) fn gc_victims(manifest: &Manifest, extent: Scope, copy_bytes: u64) -> Heaps {
     const LEAST_COPY_BYTES: u64 = 32 << 20;
     let mut heaps: Vec<&HeapFile> = manifest.heaps.iter().collect();
-    if extent == Extent::All {
+    if extent == Scope::Full {
         // One whole heap is as good as another; many small ones are not.
         let whole =
             |heap: &HeapFile| heap.live.saturating_mul(50) >= heap.file.len.saturating_mul(49);
@@ -95,52 +95,55 @@ pub(crate) fn condemned(manifest: &Manifest, extent: Extent, copy_bytes: u64) ->
     chosen
 }
 
-pub(crate) fn parts_at<P>(parts: &[Arc<P>], at: usize) -> Result<&P> {
-    let part = parts.get(at).map(|part| &**part);
-    part.ok_or_else(|| Error::invalid(format!("part {at} of a table: there is none")))
+pub(crate) fn partitions_at<P>(partitions: &[Arc<P>], at: usize) -> Result<&P> {
+    let partition = partitions.get(at).map(|partition| &**partition);
+    partition.ok_or_else(|| Error::invalid(format!("part {at} of a table: there is none")))
 }
 
 /// The keys of parts `from..to`: from, up to; the first part begins before all
 /// keys, the last ends after all.
 pub(crate) fn bounds<P, K>(
-    parts: &[Arc<P>],
-    (from, to): Parts,
+    partitions: &[Arc<P>],
+    (from, to): Partitions,
     first: impl Fn(&P) -> K,
-) -> Within<K> {
-    let low = parts.get(from).filter(|_| from > 0).map(|part| first(part));
-    (low, parts.get(to).map(|part| first(part)))
+) -> KeySpan<K> {
+    let low = partitions.get(from).filter(|_| from > 0).map(|partition| first(partition));
+    (low, partitions.get(to).map(|partition| first(partition)))
 }
 
-pub(crate) fn key_bounds(parts: &[Arc<KeyPart>], (from, to): Parts) -> Within<KeyPlace<'_>> {
-    let low = parts.get(from).filter(|_| from > 0).and_then(|part| part.first());
-    (low, parts.get(to).and_then(|part| part.first()))
+pub(crate) fn key_bounds(
+    partitions: &[Arc<KeyPartition>],
+    (from, to): Partitions,
+) -> KeySpan<IndexEntryRef<'_>> {
+    let low = partitions.get(from).filter(|_| from > 0).and_then(|partition| partition.first());
+    (low, partitions.get(to).and_then(|partition| partition.first()))
 }
 
 /// From, up to; `None` for no bound.
-type Within<K> = (Option<K>, Option<K>);
+type KeySpan<K> = (Option<K>, Option<K>);
 
-pub(crate) fn range<K>((from, to): Within<K>) -> (std::ops::Bound<K>, std::ops::Bound<K>) {
+pub(crate) fn range<K>((from, to): KeySpan<K>) -> (std::ops::Bound<K>, std::ops::Bound<K>) {
     use std::ops::Bound::{Excluded, Included, Unbounded};
     (from.map_or(Unbounded, Included), to.map_or(Unbounded, Excluded))
 }
 
 pub(crate) fn within(
-    changes: &[(NodeId, Said)],
+    changes: &[(NodeId, VersionRef)],
     from: Option<NodeId>,
     to: Option<NodeId>,
-) -> &[(NodeId, Said)] {
+) -> &[(NodeId, VersionRef)] {
     let low = from.map_or(0, |from| changes.partition_point(|(id, _)| *id < from));
     let high = to.map_or(changes.len(), |to| changes.partition_point(|(id, _)| *id < to));
     changes.get(low..high).unwrap_or_default()
 }
 
-pub(crate) fn run<P: Part>(parts: &[Arc<P>], (from, to): Parts) -> Run<'_, P> {
-    Run { parts, low: (from, 0), high: (to, 0), descending: false }
+pub(crate) fn run<P: Partition>(partitions: &[Arc<P>], (from, to): Partitions) -> RowRange<'_, P> {
+    RowRange { partitions, low: (from, 0), high: (to, 0), descending: false }
 }
 
-pub(crate) fn rows_of<P: Part>(parts: &[Arc<P>], (from, to): Parts) -> usize {
-    let parts = parts.get(from..to).unwrap_or_default();
-    parts.iter().map(|part| part.len()).fold(0, usize::saturating_add)
+pub(crate) fn rows_of<P: Partition>(partitions: &[Arc<P>], (from, to): Partitions) -> usize {
+    let partitions = partitions.get(from..to).unwrap_or_default();
+    partitions.iter().map(|partition| partition.len()).fold(0, usize::saturating_add)
 }
 
 /// Rows of each file, so that none is larger than `target` and all are about
@@ -153,18 +156,18 @@ pub(crate) fn rows_per_file<R>(rows: usize, target: u64) -> usize {
 /// The old parts that no new one is in the place of.
 pub(crate) fn left<'a, P>(
     old: &'a [Arc<P>],
-    new: &'a [(Parts, Vec<TableFile>)],
+    new: &'a [(Partitions, Vec<TableFile>)],
 ) -> impl Iterator<Item = &'a Arc<P>> {
-    old.iter().enumerate().filter_map(move |(at, part)| {
+    old.iter().enumerate().filter_map(move |(at, partition)| {
         let gone = new.iter().any(|((from, to), _)| (*from..*to).contains(&at));
-        (!gone).then_some(part)
+        (!gone).then_some(partition)
     })
 }
 
 /// The files of a table, new ones in the place of old ones.
 pub(crate) fn replaced(
     old: &[TableFile],
-    new: &mut Vec<(Parts, Vec<TableFile>)>,
+    new: &mut Vec<(Partitions, Vec<TableFile>)>,
 ) -> Vec<TableFile> {
     let mut files = Vec::new();
     let mut at = 0;
@@ -179,4 +182,4 @@ pub(crate) fn replaced(
 
 /// Parts of the old table that follow each other and are written anew together:
 /// from, to.
-pub(crate) type Parts = (usize, usize);
+pub(crate) type Partitions = (usize, usize);

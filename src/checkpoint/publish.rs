@@ -19,7 +19,7 @@ use crate::{
         space::Method,
         time::Seq,
     },
-    state::base::{Base, parts::Part as _},
+    state::base::{Base, partitions::Partition as _},
     store::{
         manifest,
         segment::{self, table::Table},
@@ -42,7 +42,7 @@ impl Checkpointer {
             return Err(error);
         }
         self.in_force(work, next, &job.old, &base);
-        work.put_aside.clear();
+        work.backoff.clear();
         self.reconciler.install(Arc::new(base));
         {
             let mut outcome = self.outcome();
@@ -58,16 +58,16 @@ impl Checkpointer {
 
     /// Removes log files that the base covers; again, if that failed before.
     pub(crate) fn cut(&self, work: &mut Work) -> Result<()> {
-        work.uncut = true;
+        work.wal_trim_pending = true;
         unless_panicked(|| self.reconciler.cut(work.manifest.checkpoint))
             .map_err(|cause| at_step("cut", cause))?;
-        work.uncut = false;
+        work.wal_trim_pending = false;
         Ok(())
     }
 
     fn prepare(&self, work: &mut Work, job: &mut Job) -> Result<(Manifest, Base)> {
-        let mut making = self.making(work.manifest.store, &mut work.next_file, &mut job.made);
-        let heaps = job.heap.finish(&mut making).map_err(|cause| at_step("heap", cause))?;
+        let mut sink = self.sink(work.manifest.store, &mut work.next_file, &mut job.made);
+        let heaps = job.heap.finish(&mut sink).map_err(|cause| at_step("heap", cause))?;
         let old = &job.old;
         let mut refs = std::mem::take(&mut job.refs);
         let read = |refs: &mut Refs, table: &Table<RefRow>| -> Result<()> {
@@ -78,11 +78,11 @@ impl Checkpointer {
             }
             Ok(())
         };
-        for part in left(&old.nodes, &job.nodes) {
-            read(&mut refs, &part.refs).map_err(|cause| at_step("heap", cause))?;
+        for partition in left(&old.nodes, &job.nodes) {
+            read(&mut refs, &partition.refs).map_err(|cause| at_step("heap", cause))?;
         }
-        for part in left(&old.out, &job.out) {
-            if let Some(table) = &part.refs {
+        for partition in left(&old.out, &job.out) {
+            if let Some(table) = &partition.refs {
                 read(&mut refs, table).map_err(|cause| at_step("heap", cause))?;
             }
         }
@@ -97,7 +97,7 @@ impl Checkpointer {
             .collect();
         next.nodes = replaced(&old.manifest.nodes, &mut job.nodes);
         next.out = replaced(&old.manifest.out, &mut job.out);
-        next.into = replaced(&old.manifest.into, &mut job.into);
+        next.in_edges = replaced(&old.manifest.in_edges, &mut job.in_edges);
         next.keys = replaced(&old.manifest.keys, &mut job.keys);
         next.vectors = std::mem::take(&mut job.vectors);
         for file in &mut next.vectors {
@@ -115,10 +115,10 @@ impl Checkpointer {
             .map_err(|cause| at_step("map", cause))?;
         // Here and not in those who read it first, unless writers wait.
         let known: HashSet<u32> =
-            old.nodes.iter().map(|part| part.segment().file().number).collect();
-        for part in &base.nodes {
-            if !known.contains(&part.segment().file().number) && !self.reconciler.is_full() {
-                part.rows.fill_fences().map_err(|cause| at_step("map", cause))?;
+            old.nodes.iter().map(|partition| partition.segment().file().number).collect();
+        for partition in &base.nodes {
+            if !known.contains(&partition.segment().file().number) && !self.reconciler.is_full() {
+                partition.rows.fill_fences().map_err(|cause| at_step("map", cause))?;
             }
         }
         Ok((next, base))
@@ -148,7 +148,7 @@ impl Checkpointer {
         work.manifest = next;
         let kept: HashSet<u32> = base.segments().map(|segment| segment.file().number).collect();
         for segment in old.segments().filter(|s| !kept.contains(&s.file().number)) {
-            segment.retire(&self.owned);
+            segment.retire(&self.lease);
         }
         // What could not be opened is not mapped, and has to go all the same.
         let named: HashSet<u32> = work.manifest.files().map(|(_, file)| file.number).collect();

@@ -13,7 +13,7 @@ use crate::{
             encode_node, write_attributes,
         },
         plan::{
-            Extent, Parts, Refs, bounds, condemned, key_bounds, parts_at, range, rows_of,
+            Partitions, Refs, Scope, bounds, gc_victims, key_bounds, partitions_at, range, rows_of,
             rows_per_file, run, within,
         },
         vectors,
@@ -21,25 +21,25 @@ use crate::{
     cpu::prefetch,
     format::{
         header::FileKind,
-        tables::{self, EdgeRow, HeapPlace, KeyPlace, NodeRow, RefRow},
+        tables::{self, EdgeRow, HeapRef, IndexEntryRef, NodeRow, RefRow},
     },
     model::{error::Result, id::NodeId},
     state::{
         base::{
             FETCHED,
-            parts::{EdgePart, KeyPart, NodePart, Part},
+            partitions::{EdgePartition, KeyPartition, NodePartition, Partition},
             vector_rows::VectorRows,
         },
-        layer::node_table::Said,
+        layer::node_table::VersionRef,
     },
     store::segment::{self, file::Segment, table::Table},
 };
 
 impl Checkpointer {
-    pub(crate) fn begin(&self, work: &Work, extent: Extent) -> Result<Option<Job>> {
+    pub(crate) fn begin(&self, work: &Work, extent: Scope) -> Result<Option<Job>> {
         let (frozen, old) = match self.reconciler.freeze()? {
             Some(taken) => taken,
-            None if extent == Extent::All => {
+            None if extent == Scope::Full => {
                 let state = self.reconciler.state();
                 (Arc::new(state.nothing_frozen()), Arc::clone(&state.base))
             }
@@ -54,65 +54,72 @@ impl Checkpointer {
         next.indexes = frozen.indexes.iter().map(str::to_owned).collect();
         next.spaces.clone_from(&frozen.spaces);
         next.counts = frozen.counts;
-        let mut changes: Vec<(NodeId, Said)> = layer.nodes.changes(frozen.seq).collect();
+        let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes.changes(frozen.seq).collect();
         changes.sort_unstable();
         let copy_bytes = u64::try_from(layer.bytes).unwrap_or(u64::MAX);
-        let condemned = condemned(&old.manifest, extent, copy_bytes);
-        let all = extent == Extent::All;
+        let gc_victims = gc_victims(&old.manifest, extent, copy_bytes);
+        let all = extent == Scope::Full;
         let mut tasks = VecDeque::new();
 
         let moves = |refs: &Table<RefRow>| -> Result<bool> {
             for row in 0..refs.len() {
-                if condemned.contains(&refs.row(row)?.heap.get()) {
+                if gc_victims.contains(&refs.row(row)?.heap.get()) {
                     return Ok(true);
                 }
             }
             Ok(false)
         };
-        let touched = |at: usize, parts: &[Arc<NodePart>]| -> Result<bool> {
-            let (from, to) = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
-            Ok(all || !within(&changes, from, to).is_empty() || moves(&parts_at(parts, at)?.refs)?)
+        let touched = |at: usize, partitions: &[Arc<NodePartition>]| -> Result<bool> {
+            let (from, to) =
+                bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first);
+            Ok(all
+                || !within(&changes, from, to).is_empty()
+                || moves(&partitions_at(partitions, at)?.refs)?)
         };
         let row =
             |rows: usize, bytes: usize| u64::try_from(rows.saturating_mul(bytes)).unwrap_or(0);
         let gone = |at: usize| {
-            let (from, to) = bounds(&old.nodes, (at, at.saturating_add(1)), |part| part.first);
+            let (from, to) =
+                bounds(&old.nodes, (at, at.saturating_add(1)), |partition| partition.first);
             let gone = within(&changes, from, to)
                 .iter()
-                .filter(|(_, said)| layer.nodes.record(*said).is_none());
+                .filter(|(_, version)| layer.nodes.record(*version).is_none());
             row(gone.count(), size_of::<NodeRow>())
         };
         for group in self.group(&old.nodes, changes.is_empty(), touched, gone)? {
             tasks.push_back(Task::Nodes(group));
         }
-        for (parts, changes, task) in [
-            (&old.out, &layer.out, Task::Out as fn(Parts) -> Task),
-            (&old.into, &layer.into, Task::In as fn(Parts) -> Task),
+        for (partitions, changes, task) in [
+            (&old.out, &layer.out, Task::Out as fn(Partitions) -> Task),
+            (&old.in_edges, &layer.in_edges, Task::In as fn(Partitions) -> Task),
         ] {
-            let touched = |at: usize, parts: &[Arc<EdgePart>]| -> Result<bool> {
-                let within = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
-                let moves = match &parts_at(parts, at)?.refs {
+            let touched = |at: usize, partitions: &[Arc<EdgePartition>]| -> Result<bool> {
+                let within =
+                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first);
+                let moves = match &partitions_at(partitions, at)?.refs {
                     Some(refs) => moves(refs)?,
                     None => false,
                 };
                 Ok(all || moves || changes.range(range(within)).next().is_some())
             };
             let gone = |at: usize| {
-                let within = bounds(parts, (at, at.saturating_add(1)), |part| part.first);
+                let within =
+                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first);
                 let gone = changes.range(range(within)).filter(|(_, edge)| edge.is_none());
                 row(gone.count(), size_of::<EdgeRow>())
             };
-            for group in self.group(parts, changes.is_empty(), touched, gone)? {
+            for group in self.group(partitions, changes.is_empty(), touched, gone)? {
                 tasks.push_back(task(group));
             }
         }
-        let touched = |at: usize, parts: &[Arc<KeyPart>]| -> Result<bool> {
-            let within = key_bounds(parts, (at, at.saturating_add(1)));
-            Ok(all || layer.keys.range::<_, KeyPlace<'_>>(range(within)).next().is_some())
+        let touched = |at: usize, partitions: &[Arc<KeyPartition>]| -> Result<bool> {
+            let within = key_bounds(partitions, (at, at.saturating_add(1)));
+            Ok(all || layer.keys.range::<_, IndexEntryRef<'_>>(range(within)).next().is_some())
         };
         let gone = |at: usize| {
             let within = key_bounds(&old.keys, (at, at.saturating_add(1)));
-            let gone = layer.keys.range::<_, KeyPlace<'_>>(range(within)).filter(|(_, has)| !**has);
+            let gone =
+                layer.keys.range::<_, IndexEntryRef<'_>>(range(within)).filter(|(_, has)| !**has);
             let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
             row(bytes.fold(0, usize::saturating_add), 1)
         };
@@ -128,12 +135,12 @@ impl Checkpointer {
             next,
             tasks,
             changes,
-            condemned,
+            gc_victims,
             heap: HeapWriter::default(),
             made: Vec::new(),
             nodes: Vec::new(),
             out: Vec::new(),
-            into: Vec::new(),
+            in_edges: Vec::new(),
             keys: Vec::new(),
             vectors: Vec::new(),
             build: None,
@@ -144,26 +151,26 @@ impl Checkpointer {
     /// Puts the parts of a table that are to be written anew into groups: each
     /// that is touched, with neighbours so small that they should be one. `gone`
     /// tells how many bytes of a part's rows will not be there afterwards.
-    fn group<P: Part>(
+    fn group<P: Partition>(
         &self,
-        parts: &[Arc<P>],
+        partitions: &[Arc<P>],
         no_changes: bool,
         touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
         gone: impl Fn(usize) -> u64,
-    ) -> Result<Vec<Parts>> {
+    ) -> Result<Vec<Partitions>> {
         let target = self.limits.part_bytes;
         let small = |bytes: u64| bytes < target / 4;
-        let sizes = parts.iter().enumerate();
+        let sizes = partitions.iter().enumerate();
         let sizes: Vec<u64> =
-            sizes.map(|(at, part)| part.bytes().saturating_sub(gone(at))).collect();
+            sizes.map(|(at, partition)| partition.bytes().saturating_sub(gone(at))).collect();
         let size = |at: usize| sizes.get(at).copied().unwrap_or(u64::MAX);
-        let mut groups: Vec<Parts> = Vec::new();
-        if parts.is_empty() && !no_changes {
+        let mut groups: Vec<Partitions> = Vec::new();
+        if partitions.is_empty() && !no_changes {
             groups.push((0, 0));
         }
         let mut at = 0;
-        while at < parts.len() {
-            if !touched(at, parts)? {
+        while at < partitions.len() {
+            if !touched(at, partitions)? {
                 at = at.saturating_add(1);
                 continue;
             }
@@ -178,7 +185,7 @@ impl Checkpointer {
                 bytes = bytes.saturating_add(size(before));
                 from = before;
             }
-            while to < parts.len() && fits(bytes, size(to)) {
+            while to < partitions.len() && fits(bytes, size(to)) {
                 bytes = bytes.saturating_add(size(to));
                 to = to.saturating_add(1);
             }
@@ -189,23 +196,23 @@ impl Checkpointer {
     }
 
     pub(crate) fn task(&self, work: &mut Work, job: &mut Job, task: Task) -> Result<()> {
-        let Job { frozen, old, changes, condemned, heap, made, refs, .. } = job;
-        let mut making = self.making(work.manifest.store, &mut work.next_file, made);
-        let condemned = &*condemned;
+        let Job { frozen, old, changes, gc_victims, heap, made, refs, .. } = job;
+        let mut sink = self.sink(work.manifest.store, &mut work.next_file, made);
+        let gc_victims = &*gc_victims;
         let target = self.limits.part_bytes;
         match task {
-            Task::Nodes(parts) => {
-                let (from, to) = bounds(&old.nodes, parts, |part| part.first);
+            Task::Nodes(partitions) => {
+                let (from, to) = bounds(&old.nodes, partitions, |partition| partition.first);
                 let changes = within(changes, from, to);
-                let rows = rows_of(&old.nodes, parts).saturating_add(changes.len());
+                let rows = rows_of(&old.nodes, partitions).saturating_add(changes.len());
                 let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, target));
                 // Records are where they were written, not in order: fetched some
                 // at a time, the misses of one overlap those of the next.
                 let changes = changes.chunks(FETCHED).flat_map(|changes| {
                     let nodes = &frozen.layer.nodes;
                     let mut fetched = [None; FETCHED];
-                    for (to, (id, said)) in fetched.iter_mut().zip(changes) {
-                        *to = Some((*id, nodes.record(*said)));
+                    for (to, (id, version)) in fetched.iter_mut().zip(changes) {
+                        *to = Some((*id, nodes.record(*version)));
                     }
                     for (_, record) in fetched.iter().flatten() {
                         let content = record.and_then(|record| record.content.in_memory());
@@ -217,76 +224,80 @@ impl Checkpointer {
                 });
                 let mut buffer = Vec::new();
                 merge(
-                    run(&old.nodes, parts),
+                    run(&old.nodes, partitions),
                     |row: &&NodeRow| row.id(),
                     changes,
                     |item| {
                         let (row, content) = match item {
                             Merged::New(record) => {
-                                let content = encode_node(record, old, condemned, &mut buffer)?;
-                                let place = heap.append(&mut making, &buffer)?;
-                                let elsewhere = content.is_some();
-                                (NodeRow::new(record.id, record.kind, place, elsewhere), content)
+                                let content = encode_node(record, old, gc_victims, &mut buffer)?;
+                                let place = heap.append(&mut sink, &buffer)?;
+                                let external = content.is_some();
+                                (NodeRow::new(record.id, record.kind, place, external), content)
                             }
                             Merged::Old(row) => {
-                                carry_node(row, old, condemned, heap, &mut making, &mut buffer)?
+                                carry_node(row, old, gc_victims, heap, &mut sink, &mut buffer)?
                             }
                         };
-                        output.put(&mut making, refs, row, content)
+                        output.put(&mut sink, refs, row, content)
                     },
                 )?;
-                job.nodes.push((parts, output.finish(&mut making, refs)?));
+                job.nodes.push((partitions, output.finish(&mut sink, refs)?));
             }
-            Task::Out(parts) | Task::In(parts) => {
+            Task::Out(partitions) | Task::In(partitions) => {
                 let out = matches!(task, Task::Out(_));
                 let (table, changes) = if out {
                     (&old.out, &frozen.layer.out)
                 } else {
-                    (&old.into, &frozen.layer.into)
+                    (&old.in_edges, &frozen.layer.in_edges)
                 };
-                let within = bounds(table, parts, |part| part.first);
+                let within = bounds(table, partitions, |partition| partition.first);
                 let rows =
-                    rows_of(table, parts).saturating_add(changes.range(range(within)).count());
+                    rows_of(table, partitions).saturating_add(changes.range(range(within)).count());
                 let kind = if out { FileKind::Out } else { FileKind::In };
                 let mut output = EdgeOutput::new(kind, rows_per_file::<EdgeRow>(rows, target));
                 merge(
-                    run(table, parts),
+                    run(table, partitions),
                     |row: &&EdgeRow| row.key(),
                     changes.range(range(within)).map(|(key, edge)| (*key, edge.as_deref())),
                     |item| {
                         let row = match item {
                             Merged::New(edge) if out => {
-                                let place = write_attributes(edge, heap, &mut making)?;
+                                let place = write_attributes(edge, heap, &mut sink)?;
                                 edge_row(edge, edge.key(), place)
                             }
                             Merged::New(edge) => {
                                 let len = attribute_bytes(edge).len();
                                 let len = u32::try_from(len).unwrap_or(u32::MAX);
-                                let place = HeapPlace { heap: 0, slot: 0, len };
-                                edge_row(edge, edge.key().turned(), place)
+                                let place = HeapRef { heap: 0, slot: 0, len };
+                                edge_row(edge, edge.key().reversed(), place)
                             }
                             Merged::Old(row) => {
                                 let place = row.attributes();
-                                if out && place.len > 0 && condemned.contains(&place.heap) {
+                                if out && place.len > 0 && gc_victims.contains(&place.heap) {
                                     let bytes =
                                         old.heap(place.heap)?.bytes(place.offset(), place.len)?;
-                                    row.with_attributes(heap.append(&mut making, bytes)?)
+                                    row.with_attributes(heap.append(&mut sink, bytes)?)
                                 } else {
                                     *row
                                 }
                             }
                         };
-                        output.put(&mut making, refs, row)
+                        output.put(&mut sink, refs, row)
                     },
                 )?;
-                let files = output.finish(&mut making, refs)?;
-                if out { job.out.push((parts, files)) } else { job.into.push((parts, files)) }
+                let files = output.finish(&mut sink, refs)?;
+                if out {
+                    job.out.push((partitions, files))
+                } else {
+                    job.in_edges.push((partitions, files))
+                }
             }
-            Task::Keys(parts) => {
-                let within = key_bounds(&old.keys, parts);
-                let changes = || frozen.layer.keys.range::<_, KeyPlace<'_>>(range(within));
-                let old_bytes = old.keys.get(parts.0..parts.1).unwrap_or_default();
-                let old_bytes = old_bytes.iter().map(|part| part.bytes());
+            Task::Keys(partitions) => {
+                let within = key_bounds(&old.keys, partitions);
+                let changes = || frozen.layer.keys.range::<_, IndexEntryRef<'_>>(range(within));
+                let old_bytes = old.keys.get(partitions.0..partitions.1).unwrap_or_default();
+                let old_bytes = old_bytes.iter().map(|partition| partition.bytes());
                 let new_bytes = changes().map(|(entry, _)| {
                     let len = entry.key.len().saturating_add(tables::KEY_HEAD_BYTES);
                     u64::try_from(len).unwrap_or(u64::MAX)
@@ -295,18 +306,18 @@ impl Checkpointer {
                 let mut output =
                     KeyOutput::new(bytes.div_ceil(bytes.div_ceil(target).max(1)).max(1));
                 merge(
-                    run(&old.keys, parts),
-                    |place: &KeyPlace<'_>| *place,
+                    run(&old.keys, partitions),
+                    |place: &IndexEntryRef<'_>| *place,
                     changes().map(|(entry, has)| (entry.place(), has.then_some(entry))),
                     |item| match item {
-                        Merged::New(entry) => output.put(&mut making, entry.place()),
-                        Merged::Old(place) => output.put(&mut making, place),
+                        Merged::New(entry) => output.put(&mut sink, entry.place()),
+                        Merged::Old(place) => output.put(&mut sink, place),
                     },
                 )?;
-                job.keys.push((parts, output.finish(&mut making)?));
+                job.keys.push((partitions, output.finish(&mut sink)?));
             }
             Task::Vectors(space) => {
-                let files = vectors::seal(space, frozen, old, job.extent, &mut making)?;
+                let files = vectors::seal(space, frozen, old, job.extent, &mut sink)?;
                 job.vectors.extend(files.kept);
                 if let Some(file) = files.new {
                     let named = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
@@ -329,7 +340,7 @@ impl Checkpointer {
                 }
             }
             Task::Codes => {
-                match job.build.as_mut().map(|b| b.step(&mut making, &|| self.hurried())) {
+                match job.build.as_mut().map(|b| b.step(&mut sink, &|| self.cancelled())) {
                     Some(Ok(Step::More)) => job.tasks.push_front(Task::Codes),
                     Some(Ok(Step::Done(codes))) => {
                         if let Some(file) = job.vectors.last_mut() {
@@ -337,7 +348,7 @@ impl Checkpointer {
                         }
                         job.build = None;
                     }
-                    Some(Ok(Step::Unfit)) => job.build = None,
+                    Some(Ok(Step::NotWorthIndexing)) => job.build = None,
                     Some(Err(error)) => return Err(error),
                     None => {}
                 }

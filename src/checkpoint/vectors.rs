@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytemuck::bytes_of;
 
 use crate::{
-    checkpoint::{output::Making, plan::Extent},
+    checkpoint::{output::FileSink, plan::Scope},
     format::{
         header::FileKind,
         manifest::VectorFile,
@@ -15,7 +15,7 @@ use crate::{
     },
     model::{error::Result, id::NodeId, limits},
     state::{
-        base::{Base, vectors::VectorPart},
+        base::{Base, vectors::VectorPartition},
         layer::Frozen,
         record::Vector,
     },
@@ -42,8 +42,8 @@ pub(crate) fn seal(
     space: u32,
     frozen: &Frozen,
     old: &Base,
-    extent: Extent,
-    making: &mut Making<'_>,
+    extent: Scope,
+    sink: &mut FileSink<'_>,
 ) -> Result<Files> {
     let changes = || {
         let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
@@ -56,58 +56,59 @@ pub(crate) fn seal(
     let mut fresh = 0_u64;
     for (id, vector) in changes() {
         fresh = fresh.saturating_add(u64::from(vector.is_some()));
-        for part in old.vectors_of(space) {
-            if let Some(row) = part.live_row(id)? {
-                gone.entry(part.rows.segment.file().number).or_default().push(row);
+        for partition in old.vectors_of(space) {
+            if let Some(row) = partition.live_row(id)? {
+                gone.entry(partition.rows.segment.file().number).or_default().push(row);
                 break;
             }
         }
     }
     let mut files = Files::default();
-    let mut merged: Vec<&VectorPart> = Vec::new();
+    let mut merged: Vec<&VectorPartition> = Vec::new();
     // Files by the order of magnitude of what lives in them.
-    let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorPart)>> = BTreeMap::new();
+    let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorPartition)>> = BTreeMap::new();
     let all = old.manifest.vectors.iter().zip(&old.vectors);
-    for (file, part) in all.filter(|(file, _)| file.space == space) {
-        let len = u64::try_from(part.rows.len()).unwrap_or(u64::MAX);
+    for (file, partition) in all.filter(|(file, _)| file.space == space) {
+        let len = u64::try_from(partition.rows.len()).unwrap_or(u64::MAX);
         let mut now = file.clone();
         if let Some(gone) = gone.get(&file.file.number) {
             let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
             now.live = now.live.saturating_sub(count);
             let dead = dead_rows(&file.dead).chain(gone.iter().copied());
-            now.dead = dead_bits(dead, part.rows.len());
+            now.dead = dead_bits(dead, partition.rows.len());
         }
         if now.live == 0 {
             continue;
         }
         // Dead rows cost searches their share.
         if now.live.saturating_mul(3) < len.saturating_mul(2)
-            || (extent == Extent::All && now.live < len)
+            || (extent == Scope::Full && now.live < len)
         {
-            merged.push(part);
+            merged.push(partition);
         } else {
-            classes.entry(class(now.live)).or_default().push((now, part));
+            classes.entry(class(now.live)).or_default().push((now, partition));
         }
     }
     let several = classes.values().map(Vec::len).fold(merged.len(), usize::saturating_add) > 1;
     let most = u64::try_from(limits::VECTOR_FILE_ROWS).unwrap_or(u64::MAX);
     let row_bytes = u64::try_from(vector_bytes(named.space.dimension)).unwrap_or(u64::MAX);
     // Rows of the new file.
-    let of_merged = merged.iter().map(|part| part.rows.len().saturating_sub(part.dead_count()));
+    let of_merged =
+        merged.iter().map(|partition| partition.rows.len().saturating_sub(partition.dead_count()));
     let of_merged = of_merged.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX));
     let mut rows = of_merged.fold(fresh, u64::saturating_add);
     for (size, of_size) in classes {
         let with_fresh = of_size.len().saturating_add(usize::from(class(fresh) == size));
         let more = of_size.iter().map(|(now, _)| now.live).fold(rows, u64::saturating_add);
         let wanted = match extent {
-            Extent::All => (several || fresh > 0) && more <= most,
-            Extent::Touched => {
+            Scope::Full => (several || fresh > 0) && more <= most,
+            Scope::Incremental => {
                 with_fresh >= VECTOR_FILES && more.saturating_mul(row_bytes) <= MERGED_BYTES
             }
         };
         if wanted {
             rows = more;
-            merged.extend(of_size.into_iter().map(|(_, part)| part));
+            merged.extend(of_size.into_iter().map(|(_, partition)| partition));
         } else {
             files.kept.extend(of_size.into_iter().map(|(now, _)| now));
         }
@@ -121,12 +122,12 @@ pub(crate) fn seal(
     loop {
         // The smallest id that any has next.
         let mut least: Option<(NodeId, usize)> = None;
-        for (at, (part, row)) in merged.iter().zip(&mut rows).enumerate() {
-            while part.is_dead(*row) {
+        for (at, (partition, row)) in merged.iter().zip(&mut rows).enumerate() {
+            while partition.is_dead(*row) {
                 *row = row.saturating_add(1);
             }
-            if *row < part.rows.len() {
-                let id = part.rows.heads.row(*row)?.id();
+            if *row < partition.rows.len() {
+                let id = partition.rows.heads.row(*row)?.id();
                 if least.is_none_or(|(least, _)| id < least) {
                     least = Some((id, at));
                 }
@@ -135,20 +136,20 @@ pub(crate) fn seal(
         let before = changes.next_if(|(id, _)| least.is_none_or(|(least, _)| *id < least));
         if let Some((id, vector)) = before {
             if let Some(vector) = vector {
-                output.put(making, head(id, vector), vector.kind, &vector.numbers)?;
+                output.put(sink, head(id, vector), vector.kind, &vector.components)?;
             }
             continue;
         }
         let Some((id, at)) = least else { break };
-        let (Some(part), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
-        let (stored, numbers) = part.rows.row(*row)?;
-        let kind = part.rows.kinds.row(*row)?.get();
+        let (Some(partition), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
+        let (stored, components) = partition.rows.row(*row)?;
+        let kind = partition.rows.kinds.row(*row)?.get();
         *row = row.saturating_add(1);
         if !frozen.layer.vectors.contains_key(&(space, id)) {
-            output.put(making, *stored, kind, numbers)?;
+            output.put(sink, *stored, kind, components)?;
         }
     }
-    files.new = output.finish(making, space)?;
+    files.new = output.finish(sink, space)?;
     Ok(files)
 }
 
@@ -176,25 +177,25 @@ impl Output {
 
     fn put(
         &mut self,
-        making: &mut Making<'_>,
+        sink: &mut FileSink<'_>,
         head: VectorHead,
         kind: u32,
-        numbers: &[f32],
+        components: &[f32],
     ) -> Result<()> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
-                let mut begun = making.create(FileKind::Vectors)?;
-                begun.section(tables::NUMBERS, vector_bytes(self.dimension));
+                let mut begun = sink.create(FileKind::Vectors)?;
+                begun.section(tables::COMPONENTS, vector_bytes(self.dimension));
                 none.insert(begun)
             }
         };
         self.heads.push(head);
         self.kinds.push(Le32::new(kind));
-        writer.write(bytemuck::cast_slice(numbers))
+        writer.write(bytemuck::cast_slice(components))
     }
 
-    fn finish(self, making: &mut Making<'_>, space: u32) -> Result<Option<VectorFile>> {
+    fn finish(self, sink: &mut FileSink<'_>, space: u32) -> Result<Option<VectorFile>> {
         let Some(mut writer) = self.writer else { return Ok(None) };
         writer.section(tables::ROWS, size_of::<VectorHead>());
         for head in &self.heads {
@@ -203,7 +204,7 @@ impl Output {
         writer.section(tables::ROW_KINDS, size_of::<Le32>());
         writer.write(bytemuck::cast_slice(&self.kinds))?;
         let live = u64::try_from(self.heads.len()).unwrap_or(u64::MAX);
-        let file = making.finish(writer)?;
+        let file = sink.finish(writer)?;
         Ok(Some(VectorFile { file, space, live, dead: Vec::new(), codes: None, graph: None }))
     }
 }

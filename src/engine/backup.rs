@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    checkpoint::plan::Extent,
+    checkpoint::plan::Scope,
     engine::{
         Engine,
         target::{self, Target},
@@ -90,7 +90,7 @@ impl Engine {
         let dir = path::absolute(dir).map_err(|error| Error::io("create", dir, error))?;
         target::check_apart(&dir, &self.dir)?;
         target::check(&*self.fs, &dir)?;
-        self.checkpointer.run_with(Extent::Touched, |manifest| {
+        self.checkpointer.run_with(Scope::Incremental, |manifest| {
             let target = Target::take(&*self.fs, &dir)?;
             let made = copy_store(&*self.fs, &self.dir, manifest, &target);
             if made.is_err() {
@@ -135,7 +135,7 @@ fn copy_store(
     }
     fs.sync_dir(&to).map_err(|error| Error::io("sync", &to, error))?;
     let wal_dir = target.dir().join(wal::DIR);
-    let place = wal::Place { fs, dir: &wal_dir, store: manifest.store };
+    let place = wal::LogDir { fs, dir: &wal_dir, store: manifest.store };
     Writer::new(place, 0, manifest.checkpoint, 0, 0).create(place)?;
     manifest::publish(fs, target.dir(), &manifest)?;
     Ok(report)

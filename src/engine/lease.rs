@@ -20,14 +20,14 @@ use crate::os::{
 /// has to write would replace files of that other store, which may be open by
 /// now, under a lock of its own.
 #[derive(Debug)]
-pub(crate) struct OwnedFs {
+pub(crate) struct LeasedFs {
     fs: Arc<dyn Fs>,
     /// Not held by those who keep the file system for a snapshot: it ends when
     /// the engine is closed.
     lock: Weak<dyn Lock>,
 }
 
-impl OwnedFs {
+impl LeasedFs {
     pub(crate) fn new(fs: Arc<dyn Fs>, lock: &Arc<dyn Lock>) -> Self {
         Self { fs, lock: Arc::downgrade(lock) }
     }
@@ -43,7 +43,7 @@ impl OwnedFs {
     }
 }
 
-impl Fs for OwnedFs {
+impl Fs for LeasedFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.check()?;
         self.fs.create_dir(path)

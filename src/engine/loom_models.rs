@@ -22,7 +22,7 @@ use crate::{
 struct Bench {
     reconciler: Arc<Reconciler>,
     checkpointer: Arc<Checkpointer>,
-    request: Arc<Request>,
+    maintenance: Arc<MaintenanceWorker>,
     clock: Arc<dyn Clock>,
     /// Without it files are not the store's to make.
     _lock: Arc<dyn Lock>,
@@ -31,9 +31,9 @@ struct Bench {
 impl Bench {
     /// Starts the thread that makes checkpoints.
     fn keep(&self) -> JoinHandle<()> {
-        let Self { reconciler, checkpointer, request, clock, .. } = self;
+        let Self { reconciler, checkpointer, maintenance, clock, .. } = self;
         let (reconciler, checkpointer) = (Arc::clone(reconciler), Arc::clone(checkpointer));
-        let (working, clock) = (Arc::clone(request), Arc::clone(clock));
+        let (working, clock) = (Arc::clone(maintenance), Arc::clone(clock));
         spawn(move || working.work(&reconciler, &checkpointer, &*clock))
     }
 }
@@ -47,9 +47,9 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
         .durability(Durability::Os)
         .inline(inline);
     let dir = Path::new("/store");
-    let opened = open::open(dir, &mut options, Notice::default()).unwrap();
-    let request = Arc::new(Request::default());
-    let ask = Arc::clone(&request);
+    let opened = open::open(dir, &mut options, RebuildSignal::default()).unwrap();
+    let maintenance = Arc::new(MaintenanceWorker::default());
+    let ask = Arc::clone(&maintenance);
     let reconciler = Arc::new(Reconciler::new(Start {
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
@@ -79,11 +79,14 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
             index_rows: 64,
             graph_rows: 64,
             graph_bytes: 1 << 20,
-            piece_bytes: options.piece_bytes,
+            write_chunk_bytes: options.write_chunk_bytes,
         },
         opened.manifest,
     ));
-    (Bench { reconciler, checkpointer, request, clock: options.clock, _lock: opened.lock }, worker)
+    (
+        Bench { reconciler, checkpointer, maintenance, clock: options.clock, _lock: opened.lock },
+        worker,
+    )
 }
 
 fn batch(n: u64) -> (Pending, Ticket) {
@@ -251,7 +254,7 @@ fn the_second_thread_hears_that_it_is_to_end() {
     explore(Some(2), || {
         let (bench, worker) = start(true, 1 << 20);
         let keeper = bench.keep();
-        bench.request.stop();
+        bench.maintenance.stop();
         keeper.join().unwrap();
         end(&bench.reconciler, worker, 0);
     });
@@ -266,7 +269,7 @@ fn a_writer_that_is_held_gets_a_checkpoint() {
         let keeper = bench.keep();
         write(&bench.reconciler, 1).unwrap();
         write(&bench.reconciler, 2).unwrap();
-        bench.request.stop();
+        bench.maintenance.stop();
         keeper.join().unwrap();
         end(&bench.reconciler, worker, 2);
     });

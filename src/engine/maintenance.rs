@@ -15,7 +15,7 @@ use crate::{
 
 /// Asks the second thread for a checkpoint.
 #[derive(Debug, Default)]
-pub(crate) struct Request {
+pub(crate) struct MaintenanceWorker {
     pub(crate) wanted: AtomicBool,
     stopped: AtomicBool,
     /// A lock, so that the thread hears of whoever came before it: one of the two
@@ -26,7 +26,7 @@ pub(crate) struct Request {
     stop: Condvar,
 }
 
-impl Request {
+impl MaintenanceWorker {
     pub(crate) fn ask(&self) {
         // Only the first of many who ask need wake it. It takes the wish back
         // before it looks whether a checkpoint is due, so that none is missed.

@@ -24,9 +24,9 @@ use std::{
 use crate::{
     checkpoint::{
         Checkpointer,
-        plan::{Extent, Limits},
+        plan::{Limits, Scope},
     },
-    engine::{maintenance::Request, options::Options, stats::Stats},
+    engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats},
     format::wal::Payload,
     model::{
         batch::{Batch, Durability, Op},
@@ -41,7 +41,7 @@ use crate::{
         file::{Fs, Lock},
     },
     read::snapshot::Snapshot,
-    state::base::notice::Notice,
+    state::base::rebuild_signal::RebuildSignal,
     store::wal::{self, report::RecoveryReport},
     sync::{Mutex, atomic::Ordering, thread},
     write::{
@@ -83,7 +83,7 @@ pub struct Engine {
     inline: bool,
     reconciler: Arc<Reconciler>,
     checkpointer: Arc<Checkpointer>,
-    request: Arc<Request>,
+    maintenance: Arc<MaintenanceWorker>,
     report: RecoveryReport,
     /// What an engine that is not closed holds.
     held: Mutex<Option<Held>>,
@@ -109,11 +109,11 @@ impl Engine {
         // The engine creates files long after this: it shall not follow a
         // change of the working directory.
         let dir = path::absolute(path).map_err(|error| Error::io("open", path, error))?;
-        let request = Arc::new(Request::default());
-        let ask = Arc::clone(&request);
-        let opened = open::open(&dir, &mut options, Notice::new(move || ask.ask()))?;
+        let maintenance = Arc::new(MaintenanceWorker::default());
+        let ask = Arc::clone(&maintenance);
+        let opened = open::open(&dir, &mut options, RebuildSignal::new(move || ask.ask()))?;
         let missing = open::missing(&opened.state, &options)?;
-        let ask = Arc::clone(&request);
+        let ask = Arc::clone(&maintenance);
         let reconciler = Arc::new(Reconciler::new(Start {
             fs: Arc::clone(&options.fs),
             clock: Arc::clone(&options.clock),
@@ -139,7 +139,7 @@ impl Engine {
                 index_rows: options.index_rows,
                 graph_rows: options.graph_rows,
                 graph_bytes: options.graph_bytes,
-                piece_bytes: options.piece_bytes,
+                write_chunk_bytes: options.write_chunk_bytes,
             },
             opened.manifest,
         ));
@@ -153,7 +153,7 @@ impl Engine {
             inline: options.inline,
             reconciler,
             checkpointer,
-            request,
+            maintenance,
             report: opened.report,
             held: Mutex::new(Some(Held { threads: Vec::new(), lock: opened.lock })),
         };
@@ -163,7 +163,7 @@ impl Engine {
         // The thread looks what vector files want.
         if engine.reconciler.checkpoint_due() || !engine.reconciler.state().base.vectors.is_empty()
         {
-            engine.request.ask();
+            engine.maintenance.ask();
         }
         if !missing.is_empty() {
             engine.write(Batch { ops: missing, durability: None })?;
@@ -182,13 +182,13 @@ impl Engine {
         };
         let worker = Arc::clone(&self.reconciler);
         held.threads.push(spawn("ingrain", Box::new(move || worker.work()))?);
-        let (reconciler, checkpointer, request, clock) = (
+        let (reconciler, checkpointer, maintenance, clock) = (
             Arc::clone(&self.reconciler),
             Arc::clone(&self.checkpointer),
-            Arc::clone(&self.request),
+            Arc::clone(&self.maintenance),
             Arc::clone(&self.clock),
         );
-        let work = move || request.work(&reconciler, &checkpointer, &*clock);
+        let work = move || maintenance.work(&reconciler, &checkpointer, &*clock);
         held.threads.push(spawn("ingrain-base", Box::new(work))?);
         Ok(())
     }
@@ -203,12 +203,12 @@ impl Engine {
         // A failure is in the stats. The write that met it is not concerned;
         // when there is no room left, the next one is.
         if full {
-            let _ = self.checkpointer.run(Extent::Touched);
-        } else if under_way || self.request.wanted.swap(false, Ordering::AcqRel) {
+            let _ = self.checkpointer.run(Scope::Incremental);
+        } else if under_way || self.maintenance.wanted.swap(false, Ordering::AcqRel) {
             let more = self.checkpointer.step();
             // An index is done, and others may be wanted.
             if more.is_ok_and(|more| more) && !self.checkpointer.is_under_way() {
-                self.request.ask();
+                self.maintenance.ask();
             }
         }
     }
@@ -305,7 +305,7 @@ impl Engine {
     /// As [`drop_space`](Self::drop_space).
     pub fn set_method(&self, name: impl Into<String>, method: Method) -> Result<Seq> {
         let seq = self.create(Op::SetMethod { name: name.into(), method })?;
-        self.request.ask();
+        self.maintenance.ask();
         Ok(seq)
     }
 
@@ -381,10 +381,10 @@ impl Engine {
     /// the engine is closed meanwhile.
     pub fn checkpoint(&self) -> Result<Seq> {
         self.open_still()?;
-        let seq = self.checkpointer.run(Extent::Touched)?;
+        let seq = self.checkpointer.run(Scope::Incremental)?;
         // What new vector files want beside codes is for the background.
         if !self.reconciler.state().base.vectors.is_empty() {
-            self.request.ask();
+            self.maintenance.ask();
         }
         Ok(seq)
     }
@@ -400,7 +400,7 @@ impl Engine {
     /// As [`checkpoint`](Self::checkpoint).
     pub fn compact(&self) -> Result<Seq> {
         self.open_still()?;
-        let seq = self.checkpointer.run(Extent::All)?;
+        let seq = self.checkpointer.run(Scope::Full)?;
         self.checkpointer.build_indexes(None)?;
         Ok(seq)
     }
@@ -464,8 +464,8 @@ impl Engine {
     fn wind_down(&self, threads: Vec<thread::JoinHandle<()>>, tidy: bool) -> Result<()> {
         /// A log of this size is replayed in a few milliseconds.
         const SHORT_LOG_BYTES: u64 = 1 << 20;
-        self.request.stop();
-        self.checkpointer.hurry(true);
+        self.maintenance.stop();
+        self.checkpointer.cancel_long_work(true);
         let last = self.reconciler.close();
         let mut panicked = false;
         for thread in threads {
@@ -474,13 +474,13 @@ impl Engine {
                 panicked |= thread.join().is_err();
             }
         }
-        self.checkpointer.hurry(false);
+        self.checkpointer.cancel_long_work(false);
         if panicked {
             return Err(Error::invalid("engine: its thread panicked").poisons());
         }
         let last = last?;
         let tidied = if tidy && self.reconciler.stats().wal_bytes > SHORT_LOG_BYTES {
-            self.checkpointer.run(Extent::Touched).map(drop)
+            self.checkpointer.run(Scope::Incremental).map(drop)
         } else {
             Ok(())
         };

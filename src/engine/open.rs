@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    engine::{lease::OwnedFs, options::Options, replay::Replayer},
+    engine::{lease::LeasedFs, options::Options, replay::Replayer},
     format::manifest::Manifest,
     model::{
         batch::Op,
@@ -19,7 +19,7 @@ use crate::{
     os::file::{Fs, Lock},
     state::{
         State,
-        base::{Base, notice::Notice},
+        base::{Base, rebuild_signal::RebuildSignal},
     },
     store::{
         manifest, segment,
@@ -49,7 +49,11 @@ pub(super) struct Opened {
 ///
 /// From here on the file system of the options is one that does nothing to
 /// files that are not the store's any more.
-pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<Opened> {
+pub(super) fn open(
+    dir: &Path,
+    options: &mut Options,
+    rebuild_signal: RebuildSignal,
+) -> Result<Opened> {
     make_dir(&*options.fs, dir, options.create)?;
     let path = dir.join(LOCK);
     let lock = options
@@ -58,15 +62,15 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
         .map_err(|error| Error::io("lock", &path, error))?
         .ok_or(Error::Locked { path })?;
     let lock: Arc<dyn Lock> = Arc::from(lock);
-    options.fs = Arc::new(OwnedFs::new(Arc::clone(&options.fs), &lock));
+    options.fs = Arc::new(LeasedFs::new(Arc::clone(&options.fs), &lock));
     let (options, fs) = (&*options, &*options.fs);
     let wal_dir = dir.join(wal::DIR);
-    let place = |store| wal::Place { fs, dir: &wal_dir, store };
+    let place = |store| wal::LogDir { fs, dir: &wal_dir, store };
     let Some(mut manifest) = manifest::load(fs, dir)? else {
         let (manifest, writer) = create(dir, &wal_dir, options)?;
         let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
-        base.notice = notice;
-        let (state, report) = (State::of_base(Arc::new(base)), RecoveryReport::default());
+        base.rebuild_signal = rebuild_signal;
+        let (state, report) = (State::from_base(Arc::new(base)), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
     if options.unfinished {
@@ -83,7 +87,7 @@ pub(super) fn open(dir: &Path, options: &mut Options, notice: Notice) -> Result<
         beside(in_turn, || sync(fs, dirs), || Base::open(&options.fs, &data_dir, &manifest, None));
     synced?;
     let mut base = base?;
-    base.notice = notice;
+    base.rebuild_signal = rebuild_signal;
     let kept: HashSet<u32> = manifest.files().map(|(_, file)| file.number).collect();
     let orphans = find_orphans(fs, &data_dir, |name| {
         segment::file_number(name).is_some_and(|number| !kept.contains(&number))
@@ -238,7 +242,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
         salvaging: options.unfinished,
         ..Manifest::default()
     };
-    let place = wal::Place { fs, dir: wal_dir, store: manifest.store };
+    let place = wal::LogDir { fs, dir: wal_dir, store: manifest.store };
     let mut writer = Writer::new(place, options.wal_file_bytes, Seq::ZERO, 0, 0);
     writer.create(place)?;
     manifest::publish(fs, dir, &manifest)?;

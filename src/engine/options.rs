@@ -52,7 +52,7 @@ pub struct Options {
     pub(super) index_rows: usize,
     pub(super) graph_rows: usize,
     pub(super) graph_bytes: u64,
-    pub(super) piece_bytes: usize,
+    pub(super) write_chunk_bytes: usize,
     pub(super) recovery: RecoveryMode,
     pub(super) inline: bool,
     /// The store is made, and opens only once that is done.
@@ -80,7 +80,7 @@ impl Default for Options {
             index_rows: 1_024,
             graph_rows: 50_000,
             graph_bytes: 1 << 30,
-            piece_bytes: segment::PIECE_BYTES,
+            write_chunk_bytes: segment::WRITE_CHUNK_BYTES,
             recovery: RecoveryMode::Strict,
             inline: false,
             unfinished: false,
@@ -239,8 +239,8 @@ impl Options {
     /// costs 1 MiB of memory more for each file that is being written.
     #[must_use]
     pub fn huge_pages(mut self, huge_pages: bool) -> Self {
-        self.piece_bytes =
-            if huge_pages { segment::HUGE_PIECE_BYTES } else { segment::PIECE_BYTES };
+        self.write_chunk_bytes =
+            if huge_pages { segment::HUGE_WRITE_CHUNK_BYTES } else { segment::WRITE_CHUNK_BYTES };
         self
     }
 
@@ -250,9 +250,9 @@ impl Options {
     /// files.
     #[cfg(feature = "sim")]
     #[must_use]
-    pub fn piece_bytes(mut self, bytes: usize) -> Self {
+    pub fn write_chunk_bytes(mut self, bytes: usize) -> Self {
         let block = crate::format::segment::BLOCK_BYTES;
-        self.piece_bytes = bytes.div_ceil(block).max(2).saturating_mul(block);
+        self.write_chunk_bytes = bytes.div_ceil(block).max(2).saturating_mul(block);
         self
     }
 

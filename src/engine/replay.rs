@@ -49,7 +49,7 @@ pub(super) struct Replayer {
 
 impl Replayer {
     pub(super) fn new(base: Arc<Base>, in_turn: bool) -> Self {
-        let state = Some(State::of_base(Arc::clone(&base)));
+        let state = Some(State::from_base(Arc::clone(&base)));
         let group = Vec::new();
         Self { base, state, group, group_bytes: 0, other: None, in_turn }
     }
@@ -111,7 +111,7 @@ impl Replay for Replayer {
         self.state = state.and_then(|mut state| apply(&mut state, rest).ok().map(|()| state));
         self.in_turn = self.state.is_none();
         if self.in_turn {
-            self.state = Some(State::of_base(Arc::clone(&self.base)));
+            self.state = Some(State::from_base(Arc::clone(&self.base)));
         }
         !self.in_turn
     }

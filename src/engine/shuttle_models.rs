@@ -61,8 +61,8 @@ fn spawn<T: Send + 'static>(
     thread::spawn(move || work(&engine))
 }
 
-fn id(writer: u8, part: u8) -> NodeId {
-    NodeId::of_content(&[writer, part])
+fn id(writer: u8, partition: u8) -> NodeId {
+    NodeId::of_content(&[writer, partition])
 }
 
 /// Round `n` of a writer: both its nodes say `n`, in content, key and edges
@@ -73,9 +73,9 @@ fn round(writer: u8, n: u8) -> Batch {
 
 fn sized_round(writer: u8, n: u8, bytes: usize) -> Batch {
     let mut batch = Batch::new();
-    for part in 0..2 {
-        let node = Node::new(id(writer, part), "half").content(vec![n; bytes]);
-        batch.put(node.key("rounds", [writer, n, part]));
+    for partition in 0..2 {
+        let node = Node::new(id(writer, partition), "half").content(vec![n; bytes]);
+        batch.put(node.key("rounds", [writer, n, partition]));
     }
     batch.link(Edge::new(id(writer, 0), "forth", id(writer, 1)).weight(n.into()));
     batch.link(Edge::new(id(writer, 1), "back", id(writer, 0)).weight(n.into()));
@@ -91,11 +91,11 @@ fn seen(snapshot: &Snapshot, writer: u8) -> u8 {
     };
     let n = a.content()[0];
     assert_eq!((n, a.version()), (b.content()[0], b.version()), "half a batch: two rounds");
-    for part in 0..2 {
+    for partition in 0..2 {
         for mut edges in [
-            snapshot.edges_out(id(writer, part)).map(|edge| edge.unwrap().weight()).collect(),
+            snapshot.edges_out(id(writer, partition)).map(|edge| edge.unwrap().weight()).collect(),
             snapshot
-                .edges_in(id(writer, part))
+                .edges_in(id(writer, partition))
                 .map(|edge| edge.unwrap().weight())
                 .collect::<Vec<_>>(),
         ] {
@@ -261,7 +261,7 @@ fn dropping_ends_the_threads() {
         let disk = SimDisk::new();
         let engine = open(options(&disk).wal_bytes(4 << 10));
         let ticket = engine.submit(round(0, 1)).unwrap();
-        engine.request.ask();
+        engine.maintenance.ask();
         drop(engine);
         let written = ticket.wait().is_ok();
         assert_eq!(seen(&reopen(&disk).snapshot(), 0), u8::from(written));

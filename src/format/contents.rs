@@ -9,12 +9,12 @@
 //!     FileKind, Header,
 //!     contents::{Contents, Keys},
 //!     segment::File,
-//!     tables::{KeyPlace, Le32},
+//!     tables::{IndexEntryRef, Le32},
 //! };
 //! use ingrain::NodeId;
 //!
 //! let mut entries = Vec::new();
-//! KeyPlace { index: 0, key: b"2026", node: NodeId::MIN }.encode(&mut entries);
+//! IndexEntryRef { index: 0, key: b"2026", node: NodeId::MIN }.encode(&mut entries);
 //! let contents = Contents::Keys(Keys { entries: &entries, offsets: &[Le32::new(0)] });
 //! let header = Header { kind: FileKind::Keys, store: [7; 16], number: 1, salt: 9 };
 //! let bytes = contents.encode(header)?;
@@ -33,8 +33,9 @@ use crate::{
         header::{Damage, FileKind, Header},
         segment::{self, File},
         tables::{
-            EdgeRow, KEY_HEAD_BYTES, KINDS, KeyPlace, KindRow, Le32, LeF32, MEMBERS, NUMBERS,
-            NodeRow, OFFSETS, REFS, ROW_KINDS, ROWS, RefRow, SLOT_BYTES, SortedRow, VectorHead,
+            COMPONENTS, EdgeRow, IndexEntryRef, KEY_HEAD_BYTES, KINDS, KindRow, Le32, LeF32,
+            MEMBERS, NodeRow, OFFSETS, REFS, ROW_KINDS, ROWS, RefRow, SLOT_BYTES, SortedRow,
+            VectorHead,
         },
         vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
     },
@@ -97,12 +98,12 @@ impl<'a> Keys<'a> {
     /// # Errors
     /// [`Damage`], with its offset in the section of entries, when there is no
     /// such entry, or it is cut.
-    pub fn get(&self, row: usize) -> Result<KeyPlace<'a>, Damage> {
+    pub fn get(&self, row: usize) -> Result<IndexEntryRef<'a>, Damage> {
         let Some(offset) = self.offsets.get(row) else {
             return Err(Damage::new(self.entries.len(), format!("there is no entry {row}")));
         };
         let at = usize::try_from(offset.get()).unwrap_or(usize::MAX);
-        KeyPlace::decode(self.entries.get(at..).unwrap_or_default())
+        IndexEntryRef::decode(self.entries.get(at..).unwrap_or_default())
             .map_err(|damage| Damage::new(at, format!("entry {row}: {}", damage.what)))
     }
 }
@@ -113,7 +114,7 @@ pub struct Vectors<'a> {
     /// Numbers of a vector.
     pub dimension: usize,
     /// The vectors, one after the other.
-    pub numbers: &'a [LeF32],
+    pub components: &'a [LeF32],
     /// Whose they are, by id.
     pub rows: &'a [VectorHead],
     /// The kind of each node.
@@ -199,9 +200,9 @@ impl<'a> Contents<'a> {
             (Self::Heap(bytes), FileKind::Heap) => vec![section(ROWS, bytes)],
             (Self::Vectors(vectors), FileKind::Vectors) => {
                 let row = vectors.dimension.saturating_mul(4);
-                let numbers = bytemuck::must_cast_slice(vectors.numbers);
+                let components = bytemuck::must_cast_slice(vectors.components);
                 vec![
-                    (NUMBERS, row, numbers),
+                    (COMPONENTS, row, components),
                     section(ROWS, vectors.rows),
                     section(ROW_KINDS, vectors.kinds),
                 ]
@@ -329,7 +330,7 @@ impl Edges<'_> {
 impl Keys<'_> {
     fn check(&self) -> Result<(), Damage> {
         let mut at = 0_usize;
-        let mut last: Option<KeyPlace<'_>> = None;
+        let mut last: Option<IndexEntryRef<'_>> = None;
         for (row, offset) in self.offsets.iter().enumerate() {
             if usize::try_from(offset.get()) != Ok(at) {
                 return Err(Damage::new(at, format!("entry {row} does not begin here")));
@@ -351,25 +352,26 @@ impl Keys<'_> {
 impl<'a> Vectors<'a> {
     fn decode(file: &File<'a>) -> Result<Self, Damage> {
         let layout = file.layout();
-        let section = layout.sections.iter().find(|section| section.tag == NUMBERS);
+        let section = layout.sections.iter().find(|section| section.tag == COMPONENTS);
         let row_bytes = section.map_or(0, |section| section.row_bytes);
         let dimension = usize::try_from(row_bytes / 4).unwrap_or(usize::MAX);
         if row_bytes % 4 != 0 || !(1..=limits::DIMENSION).contains(&dimension) {
             return Err(Damage::new(80, format!("vectors of {row_bytes} bytes")));
         }
-        let numbers = file.section(NUMBERS, dimension.saturating_mul(4))?;
+        let components = file.section(COMPONENTS, dimension.saturating_mul(4))?;
         let vectors = Self {
             dimension,
-            numbers: bytemuck::try_cast_slice(numbers)
+            components: bytemuck::try_cast_slice(components)
                 .map_err(|error| Damage::new(80, format!("numbers of vectors: {error}")))?,
             rows: file.rows(ROWS)?,
             kinds: file.rows(ROW_KINDS)?,
         };
         let rows = vectors.rows.len();
-        if vectors.kinds.len() != rows || vectors.numbers.len() != rows.saturating_mul(dimension) {
+        if vectors.kinds.len() != rows || vectors.components.len() != rows.saturating_mul(dimension)
+        {
             let what = format!(
                 "{} numbers of dimension {dimension} and {} kinds for {rows} vectors",
-                vectors.numbers.len(),
+                vectors.components.len(),
                 vectors.kinds.len()
             );
             return Err(Damage::new(80, what));
@@ -380,12 +382,12 @@ impl<'a> Vectors<'a> {
     /// The numbers of a vector.
     #[must_use]
     pub fn get(&self, row: usize) -> Option<&'a [LeF32]> {
-        self.numbers.chunks(self.dimension.max(1)).nth(row)
+        self.components.chunks(self.dimension.max(1)).nth(row)
     }
 
     fn check(&self) -> Result<(), Damage> {
         check_order(self.rows)?;
-        match self.numbers.iter().position(|number| !number.get().is_finite()) {
+        match self.components.iter().position(|number| !number.get().is_finite()) {
             Some(at) => Err(Damage::new(
                 at.saturating_mul(4),
                 format!("number {at} of the vectors is not finite"),
@@ -410,12 +412,12 @@ impl<'a> Index<'a> {
 
     fn check(&self) -> Result<(), Damage> {
         let IndexBody::Codes { codebook, codes } = self.body else { return Ok(()) };
-        let (numbers, bytes) = self.head.code_lens()?;
-        if codebook.len() != numbers || codes.len() != bytes {
+        let (components, bytes) = self.head.code_lens()?;
+        if codebook.len() != components || codes.len() != bytes {
             return Err(Damage::new(
                 80,
                 format!(
-                    "a codebook of {} numbers and {} bytes of codes, where {numbers} and {bytes} \
+                    "a codebook of {} numbers and {} bytes of codes, where {components} and {bytes} \
                      belong",
                     codebook.len(),
                     codes.len()

@@ -37,7 +37,7 @@ pub const RECORD_HEAD_BYTES: usize = 8;
 /// Where a content stands that is in the record of an earlier state of its
 /// node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContentPlace {
+pub struct BlobRef {
     /// The heap file.
     pub heap: u32,
     /// Offset in its section, in bytes.
@@ -66,7 +66,7 @@ pub struct NodeMeta<'a> {
     /// How sure it is.
     pub confidence: f32,
     /// Where the content is, if not in this record.
-    pub elsewhere: Option<ContentPlace>,
+    pub external: Option<BlobRef>,
     /// The keys, for [`keys`](Self::keys).
     keys: &'a [u8],
     vectors: &'a [u8],
@@ -81,7 +81,7 @@ const COUNT: u64 = 4;
 const EXPIRES: u64 = 8;
 const STRENGTH: u64 = 16;
 const CONFIDENCE: u64 = 32;
-const ELSEWHERE: u64 = 64;
+const EXTERNAL: u64 = 64;
 const KEYS: u64 = 128;
 const VECTORS: u64 = 256;
 const ALL: u64 = 511;
@@ -112,7 +112,7 @@ impl NodeMeta<'_> {
             expires: None,
             strength: 1.0,
             confidence: 1.0,
-            elsewhere: None,
+            external: None,
             keys: &[],
             vectors: &[],
             attributes: &[],
@@ -129,7 +129,7 @@ impl NodeMeta<'_> {
             | flag(self.expires.is_some(), EXPIRES)
             | flag(self.strength.to_bits() != 1.0_f32.to_bits(), STRENGTH)
             | flag(self.confidence.to_bits() != 1.0_f32.to_bits(), CONFIDENCE)
-            | flag(self.elsewhere.is_some(), ELSEWHERE)
+            | flag(self.external.is_some(), EXTERNAL)
             | flag(keys, KEYS)
             | flag(vectors, VECTORS)
     }
@@ -171,7 +171,7 @@ impl NodeMeta<'_> {
         if flags & CONFIDENCE != 0 {
             p.f32(self.confidence);
         }
-        if let Some(place) = self.elsewhere {
+        if let Some(place) = self.external {
             p.uint(u64::from(place.heap));
             p.uint(place.offset);
         }
@@ -187,7 +187,7 @@ impl NodeMeta<'_> {
             out.extend(encode_attributes(parts.attributes));
         }
         let meta = out.len().saturating_sub(start).saturating_sub(RECORD_HEAD_BYTES);
-        let content = match self.elsewhere {
+        let content = match self.external {
             Some(place) => place.len,
             // Contents are held to 16 MiB.
             None => u32::try_from(parts.content.len()).unwrap_or(u32::MAX),
@@ -239,10 +239,10 @@ impl<'a> NodeMeta<'a> {
         if flags & CONFIDENCE != 0 {
             record.confidence = u.f32()?;
         }
-        if flags & ELSEWHERE != 0 {
+        if flags & EXTERNAL != 0 {
             let heap = u.uint()?;
             let heap = u32::try_from(heap).map_err(|_| u.damage(format!("heap {heap}")))?;
-            record.elsewhere = Some(ContentPlace { heap, offset: u.uint()?, len: content_len });
+            record.external = Some(BlobRef { heap, offset: u.uint()?, len: content_len });
         }
         let keys = if flags & KEYS == 0 { 0 } else { u.uint()? };
         let vectors = if flags & VECTORS == 0 { 0 } else { u.uint()? };
@@ -252,7 +252,7 @@ impl<'a> NodeMeta<'a> {
         if flags != record.flags(keys > 0, vectors > 0) {
             return Err(Damage::new(0, "a node's record has what would be understood"));
         }
-        let expected = if record.elsewhere.is_some() { 0 } else { content_len };
+        let expected = if record.external.is_some() { 0 } else { content_len };
         if usize::try_from(expected) != Ok(content.len()) {
             return Err(Damage::new(
                 4,

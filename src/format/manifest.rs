@@ -64,7 +64,8 @@ pub struct Manifest {
     pub out: Vec<TableFile>,
     /// The edges by target, in the order of their keys.
     #[serde(deserialize_with = "items")]
-    pub into: Vec<TableFile>,
+    #[serde(rename = "into")]
+    pub in_edges: Vec<TableFile>,
     /// The index keys, in order.
     #[serde(deserialize_with = "items")]
     pub keys: Vec<TableFile>,
@@ -189,7 +190,7 @@ impl Manifest {
         let tables = [
             (FileKind::Nodes, &self.nodes),
             (FileKind::Out, &self.out),
-            (FileKind::In, &self.into),
+            (FileKind::In, &self.in_edges),
             (FileKind::Keys, &self.keys),
         ];
         let tables =

@@ -28,7 +28,7 @@ pub const REFS: u32 = 4;
 pub const OFFSETS: u32 = 5;
 /// Of a vector file: the vectors, in the order of its rows, each number
 /// binary32.
-pub const NUMBERS: u32 = 6;
+pub const COMPONENTS: u32 = 6;
 /// Of a vector file: [`Le32`], the kind of the node of each row.
 pub const ROW_KINDS: u32 = 7;
 
@@ -65,7 +65,7 @@ little_endian! {
 /// Where bytes stand in a heap: file, slot of 8 bytes in its only section, and
 /// length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HeapPlace {
+pub struct HeapRef {
     /// The number of the heap file.
     pub heap: u32,
     /// Offset in units of [`SLOT_BYTES`].
@@ -77,7 +77,7 @@ pub struct HeapPlace {
 /// Records of a heap start at multiples of this.
 pub const SLOT_BYTES: u64 = 8;
 
-impl HeapPlace {
+impl HeapRef {
     /// Bytes that it takes in its file, with the zeros after it.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -112,19 +112,19 @@ pub struct NodeRow {
     len: Le32,
 }
 
-const ELSEWHERE: u32 = 1 << 31;
+const EXTERNAL: u32 = 1 << 31;
 
 impl NodeRow {
     /// A row. `elsewhere`: the record refers to a content that is not in it.
     #[must_use]
-    pub fn new(id: NodeId, kind: u32, place: HeapPlace, elsewhere: bool) -> Self {
-        let flag = if elsewhere { ELSEWHERE } else { 0 };
+    pub fn new(id: NodeId, kind: u32, place: HeapRef, external: bool) -> Self {
+        let flag = if external { EXTERNAL } else { 0 };
         Self {
             id: *id.as_bytes(),
             kind: Le32::new(kind),
             heap: Le32::new(place.heap),
             slot: Le32::new(place.slot),
-            len: Le32::new(place.len & !ELSEWHERE | flag),
+            len: Le32::new(place.len & !EXTERNAL | flag),
         }
     }
 
@@ -136,14 +136,14 @@ impl NodeRow {
 
     /// Where the record stands.
     #[must_use]
-    pub fn place(&self) -> HeapPlace {
-        HeapPlace { heap: self.heap.get(), slot: self.slot.get(), len: self.len.get() & !ELSEWHERE }
+    pub fn place(&self) -> HeapRef {
+        HeapRef { heap: self.heap.get(), slot: self.slot.get(), len: self.len.get() & !EXTERNAL }
     }
 
     /// Whether the content is in another record.
     #[must_use]
-    pub fn elsewhere(&self) -> bool {
-        self.len.get() & ELSEWHERE != 0
+    pub fn external(&self) -> bool {
+        self.len.get() & EXTERNAL != 0
     }
 }
 
@@ -152,28 +152,28 @@ impl NodeRow {
 pub struct EdgeKey {
     /// The end at which it is found: the source in an out table, the target in
     /// an in table.
-    pub here: NodeId,
+    pub from: NodeId,
     /// The number of the kind.
     pub kind: u32,
     /// The other end.
-    pub there: NodeId,
+    pub to: NodeId,
     /// The discriminator.
     pub discriminator: u64,
 }
 
 impl EdgeKey {
-    pub(crate) const fn first(here: NodeId, kind: u32) -> Self {
-        Self { here, kind, there: NodeId::MIN, discriminator: 0 }
+    pub(crate) const fn first(from: NodeId, kind: u32) -> Self {
+        Self { from, kind, to: NodeId::MIN, discriminator: 0 }
     }
 
-    pub(crate) const fn last(here: NodeId, kind: u32) -> Self {
-        Self { here, kind, there: NodeId::MAX, discriminator: u64::MAX }
+    pub(crate) const fn last(from: NodeId, kind: u32) -> Self {
+        Self { from, kind, to: NodeId::MAX, discriminator: u64::MAX }
     }
 
     /// The same edge at its other end.
     #[must_use]
-    pub const fn turned(self) -> Self {
-        Self { here: self.there, there: self.here, ..self }
+    pub const fn reversed(self) -> Self {
+        Self { from: self.to, to: self.from, ..self }
     }
 }
 
@@ -196,8 +196,8 @@ impl EdgeKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct EdgeRow {
-    here: [u8; 16],
-    there: [u8; 16],
+    from: [u8; 16],
+    to: [u8; 16],
     discriminator: Le64,
     kind: Le32,
     /// How sure it is.
@@ -217,10 +217,10 @@ pub struct EdgeRow {
 impl EdgeRow {
     /// The row of an edge whose other fields are set afterwards.
     #[must_use]
-    pub fn new(key: EdgeKey, attributes: HeapPlace) -> Self {
+    pub fn new(key: EdgeKey, attributes: HeapRef) -> Self {
         Self {
-            here: *key.here.as_bytes(),
-            there: *key.there.as_bytes(),
+            from: *key.from.as_bytes(),
+            to: *key.to.as_bytes(),
             discriminator: Le64::new(key.discriminator),
             kind: Le32::new(key.kind),
             confidence: LeF32::new(1.0),
@@ -238,22 +238,22 @@ impl EdgeRow {
     #[must_use]
     pub fn key(&self) -> EdgeKey {
         EdgeKey {
-            here: NodeId::from_bytes(self.here),
+            from: NodeId::from_bytes(self.from),
             kind: self.kind.get(),
-            there: NodeId::from_bytes(self.there),
+            to: NodeId::from_bytes(self.to),
             discriminator: self.discriminator.get(),
         }
     }
 
     /// Where the attributes stand; of length 0 if there are none.
     #[must_use]
-    pub fn attributes(&self) -> HeapPlace {
-        HeapPlace { heap: self.heap.get(), slot: self.slot.get(), len: self.len.get() }
+    pub fn attributes(&self) -> HeapRef {
+        HeapRef { heap: self.heap.get(), slot: self.slot.get(), len: self.len.get() }
     }
 
     /// The same edge with its attributes elsewhere.
     #[must_use]
-    pub fn with_attributes(self, place: HeapPlace) -> Self {
+    pub fn with_attributes(self, place: HeapRef) -> Self {
         Self {
             heap: Le32::new(place.heap),
             slot: Le32::new(place.slot),
@@ -366,14 +366,14 @@ impl SortedRow for EdgeRow {
     }
 
     fn rank(key: &EdgeKey) -> u64 {
-        id_rank(&key.here)
+        id_rank(&key.from)
     }
 }
 
 /// An entry of a key table: index (4), length of the key (4), node (16), key.
 /// Sorted by index, key, node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyPlace<'k> {
+pub struct IndexEntryRef<'k> {
     /// The number of the index, or [`EXPIRY`].
     pub index: u32,
     /// The key.
@@ -389,7 +389,7 @@ pub const EXPIRY: u32 = u32::MAX;
 /// Bytes of an entry of a key table before the key.
 pub const KEY_HEAD_BYTES: usize = 24;
 
-impl<'k> KeyPlace<'k> {
+impl<'k> IndexEntryRef<'k> {
     /// Appends the entry to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.index.to_le_bytes());
@@ -429,7 +429,7 @@ impl<'k> KeyPlace<'k> {
 
     /// The order of entries.
     #[must_use]
-    pub fn compare(&self, other: &KeyPlace<'_>) -> Ordering {
+    pub fn compare(&self, other: &IndexEntryRef<'_>) -> Ordering {
         (self.index, self.key, self.node).cmp(&(other.index, other.key, other.node))
     }
 }

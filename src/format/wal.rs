@@ -350,7 +350,7 @@ impl Contents {
 impl Payload {
     /// Of operations that are not there.
     #[cfg(all(test, loom))]
-    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self::new(bytes.into(), Vec::new())
     }
 

@@ -24,14 +24,14 @@ impl<'s> EdgeRef<'s> {
         match self.repr {
             EdgeRepr::Memory(record) => record.key(),
             EdgeRepr::Stored { row, inbound: false } => row.key(),
-            EdgeRepr::Stored { row, inbound: true } => row.key().turned(),
+            EdgeRepr::Stored { row, inbound: true } => row.key().reversed(),
         }
     }
 
     /// The node it leaves.
     #[must_use]
     pub fn source(&self) -> NodeId {
-        self.key().here
+        self.key().from
     }
 
     /// The kind.
@@ -43,7 +43,7 @@ impl<'s> EdgeRef<'s> {
     /// The node it reaches.
     #[must_use]
     pub fn target(&self) -> NodeId {
-        self.key().there
+        self.key().to
     }
 
     /// What tells it from parallel edges of its kind.

@@ -8,7 +8,7 @@ use crate::{
     read::{
         cursor::Cursor,
         edge::EdgeRef,
-        merge::{Found, Merge},
+        merge::{Merge, MergedItem},
         snapshot::Snapshot,
         within::{Within, rest},
     },
@@ -16,7 +16,7 @@ use crate::{
         State,
         base::{
             Base,
-            parts::{EdgePart, Run, end_of},
+            partitions::{EdgePartition, RowRange, end_of},
             stored::EdgeRepr,
         },
         layer::Layer,
@@ -46,8 +46,13 @@ enum Side {
     In,
 }
 
-type EdgeMerge<'s> =
-    Merge<'s, EdgeKey, Option<Arc<EdgeRecord>>, &'s EdgeRow, Within<Run<'s, EdgePart>, EdgeKey>>;
+type EdgeMerge<'s> = Merge<
+    's,
+    EdgeKey,
+    Option<Arc<EdgeRecord>>,
+    &'s EdgeRow,
+    Within<RowRange<'s, EdgePartition>, EdgeKey>,
+>;
 
 /// The edges of [`Snapshot::edges_out`] and [`Snapshot::edges_in`].
 pub struct Edges<'s> {
@@ -62,8 +67,8 @@ pub struct Edges<'s> {
 }
 
 impl<'s> Edges<'s> {
-    fn new(state: &'s State, here: NodeId, side: Side) -> Self {
-        let (start, end) = (EdgeKey::first(here, 0), EdgeKey::last(here, u32::MAX));
+    fn new(state: &'s State, from: NodeId, side: Side) -> Self {
+        let (start, end) = (EdgeKey::first(from, 0), EdgeKey::last(from, u32::MAX));
         Self { state, side, start, end, after: None, items: None, at: None }
     }
 
@@ -72,8 +77,8 @@ impl<'s> Edges<'s> {
     pub fn kind(mut self, kind: &str) -> Self {
         // No kind has the last number.
         let number = self.state.kinds.number(kind).unwrap_or(u32::MAX);
-        self.start = EdgeKey::first(self.start.here, number);
-        self.end = EdgeKey::last(self.start.here, number);
+        self.start = EdgeKey::first(self.start.from, number);
+        self.end = EdgeKey::last(self.start.from, number);
         self.items = None;
         self
     }
@@ -86,29 +91,25 @@ impl<'s> Edges<'s> {
         let place = cursor.key.split_first_chunk().and_then(|(discriminator, name)| {
             let kind = self.state.kinds.number(str::from_utf8(name).ok()?)?;
             let discriminator = u64::from_be_bytes(*discriminator);
-            Some(EdgeKey { here: self.start.here, kind, there: cursor.node, discriminator })
+            Some(EdgeKey { from: self.start.from, kind, to: cursor.node, discriminator })
         });
-        self.after = Some(place.unwrap_or(EdgeKey::last(self.start.here, u32::MAX)));
+        self.after = Some(place.unwrap_or(EdgeKey::last(self.start.from, u32::MAX)));
         self.items = None;
         self
     }
 
     fn begin(&self) -> EdgeMerge<'s> {
         let (state, side) = (self.state, self.side);
-        let parts = match side {
+        let partitions = match side {
             Side::Out => &*state.base.out,
-            Side::In => &*state.base.into,
+            Side::In => &*state.base.in_edges,
         };
         let bounds = rest(self.start, self.end, self.after);
-        let run = Base::edge_bound(parts, &self.after.unwrap_or(self.start)).map(|low| Run {
-            parts,
-            low,
-            high: end_of(parts),
-            descending: false,
-        });
+        let run = Base::edge_bound(partitions, &self.after.unwrap_or(self.start))
+            .map(|low| RowRange { partitions, low, high: end_of(partitions), descending: false });
         let map = move |layer: &'s Layer| match side {
             Side::Out => &layer.out,
-            Side::In => &layer.into,
+            Side::In => &layer.in_edges,
         };
         Merge::new(state.layers(), map, bounds, Within::new(run, bounds, false), false)
     }
@@ -120,7 +121,7 @@ impl<'s> Edges<'s> {
         let at = self.at?;
         let kind = self.state.kinds.name(at.kind);
         let key = [at.discriminator.to_be_bytes().as_slice(), kind.as_bytes()].concat();
-        Some(Cursor { node: at.there, key })
+        Some(Cursor { node: at.to, key })
     }
 }
 
@@ -137,8 +138,8 @@ impl<'s> Iterator for Edges<'s> {
         };
         self.at = Some(key);
         let repr = match found {
-            Found::Memory(record) => EdgeRepr::Memory(record.as_deref()?),
-            Found::Base(row) => EdgeRepr::Stored { row, inbound: self.side == Side::In },
+            MergedItem::Memory(record) => EdgeRepr::Memory(record.as_deref()?),
+            MergedItem::Base(row) => EdgeRepr::Stored { row, inbound: self.side == Side::In },
         };
         Some(Ok(EdgeRef { state: self.state, repr }))
     }

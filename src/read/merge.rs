@@ -7,7 +7,7 @@ use equivalent::Comparable;
 use im::{OrdMap, ordmap, shared_ptr::DefaultSharedPtr};
 
 use crate::{
-    format::tables::{EdgeKey, EdgeRow, KeyPlace},
+    format::tables::{EdgeKey, EdgeRow, IndexEntryRef},
     model::error::{Error, Result},
     state::{layer::Layer, record::KeyEntry},
 };
@@ -31,26 +31,26 @@ impl Placed for EdgeKey {
 }
 
 impl Placed for KeyEntry {
-    type Place<'a> = KeyPlace<'a>;
+    type Place<'a> = IndexEntryRef<'a>;
 
-    fn place(&self) -> KeyPlace<'_> {
+    fn place(&self) -> IndexEntryRef<'_> {
         Self::place(self)
     }
 }
 
 /// What a layer says of a place.
-pub(crate) trait Said {
+pub(crate) trait Tombstoned {
     /// Whether it is there.
     fn is_there(&self) -> bool;
 }
 
-impl Said for bool {
+impl Tombstoned for bool {
     fn is_there(&self) -> bool {
         *self
     }
 }
 
-impl<T> Said for Option<Arc<T>> {
+impl<T> Tombstoned for Option<Arc<T>> {
     fn is_there(&self) -> bool {
         self.is_some()
     }
@@ -67,21 +67,21 @@ impl<'s> Stored<'s, EdgeKey> for &'s EdgeRow {
     }
 }
 
-impl<'s> Stored<'s, KeyEntry> for KeyPlace<'s> {
-    fn place(&self) -> KeyPlace<'s> {
+impl<'s> Stored<'s, KeyEntry> for IndexEntryRef<'s> {
+    fn place(&self) -> IndexEntryRef<'s> {
         *self
     }
 }
 
 /// Where something was found.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Found<'s, V, B> {
+pub(crate) enum MergedItem<'s, V, B> {
     Memory(&'s V),
     Base(B),
 }
 
 /// The part of one layer.
-struct Run<'s, K: Placed, V> {
+struct LayerRun<'s, K: Placed, V> {
     items: ordmap::RangedIter<'s, K, V, DefaultSharedPtr>,
     head: Option<(K::Place<'s>, &'s V)>,
 }
@@ -90,7 +90,7 @@ struct Run<'s, K: Placed, V> {
 pub(crate) struct Merge<'s, K: Placed, V, B, I> {
     descending: bool,
     /// Newest first.
-    layers: [Option<Run<'s, K, V>>; 2],
+    layers: [Option<LayerRun<'s, K, V>>; 2],
     base: I,
     base_head: Option<(K::Place<'s>, B)>,
     /// Given next, and nothing after it.
@@ -101,7 +101,7 @@ pub(crate) struct Merge<'s, K: Placed, V, B, I> {
 impl<'s, K, V, B, I> Merge<'s, K, V, B, I>
 where
     K: Placed + Ord,
-    V: Said,
+    V: Tombstoned,
     B: Stored<'s, K>,
     I: Iterator<Item = Result<B>>,
 {
@@ -119,7 +119,7 @@ where
         R: RangeBounds<Q> + Clone,
     {
         let mut runs = layers.map(|layer| {
-            let mut run = Run { items: map(layer).range(range.clone()), head: None };
+            let mut run = LayerRun { items: map(layer).range(range.clone()), head: None };
             run.advance(descending);
             run
         });
@@ -150,11 +150,11 @@ where
 impl<'s, K, V, B, I> Iterator for Merge<'s, K, V, B, I>
 where
     K: Placed + Ord,
-    V: Said,
+    V: Tombstoned,
     B: Stored<'s, K>,
     I: Iterator<Item = Result<B>>,
 {
-    type Item = Result<(K::Place<'s>, Found<'s, V, B>)>;
+    type Item = Result<(K::Place<'s>, MergedItem<'s, V, B>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
@@ -169,16 +169,16 @@ where
             let mut found = None;
             for run in self.layers.iter_mut().flatten() {
                 if let Some((_, value)) = run.head.filter(|(at, _)| *at == place) {
-                    found.get_or_insert(Found::Memory(value));
+                    found.get_or_insert(MergedItem::Memory(value));
                     run.advance(self.descending);
                 }
             }
             if let Some((_, item)) = self.base_head.filter(|(at, _)| *at == place) {
-                found.get_or_insert(Found::Base(item));
+                found.get_or_insert(MergedItem::Base(item));
                 self.advance_base();
             }
             match found {
-                Some(Found::Memory(value)) if !value.is_there() => {}
+                Some(MergedItem::Memory(value)) if !value.is_there() => {}
                 Some(found) => return Some(Ok((place, found))),
                 None => {}
             }
@@ -190,13 +190,13 @@ where
 impl<'s, K, V, B, I> FusedIterator for Merge<'s, K, V, B, I>
 where
     K: Placed + Ord,
-    V: Said,
+    V: Tombstoned,
     B: Stored<'s, K>,
     I: Iterator<Item = Result<B>>,
 {
 }
 
-impl<'s, K: Placed + Ord, V> Run<'s, K, V> {
+impl<'s, K: Placed + Ord, V> LayerRun<'s, K, V> {
     fn advance(&mut self, descending: bool) {
         let item = if descending { self.items.next_back() } else { self.items.next() };
         self.head = item.map(|(key, value)| (key.place(), value));

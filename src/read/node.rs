@@ -43,13 +43,13 @@ impl<'s> NodeRef<'s> {
     #[inline]
     pub(crate) fn find(state: &'s State, id: NodeId) -> Result<Option<Self>> {
         match state.layered_node(&id) {
-            Some(layered) => layered.map(|record| Self::of_record(state, record)).transpose(),
+            Some(layered) => layered.map(|record| Self::from_record(state, record)).transpose(),
             None => Ok(state.base.node(id)?.map(|node| Self::stored(state, node))),
         }
     }
 
     #[inline]
-    pub(crate) fn of_record(state: &'s State, record: &'s NodeRecord) -> Result<Self> {
+    pub(crate) fn from_record(state: &'s State, record: &'s NodeRecord) -> Result<Self> {
         let content = record.content.bytes()?;
         Ok(Self { state, repr: NodeRepr::Memory { record, content } })
     }
@@ -163,7 +163,7 @@ impl<'s> NodeRef<'s> {
         if let NodeRepr::Memory { record, .. } = &self.repr
             && let Some(vector) = record.vector(space).and_then(|slot| slot.memory.as_ref())
         {
-            return Ok(Some(&vector.numbers));
+            return Ok(Some(&vector.components));
         }
         let found = self.state.base.vector(space, self.id(), seq)?;
         let lost =

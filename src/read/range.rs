@@ -3,7 +3,7 @@
 use std::{iter::FusedIterator, ops::Bound};
 
 use crate::{
-    format::tables::{EXPIRY, KeyPlace},
+    format::tables::{EXPIRY, IndexEntryRef},
     model::{catalog::unknown_index, error::Result, id::NodeId, time::Timestamp},
     read::{
         cursor::{Cursor, Direction, KeyRange},
@@ -16,7 +16,7 @@ use crate::{
     },
     state::{
         State,
-        base::parts::{KeyPart, Run},
+        base::partitions::{KeyPartition, RowRange},
         layer::Layer,
         record::{KeyEntry, expiry_key},
     },
@@ -64,19 +64,21 @@ impl Snapshot {
         let high = base.key_bound(&bound_place(bounds.1))?;
         // What is in the base is counted without being read. Some of it may be
         // gone: then the range is taken for larger than it is.
-        let parts = base.keys.get(low.0..high.0).unwrap_or_default().iter();
-        let before = parts.map(|part| part.entries.len()).fold(0, usize::saturating_add);
+        let partitions = base.keys.get(low.0..high.0).unwrap_or_default().iter();
+        let before =
+            partitions.map(|partition| partition.entries.len()).fold(0, usize::saturating_add);
         if before.saturating_add(high.1).saturating_sub(low.1) > most.saturating_mul(2) {
             return Ok(None);
         }
         let mut ids = Vec::new();
-        let layered = |layer: &Layer| layer.keys.range::<_, KeyPlace<'_>>(bounds).next().is_some();
+        let layered =
+            |layer: &Layer| layer.keys.range::<_, IndexEntryRef<'_>>(bounds).next().is_some();
         if !self.state.layers().any(layered) {
             // Nothing of it has changed since: no merge.
             let end = (high.0, high.1.saturating_add(1));
             let last = base.keys.len();
             let high = if high.0 < last { end } else { high };
-            for place in (Run { parts: &base.keys, low, high, descending: false }) {
+            for place in (RowRange { partitions: &base.keys, low, high, descending: false }) {
                 let place = place?;
                 if place.index == index && range.contains(place.key) {
                     ids.push(place.node);
@@ -102,7 +104,8 @@ impl Snapshot {
     }
 }
 
-type KeyMerge<'s> = Merge<'s, KeyEntry, bool, KeyPlace<'s>, Within<Run<'s, KeyPart>, OwnedPlace>>;
+type KeyMerge<'s> =
+    Merge<'s, KeyEntry, bool, IndexEntryRef<'s>, Within<RowRange<'s, KeyPartition>, OwnedPlace>>;
 
 /// The entries of [`Snapshot::range`].
 pub struct Range<'s> {
@@ -114,7 +117,7 @@ pub struct Range<'s> {
     left_at: Option<Cursor>,
     /// Once the first is asked for.
     items: Option<KeyMerge<'s>>,
-    at: Option<KeyPlace<'s>>,
+    at: Option<IndexEntryRef<'s>>,
 }
 
 /// An entry of an index.
@@ -147,7 +150,7 @@ impl<'s> Range<'s> {
         let (mut start, mut end) =
             (start_place(self.index, &self.range), end_place(self.index, &self.range));
         if let Some(Cursor { node, key }) = &self.left_at {
-            let place = KeyPlace { index: self.index, key, node: *node };
+            let place = IndexEntryRef { index: self.index, key, node: *node };
             if descending {
                 end = tighter(end, place, |new, old| new <= old);
             } else {
@@ -162,14 +165,14 @@ impl<'s> Range<'s> {
         let (from, to) = (bound_place(start), bound_place(end));
         let run = state.base.key_bound(&from).and_then(|low| {
             let high = state.base.key_bound(&to)?;
-            let len = state.base.keys.get(high.0).map_or(0, |part| part.entries.len());
+            let len = state.base.keys.get(high.0).map_or(0, |partition| partition.entries.len());
             // The entry at the bound itself may belong to it.
             let high = (high.0, high.1.saturating_add(1).min(len));
-            Ok(Run { parts: &state.base.keys, low, high, descending })
+            Ok(RowRange { partitions: &state.base.keys, low, high, descending })
         });
         let owned = (start.map(OwnedPlace::from), end.map(OwnedPlace::from));
         let base = Within::new(run, owned, descending);
-        Merge::new::<KeyPlace<'_>, _>(
+        Merge::new::<IndexEntryRef<'_>, _>(
             state.layers(),
             |layer| &layer.keys,
             (start, end),
@@ -187,7 +190,7 @@ impl<'s> Range<'s> {
     }
 
     /// The next entry, without its node.
-    fn next_place(&mut self) -> Option<Result<KeyPlace<'s>>> {
+    fn next_place(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
         if self.items.is_none() {
             self.items = Some(self.begin());
         }
@@ -199,42 +202,42 @@ impl<'s> Range<'s> {
     }
 }
 
-fn bound_place<'k>(bound: Bound<KeyPlace<'k>>) -> KeyPlace<'k> {
+fn bound_place<'k>(bound: Bound<IndexEntryRef<'k>>) -> IndexEntryRef<'k> {
     match bound {
         Bound::Included(place) | Bound::Excluded(place) => place,
         // There is none of these.
-        Bound::Unbounded => KeyPlace { index: 0, key: &[], node: NodeId::MIN },
+        Bound::Unbounded => IndexEntryRef { index: 0, key: &[], node: NodeId::MIN },
     }
 }
 
-fn start_place(index: u32, range: &KeyRange) -> Bound<KeyPlace<'_>> {
+fn start_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
     match &range.start {
-        Bound::Unbounded => Bound::Included(KeyPlace { index, key: &[], node: NodeId::MIN }),
-        Bound::Included(key) => Bound::Included(KeyPlace { index, key, node: NodeId::MIN }),
-        Bound::Excluded(key) => Bound::Excluded(KeyPlace { index, key, node: NodeId::MAX }),
+        Bound::Unbounded => Bound::Included(IndexEntryRef { index, key: &[], node: NodeId::MIN }),
+        Bound::Included(key) => Bound::Included(IndexEntryRef { index, key, node: NodeId::MIN }),
+        Bound::Excluded(key) => Bound::Excluded(IndexEntryRef { index, key, node: NodeId::MAX }),
     }
 }
 
-fn end_place(index: u32, range: &KeyRange) -> Bound<KeyPlace<'_>> {
+fn end_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
     match &range.end {
         // Indexes are few: there is always a next number. Expiries are asked for
         // with an end.
-        Bound::Unbounded => Bound::Excluded(KeyPlace {
+        Bound::Unbounded => Bound::Excluded(IndexEntryRef {
             index: index.saturating_add(1),
             key: &[],
             node: NodeId::MIN,
         }),
-        Bound::Included(key) => Bound::Included(KeyPlace { index, key, node: NodeId::MAX }),
-        Bound::Excluded(key) => Bound::Excluded(KeyPlace { index, key, node: NodeId::MIN }),
+        Bound::Included(key) => Bound::Included(IndexEntryRef { index, key, node: NodeId::MAX }),
+        Bound::Excluded(key) => Bound::Excluded(IndexEntryRef { index, key, node: NodeId::MIN }),
     }
 }
 
 /// The bound that excludes `place`, unless the other lies further in already.
 fn tighter<'k>(
-    bound: Bound<KeyPlace<'k>>,
-    place: KeyPlace<'k>,
-    further_in: impl Fn(KeyPlace<'k>, KeyPlace<'k>) -> bool,
-) -> Bound<KeyPlace<'k>> {
+    bound: Bound<IndexEntryRef<'k>>,
+    place: IndexEntryRef<'k>,
+    further_in: impl Fn(IndexEntryRef<'k>, IndexEntryRef<'k>) -> bool,
+) -> Bound<IndexEntryRef<'k>> {
     match bound {
         Bound::Included(old) | Bound::Excluded(old) if !further_in(place, old) => bound,
         _ => Bound::Excluded(place),

@@ -17,7 +17,7 @@ use crate::{
         snapshot::Snapshot,
         within::{Bounds, Within, rest},
     },
-    state::{State, base::parts::KindRun, layer::kinds::Places},
+    state::{State, base::partitions::KindRows, layer::kinds::KindEntries},
 };
 
 impl Snapshot {
@@ -46,10 +46,10 @@ impl Snapshot {
 struct KindMerge<'s> {
     state: &'s State,
     bounds: Bounds<(u32, NodeId)>,
-    /// Places in the layers, which say of each node themselves what it is.
-    layers: [Option<Peekable<Places>>; 2],
+    /// KindEntries in the layers, which say of each node themselves what it is.
+    layers: [Option<Peekable<KindEntries>>; 2],
     /// The rows of one kind.
-    base: Option<Within<KindRun<'s>, (u32, NodeId)>>,
+    base: Option<Within<KindRows<'s>, (u32, NodeId)>>,
     base_head: Option<&'s NodeRow>,
     /// The kinds after that.
     kinds: std::ops::Range<u32>,
@@ -133,7 +133,7 @@ impl<'s> Iterator for KindMerge<'s> {
             }
             let node = match (self.state.layered_node(&id), row) {
                 (Some(Some(record)), _) if record.kind == kind => {
-                    NodeRef::of_record(self.state, record)
+                    NodeRef::from_record(self.state, record)
                 }
                 (None, Some(row)) => {
                     self.state.base.stored(row).map(|node| NodeRef::stored(self.state, node))

@@ -89,7 +89,7 @@ impl Snapshot {
         discriminator: u64,
     ) -> Result<Option<EdgeRef<'_>>> {
         let Some(kind) = self.state.kinds.number(kind) else { return Ok(None) };
-        let key = EdgeKey { here: source, kind, there: target, discriminator };
+        let key = EdgeKey { from: source, kind, to: target, discriminator };
         let repr = match self.state.layered_edge(&key) {
             Some(layered) => layered.map(|record| EdgeRepr::Memory(record)),
             None => Base::edge(&self.state.base.out, &key)?

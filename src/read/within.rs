@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, ops::Bound};
 
 use crate::{
-    format::tables::{EdgeKey, EdgeRow, KeyPlace, NodeRow},
+    format::tables::{EdgeKey, EdgeRow, IndexEntryRef, NodeRow},
     model::{
         error::{Error, Result},
         id::NodeId,
@@ -81,13 +81,13 @@ impl InOrder<EdgeKey> for &EdgeRow {
     }
 }
 
-impl InOrder<OwnedPlace> for KeyPlace<'_> {
+impl InOrder<OwnedPlace> for IndexEntryRef<'_> {
     fn compare(&self, key: &OwnedPlace) -> Ordering {
         (self.index, self.key, self.node).cmp(&(key.index, &*key.key, key.node))
     }
 }
 
-/// A [`KeyPlace`] that borrows nothing.
+/// A [`IndexEntryRef`] that borrows nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnedPlace {
     index: u32,
@@ -95,8 +95,8 @@ pub(crate) struct OwnedPlace {
     node: NodeId,
 }
 
-impl From<KeyPlace<'_>> for OwnedPlace {
-    fn from(place: KeyPlace<'_>) -> Self {
+impl From<IndexEntryRef<'_>> for OwnedPlace {
+    fn from(place: IndexEntryRef<'_>) -> Self {
         Self { index: place.index, key: place.key.to_vec(), node: place.node }
     }
 }

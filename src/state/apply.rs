@@ -13,8 +13,8 @@ use crate::{
     state::{
         State,
         record::{
-            ENTRY_BYTES, EdgeRecord, KeyEntry, Listing, NodeRecord, RECORD_BYTES, StoredListing,
-            Vector, VectorSlot,
+            ENTRY_BYTES, EdgeRecord, KeyEntry, NodeRecord, RECORD_BYTES, SecondaryKeys,
+            StoredSecondaryKeys, Vector, VectorSlot,
         },
     },
 };
@@ -47,7 +47,7 @@ pub(crate) enum Effect {
         below: Below,
         /// The edges that leave it and reach it in the base, as keys at it.
         out: Vec<EdgeKey>,
-        into: Vec<EdgeKey>,
+        in_edges: Vec<EdgeKey>,
     },
     /// Replaces the edge, if any. With `keep_created`, the time of creation of
     /// the one that it replaces stays.
@@ -71,7 +71,7 @@ pub(crate) enum Below {
     /// The layers say what it is, or an effect before this one.
     Layers,
     /// Neither does: in the base it is this.
-    Base(Option<StoredListing>),
+    Base(Option<StoredSecondaryKeys>),
 }
 
 impl State {
@@ -111,7 +111,7 @@ impl State {
                 Effect::Index(name) => self.indexes.add(name),
                 Effect::Node { record, below } => match below {
                     Below::Layers => {
-                        let old = before(&record.id).flatten().map(NodeRecord::listing);
+                        let old = before(&record.id).flatten().map(NodeRecord::secondary_keys);
                         self.put_node(record, old, false);
                     }
                     Below::Base(stored) => {
@@ -119,15 +119,15 @@ impl State {
                         self.put_node(record, old, true);
                     }
                 },
-                Effect::DeleteNode { id, below, out, into } => match below {
+                Effect::DeleteNode { id, below, out, in_edges } => match below {
                     Below::Layers => {
                         if let Some(old) = before(&id).flatten() {
-                            self.delete_node(old.listing(), false, &out, &into);
+                            self.delete_node(old.secondary_keys(), false, &out, &in_edges);
                         }
                     }
                     Below::Base(stored) => {
                         if let Some(old) = stored {
-                            self.delete_node(old.of(id), true, &out, &into);
+                            self.delete_node(old.of(id), true, &out, &in_edges);
                         }
                     }
                 },
@@ -165,18 +165,18 @@ impl State {
     }
 
     #[inline]
-    fn put_node(&mut self, record: NodeRecord, old: Option<Listing<'_>>, new: bool) {
+    fn put_node(&mut self, record: NodeRecord, old: Option<SecondaryKeys<'_>>, new: bool) {
         let id = record.id;
-        let listing = record.listing();
+        let secondary_keys = record.secondary_keys();
         if old.is_none_or(|old| old.kind != record.kind) {
             self.note_kind(record.kind, id);
         }
         if let Some(old) = old {
-            for entry in old.entries().filter(|entry| !listing.has_entry(entry)) {
+            for entry in old.entries().filter(|entry| !secondary_keys.has_entry(entry)) {
                 self.set_key(entry, false);
             }
             for slot in old.vectors {
-                if listing.vector(slot.space).is_none() {
+                if secondary_keys.vector(slot.space).is_none() {
                     self.set_vector(slot.space, id, None);
                     self.count_vectors(slot.space, -1);
                 }
@@ -184,12 +184,12 @@ impl State {
         } else {
             self.counts.nodes = self.counts.nodes.saturating_add(1);
         }
-        for entry in listing.entries() {
+        for entry in secondary_keys.entries() {
             if old.is_none_or(|old| !old.has_entry(&entry)) {
                 self.set_key(entry, true);
             }
         }
-        for slot in listing.vectors {
+        for slot in secondary_keys.vectors {
             let before = old.and_then(|old| old.vector(slot.space));
             // One batch may write it twice, under one sequence number.
             let same = |before: &VectorSlot| {
@@ -209,7 +209,13 @@ impl State {
         self.set_node(id, Some(record), new);
     }
 
-    fn delete_node(&mut self, old: Listing<'_>, new: bool, out: &[EdgeKey], into: &[EdgeKey]) {
+    fn delete_node(
+        &mut self,
+        old: SecondaryKeys<'_>,
+        new: bool,
+        out: &[EdgeKey],
+        in_edges: &[EdgeKey],
+    ) {
         let id = old.id;
         for entry in old.entries() {
             self.set_key(entry, false);
@@ -223,8 +229,8 @@ impl State {
         for key in out {
             self.delete_edge(*key, true);
         }
-        for key in into {
-            self.delete_edge(key.turned(), true);
+        for key in in_edges {
+            self.delete_edge(key.reversed(), true);
         }
         // What the base has is gone by now.
         let all = EdgeKey::first(id, 0)..=EdgeKey::last(id, u32::MAX);
@@ -232,7 +238,7 @@ impl State {
         // A layer has each edge at both its ends, or at neither.
         for layer in self.layers().filter(|layer| !layer.out.is_empty()) {
             left.extend(layer.out.range(all.clone()).map(|(key, _)| *key));
-            left.extend(layer.into.range(all.clone()).map(|(key, _)| key.turned()));
+            left.extend(layer.in_edges.range(all.clone()).map(|(key, _)| key.reversed()));
         }
         for key in left {
             self.delete_edge(key, false);
@@ -320,10 +326,10 @@ impl State {
             record.saturating_add(2 * ENTRY_BYTES)
         };
         let (more, old) = if record.is_some() || self.has_below() {
-            self.active.into.insert(key.turned(), record.clone());
+            self.active.in_edges.insert(key.reversed(), record.clone());
             (memory(&record), self.active.out.insert(key, record))
         } else {
-            self.active.into.remove(&key.turned());
+            self.active.in_edges.remove(&key.reversed());
             (0, self.active.out.remove(&key))
         };
         self.active.grow(more, old.as_ref().map_or(0, memory));

@@ -11,12 +11,12 @@ use crate::{format::manifest::NamedSpace, model::space::Space};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dictionary {
     names: im::Vector<Arc<str>>,
-    numbers: OrdMap<Arc<str>, u32>,
+    components: OrdMap<Arc<str>, u32>,
 }
 
 impl Dictionary {
     /// With these names, in the order of their numbers.
-    pub(crate) fn of(names: &[String]) -> Self {
+    pub(crate) fn from_names(names: &[String]) -> Self {
         let mut dictionary = Self::default();
         for name in names {
             dictionary.add(name.as_str().into());
@@ -25,7 +25,7 @@ impl Dictionary {
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
-        self.numbers.get(name).copied()
+        self.components.get(name).copied()
     }
 
     /// The name behind a number. Numbers come from this dictionary.
@@ -45,7 +45,7 @@ impl Dictionary {
     pub(crate) fn add(&mut self, name: Arc<str>) {
         let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.push_back(Arc::clone(&name));
-        self.numbers.insert(name, number);
+        self.components.insert(name, number);
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Spaces {
 }
 
 impl Spaces {
-    pub(crate) fn of(spaces: &[NamedSpace]) -> Self {
+    pub(crate) fn from_named(spaces: &[NamedSpace]) -> Self {
         let there = (0_u32..).zip(spaces).filter(|(_, space)| !space.dropped);
         let names = there.map(|(number, space)| (space.name.as_str().into(), number)).collect();
         Self { by_number: spaces.to_vec(), names }

@@ -43,7 +43,7 @@ pub(crate) struct State {
 
 /// What was found of a node that a batch is about.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) enum Looked<'s> {
+pub(crate) enum Prefetched<'s> {
     /// Nobody looked, or what was looked at is damaged.
     #[default]
     Not,
@@ -55,13 +55,13 @@ pub(crate) enum Looked<'s> {
 
 impl State {
     /// The state that a checkpoint left.
-    pub(crate) fn of_base(base: Arc<Base>) -> Self {
+    pub(crate) fn from_base(base: Arc<Base>) -> Self {
         let manifest = Arc::clone(&base.manifest);
         Self {
             seq: manifest.checkpoint,
-            kinds: Dictionary::of(&manifest.kinds),
-            indexes: Dictionary::of(&manifest.indexes),
-            spaces: Arc::new(Spaces::of(&manifest.spaces)),
+            kinds: Dictionary::from_names(&manifest.kinds),
+            indexes: Dictionary::from_names(&manifest.indexes),
+            spaces: Arc::new(Spaces::from_named(&manifest.spaces)),
             vector_counts: Arc::new(manifest.spaces.iter().map(|space| space.vectors).collect()),
             counts: manifest.counts,
             active: Layer::new(),
@@ -96,8 +96,8 @@ impl State {
         Frozen {
             layer: Layer::new(),
             seq: manifest.checkpoint,
-            kinds: Dictionary::of(&manifest.kinds),
-            indexes: Dictionary::of(&manifest.indexes),
+            kinds: Dictionary::from_names(&manifest.kinds),
+            indexes: Dictionary::from_names(&manifest.indexes),
             spaces: manifest.spaces.clone(),
             counts: manifest.counts,
         }
@@ -140,27 +140,27 @@ impl State {
 
     /// Looks at nodes together, so that what one waits for, others do at the same
     /// time.
-    pub(crate) fn look(&self, ids: &[Option<NodeId>]) -> Vec<Looked<'_>> {
+    pub(crate) fn prefetch_lookup(&self, ids: &[Option<NodeId>]) -> Vec<Prefetched<'_>> {
         for layer in self.layers() {
             ids.iter().flatten().for_each(|id| layer.nodes.fetch(id));
         }
         let look = |id: &Option<NodeId>| match id {
-            Some(id) => self.layered_node(id).map_or(Looked::Base(None), Looked::Layers),
-            None => Looked::Not,
+            Some(id) => self.layered_node(id).map_or(Prefetched::Base(None), Prefetched::Layers),
+            None => Prefetched::Not,
         };
-        let mut looked: Vec<Looked<'_>> = ids.iter().map(look).collect();
+        let mut prefetched: Vec<Prefetched<'_>> = ids.iter().map(look).collect();
         if !self.base.nodes.is_empty() {
-            let left = ids.iter().zip(&mut looked);
-            let left = left.filter(|(_, looked)| matches!(looked, Looked::Base(_)));
+            let left = ids.iter().zip(&mut prefetched);
+            let left = left.filter(|(_, prefetched)| matches!(prefetched, Prefetched::Base(_)));
             let (ids, mut places): (Vec<NodeId>, Vec<_>) =
-                left.filter_map(|(id, looked)| Some(((*id)?, looked))).unzip();
-            self.base.look(&ids, &mut |at, found| {
+                left.filter_map(|(id, prefetched)| Some(((*id)?, prefetched))).unzip();
+            self.base.prefetch_lookup(&ids, &mut |at, found| {
                 if let Some(place) = places.get_mut(at) {
-                    **place = found.map_or(Looked::Not, Looked::Base);
+                    **place = found.map_or(Prefetched::Not, Prefetched::Base);
                 }
             });
         }
-        looked
+        prefetched
     }
 
     /// What the layers say of an edge, by its key at its source.

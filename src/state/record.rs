@@ -6,8 +6,8 @@ use equivalent::Equivalent;
 
 use crate::{
     format::{
-        heap::ContentPlace,
-        tables::{EXPIRY, EdgeKey, KeyPlace},
+        heap::BlobRef,
+        tables::{EXPIRY, EdgeKey, IndexEntryRef},
         wal::ContentAt,
     },
     model::{
@@ -58,12 +58,12 @@ pub(crate) enum Content {
     /// as this, whatever checkpoints do to its file.
     Stored {
         heap: Arc<Heap>,
-        place: ContentPlace,
+        place: BlobRef,
     },
 }
 
 impl Content {
-    pub(crate) fn of_batch(payload: &Arc<[u8]>, at: ContentAt) -> Self {
+    pub(crate) fn from_batch(payload: &Arc<[u8]>, at: ContentAt) -> Self {
         if at.len == 0 { Self::Empty } else { Self::Batch { payload: Arc::clone(payload), at } }
     }
 
@@ -110,7 +110,7 @@ pub(crate) struct VectorSlot {
 /// A vector with its Euclidean length.
 #[derive(Debug)]
 pub(crate) struct Vector {
-    pub(crate) numbers: Box<[f32]>,
+    pub(crate) components: Box<[f32]>,
     pub(crate) norm: f64,
     pub(crate) seq: Seq,
     /// Of its node. A node that changes its kind gets its vectors anew.
@@ -135,9 +135,9 @@ impl EdgeRecord {
     /// Its place at its source.
     pub(crate) fn key(&self) -> EdgeKey {
         EdgeKey {
-            here: self.source,
+            from: self.source,
             kind: self.kind,
-            there: self.target,
+            to: self.target,
             discriminator: self.discriminator,
         }
     }
@@ -152,18 +152,18 @@ pub(crate) struct KeyEntry {
 }
 
 impl KeyEntry {
-    pub(crate) fn place(&self) -> KeyPlace<'_> {
-        KeyPlace { index: self.index, key: &self.key, node: self.node }
+    pub(crate) fn place(&self) -> IndexEntryRef<'_> {
+        IndexEntryRef { index: self.index, key: &self.key, node: self.node }
     }
 }
 
-impl Equivalent<KeyEntry> for KeyPlace<'_> {
+impl Equivalent<KeyEntry> for IndexEntryRef<'_> {
     fn equivalent(&self, entry: &KeyEntry) -> bool {
         *self == entry.place()
     }
 }
 
-impl equivalent::Comparable<KeyEntry> for KeyPlace<'_> {
+impl equivalent::Comparable<KeyEntry> for IndexEntryRef<'_> {
     fn compare(&self, entry: &KeyEntry) -> Ordering {
         self.cmp(&entry.place())
     }
@@ -176,7 +176,7 @@ pub(crate) fn some_attributes(attributes: Attributes) -> Option<Arc<Attributes>>
 
 /// Where a node is found other than by its name.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Listing<'a> {
+pub(crate) struct SecondaryKeys<'a> {
     pub(crate) id: NodeId,
     pub(crate) kind: u32,
     expires: Option<Timestamp>,
@@ -186,21 +186,21 @@ pub(crate) struct Listing<'a> {
 
 /// Where a node of the base is.
 #[derive(Debug)]
-pub(crate) struct StoredListing {
+pub(crate) struct StoredSecondaryKeys {
     pub(crate) kind: u32,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) keys: Box<[(u32, Arc<[u8]>)]>,
     pub(crate) vectors: Box<[VectorSlot]>,
 }
 
-impl StoredListing {
-    pub(crate) fn of(&self, id: NodeId) -> Listing<'_> {
+impl StoredSecondaryKeys {
+    pub(crate) fn of(&self, id: NodeId) -> SecondaryKeys<'_> {
         let Self { kind, expires, keys, vectors } = self;
-        Listing { id, kind: *kind, expires: *expires, keys, vectors }
+        SecondaryKeys { id, kind: *kind, expires: *expires, keys, vectors }
     }
 }
 
-impl<'a> Listing<'a> {
+impl<'a> SecondaryKeys<'a> {
     /// Its places in the indexes, that of its expiry among them.
     pub(crate) fn entries(self) -> impl Iterator<Item = KeyEntry> + use<'a> {
         let node = self.id;
@@ -233,9 +233,9 @@ impl<'a> Listing<'a> {
 }
 
 impl NodeRecord {
-    pub(crate) fn listing(&self) -> Listing<'_> {
+    pub(crate) fn secondary_keys(&self) -> SecondaryKeys<'_> {
         let Self { id, kind, expires, keys, vectors, .. } = self;
-        Listing { id: *id, kind: *kind, expires: *expires, keys, vectors }
+        SecondaryKeys { id: *id, kind: *kind, expires: *expires, keys, vectors }
     }
 
     pub(crate) fn attributes(&self) -> &Attributes {
@@ -245,7 +245,7 @@ impl NodeRecord {
 
     /// Its vector in a space.
     pub(crate) fn vector(&self, space: u32) -> Option<&VectorSlot> {
-        self.listing().vector(space)
+        self.secondary_keys().vector(space)
     }
 
     /// A record of nothing.
@@ -281,7 +281,7 @@ impl NodeRecord {
             .vectors
             .iter()
             .filter_map(|slot| slot.memory.as_ref())
-            .map(|vector| size_of_val(&*vector.numbers).saturating_add(ENTRY_BYTES));
+            .map(|vector| size_of_val(&*vector.components).saturating_add(ENTRY_BYTES));
         keys.chain(vectors)
             .chain([content, map_memory(self.attributes()), RECORD_BYTES])
             .fold(0, usize::saturating_add)

@@ -31,19 +31,22 @@ impl State {
     /// Numbers about the vector spaces, by name.
     pub(crate) fn space_stats(&self) -> Vec<SpaceStats> {
         let spaces = self.spaces.iter().map(|(number, named)| {
-            let files = self.base.vectors_of(number).map(|part| {
-                let rows = &*part.rows;
+            let files = self.base.vectors_of(number).map(|partition| {
+                let rows = &*partition.rows;
                 let file = rows.segment.file();
                 VectorFileStats {
                     file: file.number,
                     bytes: file.len,
                     rows: rows.len(),
-                    dead: part.dead_count(),
-                    codes: part
+                    dead: partition.dead_count(),
+                    codes: partition
                         .codes
                         .as_ref()
-                        .map(|codes| codes.stats(rows, |c| size_of_val(c.codebook.numbers()))),
-                    graph: part.graph.as_ref().map(|graph| graph.stats(rows, |g| g.graph.memory())),
+                        .map(|codes| codes.stats(rows, |c| size_of_val(c.codebook.components()))),
+                    graph: partition
+                        .graph
+                        .as_ref()
+                        .map(|graph| graph.stats(rows, |g| g.graph.memory())),
                 }
             });
             let counts = usize::try_from(number).ok();

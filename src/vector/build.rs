@@ -40,11 +40,11 @@ pub(crate) fn spread(rows: usize, count: usize) -> impl Iterator<Item = usize> {
 
 /// The numbers of up to `count` rows from all over.
 pub(crate) fn sample(rows: &impl Rows, count: usize) -> Result<Vec<f32>> {
-    let mut numbers = Vec::new();
+    let mut components = Vec::new();
     for row in spread(rows.count(), count) {
-        numbers.extend_from_slice(rows.get(row)?.0);
+        components.extend_from_slice(rows.get(row)?.0);
     }
-    Ok(numbers)
+    Ok(components)
 }
 
 /// Appends the codes of the rows `from..to`. `from` is a multiple of the rows of
@@ -69,7 +69,7 @@ pub(crate) struct Truth {
 
 impl Truth {
     /// Compares some rows with all, in parallel. `Closed` when told to `stop`.
-    pub(crate) fn of(rows: &impl Rows, metric: Metric, stop: Stop<'_>) -> Result<Self> {
+    pub(crate) fn from_rows(rows: &impl Rows, metric: Metric, stop: Stop<'_>) -> Result<Self> {
         let count = rows.count();
         let queries = QUERIES.min(COMPARISONS.checked_div(count).unwrap_or(0).max(8));
         let queries: Vec<usize> = spread(count, queries).collect();
@@ -93,10 +93,10 @@ impl Truth {
                     return Err(Error::Closed);
                 }
                 for row in from..from.saturating_add(CHUNK_ROWS).min(count) {
-                    let (numbers, norm) = rows.get(row)?;
+                    let (components, norm) = rows.get(row)?;
                     let each = measures.iter().zip(&queries).zip(&mut closest);
                     for ((measure, _), closest) in each.filter(|((_, q), _)| **q != row) {
-                        let distance = measure.distance(numbers, norm);
+                        let distance = measure.distance(components, norm);
                         closest.offer(distance, name(row), u32::try_from(row).unwrap_or(u32::MAX));
                     }
                 }
@@ -131,9 +131,9 @@ impl Truth {
             .queries
             .par_iter()
             .map(|(query, neighbours)| {
-                let (numbers, norm) = rows.get(*query)?;
+                let (components, norm) = rows.get(*query)?;
                 let mut distances = Vec::new();
-                codebook.table(numbers, norm).distances(codes, count, &mut distances);
+                codebook.table(components, norm).distances(codes, count, &mut distances);
                 let at = |row: u32| {
                     usize::try_from(row).ok().and_then(|row| distances.get(row)).copied()
                 };

@@ -113,7 +113,7 @@ impl Shape {
 pub(crate) struct Codebook {
     shape: Shape,
     metric: Metric,
-    numbers: Vec<f32>,
+    components: Vec<f32>,
     /// A power of two that brings the numbers to about 1: squares then neither
     /// overflow nor vanish.
     scale: f64,
@@ -169,30 +169,30 @@ impl Codebook {
                 k_means(shape, &columns, rows.len(), random)
             })
             .collect();
-        let numbers = books.iter().flatten().map(|x| (f64::from(*x) / scale) as f32).collect();
-        Self::from_parts(shape, metric, numbers)
+        let components = books.iter().flatten().map(|x| (f64::from(*x) / scale) as f32).collect();
+        Self::from_parts(shape, metric, components)
     }
 
     /// The codebook of such numbers: for each part, for each of its
     /// dimensions, those of all centroids. `None` if they are too few, too
     /// many, not finite or, though of directions, all zero.
-    pub(crate) fn from_parts(shape: Shape, metric: Metric, numbers: Vec<f32>) -> Option<Self> {
-        let most = numbers.iter().fold(0_f32, |most, x| most.max(x.abs()));
+    pub(crate) fn from_parts(shape: Shape, metric: Metric, components: Vec<f32>) -> Option<Self> {
+        let most = components.iter().fold(0_f32, |most, x| most.max(x.abs()));
         let untrained = most == 0.0 && metric == Metric::Cosine;
-        if numbers.len() != shape.codebook_len()
-            || numbers.iter().any(|x| !x.is_finite())
+        if components.len() != shape.codebook_len()
+            || components.iter().any(|x| !x.is_finite())
             || untrained
         {
             return None;
         }
         let scale = unit(most);
-        let scaled = numbers.iter().map(|x| (f64::from(*x) * scale) as f32).collect();
-        Some(Self { shape, metric, numbers, scale, scaled })
+        let scaled = components.iter().map(|x| (f64::from(*x) * scale) as f32).collect();
+        Some(Self { shape, metric, components, scale, scaled })
     }
 
     /// The numbers to store.
-    pub(crate) fn numbers(&self) -> &[f32] {
-        &self.numbers
+    pub(crate) fn components(&self) -> &[f32] {
+        &self.components
     }
 
     /// Appends the codes of rows, each with its Euclidean length, in whole
@@ -246,7 +246,7 @@ impl Codebook {
     }
 
     /// The table of a query, given with its Euclidean length.
-    pub(crate) fn table(&self, query: &[f32], query_norm: f64) -> Table {
+    pub(crate) fn table(&self, query: &[f32], query_norm: f64) -> DistanceTable {
         let shape = &self.shape;
         let centroids = shape.centroids();
         let factor = match self.metric {
@@ -273,14 +273,14 @@ impl Codebook {
                 }
             }
         }
-        Table::new(shape, &distances)
+        DistanceTable::new(shape, &distances)
     }
 }
 
 /// The distances between the parts of a query and the centroids, in whole
 /// steps of one size for all parts, each part's counted from its least.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct DistanceTable {
     block_bytes: usize,
     entries: Entries,
 }
@@ -295,7 +295,7 @@ enum Entries {
     Eight(Vec<[u16; 256]>),
 }
 
-impl Table {
+impl DistanceTable {
     fn new(shape: &Shape, distances: &[f32]) -> Self {
         let parts = || distances.chunks_exact(shape.centroids());
         let least: Vec<f32> =
@@ -693,13 +693,13 @@ mod tests {
         Shape::new(dimension, bits).unwrap()
     }
 
-    fn with_norms(numbers: &[f32], dimension: usize) -> Vec<(&[f32], f64)> {
-        numbers.chunks(dimension).map(|row| (row, norm(row))).collect()
+    fn with_norms(components: &[f32], dimension: usize) -> Vec<(&[f32], f64)> {
+        components.chunks(dimension).map(|row| (row, norm(row))).collect()
     }
 
-    fn encoded(book: &Codebook, numbers: &[f32]) -> Vec<u8> {
+    fn encoded(book: &Codebook, components: &[f32]) -> Vec<u8> {
         let mut codes = Vec::new();
-        book.encode(&with_norms(numbers, book.shape.dimension), &mut codes);
+        book.encode(&with_norms(components, book.shape.dimension), &mut codes);
         codes
     }
 
@@ -748,10 +748,10 @@ mod tests {
             for bits in [4, 8] {
                 for (dimension, rows) in [(1, 3), (7, 70), (33, 64), (130, 41), (300, 31)] {
                     let shape = shape(dimension, bits);
-                    let numbers = clustered(rows, dimension, 3);
+                    let components = clustered(rows, dimension, 3);
                     let query = clustered(1, dimension, 4);
-                    let book = Codebook::train(shape, metric, &numbers, 1, &|| false).unwrap();
-                    let codes = encoded(&book, &numbers);
+                    let book = Codebook::train(shape, metric, &components, 1, &|| false).unwrap();
+                    let codes = encoded(&book, &components);
                     assert_eq!(codes.len(), shape.code_bytes(rows));
                     let table = book.table(&query, norm(&query));
                     let mut distances = Vec::new();
@@ -759,7 +759,7 @@ mod tests {
                     assert_eq!(distances.len(), rows);
                     let centroid = |sub: usize, d: usize, code: usize| {
                         let at = (sub * shape.sub_dimension + d) * shape.centroids() + code;
-                        f64::from(book.numbers()[at])
+                        f64::from(book.components()[at])
                     };
                     let unit = |row: &[f32]| -> Vec<f64> {
                         let by = if metric == Metric::Cosine { norm(row) } else { 1.0 };
@@ -778,7 +778,7 @@ mod tests {
                     };
                     let asked = unit(&query);
                     let mut true_distances = Vec::new();
-                    for (at, row) in numbers.chunks(dimension).enumerate() {
+                    for (at, row) in components.chunks(dimension).enumerate() {
                         let row = unit(row);
                         let mut sum = 0.0;
                         let mut entries = 0;
@@ -839,20 +839,21 @@ mod tests {
     #[test]
     fn what_is_found_and_measured_again_is_nearly_always_the_closest() {
         let (dimension, rows, k) = (128, 2_000, 10);
-        let numbers = clustered(rows + 20, dimension, 9);
-        let (queries, numbers) = numbers.split_at(20 * dimension);
+        let components = clustered(rows + 20, dimension, 9);
+        let (queries, components) = components.split_at(20 * dimension);
         for metric in METRICS {
             for bits in [4, 8] {
                 let book =
-                    Codebook::train(shape(dimension, bits), metric, numbers, 1, &|| false).unwrap();
-                let codes = encoded(&book, numbers);
+                    Codebook::train(shape(dimension, bits), metric, components, 1, &|| false)
+                        .unwrap();
+                let codes = encoded(&book, components);
                 let mut common = 0;
                 for query in queries.chunks(dimension) {
                     let measure = Measure::new(metric, query);
                     let closest = |rows: &mut dyn Iterator<Item = u32>| -> Vec<NodeId> {
                         let mut closest = Closest::new(k);
                         for row in rows {
-                            let vector = &numbers[row as usize * dimension..][..dimension];
+                            let vector = &components[row as usize * dimension..][..dimension];
                             let id = NodeId::from_bytes(u128::from(row).to_be_bytes());
                             closest.offer(measure.distance(vector, norm(vector)), id, ());
                         }
@@ -875,14 +876,15 @@ mod tests {
 
     #[test]
     fn threads_do_not_matter() {
-        let numbers = clustered(3_000, 40, 2);
+        let components = clustered(3_000, 40, 2);
         let of = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 [4, 8].map(|bits| {
-                    let book = Codebook::train(shape(40, bits), Metric::L2, &numbers, 7, &|| false)
-                        .unwrap();
-                    (encoded(&book, &numbers), book.numbers)
+                    let book =
+                        Codebook::train(shape(40, bits), Metric::L2, &components, 7, &|| false)
+                            .unwrap();
+                    (encoded(&book, &components), book.components)
                 })
             })
         };
@@ -892,11 +894,11 @@ mod tests {
     #[test]
     fn a_stored_codebook_is_the_trained_one() {
         for metric in METRICS {
-            let numbers = clustered(500, 37, 2);
-            let book = Codebook::train(shape(37, 4), metric, &numbers, 7, &|| false).unwrap();
+            let components = clustered(500, 37, 2);
+            let book = Codebook::train(shape(37, 4), metric, &components, 7, &|| false).unwrap();
             let again =
-                Codebook::from_parts(shape(37, 4), metric, book.numbers().to_vec()).unwrap();
-            assert_eq!(encoded(&book, &numbers), encoded(&again, &numbers));
+                Codebook::from_parts(shape(37, 4), metric, book.components().to_vec()).unwrap();
+            assert_eq!(encoded(&book, &components), encoded(&again, &components));
         }
     }
 
@@ -904,7 +906,7 @@ mod tests {
     fn no_codebook_is_made_of_nothing() {
         for bits in [4, 8] {
             let shape = shape(5, bits);
-            let book = |metric, numbers| Codebook::from_parts(shape, metric, numbers);
+            let book = |metric, components| Codebook::from_parts(shape, metric, components);
             let len = shape.codebook_len();
             assert!(Codebook::train(shape, Metric::L2, &[], 1, &|| false).is_none());
             assert!(Codebook::train(shape, Metric::L2, &[1.0; 4], 1, &|| false).is_none());
@@ -913,9 +915,9 @@ mod tests {
             assert!(book(Metric::L2, vec![1.0; len - 1]).is_none());
             assert!(book(Metric::L2, vec![1.0; len + 1]).is_none());
             for wrong in [f32::NAN, f32::INFINITY] {
-                let mut numbers = vec![1.0; len];
-                numbers[len / 2] = wrong;
-                assert!(book(Metric::L2, numbers).is_none());
+                let mut components = vec![1.0; len];
+                components[len / 2] = wrong;
+                assert!(book(Metric::L2, components).is_none());
             }
         }
     }
@@ -941,12 +943,13 @@ mod tests {
             spread(1e-42),
             uneven,
         ];
-        for (case, numbers) in cases.iter().enumerate() {
+        for (case, components) in cases.iter().enumerate() {
             for (metric, bits) in METRICS.into_iter().flat_map(|m| [(m, 4), (m, 8)]) {
-                let book = Codebook::train(shape(6, bits), metric, numbers, 1, &|| false).unwrap();
-                assert!(book.numbers().iter().all(|x| x.is_finite()));
-                let codes = encoded(&book, numbers);
-                let rows = with_norms(numbers, 6);
+                let book =
+                    Codebook::train(shape(6, bits), metric, components, 1, &|| false).unwrap();
+                assert!(book.components().iter().all(|x| x.is_finite()));
+                let codes = encoded(&book, components);
+                let rows = with_norms(components, 6);
                 for (at, (row, norm)) in rows.iter().enumerate() {
                     let table = book.table(row, *norm);
                     let mut distances = Vec::new();
@@ -979,10 +982,11 @@ mod tests {
     #[test]
     fn codes_that_are_too_short_have_fewer_rows() {
         for bits in [4, 8] {
-            let numbers = clustered(100, 9, 1);
-            let book = Codebook::train(shape(9, bits), Metric::L2, &numbers, 1, &|| false).unwrap();
-            let codes = encoded(&book, &numbers);
-            let table = book.table(&numbers[..9], norm(&numbers[..9]));
+            let components = clustered(100, 9, 1);
+            let book =
+                Codebook::train(shape(9, bits), Metric::L2, &components, 1, &|| false).unwrap();
+            let codes = encoded(&book, &components);
+            let table = book.table(&components[..9], norm(&components[..9]));
             for (bytes, rows, expected) in [
                 (0, 100, 0),
                 (codes.len() / 4 - 1, 100, 0),

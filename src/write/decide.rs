@@ -27,7 +27,7 @@ use crate::{
         value::check_attributes,
     },
     state::{
-        Looked, State,
+        Prefetched, State,
         apply::{Below, Effect},
         base::{Base, stored::StoredNode},
         record::{Content, EdgeRecord, NodeRecord, Vector, VectorSlot, some_attributes},
@@ -76,15 +76,15 @@ pub(crate) fn decide(
     let nodes: Vec<[Option<NodeId>; 2]> =
         if ops.len() >= FETCH_FROM { ops.iter().map(Op::nodes).collect() } else { Vec::new() };
     let mut windows = nodes.chunks(WINDOW);
-    let mut looked = Vec::new().into_iter();
+    let mut prefetched = Vec::new().into_iter();
     for (index, op) in ops.into_iter().enumerate() {
         if index % WINDOW == 0 {
-            let window = windows.next().map(|window| state.look(window.as_flattened()));
-            looked = window.unwrap_or_default().into_iter();
+            let window = windows.next().map(|window| state.prefetch_lookup(window.as_flattened()));
+            prefetched = window.unwrap_or_default().into_iter();
         }
-        let mut next = || looked.next().unwrap_or_default();
-        let looked = [next(), next()];
-        batch.op(op, looked, contents.of(index)).map_err(|error| match error {
+        let mut next = || prefetched.next().unwrap_or_default();
+        let prefetched = [next(), next()];
+        batch.op(op, prefetched, contents.of(index)).map_err(|error| match error {
             Error::Conflict { op: _, node, reason } => Error::Conflict { op: index, node, reason },
             other => other,
         })?;
@@ -107,7 +107,7 @@ impl Before {
         Self { version, created, accessed, access_count }
     }
 
-    fn of_stored(node: &StoredNode<'_>) -> Self {
+    fn from_stored(node: &StoredNode<'_>) -> Self {
         let NodeMeta { version, created, accessed, access_count, .. } = node.meta;
         Self { version, created, accessed, access_count }
     }
@@ -133,8 +133,8 @@ struct Decision<'s> {
 }
 
 impl<'s> Decision<'s> {
-    fn op(&mut self, op: Op, looked: [Looked<'s>; 2], content: ContentAt) -> Result<()> {
-        let [first, second] = looked;
+    fn op(&mut self, op: Op, prefetched: [Prefetched<'s>; 2], content: ContentAt) -> Result<()> {
+        let [first, second] = prefetched;
         match op {
             Op::Put { node, precondition } => self.put(node, first, content, precondition),
             Op::Patch { id, patch } => self.patch(id, patch, first, content),
@@ -167,9 +167,9 @@ impl<'s> Decision<'s> {
                 self.check_present(edge.target, second)?;
                 let kind = self.kind(&edge.kind)?;
                 let stored = self.stored_edge(EdgeKey {
-                    here: edge.source,
+                    from: edge.source,
                     kind,
-                    there: edge.target,
+                    to: edge.target,
                     discriminator: edge.discriminator,
                 })?;
                 self.effects.push(Effect::Edge {
@@ -192,7 +192,7 @@ impl<'s> Decision<'s> {
             Op::Unlink { source, kind, target, discriminator } => {
                 // A kind that has no number has no edges.
                 if let Some(kind) = self.known_kind(&kind) {
-                    let key = EdgeKey { here: source, kind, there: target, discriminator };
+                    let key = EdgeKey { from: source, kind, to: target, discriminator };
                     let stored = self.stored_edge(key)?.is_some();
                     self.effects.push(Effect::DeleteEdge { key, stored });
                 }
@@ -217,17 +217,17 @@ impl<'s> Decision<'s> {
     fn put(
         &mut self,
         node: Node,
-        looked: Looked<'s>,
+        prefetched: Prefetched<'s>,
         content: ContentAt,
         precondition: Precondition,
     ) -> Result<()> {
         let id = node.id;
-        let (old, below) = match self.in_memory(id, looked) {
+        let (old, below) = match self.in_memory(id, prefetched) {
             Some(record) => (record.map(Before::of), Below::Layers),
             None => {
-                let stored = self.in_base(id, looked)?;
-                let before = stored.as_ref().map(Before::of_stored);
-                (before, Below::Base(stored.map(|node| node.listing())))
+                let stored = self.in_base(id, prefetched)?;
+                let before = stored.as_ref().map(Before::from_stored);
+                (before, Below::Base(stored.map(|node| node.secondary_keys())))
             }
         };
         let conflict = |reason| Err(conflict(id, reason));
@@ -251,13 +251,13 @@ impl<'s> Decision<'s> {
         let vectors = node
             .vectors
             .into_iter()
-            .map(|(space, numbers)| self.vector(&space, kind, numbers))
+            .map(|(space, components)| self.vector(&space, kind, components))
             .collect::<Result<Vec<_>>>()?;
         let record = NodeRecord {
             id,
             kind,
             version: self.seq,
-            content: Content::of_batch(&self.contents.kept, content),
+            content: Content::from_batch(&self.contents.kept, content),
             attributes: some_attributes(node.attributes),
             strength: node.strength,
             confidence: node.confidence,
@@ -277,16 +277,16 @@ impl<'s> Decision<'s> {
         &mut self,
         id: NodeId,
         patch: Patch,
-        looked: Looked<'s>,
+        prefetched: Prefetched<'s>,
         content: ContentAt,
     ) -> Result<()> {
-        let (mut record, below) = self.present_record(id, looked)?;
+        let (mut record, below) = self.present_record(id, prefetched)?;
         let kind_before = record.kind;
         if let Some(kind) = &patch.kind {
             record.kind = self.kind(kind)?;
         }
         if patch.content.is_some() {
-            record.content = Content::of_batch(&self.contents.kept, content);
+            record.content = Content::from_batch(&self.contents.kept, content);
         }
         if !patch.attributes.is_empty() {
             let mut attributes = record.attributes().clone();
@@ -317,8 +317,8 @@ impl<'s> Decision<'s> {
             for (name, replacement) in patch.vectors {
                 let (space, _) = self.space(&name)?;
                 vectors.retain(|slot| slot.space != space && self.has_space(slot.space));
-                if let Some(numbers) = replacement {
-                    vectors.push(self.vector(&name, record.kind, numbers)?);
+                if let Some(components) = replacement {
+                    vectors.push(self.vector(&name, record.kind, components)?);
                 }
             }
             check_count("vectors of a node", vectors.len(), limits::NODE_VECTORS)?;
@@ -370,40 +370,44 @@ impl<'s> Decision<'s> {
 
     /// The node as it is in memory: `None` if it is not, `Some(None)` if it is
     /// not there.
-    fn in_memory(&self, id: NodeId, looked: Looked<'s>) -> Option<Option<&NodeRecord>> {
-        match (self.nodes.get(&id), looked) {
+    fn in_memory(&self, id: NodeId, prefetched: Prefetched<'s>) -> Option<Option<&NodeRecord>> {
+        match (self.nodes.get(&id), prefetched) {
             (Some(changed), _) => Some(changed.and_then(|at| match self.effects.get(at) {
                 Some(Effect::Node { record, .. }) => Some(record),
                 _ => None,
             })),
-            (None, Looked::Layers(record)) => Some(record),
-            (None, Looked::Base(_)) => None,
-            (None, Looked::Not) => self.state.layered_node(&id),
+            (None, Prefetched::Layers(record)) => Some(record),
+            (None, Prefetched::Base(_)) => None,
+            (None, Prefetched::Not) => self.state.layered_node(&id),
         }
     }
 
     /// The node as the base has it.
-    fn in_base(&self, id: NodeId, looked: Looked<'s>) -> Result<Option<StoredNode<'s>>> {
+    fn in_base(&self, id: NodeId, prefetched: Prefetched<'s>) -> Result<Option<StoredNode<'s>>> {
         let base = &self.state.base;
-        match looked {
-            Looked::Base(row) => row.map(|row| base.stored(row)).transpose(),
-            Looked::Layers(_) | Looked::Not => base.node(id),
+        match prefetched {
+            Prefetched::Base(row) => row.map(|row| base.stored(row)).transpose(),
+            Prefetched::Layers(_) | Prefetched::Not => base.node(id),
         }
     }
 
-    fn check_present(&self, id: NodeId, looked: Looked<'s>) -> Result<()> {
-        let there = match (self.in_memory(id, looked), looked) {
+    fn check_present(&self, id: NodeId, prefetched: Prefetched<'s>) -> Result<()> {
+        let there = match (self.in_memory(id, prefetched), prefetched) {
             (Some(record), _) => record.is_some(),
-            (None, Looked::Base(row)) => row.is_some(),
+            (None, Prefetched::Base(row)) => row.is_some(),
             (None, _) => self.state.base.node_row(id)?.is_some(),
         };
         if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
     }
 
     /// A copy of the node to be changed, and what it replaces.
-    fn present_record(&self, id: NodeId, looked: Looked<'s>) -> Result<(NodeRecord, Below)> {
+    fn present_record(
+        &self,
+        id: NodeId,
+        prefetched: Prefetched<'s>,
+    ) -> Result<(NodeRecord, Below)> {
         let missing = || conflict(id, ConflictReason::Missing);
-        if let Some(record) = self.in_memory(id, looked) {
+        if let Some(record) = self.in_memory(id, prefetched) {
             let mut record = record.ok_or_else(missing)?.clone();
             // A layer that goes shall not leave its batches behind.
             if !self.nodes.contains_key(&id) && self.state.is_frozen(&id) {
@@ -411,8 +415,8 @@ impl<'s> Decision<'s> {
             }
             return Ok((record, Below::Layers));
         }
-        let node = self.in_base(id, looked)?.ok_or_else(missing)?;
-        Ok((self.state.base.record_of(node)?, Below::Base(Some(node.listing()))))
+        let node = self.in_base(id, prefetched)?.ok_or_else(missing)?;
+        Ok((self.state.base.record_of(node)?, Below::Base(Some(node.secondary_keys()))))
     }
 
     /// When the edge was created that the base has, by its key at its source.
@@ -428,22 +432,22 @@ impl<'s> Decision<'s> {
         self.effects.push(Effect::Node { record, below });
     }
 
-    fn delete(&mut self, id: NodeId, looked: Looked<'s>) -> Result<()> {
-        let below = match self.in_memory(id, looked) {
+    fn delete(&mut self, id: NodeId, prefetched: Prefetched<'s>) -> Result<()> {
+        let below = match self.in_memory(id, prefetched) {
             Some(None) => return Ok(()),
             Some(Some(_)) => Below::Layers,
-            None => match self.in_base(id, looked)? {
+            None => match self.in_base(id, prefetched)? {
                 None => return Ok(()),
-                Some(node) => Below::Base(Some(node.listing())),
+                Some(node) => Below::Base(Some(node.secondary_keys())),
             },
         };
         let base = &self.state.base;
         let out = Base::edges_of(&base.out, id)?.collect::<Result<Vec<_>>>()?;
-        let into = Base::edges_of(&base.into, id)?.collect::<Result<Vec<_>>>()?;
+        let in_edges = Base::edges_of(&base.in_edges, id)?.collect::<Result<Vec<_>>>()?;
         if self.track {
             self.nodes.insert(id, None);
         }
-        self.effects.push(Effect::DeleteNode { id, below, out, into });
+        self.effects.push(Effect::DeleteNode { id, below, out, in_edges });
         Ok(())
     }
 
@@ -478,11 +482,11 @@ impl<'s> Decision<'s> {
         known.ok_or_else(|| unknown_index(name))
     }
 
-    fn vector(&self, name: &str, kind: u32, numbers: Vec<f32>) -> Result<VectorSlot> {
+    fn vector(&self, name: &str, kind: u32, components: Vec<f32>) -> Result<VectorSlot> {
         let (number, space) = self.space(name)?;
-        space.check_vector(name, &numbers)?;
-        let norm = vector::norm(&numbers);
-        Ok(self.slot(number, Vector { numbers: numbers.into(), norm, seq: self.seq, kind }))
+        space.check_vector(name, &components)?;
+        let norm = vector::norm(&components);
+        Ok(self.slot(number, Vector { components: components.into(), norm, seq: self.seq, kind }))
     }
 
     /// Whether there is a space of that number.
@@ -507,16 +511,16 @@ impl<'s> Decision<'s> {
         if !self.has_space(slot.space) {
             return Ok(None);
         }
-        let numbers = match &slot.memory {
-            Some(vector) => Some(&*vector.numbers),
+        let components = match &slot.memory {
+            Some(vector) => Some(&*vector.components),
             None => self.state.base.vector(slot.space, id, slot.seq)?,
         };
-        let Some(numbers) = numbers else {
+        let Some(components) = components else {
             let what = format!("the vector of node {id} is not there");
             return Err(self.state.base.damaged(what));
         };
-        let (numbers, norm) = (numbers.into(), vector::norm(numbers));
-        Ok(Some(self.slot(slot.space, Vector { numbers, norm, seq: self.seq, kind })))
+        let (components, norm) = (components.into(), vector::norm(components));
+        Ok(Some(self.slot(slot.space, Vector { components, norm, seq: self.seq, kind })))
     }
 }
 

@@ -256,7 +256,7 @@ impl Reconciler {
                 left
             };
             let guard = self.budget.gate.lock().unwrap_or_else(PoisonError::into_inner);
-            // Looked at under the lock that is taken before the signal: what ends
+            // Prefetched at under the lock that is taken before the signal: what ends
             // the wait is seen here, or wakes it.
             if self.budget.fill() >= SLOW_FROM && !self.has_ended() {
                 let waited = self.budget.opened.wait_timeout(guard, wait.min(left));
@@ -359,7 +359,7 @@ impl Reconciler {
 
     /// Removes the log files that the checkpoint covers.
     pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
-        let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        let place = wal::LogDir { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
         self.with_core(|core| core.writer.continue_from(place, checkpoint))?;
         let mut removed = wal::Removed::default();
         let cut = wal::cut(place, checkpoint, &mut removed);
@@ -577,7 +577,7 @@ impl Reconciler {
             .iter()
             .filter(|(_, answer)| answer.is_ok())
             .map(|(pending, _)| &*pending.payload.bytes);
-        let place = wal::Place { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        let place = wal::LogDir { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
         let begun = self.clock.monotonic();
         core.writer.append(place, payloads, durability == Durability::Sync)?;
         let before = self.clock.monotonic();

@@ -31,7 +31,7 @@ fn batch(bytes: usize) -> (Pending, Ticket) {
     Pending::new(
         Timestamp::from_micros(0),
         Vec::new(),
-        Payload::of_bytes(vec![0; bytes]),
+        Payload::from_bytes(vec![0; bytes]),
         Durability::Os,
     )
 }

@@ -20,8 +20,8 @@ use crate::{
         value::Attributes,
     },
     state::base::{
-        parts::{EdgePart, Part as _},
-        vectors::VectorPart,
+        partitions::{EdgePartition, Partition as _},
+        vectors::VectorPartition,
     },
 };
 
@@ -33,9 +33,11 @@ impl<'r> Repair<'r> {
         let mut opened = base.out.iter().peekable();
         let mut last: Option<EdgeKey> = None;
         for file in &self.manifest.out {
-            let is_it = |part: &&Arc<EdgePart>| part.segment().file().number == file.file.number;
-            let Some(part) = opened.next_if(is_it) else {
-                let rows = base.out.iter().map(|part| part.rows.len());
+            let is_it = |partition: &&Arc<EdgePartition>| {
+                partition.segment().file().number == file.file.number
+            };
+            let Some(partition) = opened.next_if(is_it) else {
+                let rows = base.out.iter().map(|partition| partition.rows.len());
                 let rows = self.rows_of(FileKind::Out, self.manifest.counts.edges, rows);
                 if let Some(error) = self.unopened(file.file) {
                     add_gap(&mut gaps, last, rows, error.clone());
@@ -44,9 +46,9 @@ impl<'r> Repair<'r> {
             };
             // Rows of this part that follow each other and could not be read.
             let mut bad: Option<(u64, Error)> = None;
-            for at in 0..part.rows.len() {
+            for at in 0..partition.rows.len() {
                 self.advance();
-                let row = match part.rows.row(at) {
+                let row = match partition.rows.row(at) {
                     Ok(row) => row,
                     Err(error) => {
                         let (rows, _) = bad.get_or_insert((0, error));
@@ -62,7 +64,7 @@ impl<'r> Repair<'r> {
                     gap.before = Some(key);
                 }
                 last = Some(key);
-                let (file, offset) = (part.segment().path(), len64(part.rows.offset(at)));
+                let (file, offset) = (partition.segment().path(), len64(partition.rows.offset(at)));
                 let attributes = base.attributes(row);
                 self.edge(row, key, attributes, file, offset)?;
             }
@@ -79,11 +81,11 @@ impl<'r> Repair<'r> {
             return Ok(());
         }
         let base = self.base;
-        for part in &base.into {
-            for at in 0..part.rows.len() {
+        for partition in &base.in_edges {
+            for at in 0..partition.rows.len() {
                 // What is damaged here as well is lost, as the gaps will tell.
-                let Ok(row) = part.rows.row(at) else { continue };
-                let key = row.key().turned();
+                let Ok(row) = partition.rows.row(at) else { continue };
+                let key = row.key().reversed();
                 let gap = gaps.partition_point(|gap| gap.before.is_some_and(|end| end <= key));
                 let Some(gap) = gaps.get_mut(gap) else { continue };
                 if gap.after.is_some_and(|start| key <= start) || self.has(&key)? {
@@ -91,7 +93,7 @@ impl<'r> Repair<'r> {
                 }
                 count(&mut gap.found);
                 let error = gap.error.clone();
-                let (file, offset) = (part.segment().path(), len64(part.rows.offset(at)));
+                let (file, offset) = (partition.segment().path(), len64(partition.rows.offset(at)));
                 self.edge(row, key, Err(error), file, offset)?;
             }
         }
@@ -101,7 +103,7 @@ impl<'r> Repair<'r> {
     /// Whether the new store has the edge.
     fn has(&self, key: &EdgeKey) -> Result<bool> {
         let Some(kind) = self.kind(key.kind) else { return Ok(false) };
-        Ok(self.snapshot.edge(key.here, kind, key.there, key.discriminator)?.is_some())
+        Ok(self.snapshot.edge(key.from, kind, key.to, key.discriminator)?.is_some())
     }
 
     /// An edge, by its key at its source.
@@ -115,23 +117,23 @@ impl<'r> Repair<'r> {
     ) -> Result<()> {
         let kind = self.kind(key.kind);
         let name = EdgeName {
-            source: key.here,
+            source: key.from,
             kind: kind.map_or_else(|| key.kind.to_string(), str::to_owned),
-            target: key.there,
+            target: key.to,
             discriminator: key.discriminator,
         };
         if kind.is_none() {
             self.lost(file, offset, LostItem::Edge(name), "its kind has no name");
             return Ok(());
         }
-        for end in [key.here, key.there] {
+        for end in [key.from, key.to] {
             if !self.snapshot.contains(end)? {
                 let why = format!("node {end} was lost");
                 self.lost(file, offset, LostItem::Edge(name), why);
                 return Ok(());
             }
         }
-        let mut edge = Edge::new(key.here, name.kind.clone(), key.there);
+        let mut edge = Edge::new(key.from, name.kind.clone(), key.to);
         edge.discriminator = key.discriminator;
         edge.weight = row.weight.get();
         edge.confidence = row.confidence.get();
@@ -163,8 +165,8 @@ impl<'r> Repair<'r> {
             }
             let item = LostItem::Edges {
                 count: left,
-                from: gap.after.map_or(NodeId::MIN, |key| key.here),
-                to: gap.before.map_or(NodeId::MAX, |key| key.here),
+                from: gap.after.map_or(NodeId::MIN, |key| key.from),
+                to: gap.before.map_or(NodeId::MAX, |key| key.from),
             };
             self.lost_by(item, &gap.error);
         }
@@ -198,7 +200,7 @@ fn add_gap(gaps: &mut Vec<Gap>, after: Option<EdgeKey>, rows: Option<u64>, error
 
 /// Where a vector file is being read: its rows are in the order of their nodes.
 pub(crate) struct Cursor<'r> {
-    pub(crate) part: &'r VectorPart,
+    pub(crate) partition: &'r VectorPartition,
     pub(crate) row: usize,
     /// The last row that could not be read.
     pub(crate) error: Option<Error>,
@@ -208,11 +210,11 @@ impl<'r> Cursor<'r> {
     /// Goes on to the row of a node, which is not before the one that was asked
     /// for last. Gives its vector if this commit wrote it.
     pub(crate) fn find(&mut self, id: NodeId, seq: Seq) -> Option<&'r [f32]> {
-        while self.row < self.part.rows.len() {
-            match self.part.rows.row(self.row) {
+        while self.row < self.partition.rows.len() {
+            match self.partition.rows.row(self.row) {
                 Ok((head, _)) if head.id() < id => {}
-                Ok((head, numbers)) => {
-                    return (head.id() == id && head.seq() == seq).then_some(numbers);
+                Ok((head, components)) => {
+                    return (head.id() == id && head.seq() == seq).then_some(components);
                 }
                 Err(error) => self.error = Some(error),
             }

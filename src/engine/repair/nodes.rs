@@ -17,7 +17,7 @@ use crate::{
         value::Attributes,
     },
     state::base::{
-        parts::{NodePart, Part as _},
+        partitions::{NodePartition, Partition as _},
         stored::StoredNode,
     },
 };
@@ -25,9 +25,9 @@ use crate::{
 impl<'r> Repair<'r> {
     pub(crate) fn nodes(&mut self) -> Result<()> {
         let base = self.base;
-        let parts = base.vectors.iter();
+        let partitions = base.vectors.iter();
         let mut cursors: Vec<Cursor<'r>> =
-            parts.map(|part| Cursor { part, row: 0, error: None }).collect();
+            partitions.map(|partition| Cursor { partition, row: 0, error: None }).collect();
         let mut opened = base.nodes.iter().peekable();
         let mut last = None;
         let files = &self.manifest.nodes;
@@ -35,11 +35,15 @@ impl<'r> Repair<'r> {
             let first = |file: &TableFile| file.first.as_slice().try_into().map(NodeId::from_bytes);
             let end = files.get(at.saturating_add(1)).and_then(|next| first(next).ok());
             let end = end.unwrap_or(NodeId::MAX);
-            let is_it = |part: &&Arc<NodePart>| part.segment().file().number == file.file.number;
+            let is_it = |partition: &&Arc<NodePartition>| {
+                partition.segment().file().number == file.file.number
+            };
             match opened.next_if(is_it) {
-                Some(part) => last = self.node_part(part, &mut cursors, last, end)?.or(last),
+                Some(partition) => {
+                    last = self.node_part(partition, &mut cursors, last, end)?.or(last)
+                }
                 None => {
-                    let rows = base.nodes.iter().map(|part| part.rows.len());
+                    let rows = base.nodes.iter().map(|partition| partition.rows.len());
                     let count = self.rows_of(FileKind::Nodes, self.manifest.counts.nodes, rows);
                     let from = first(file).unwrap_or(NodeId::MIN);
                     if let Some(error) = self.unopened(file.file) {
@@ -55,7 +59,7 @@ impl<'r> Repair<'r> {
     /// be read.
     fn node_part(
         &mut self,
-        part: &'r NodePart,
+        partition: &'r NodePartition,
         cursors: &mut [Cursor<'r>],
         before: Option<NodeId>,
         end: NodeId,
@@ -64,9 +68,9 @@ impl<'r> Repair<'r> {
         // Rows that could not be read, and the first error.
         let mut bad: Option<(u64, Error)> = None;
         let bounds = |last: Option<NodeId>| last.or(before).unwrap_or(NodeId::MIN);
-        for at in 0..part.rows.len() {
+        for at in 0..partition.rows.len() {
             self.advance();
-            let row = match part.rows.row(at) {
+            let row = match partition.rows.row(at) {
                 Ok(row) => row,
                 Err(error) => {
                     let (rows, _) = bad.get_or_insert((0, error));
@@ -80,7 +84,7 @@ impl<'r> Repair<'r> {
                 self.lost_by(item, &error);
             }
             last = Some(id);
-            self.node(part, at, row, cursors)?;
+            self.node(partition, at, row, cursors)?;
         }
         if let Some((rows, error)) = bad {
             let item = LostItem::Nodes { count: Some(rows), from: bounds(last), to: end };
@@ -91,7 +95,7 @@ impl<'r> Repair<'r> {
 
     fn node(
         &mut self,
-        part: &'r NodePart,
+        partition: &'r NodePartition,
         at: usize,
         row: &'r NodeRow,
         cursors: &mut [Cursor<'r>],
@@ -105,7 +109,7 @@ impl<'r> Repair<'r> {
                 return Ok(());
             }
         };
-        let (file, offset) = (part.segment().path(), len64(part.rows.offset(at)));
+        let (file, offset) = (partition.segment().path(), len64(partition.rows.offset(at)));
         let Some(kind) = self.kind(row.kind.get()) else {
             let why = format!("its kind {} has no name", row.kind.get());
             self.lost(file, offset, LostItem::Node(id), why);
@@ -128,11 +132,12 @@ impl<'r> Repair<'r> {
             if named.dropped {
                 continue;
             }
-            let mut of_space = cursors.iter_mut().filter(|cursor| cursor.part.rows.space == space);
+            let mut of_space =
+                cursors.iter_mut().filter(|cursor| cursor.partition.rows.space == space);
             let found = of_space.find_map(|cursor| cursor.find(id, seq));
             match found {
-                Some(numbers) if named.space.check_vector(&named.name, numbers).is_ok() => {
-                    node.vectors.insert(named.name.clone(), numbers.to_vec());
+                Some(components) if named.space.check_vector(&named.name, components).is_ok() => {
+                    node.vectors.insert(named.name.clone(), components.to_vec());
                 }
                 Some(_) => {
                     let item = LostItem::Vector { node: id, space: named.name.clone() };
@@ -164,7 +169,7 @@ impl<'r> Repair<'r> {
         (file, offset): (&Path, u64),
     ) {
         let item = LostItem::Vector { node, space: name.to_owned() };
-        let of_space = || cursors.iter().filter(|cursor| cursor.part.rows.space == space);
+        let of_space = || cursors.iter().filter(|cursor| cursor.partition.rows.space == space);
         let in_file = of_space().find_map(|cursor| cursor.error.clone());
         let of_files = || {
             let files = self.manifest.vectors.iter().filter(|file| file.space == space);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     engine::verify::verifier::{Refs, Verifier, count, known, refer},
-    format::tables::{EdgeKey, EdgeRow, HeapPlace},
-    state::base::{Base, parts::EdgePart},
+    format::tables::{EdgeKey, EdgeRow, HeapRef},
+    state::base::{Base, partitions::EdgePartition},
     store::segment::file::Segment,
 };
 
@@ -14,19 +14,19 @@ impl<'a> Verifier<'a> {
     pub(crate) fn edges(&mut self) {
         let base = self.base;
         let mut turned = 0;
-        let out = self.edge_table(&base.out, true, &mut |verifier, part, at, row| {
+        let out = self.edge_table(&base.out, true, &mut |verifier, partition, at, row| {
             let missing = "it is not at its target";
-            turned += u64::from(verifier.is_turned(part, at, row, &base.into, missing));
+            turned += u64::from(verifier.is_mirrored(partition, at, row, &base.in_edges, missing));
         });
-        let into = self.edge_table(&base.into, false, &mut |_, _, _, _| {});
+        let into = self.edge_table(&base.in_edges, false, &mut |_, _, _, _| {});
         self.report.edges = out;
         // Every edge led to a row of its own at its target: if these are all,
         // there is no other.
         if into != turned || !self.damaged.is_empty() {
-            for part in &base.into {
-                for at in 0..part.rows.len() {
-                    if let Ok(row) = part.rows.row(at) {
-                        self.is_turned(part, at, row, &base.out, "it is not at its source");
+            for partition in &base.in_edges {
+                for at in 0..partition.rows.len() {
+                    if let Ok(row) = partition.rows.row(at) {
+                        self.is_mirrored(partition, at, row, &base.out, "it is not at its source");
                     }
                 }
             }
@@ -36,52 +36,52 @@ impl<'a> Verifier<'a> {
     /// One of the two tables of edges. Returns the number of its rows.
     fn edge_table(
         &mut self,
-        parts: &'a [Arc<EdgePart>],
+        partitions: &'a [Arc<EdgePartition>],
         out: bool,
-        each: &mut dyn FnMut(&mut Self, &EdgePart, usize, &EdgeRow),
+        each: &mut dyn FnMut(&mut Self, &EdgePartition, usize, &EdgeRow),
     ) -> u64 {
         let mut rows = 0;
         let mut last: Option<EdgeKey> = None;
         let mut there = None;
-        for part in parts {
-            let segment = part.rows.segment();
+        for partition in partitions {
+            let segment = partition.rows.segment();
             let mut refs = Refs::new();
             let mut whole = true;
-            for at in 0..part.rows.len() {
-                let Ok(row) = part.rows.row(at) else {
+            for at in 0..partition.rows.len() {
+                let Ok(row) = partition.rows.row(at) else {
                     self.gaps.edges |= out;
                     whole = false;
                     continue;
                 };
                 count(&mut rows);
-                let (key, offset) = (row.key(), part.rows.offset(at));
-                if at == 0 && key != part.first {
+                let (key, offset) = (row.key(), partition.rows.offset(at));
+                if at == 0 && key != partition.first {
                     self.wrong(segment, offset, "the manifest has another first edge");
                 }
                 if last.is_some_and(|last| last >= key) {
                     self.wrong(segment, offset, "an edge is out of order");
                 }
                 last = Some(key);
-                self.edge(part, offset, row);
+                self.edge(partition, offset, row);
                 // The other end is looked for where the edge is at home there.
-                if there != Some(key.here) {
-                    match self.base.node_row(key.here) {
+                if there != Some(key.from) {
+                    match self.base.node_row(key.from) {
                         Ok(None) => {
-                            let what = format!("node {} of an edge is not there", key.here);
+                            let what = format!("node {} of an edge is not there", key.from);
                             self.wrong(segment, offset, what);
                         }
-                        _ => there = Some(key.here),
+                        _ => there = Some(key.from),
                     }
                 }
                 if out {
                     whole &= self.attributes(segment, offset, row, &mut refs);
                 }
-                each(self, part, at, row);
+                each(self, partition, at, row);
             }
-            if part.rows.len() == 0 {
+            if partition.rows.len() == 0 {
                 self.wrong(segment, 0, "there is no row in it");
             }
-            if let Some(table) = &part.refs {
+            if let Some(table) = &partition.refs {
                 self.table_refs(segment, table, &refs, whole);
             }
             self.advance(segment.file().len);
@@ -90,8 +90,8 @@ impl<'a> Verifier<'a> {
     }
 
     /// What a row of an edge says by itself.
-    fn edge(&mut self, part: &EdgePart, offset: usize, row: &EdgeRow) {
-        let segment = part.rows.segment();
+    fn edge(&mut self, partition: &EdgePartition, offset: usize, row: &EdgeRow) {
+        let segment = partition.rows.segment();
         let kind = row.key().kind;
         if !known(kind, self.base.manifest.kinds.len()) {
             self.wrong(segment, offset, format!("an edge of kind {kind}: there is none"));
@@ -102,8 +102,8 @@ impl<'a> Verifier<'a> {
             self.wrong(segment, offset, what);
         }
         let place = row.attributes();
-        let nowhere = HeapPlace { heap: 0, slot: 0, ..place };
-        if (part.refs.is_none() || place.len == 0) && place != nowhere {
+        let nowhere = HeapRef { heap: 0, slot: 0, ..place };
+        if (partition.refs.is_none() || place.len == 0) && place != nowhere {
             self.wrong(segment, offset, "an edge has attributes that are not its own");
         }
         if same_edge(row, row.key(), place) != *row {
@@ -136,31 +136,31 @@ impl<'a> Verifier<'a> {
     }
 
     /// Whether an edge is at its other end what it is here.
-    fn is_turned(
+    fn is_mirrored(
         &mut self,
-        part: &EdgePart,
+        partition: &EdgePartition,
         at: usize,
         row: &EdgeRow,
-        table: &[Arc<EdgePart>],
+        table: &[Arc<EdgePartition>],
         missing: &str,
     ) -> bool {
         // A block that is damaged was told.
-        let Ok(found) = Base::edge(table, &row.key().turned()) else { return true };
+        let Ok(found) = Base::edge(table, &row.key().reversed()) else { return true };
         let Some(found) = found else {
             let what = format!("edge {:?}: {missing}", row.key());
-            self.wrong(part.rows.segment(), part.rows.offset(at), what);
+            self.wrong(partition.rows.segment(), partition.rows.offset(at), what);
             return false;
         };
         let len = row.attributes().len;
-        if same_edge(row, row.key(), HeapPlace { heap: 0, slot: 0, len })
+        if same_edge(row, row.key(), HeapRef { heap: 0, slot: 0, len })
             != same_edge(
                 found,
                 row.key(),
-                HeapPlace { heap: 0, slot: 0, len: found.attributes().len },
+                HeapRef { heap: 0, slot: 0, len: found.attributes().len },
             )
         {
             let what = format!("edge {:?}: it is another at its other end", row.key());
-            self.wrong(part.rows.segment(), part.rows.offset(at), what);
+            self.wrong(partition.rows.segment(), partition.rows.offset(at), what);
         }
         true
     }
@@ -168,7 +168,7 @@ impl<'a> Verifier<'a> {
 
 /// An edge with the fields of another, to be compared: but for its place and
 /// that of its attributes.
-fn same_edge(row: &EdgeRow, key: EdgeKey, attributes: HeapPlace) -> EdgeRow {
+fn same_edge(row: &EdgeRow, key: EdgeKey, attributes: HeapRef) -> EdgeRow {
     let mut same = EdgeRow::new(key, attributes);
     same.confidence = row.confidence;
     same.weight = row.weight;

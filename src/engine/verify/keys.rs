@@ -2,9 +2,9 @@
 
 use crate::{
     engine::verify::verifier::{Verifier, count, known, len64},
-    format::tables::{EXPIRY, KEY_HEAD_BYTES, KeyPlace},
+    format::tables::{EXPIRY, IndexEntryRef, KEY_HEAD_BYTES},
     model::error::Error,
-    state::{base::parts::KeyPart, record::expiry_key},
+    state::{base::partitions::KeyPartition, record::expiry_key},
     store::segment::file::Segment,
 };
 
@@ -13,13 +13,13 @@ impl<'a> Verifier<'a> {
     pub(crate) fn keys(&mut self) {
         let base = self.base;
         let mut entries = 0_u64;
-        let mut last: Option<KeyPlace<'_>> = None;
-        for part in &base.keys {
-            let segment = part.entries.segment();
+        let mut last: Option<IndexEntryRef<'_>> = None;
+        for partition in &base.keys {
+            let segment = partition.entries.segment();
             let mut bytes = 0_u64;
             let mut whole = true;
-            for at in 0..part.entries.len() {
-                let entry = match part.entries.entry(at) {
+            for at in 0..partition.entries.len() {
+                let entry = match partition.entries.entry(at) {
                     Ok(entry) => entry,
                     Err(error) => {
                         whole = false;
@@ -32,9 +32,9 @@ impl<'a> Verifier<'a> {
                     .saturating_add(len64(KEY_HEAD_BYTES))
                     .saturating_add(len64(entry.key.len()));
                 let mut wrong = |what: String| {
-                    self.found(segment.damaged(part.entries.offset(at), what));
+                    self.found(segment.damaged(partition.entries.offset(at), what));
                 };
-                if at == 0 && part.first() != Some(entry) {
+                if at == 0 && partition.first() != Some(entry) {
                     wrong("the manifest has another first entry".to_owned());
                 }
                 if last.is_some_and(|last| last.compare(&entry).is_ge()) {
@@ -49,11 +49,11 @@ impl<'a> Verifier<'a> {
                 }
                 count(&mut self.report.keys);
             }
-            if part.entries.len() == 0 {
+            if partition.entries.len() == 0 {
                 self.wrong(segment, 0, "there is no entry in it");
             }
-            if whole && bytes != part.entries.bytes() {
-                let what = format!("entries of {bytes} bytes in {}", part.entries.bytes());
+            if whole && bytes != partition.entries.bytes() {
+                let what = format!("entries of {bytes} bytes in {}", partition.entries.bytes());
                 self.wrong(segment, 0, what);
             }
             self.gaps.keys |= !whole;
@@ -62,8 +62,8 @@ impl<'a> Verifier<'a> {
         // Every key of a node led to an entry of its own: if these are all,
         // there is no other.
         if entries != self.entries || !self.damaged.is_empty() {
-            for part in &base.keys {
-                self.owners(part);
+            for partition in &base.keys {
+                self.owners(partition);
             }
         }
     }
@@ -80,9 +80,9 @@ impl<'a> Verifier<'a> {
     }
 
     /// The nodes of entries.
-    fn owners(&mut self, part: &KeyPart) {
-        for at in 0..part.entries.len() {
-            let Ok(entry) = part.entries.entry(at) else { continue };
+    fn owners(&mut self, partition: &KeyPartition) {
+        for at in 0..partition.entries.len() {
+            let Ok(entry) = partition.entries.entry(at) else { continue };
             // A node that cannot be read was told.
             let Ok(node) = self.base.node(entry.node) else { continue };
             let has = node.is_some_and(|node| match entry.index {
@@ -91,7 +91,7 @@ impl<'a> Verifier<'a> {
             });
             if !has {
                 let what = format!("a key of node {}, which does not have it", entry.node);
-                self.wrong(part.entries.segment(), part.entries.offset(at), what);
+                self.wrong(partition.entries.segment(), partition.entries.offset(at), what);
             }
         }
     }

@@ -126,7 +126,7 @@ impl Engine {
     fn verify_log(&self, verifier: &mut Verifier<'_>, last: Seq) {
         let dir = self.dir.join(wal::DIR);
         let base = verifier.base;
-        let place = wal::Place { fs: &*self.fs, dir: &dir, store: base.manifest.store };
+        let place = wal::LogDir { fs: &*self.fs, dir: &dir, store: base.manifest.store };
         // What a checkpoint covers now, it may have cut.
         let checkpoint = || self.reconciler.state().base.manifest.checkpoint;
         let listed = match wal::list(place) {

@@ -4,12 +4,12 @@ use crate::{
     engine::verify::verifier::{Refs, Verifier, count, known, refer},
     format::{
         header::Damage,
-        heap::{ContentPlace, NodeMeta},
-        tables::{EXPIRY, KeyPlace, NodeRow, RefRow, SLOT_BYTES},
+        heap::{BlobRef, NodeMeta},
+        tables::{EXPIRY, IndexEntryRef, NodeRow, RefRow, SLOT_BYTES},
     },
     model::{error::Result, id::NodeId, time::Seq},
     state::{
-        base::{heap::Heap, parts::NodePart},
+        base::{heap::Heap, partitions::NodePartition},
         record::expiry_key,
     },
     store::segment::{file::Segment, table::Table},
@@ -20,19 +20,19 @@ impl<'a> Verifier<'a> {
     pub(crate) fn nodes(&mut self) {
         let base = self.base;
         let mut last = None;
-        for part in &base.nodes {
-            let segment = part.rows.segment();
+        for partition in &base.nodes {
+            let segment = partition.rows.segment();
             let mut refs = Refs::new();
             let mut whole = true;
-            for at in 0..part.rows.len() {
-                let Ok(row) = part.rows.row(at) else {
+            for at in 0..partition.rows.len() {
+                let Ok(row) = partition.rows.row(at) else {
                     self.gaps.nodes = true;
                     whole = false;
                     continue;
                 };
                 count(&mut self.report.nodes);
-                let (id, offset) = (row.id(), part.rows.offset(at));
-                if at == 0 && id != part.first {
+                let (id, offset) = (row.id(), partition.rows.offset(at));
+                if at == 0 && id != partition.first {
                     self.wrong(segment, offset, "the manifest has another first node");
                 }
                 if last.is_some_and(|last| last >= id) {
@@ -45,11 +45,11 @@ impl<'a> Verifier<'a> {
                 }
                 whole &= self.record(segment, offset, row, &mut refs);
             }
-            if part.rows.len() == 0 {
+            if partition.rows.len() == 0 {
                 self.wrong(segment, 0, "there is no row in it");
             }
-            self.members(part);
-            self.table_refs(segment, &part.refs, &refs, whole);
+            self.members(partition);
+            self.table_refs(segment, &partition.refs, &refs, whole);
             self.gaps.records |= !whole;
             self.advance(segment.file().len);
         }
@@ -83,7 +83,7 @@ impl<'a> Verifier<'a> {
         if let Err(damage) = meta.attributes() {
             wrong(format!("attributes: {}", damage.what));
         }
-        if row.elsewhere() != meta.elsewhere.is_some() {
+        if row.external() != meta.external.is_some() {
             wrong("it and its row say different things about where the content is".to_owned());
         }
         if meta.version > base.manifest.checkpoint {
@@ -103,17 +103,17 @@ impl<'a> Verifier<'a> {
         if !vectors().is_sorted_by(|(a, _), (b, _)| a < b) {
             wrong("vectors are out of order".to_owned());
         }
-        if let Some(ContentPlace { heap, offset: from, len }) = meta.elsewhere {
+        if let Some(BlobRef { heap, offset: from, len }) = meta.external {
             refer(refs, heap, u64::from(len).next_multiple_of(SLOT_BYTES));
             // If a block of it is damaged, that was told.
             self.heap(segment, offset, heap, from, len);
         }
         for (index, key) in keys() {
-            self.has_key(segment, offset, &KeyPlace { index, key, node: id });
+            self.has_key(segment, offset, &IndexEntryRef { index, key, node: id });
         }
         if let Some(expires) = meta.expires {
             let key = expiry_key(expires);
-            self.has_key(segment, offset, &KeyPlace { index: EXPIRY, key: &key, node: id });
+            self.has_key(segment, offset, &IndexEntryRef { index: EXPIRY, key: &key, node: id });
         }
         for (space, seq) in vectors() {
             self.has_vector((segment, offset), (id, row.kind.get()), (space, seq));
@@ -148,12 +148,15 @@ impl<'a> Verifier<'a> {
     }
 
     /// The entry of a node's key.
-    fn has_key(&mut self, segment: &Segment, at: usize, place: &KeyPlace<'_>) {
+    fn has_key(&mut self, segment: &Segment, at: usize, place: &IndexEntryRef<'_>) {
         let base = self.base;
-        let entry = base.key_bound(place).and_then(|(part, row)| match base.keys.get(part) {
-            Some(part) if row < part.entries.len() => part.entries.entry(row).map(Some),
-            _ => Ok(None),
-        });
+        let entry =
+            base.key_bound(place).and_then(|(partition, row)| match base.keys.get(partition) {
+                Some(partition) if row < partition.entries.len() => {
+                    partition.entries.entry(row).map(Some)
+                }
+                _ => Ok(None),
+            });
         match entry {
             Ok(Some(entry)) if entry == *place => count(&mut self.entries),
             Ok(_) => {
@@ -181,22 +184,22 @@ impl<'a> Verifier<'a> {
         }
         count(&mut self.report.vectors);
         let mut places = 0_u64;
-        for part in self.base.vectors_of(space) {
-            let found = part.rows.find_row(id).and_then(|row| match row {
-                Some(row) if part.rows.heads.row(row)?.seq() == seq => {
-                    Ok(Some((row, part.rows.kinds.row(row)?.get())))
+        for partition in self.base.vectors_of(space) {
+            let found = partition.rows.find_row(id).and_then(|row| match row {
+                Some(row) if partition.rows.heads.row(row)?.seq() == seq => {
+                    Ok(Some((row, partition.rows.kinds.row(row)?.get())))
                 }
                 _ => Ok(None),
             });
             match found {
                 Ok(Some((row, of))) => {
                     count(&mut places);
-                    refer(&mut self.live, part.rows.segment.file().number, 1);
-                    if part.is_dead(row) || of != kind {
+                    refer(&mut self.live, partition.rows.segment.file().number, 1);
+                    if partition.is_dead(row) || of != kind {
                         let what =
                             if of == kind { "is taken for dead" } else { "has another kind" };
                         let what = format!("the vector of node {id} by commit {seq} {what}");
-                        self.wrong(&part.rows.segment, part.rows.kinds.offset(row), what);
+                        self.wrong(&partition.rows.segment, partition.rows.kinds.offset(row), what);
                     }
                 }
                 Ok(None) => {}
@@ -216,23 +219,24 @@ impl<'a> Verifier<'a> {
     }
 
     /// The rows of each kind.
-    fn members(&mut self, part: &NodePart) {
-        let segment = part.rows.segment();
-        let (rows, kinds) = (part.rows.len(), part.kinds.len());
+    fn members(&mut self, partition: &NodePartition) {
+        let segment = partition.rows.segment();
+        let (rows, kinds) = (partition.rows.len(), partition.kinds.len());
         let listed = if kinds > 1 { rows } else { 0 };
-        if part.members.len() != listed || (kinds == 0 && rows > 0) {
-            let what = format!("{rows} rows of {kinds} kinds, {} members", part.members.len());
-            return self.wrong(segment, part.kinds.offset(0), what);
+        if partition.members.len() != listed || (kinds == 0 && rows > 0) {
+            let what = format!("{rows} rows of {kinds} kinds, {} members", partition.members.len());
+            return self.wrong(segment, partition.kinds.offset(0), what);
         }
         let place = |first: u32| usize::try_from(first).unwrap_or(usize::MAX);
         let mut last_kind = None;
         let mut start = 0;
         for at in 0..kinds {
             // What is damaged was told.
-            let Ok(row) = part.kinds.row(at) else { return };
-            let (kind, first, offset) = (row.kind.get(), row.first.get(), part.kinds.offset(at));
+            let Ok(row) = partition.kinds.row(at) else { return };
+            let (kind, first, offset) =
+                (row.kind.get(), row.first.get(), partition.kinds.offset(at));
             let end = match at.saturating_add(1) {
-                next if next < kinds => part.kinds.row(next).map(|row| place(row.first.get())),
+                next if next < kinds => partition.kinds.row(next).map(|row| place(row.first.get())),
                 _ => Ok(rows),
             };
             let Ok(end) = end else { return };
@@ -245,19 +249,19 @@ impl<'a> Verifier<'a> {
             last_kind = Some(kind);
             let mut last_member = None;
             for member_at in start..end {
-                let Ok(member) = part.member(member_at) else { continue };
+                let Ok(member) = partition.member(member_at) else { continue };
                 // Ascending, and of this kind: so each row is there once, if
                 // there are as many members as rows.
                 if member >= rows || last_member.is_some_and(|last| last >= member) {
-                    let offset = part.members.offset(member_at);
+                    let offset = partition.members.offset(member_at);
                     self.wrong(segment, offset, format!("member {member} is out of order"));
                     continue;
                 }
                 last_member = Some(member);
-                let Ok(row) = part.rows.row(member) else { continue };
+                let Ok(row) = partition.rows.row(member) else { continue };
                 if row.kind.get() != kind {
                     let what = format!("row {member} is listed as of kind {kind}");
-                    self.wrong(segment, part.members.offset(member_at), what);
+                    self.wrong(segment, partition.members.offset(member_at), what);
                 }
             }
             start = end;

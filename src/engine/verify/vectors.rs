@@ -14,18 +14,18 @@ impl<'a> Verifier<'a> {
     /// Vectors.
     pub(crate) fn vectors(&mut self) {
         let base = self.base;
-        for part in &base.vectors {
-            let dead = part.dead_count();
-            let part = &part.rows;
-            let segment = &part.segment;
+        for partition in &base.vectors {
+            let dead = partition.dead_count();
+            let partition = &partition.rows;
+            let segment = &partition.segment;
             let mut declared = base.manifest.vectors.iter();
             let declared = declared.find(|file| file.file.number == segment.file().number);
-            let space = usize::try_from(part.space).ok();
+            let space = usize::try_from(partition.space).ok();
             let space = space.and_then(|space| base.manifest.spaces.get(space));
             let mut last = None;
-            for at in 0..part.len() {
-                let Ok((head, numbers)) = part.row(at) else { continue };
-                let (id, offset) = (head.id(), part.offset(at));
+            for at in 0..partition.len() {
+                let Ok((head, components)) = partition.row(at) else { continue };
+                let (id, offset) = (head.id(), partition.offset(at));
                 if last.is_some_and(|last| last >= id) {
                     self.wrong(segment, offset, format!("the vector of node {id} is out of order"));
                 }
@@ -35,11 +35,11 @@ impl<'a> Verifier<'a> {
                     self.wrong(segment, offset, what);
                 }
                 if let Some(space) = space
-                    && let Err(error) = space.space.check_vector(&space.name, numbers)
+                    && let Err(error) = space.space.check_vector(&space.name, components)
                 {
                     self.wrong(segment, offset, format!("vector of node {id}: {error}"));
                 }
-                let norm = vector::norm(numbers);
+                let norm = vector::norm(components);
                 if head.norm.get().to_bits() != norm.to_bits() {
                     let what = format!(
                         "vector of node {id}: its length is {norm}, not {}",
@@ -51,8 +51,8 @@ impl<'a> Verifier<'a> {
             self.advance(segment.file().len);
             let number = segment.file().number;
             let live = declared.map_or(0, |file| usize::try_from(file.live).unwrap_or(usize::MAX));
-            if live.saturating_add(dead) != part.len() {
-                let rows = part.len();
+            if live.saturating_add(dead) != partition.len() {
+                let rows = partition.len();
                 let what = format!("vector file {number}: {rows} rows, {live} live, {dead} dead");
                 self.found(Error::corrupt(&self.manifest, 72, what));
             }
@@ -63,23 +63,23 @@ impl<'a> Verifier<'a> {
     pub(crate) fn indexes(&mut self) {
         let base = self.base;
         let mut wrong = false;
-        for part in &base.vectors {
-            if let Some(codes) = &part.codes
-                && let Some(error) = self.codes(&part.rows, codes)
+        for partition in &base.vectors {
+            if let Some(codes) = &partition.codes
+                && let Some(error) = self.codes(&partition.rows, codes)
             {
                 codes.fail(error.clone());
                 wrong = true;
                 self.found_of(codes, error);
             }
-            if let Some(graph) = &part.graph
-                && let Err(error) = graph.get(&part.rows)
+            if let Some(graph) = &partition.graph
+                && let Err(error) = graph.get(&partition.rows)
             {
                 wrong = true;
                 self.found_of(graph, error);
             }
         }
         if wrong {
-            base.notice();
+            base.signal_rebuild();
         }
     }
 

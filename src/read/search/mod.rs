@@ -15,7 +15,7 @@ use crate::{
     read::{
         search::{
             query::{Effort, Filter, FilterOf, Hit, Query, Search},
-            run::{COMPARED, Run},
+            run::{COMPARED, SearchRun},
         },
         snapshot::Snapshot,
     },
@@ -104,7 +104,7 @@ impl Snapshot {
         let exact = search.effort == Effort::Exact
             || search.within.is_some()
             || named.method == Method::Exact;
-        let mut run = Run {
+        let mut run = SearchRun {
             snapshot: self,
             number,
             query,

@@ -18,7 +18,7 @@ use crate::{
         base::{
             Base,
             vector_index::{Codes, GraphIndex, Index},
-            vectors::{MASK_ROWS, VectorPart},
+            vectors::{MASK_ROWS, VectorPartition},
         },
         layer::Layer,
     },
@@ -43,7 +43,7 @@ const WALKED_LEAST: usize = 256;
 const WALKED: usize = 15;
 
 /// A search under way.
-pub(crate) struct Run<'s, 'q> {
+pub(crate) struct SearchRun<'s, 'q> {
     pub(crate) snapshot: &'s Snapshot,
     pub(crate) number: u32,
     pub(crate) query: &'q [f32],
@@ -70,7 +70,7 @@ pub(crate) struct Run<'s, 'q> {
 /// `Dead` has them, and how many; `None` for all.
 type Mask = Option<(Vec<u32>, usize)>;
 
-impl<'s> Run<'s, '_> {
+impl<'s> SearchRun<'s, '_> {
     fn base(&self) -> &'s Base {
         &self.snapshot.state.base
     }
@@ -90,7 +90,7 @@ impl<'s> Run<'s, '_> {
 
     /// Rows of all files.
     fn rows(&self) -> usize {
-        let rows = self.base().vectors_of(self.number).map(|part| part.rows.len());
+        let rows = self.base().vectors_of(self.number).map(|partition| partition.rows.len());
         rows.fold(0, usize::saturating_add)
     }
 
@@ -107,8 +107,8 @@ impl<'s> Run<'s, '_> {
     }
 
     /// The distance of a vector, if it would be among the closest so far.
-    fn close(&self, id: NodeId, numbers: &[f32], norm: f64) -> Option<f64> {
-        let distance = self.measure.distance(numbers, norm);
+    fn close(&self, id: NodeId, components: &[f32], norm: f64) -> Option<f64> {
+        let distance = self.measure.distance(components, norm);
         // Finite numbers have one. Damage comes first, so that it is told.
         let distance = if distance.is_nan() { f64::NEG_INFINITY } else { distance };
         let close = self.within.is_none_or(|within| distance <= within)
@@ -123,8 +123,8 @@ impl<'s> Run<'s, '_> {
     }
 
     /// Compares a vector that is known to be its node's.
-    fn offer(&mut self, id: NodeId, numbers: &[f32], norm: f64, found: Found) -> Result<()> {
-        if let Some(distance) = self.close(id, numbers, norm)
+    fn offer(&mut self, id: NodeId, components: &[f32], norm: f64, found: Found) -> Result<()> {
+        if let Some(distance) = self.close(id, components, norm)
             && self.is_listed(id)
             && self.node_passes(id)?
         {
@@ -156,17 +156,17 @@ impl<'s> Run<'s, '_> {
                 Some(None) => {}
                 Some(Some(vector)) => {
                     if self.kind.is_none_or(|kind| vector.kind == kind) {
-                        self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY)?;
+                        self.offer(*id, &vector.components, vector.norm, IN_MEMORY)?;
                     }
                 }
                 None => {
-                    for part in self.base().vectors_of(self.number) {
-                        if let Some(row) = part.live_row(*id)? {
-                            let (head, numbers) = part.rows.row(row)?;
-                            let kind = part.rows.kinds.row(row)?.get();
+                    for partition in self.base().vectors_of(self.number) {
+                        if let Some(row) = partition.live_row(*id)? {
+                            let (head, components) = partition.rows.row(row)?;
+                            let kind = partition.rows.kinds.row(row)?.get();
                             if self.kind.is_none_or(|wanted| wanted == kind) {
-                                let found = compared(part);
-                                self.offer(*id, numbers, head.norm.get(), found)?;
+                                let found = compared(partition);
+                                self.offer(*id, components, head.norm.get(), found)?;
                             }
                             break;
                         }
@@ -188,68 +188,68 @@ impl<'s> Run<'s, '_> {
                 if self.kind.is_none_or(|kind| vector.kind == kind)
                     && !newer.iter().any(|layer| layer.vectors.contains_key(&(self.number, *id)))
                 {
-                    self.offer(*id, &vector.numbers, vector.norm, IN_MEMORY)?;
+                    self.offer(*id, &vector.components, vector.norm, IN_MEMORY)?;
                 }
             }
         }
-        for part in self.base().vectors_of(self.number) {
-            self.part(part, method)?;
+        for partition in self.base().vectors_of(self.number) {
+            self.partition(partition, method)?;
         }
         Ok(())
     }
 
     /// Searches a file.
-    fn part(&mut self, part: &VectorPart, method: Method) -> Result<()> {
-        let rows = part.rows.len();
-        let mut mask = self.mask(part)?;
+    fn partition(&mut self, partition: &VectorPartition, method: Method) -> Result<()> {
+        let rows = partition.rows.len();
+        let mut mask = self.mask(partition)?;
         self.judged.clear();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
         if self.effort == Effort::Exact || live <= FEW_ROWS.max(self.k.saturating_mul(4)) {
-            return self.compare(part, &mask);
+            return self.compare(partition, &mask);
         }
         if method == Method::Hnsw
             && live.saturating_mul(100) >= rows.saturating_mul(WALKED)
-            && let Some(graph) = &part.graph
+            && let Some(graph) = &partition.graph
         {
             // Whatever is wrong with it, the codes are there, and it is told.
-            if self.walk(part, graph, &mask)? {
+            if self.walk(partition, graph, &mask)? {
                 return Ok(());
             }
             mask = self.rest(rows, mask);
         }
-        if let Some(index) = &part.codes {
-            match index.get(&part.rows).and_then(|codes| Ok((codes, codes.bytes()?))) {
+        if let Some(index) = &partition.codes {
+            match index.get(&partition.rows).and_then(|codes| Ok((codes, codes.bytes()?))) {
                 Ok((codes, bytes)) => {
-                    if self.scan(part, codes, bytes, &mask)? {
+                    if self.scan(partition, codes, bytes, &mask)? {
                         return Ok(());
                     }
                     mask = self.rest(rows, mask);
                 }
                 Err(error) => {
                     index.fail(error);
-                    self.base().notice();
+                    self.base().signal_rebuild();
                 }
             }
         }
-        self.compare(part, &mask)
+        self.compare(partition, &mask)
     }
 
     /// The rows of a file that are live, of the kind, and listed if any are.
-    fn mask(&self, part: &VectorPart) -> Result<Mask> {
-        let rows = part.rows.len();
+    fn mask(&self, partition: &VectorPartition) -> Result<Mask> {
+        let rows = partition.rows.len();
         let words = rows.div_ceil(MASK_ROWS);
         let of_kind = |kind: u32| -> Result<Vec<u32>> {
             let mut mask = Vec::with_capacity(words);
-            vector::equal(part.rows.kinds.bytes_of_all()?, kind, &mut mask);
+            vector::equal(partition.rows.kinds.bytes_of_all()?, kind, &mut mask);
             Ok(mask)
         };
         let mut mask = match (&self.listed, self.kind) {
-            (None, None) if part.dead.is_empty() => return Ok(None),
+            (None, None) if partition.dead.is_empty() => return Ok(None),
             (None, None) => all_of(rows),
             (None, Some(kind)) => of_kind(kind)?,
             (Some(listed), kind) => {
                 let mut mask = vec![0; words];
-                part.rows.for_rows_of(listed, |row| {
+                partition.rows.for_rows_of(listed, |row| {
                     if let Some(word) = mask.get_mut(row / MASK_ROWS) {
                         *word |= 1 << (row % MASK_ROWS);
                     }
@@ -262,7 +262,7 @@ impl<'s> Run<'s, '_> {
                 mask
             }
         };
-        for (word, dead) in mask.iter_mut().zip(&*part.dead) {
+        for (word, dead) in mask.iter_mut().zip(&*partition.dead) {
             *word &= !dead;
         }
         let count = mask.iter().map(|word| usize::try_from(word.count_ones()).unwrap_or(0)).sum();
@@ -287,12 +287,12 @@ impl<'s> Run<'s, '_> {
     }
 
     /// Compares all rows that may be found.
-    fn compare(&mut self, part: &VectorPart, mask: &Mask) -> Result<()> {
-        let found = compared(part);
+    fn compare(&mut self, partition: &VectorPartition, mask: &Mask) -> Result<()> {
+        let found = compared(partition);
         let row = |run: &mut Self, row: usize| -> Result<()> {
-            let (head, numbers) = part.rows.row(row)?;
+            let (head, components) = partition.rows.row(row)?;
             let id = head.id();
-            if let Some(distance) = run.close(id, numbers, head.norm.get())
+            if let Some(distance) = run.close(id, components, head.norm.get())
                 && !run.is_layered(id)
                 && run.node_passes(id)?
             {
@@ -301,7 +301,7 @@ impl<'s> Run<'s, '_> {
             Ok(())
         };
         match mask {
-            None => (0..part.rows.len()).try_for_each(|at| row(self, at)),
+            None => (0..partition.rows.len()).try_for_each(|at| row(self, at)),
             Some((mask, _)) => rows_of(mask).try_for_each(|at| row(self, at)),
         }
     }
@@ -325,21 +325,21 @@ impl<'s> Run<'s, '_> {
     /// does not count.
     fn candidate(
         &mut self,
-        part: &VectorPart,
+        partition: &VectorPartition,
         row: u32,
         by: By,
         rank: usize,
     ) -> Result<Option<bool>> {
         self.judged.push(row);
         let row = usize::try_from(row).unwrap_or(usize::MAX);
-        let id = part.rows.heads.row(row)?.id();
+        let id = partition.rows.heads.row(row)?.id();
         if self.is_layered(id) || Some(id) == self.but || !self.node_passes(id)? {
             return Ok(None);
         }
-        let (head, numbers) = part.rows.row(row)?;
-        let distance = self.close(id, numbers, head.norm.get());
+        let (head, components) = partition.rows.row(row)?;
+        let distance = self.close(id, components, head.norm.get());
         if let Some(distance) = distance {
-            let file = Some(part.rows.segment.file().number);
+            let file = Some(partition.rows.segment.file().number);
             let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
             self.closest.offer(distance, id, found);
         }
@@ -349,12 +349,12 @@ impl<'s> Run<'s, '_> {
     /// Searches by codes. Returns whether that was a way.
     fn scan(
         &mut self,
-        part: &VectorPart,
+        partition: &VectorPartition,
         codes: &Codes,
         bytes: &[u8],
         mask: &Mask,
     ) -> Result<bool> {
-        let rows = part.rows.len();
+        let rows = partition.rows.len();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
         let Some(depth) = self.depth(&codes.head) else { return Ok(false) };
         let table = codes.codebook.table(self.query, vector::norm(self.query));
@@ -371,7 +371,7 @@ impl<'s> Run<'s, '_> {
             table.scan(bytes, rows, allowed, &mut candidates);
             let candidates = candidates.into_sorted();
             for (rank, (_, row)) in candidates.iter().enumerate().skip(seen) {
-                if let Some(close) = self.candidate(part, *row, By::Codes, rank)? {
+                if let Some(close) = self.candidate(partition, *row, By::Codes, rank)? {
                     counted += 1;
                     in_vain = if close { 0 } else { in_vain + 1 };
                     if counted == depth || in_vain == patience {
@@ -387,18 +387,23 @@ impl<'s> Run<'s, '_> {
     }
 
     /// Searches by a graph. Returns whether that was a way.
-    fn walk(&mut self, part: &VectorPart, index: &Index<GraphIndex>, mask: &Mask) -> Result<bool> {
-        let graph = match index.get(&part.rows) {
+    fn walk(
+        &mut self,
+        partition: &VectorPartition,
+        index: &Index<GraphIndex>,
+        mask: &Mask,
+    ) -> Result<bool> {
+        let graph = match index.get(&partition.rows) {
             Ok(graph) => graph,
             Err(_) => {
-                self.base().notice();
+                self.base().signal_rebuild();
                 return Ok(false);
             }
         };
         let depth = self.depth(&graph.head);
         // Beyond that the codes are closer at hand.
-        let most = (part.rows.len() / WALKED_ROWS).max(WALKED_LEAST);
-        let Some(depth) = depth.filter(|depth| *depth <= most || part.codes.is_none()) else {
+        let most = (partition.rows.len() / WALKED_ROWS).max(WALKED_LEAST);
+        let Some(depth) = depth.filter(|depth| *depth <= most || partition.codes.is_none()) else {
             return Ok(false);
         };
         // Rows that the walk finds and do not count: room for some.
@@ -416,7 +421,7 @@ impl<'s> Run<'s, '_> {
             Ok(None) => return Ok(false),
             Err(error) => {
                 index.fail(error);
-                self.base().notice();
+                self.base().signal_rebuild();
                 return Ok(false);
             }
         };
@@ -428,21 +433,21 @@ impl<'s> Run<'s, '_> {
         let compared = self.k.saturating_mul(2).saturating_add(SPARE);
         let mut counted = 0;
         for (rank, row) in found.iter().enumerate() {
-            counted += usize::from(self.candidate(part, *row, By::Graph, rank)?.is_some());
+            counted += usize::from(self.candidate(partition, *row, By::Graph, rank)?.is_some());
             // Its own order is that of numbers of eight bits: nearly exact.
             if counted == compared {
                 return Ok(true);
             }
         }
         // Too few, though more may be there: the codes know them all.
-        Ok(found.len() >= part.rows.len())
+        Ok(found.len() >= partition.rows.len())
     }
 }
 
 const IN_MEMORY: Found = Found { file: None, by: By::Comparison, rank: None };
 
-fn compared(part: &VectorPart) -> Found {
-    Found { file: Some(part.rows.segment.file().number), by: By::Comparison, rank: None }
+fn compared(partition: &VectorPartition) -> Found {
+    Found { file: Some(partition.rows.segment.file().number), by: By::Comparison, rank: None }
 }
 
 /// A mask of so many rows with every bit set.

@@ -3,11 +3,11 @@
 
 use crate::state::record::Content;
 use crate::state::record::NodeRecord;
-use crate::state::record::StoredListing;
+use crate::state::record::StoredSecondaryKeys;
 pub(crate) mod heap;
-pub(crate) mod notice;
 pub(crate) mod open;
-pub(crate) mod parts;
+pub(crate) mod partitions;
+pub(crate) mod rebuild_signal;
 pub(crate) mod stored;
 pub(crate) mod vector_index;
 pub(crate) mod vector_rows;
@@ -21,9 +21,9 @@ use crate::{
     cpu::prefetch,
     format::{
         header::FileKind,
-        heap::{ContentPlace, NodeMeta, decode_attributes},
+        heap::{BlobRef, NodeMeta, decode_attributes},
         manifest::Manifest,
-        tables::{EdgeKey, EdgeRow, KeyPlace, NodeRow},
+        tables::{EdgeKey, EdgeRow, IndexEntryRef, NodeRow},
     },
     model::{
         error::{Error, Result},
@@ -33,10 +33,13 @@ use crate::{
     },
     state::base::{
         heap::Heap,
-        notice::Notice,
-        parts::{EdgePart, KeyPart, KindRun, NodePart, Part, Run, end_of, part_of},
+        partitions::{
+            EdgePartition, KeyPartition, KindRows, NodePartition, Partition, RowRange, end_of,
+            partition_of,
+        },
+        rebuild_signal::RebuildSignal,
         stored::StoredNode,
-        vectors::VectorPart,
+        vectors::VectorPartition,
     },
     store::segment::{self, file::Segment},
 };
@@ -53,19 +56,19 @@ pub(crate) struct Base {
     pub(crate) manifest: Arc<Manifest>,
     /// By number.
     pub(crate) heaps: Vec<Arc<Heap>>,
-    pub(crate) nodes: Vec<Arc<NodePart>>,
-    pub(crate) out: Vec<Arc<EdgePart>>,
-    pub(crate) into: Vec<Arc<EdgePart>>,
-    pub(crate) keys: Vec<Arc<KeyPart>>,
+    pub(crate) nodes: Vec<Arc<NodePartition>>,
+    pub(crate) out: Vec<Arc<EdgePartition>>,
+    pub(crate) in_edges: Vec<Arc<EdgePartition>>,
+    pub(crate) keys: Vec<Arc<KeyPartition>>,
     /// By number.
-    pub(crate) vectors: Vec<VectorPart>,
+    pub(crate) vectors: Vec<VectorPartition>,
     /// The first number of a heap, and from that on the places of heaps by their
     /// numbers, as far as they are near to each other: a search for each record
     /// is what its branches make slow.
     heap_places: (u32, Vec<u32>),
     /// Bytes of the rows of all tables, but for the vectors'.
     pub(crate) table_bytes: usize,
-    pub(crate) notice: Notice,
+    pub(crate) rebuild_signal: RebuildSignal,
 }
 
 impl Base {
@@ -73,7 +76,7 @@ impl Base {
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
             && self.out.is_empty()
-            && self.into.is_empty()
+            && self.in_edges.is_empty()
             && self.keys.is_empty()
             && self.vectors.is_empty()
     }
@@ -84,25 +87,25 @@ impl Base {
     }
 
     /// Tells that something that is derived is to be built again.
-    pub(crate) fn notice(&self) {
-        if let Some(tell) = &self.notice.0 {
+    pub(crate) fn signal_rebuild(&self) {
+        if let Some(tell) = &self.rebuild_signal.0 {
             tell();
         }
     }
 
     /// Every file of it.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
-        fn of<P: Part>(parts: &[Arc<P>]) -> impl Iterator<Item = &Arc<Segment>> {
-            parts.iter().map(|part| part.segment())
+        fn of<P: Partition>(partitions: &[Arc<P>]) -> impl Iterator<Item = &Arc<Segment>> {
+            partitions.iter().map(|partition| partition.segment())
         }
         self.heaps
             .iter()
             .map(|heap| &heap.segment)
             .chain(of(&self.nodes))
             .chain(of(&self.out))
-            .chain(of(&self.into))
+            .chain(of(&self.in_edges))
             .chain(of(&self.keys))
-            .chain(self.vectors.iter().flat_map(VectorPart::segments))
+            .chain(self.vectors.iter().flat_map(VectorPartition::segments))
     }
 
     /// The error of something that is in no file.
@@ -139,14 +142,16 @@ impl Base {
 
     #[inline]
     pub(crate) fn node_row(&self, id: NodeId) -> Result<Option<&NodeRow>> {
-        let Some(part) = self.nodes.get(part_of(&self.nodes, &id, |part| &part.first)) else {
+        let Some(partition) =
+            self.nodes.get(partition_of(&self.nodes, &id, |partition| &partition.first))
+        else {
             return Ok(None);
         };
-        let row = part.rows.lower_bound(&id)?;
-        if row == part.rows.len() {
+        let row = partition.rows.lower_bound(&id)?;
+        if row == partition.rows.len() {
             return Ok(None);
         }
-        let row = part.rows.row(row)?;
+        let row = partition.rows.row(row)?;
         Ok((row.id() == id).then_some(row))
     }
 
@@ -154,14 +159,15 @@ impl Base {
     /// misses of one overlap those of the next, which they do not when each node
     /// is looked at in its turn. Tells `found` of each id by its place, `None` if
     /// there is damage, which is for a look at that node to find.
-    pub(crate) fn look<'s>(
+    pub(crate) fn prefetch_lookup<'s>(
         &'s self,
         ids: &[NodeId],
         found: &mut dyn FnMut(usize, Option<Option<&'s NodeRow>>),
     ) {
         let guess = |id: &NodeId| {
-            let part = self.nodes.get(part_of(&self.nodes, id, |part| &part.first))?;
-            Some((&part.rows, part.rows.guess(id).ok()?))
+            let partition =
+                self.nodes.get(partition_of(&self.nodes, id, |partition| &partition.first))?;
+            Some((&partition.rows, partition.rows.guess(id).ok()?))
         };
         let mut guesses = [None; FETCHED];
         let mut places = [None; FETCHED];
@@ -196,8 +202,8 @@ impl Base {
             let offset = heap.file_offset(at.offset().saturating_add(damage.offset));
             heap.segment.damaged(offset, format!("record of node {}: {}", row.id(), damage.what))
         })?;
-        let content = match meta.elsewhere {
-            Some(ContentPlace { heap, offset, len }) => self.heap(heap)?.bytes(offset, len)?,
+        let content = match meta.external {
+            Some(BlobRef { heap, offset, len }) => self.heap(heap)?.bytes(offset, len)?,
             None => meta.content,
         };
         Ok(StoredNode { row, meta, content, heap, at })
@@ -205,37 +211,42 @@ impl Base {
 
     /// The first row of an edge table that is not less than `key`, as a
     /// position.
-    pub(crate) fn edge_bound(parts: &[Arc<EdgePart>], key: &EdgeKey) -> Result<(usize, usize)> {
-        let part = part_of(parts, key, |part| &part.first);
-        match parts.get(part) {
-            Some(found) => Ok((part, found.rows.lower_bound(key)?)),
+    pub(crate) fn edge_bound(
+        partitions: &[Arc<EdgePartition>],
+        key: &EdgeKey,
+    ) -> Result<(usize, usize)> {
+        let partition = partition_of(partitions, key, |partition| &partition.first);
+        match partitions.get(partition) {
+            Some(found) => Ok((partition, found.rows.lower_bound(key)?)),
             None => Ok((0, 0)),
         }
     }
 
     /// The edge with that key in an edge table.
     pub(crate) fn edge<'s>(
-        parts: &'s [Arc<EdgePart>],
+        partitions: &'s [Arc<EdgePartition>],
         key: &EdgeKey,
     ) -> Result<Option<&'s EdgeRow>> {
-        let (part, row) = Self::edge_bound(parts, key)?;
-        let Some(part) = parts.get(part).filter(|part| row < part.rows.len()) else {
+        let (partition, row) = Self::edge_bound(partitions, key)?;
+        let Some(partition) =
+            partitions.get(partition).filter(|partition| row < partition.rows.len())
+        else {
             return Ok(None);
         };
-        let row = part.rows.row(row)?;
+        let row = partition.rows.row(row)?;
         Ok((row.key() == *key).then_some(row))
     }
 
     /// The edges of a node in an edge table.
     pub(crate) fn edges_of<'s>(
-        parts: &'s [Arc<EdgePart>],
+        partitions: &'s [Arc<EdgePartition>],
         id: NodeId,
     ) -> Result<impl Iterator<Item = Result<EdgeKey>> + use<'s>> {
-        let low = Self::edge_bound(parts, &EdgeKey::first(id, 0))?;
-        let run = Run { parts, low, high: end_of(parts), descending: false };
+        let low = Self::edge_bound(partitions, &EdgeKey::first(id, 0))?;
+        let run = RowRange { partitions, low, high: end_of(partitions), descending: false };
         Ok(run
             .map(|row| row.map(EdgeRow::key))
-            .take_while(move |key| key.as_ref().map_or(true, |key| key.here == id)))
+            .take_while(move |key| key.as_ref().map_or(true, |key| key.from == id)))
     }
 
     /// The attributes of an edge of the out table.
@@ -252,24 +263,26 @@ impl Base {
     }
 
     /// The first entry that is not less than `place`, as a position.
-    pub(crate) fn key_bound(&self, place: &KeyPlace<'_>) -> Result<(usize, usize)> {
-        let before = |part: &Arc<KeyPart>| part.first().is_none_or(|f| f.compare(place).is_le());
-        let part = self.keys.partition_point(before).saturating_sub(1);
-        match self.keys.get(part) {
-            Some(found) => Ok((part, found.entries.lower_bound(place)?)),
+    pub(crate) fn key_bound(&self, place: &IndexEntryRef<'_>) -> Result<(usize, usize)> {
+        let before = |partition: &Arc<KeyPartition>| {
+            partition.first().is_none_or(|f| f.compare(place).is_le())
+        };
+        let partition = self.keys.partition_point(before).saturating_sub(1);
+        match self.keys.get(partition) {
+            Some(found) => Ok((partition, found.entries.lower_bound(place)?)),
             None => Ok((0, 0)),
         }
     }
 
     /// The vector files of a space, the newest first.
-    pub(crate) fn vectors_of(&self, space: u32) -> impl Iterator<Item = &VectorPart> {
-        self.vectors.iter().rev().filter(move |part| part.rows.space == space)
+    pub(crate) fn vectors_of(&self, space: u32) -> impl Iterator<Item = &VectorPartition> {
+        self.vectors.iter().rev().filter(move |partition| partition.rows.space == space)
     }
 
     /// The vector of a node in a space that this commit wrote.
     pub(crate) fn vector(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
-        for part in self.vectors_of(space) {
-            if let Some(found) = part.rows.find(id, seq)? {
+        for partition in self.vectors_of(space) {
+            if let Some(found) = partition.rows.find(id, seq)? {
                 return Ok(Some(found));
             }
         }
@@ -277,12 +290,12 @@ impl Base {
     }
 
     /// The nodes of a kind, by id, from `from` on.
-    pub(crate) fn of_kind(&self, kind: u32, from: NodeId) -> Result<KindRun<'_>> {
-        let part = part_of(&self.nodes, &from, |part| &part.first);
-        let mut run = KindRun { parts: &self.nodes, kind, part, at: 0, end: 0 };
-        if let Some(part) = self.nodes.get(part) {
-            let (start, end) = part.kind_range(kind)?;
-            run.at = part.member_lower_bound(start, end, from)?;
+    pub(crate) fn of_kind(&self, kind: u32, from: NodeId) -> Result<KindRows<'_>> {
+        let partition = partition_of(&self.nodes, &from, |partition| &partition.first);
+        let mut run = KindRows { partitions: &self.nodes, kind, partition, at: 0, end: 0 };
+        if let Some(partition) = self.nodes.get(partition) {
+            let (start, end) = partition.kind_range(kind)?;
+            run.at = partition.member_lower_bound(start, end, from)?;
             run.end = end;
         }
         Ok(run)
@@ -294,7 +307,7 @@ impl Base {
         let place = node.content_place();
         let heap = self.heap(place.heap)?;
         let attributes = some_attributes(node.attributes()?);
-        let StoredListing { kind, expires, keys, vectors } = node.listing();
+        let StoredSecondaryKeys { kind, expires, keys, vectors } = node.secondary_keys();
         let meta = &node.meta;
         Ok(NodeRecord {
             id: node.row.id(),

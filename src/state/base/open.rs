@@ -11,7 +11,7 @@ use crate::{
     format::{
         header::{Damage, FileKind},
         manifest::{DataFile, Manifest, TableFile},
-        tables::{self, KeyPlace},
+        tables::{self, IndexEntryRef},
     },
     model::{
         error::{Error, Result},
@@ -21,8 +21,8 @@ use crate::{
     state::base::{
         Base,
         heap::{Heap, places},
-        parts::{EdgePart, KeyPart, NodePart, Part, decode_edge_key, sum},
-        vectors::VectorPart,
+        partitions::{EdgePartition, KeyPartition, NodePartition, Partition, decode_edge_key, sum},
+        vectors::VectorPartition,
     },
     store::{
         manifest,
@@ -41,12 +41,13 @@ fn another(segment: &Segment) -> Option<Error> {
     checks.all(|check| check.is_ok()).then_some(error)
 }
 
-fn reuse<P: Part>(
+fn reuse<P: Partition>(
     old: Option<&[Arc<P>]>,
     file: &TableFile,
     open: impl FnOnce() -> Result<P>,
 ) -> Result<Arc<P>> {
-    let known = old.and_then(|old| old.iter().find(|part| part.segment().file() == file.file));
+    let known =
+        old.and_then(|old| old.iter().find(|partition| partition.segment().file() == file.file));
     match known {
         Some(known) => Ok(Arc::clone(known)),
         None => open().map(Arc::new),
@@ -93,11 +94,11 @@ impl Base {
         };
         base.heaps.retain(|heap| keep(FileKind::Heap, &heap.segment));
         base.heap_places = places(&base.heaps);
-        base.nodes.retain(|part| keep(FileKind::Nodes, part.segment()));
-        base.out.retain(|part| keep(FileKind::Out, part.segment()));
-        base.into.retain(|part| keep(FileKind::In, part.segment()));
-        base.keys.retain(|part| keep(FileKind::Keys, part.segment()));
-        base.vectors.retain(|part| keep(FileKind::Vectors, &part.rows.segment));
+        base.nodes.retain(|partition| keep(FileKind::Nodes, partition.segment()));
+        base.out.retain(|partition| keep(FileKind::Out, partition.segment()));
+        base.in_edges.retain(|partition| keep(FileKind::In, partition.segment()));
+        base.keys.retain(|partition| keep(FileKind::Keys, partition.segment()));
+        base.vectors.retain(|partition| keep(FileKind::Vectors, &partition.rows.segment));
         Ok((base, unopened))
     }
 
@@ -126,9 +127,9 @@ impl Base {
                 .in_file(&dir.with_file_name(manifest::FILE))
         };
         let path = dir.parent().unwrap_or(dir).to_owned();
-        let notice = old.map(|old| old.notice.clone()).unwrap_or_default();
+        let rebuild_signal = old.map(|old| old.rebuild_signal.clone()).unwrap_or_default();
         let manifest_of = Arc::new(manifest.clone());
-        let mut base = Self { path, manifest: manifest_of, notice, ..Self::default() };
+        let mut base = Self { path, manifest: manifest_of, rebuild_signal, ..Self::default() };
         for heap in &manifest.heaps {
             let known = old.and_then(|old| old.heap(heap.file.number).ok());
             let opened = match known {
@@ -152,7 +153,7 @@ impl Base {
             let opened = reuse(old.map(|old| &*old.nodes), file, || {
                 let segment = Arc::new(segment(FileKind::Nodes, file.file)?);
                 let first = file.first.as_slice().try_into();
-                Ok(NodePart {
+                Ok(NodePartition {
                     first: NodeId::from_bytes(first.map_err(|_| damaged("a wrong key"))?),
                     rows: Table::open(&segment, tables::ROWS)?,
                     kinds: Table::open(&segment, tables::KINDS)?,
@@ -161,13 +162,13 @@ impl Base {
                 })
             });
             match opened {
-                Ok(part) => base.nodes.push(part),
+                Ok(partition) => base.nodes.push(partition),
                 Err(error) => failed(FileKind::Nodes, file.file, error)?,
             }
         }
-        for (kind, files, parts, old) in [
+        for (kind, files, partitions, old) in [
             (FileKind::Out, &manifest.out, &mut base.out, old.map(|old| &*old.out)),
-            (FileKind::In, &manifest.into, &mut base.into, old.map(|old| &*old.into)),
+            (FileKind::In, &manifest.in_edges, &mut base.in_edges, old.map(|old| &*old.in_edges)),
         ] {
             for file in files {
                 let opened = reuse(old, file, || {
@@ -177,14 +178,14 @@ impl Base {
                         FileKind::Out => Some(Table::open(&segment, tables::REFS)?),
                         _ => None,
                     };
-                    Ok(EdgePart {
+                    Ok(EdgePartition {
                         first: first.ok_or_else(|| damaged("a wrong key"))?,
                         rows: Table::open(&segment, tables::ROWS)?,
                         refs,
                     })
                 });
                 match opened {
-                    Ok(part) => parts.push(part),
+                    Ok(partition) => partitions.push(partition),
                     Err(error) => failed(kind, file.file, error)?,
                 }
             }
@@ -192,33 +193,34 @@ impl Base {
         for file in &manifest.keys {
             let opened = reuse(old.map(|old| &*old.keys), file, || {
                 let segment = Arc::new(segment(FileKind::Keys, file.file)?);
-                KeyPlace::decode(&file.first).map_err(|_| damaged("a wrong key"))?;
-                Ok(KeyPart { first: file.first.clone(), entries: KeyTable::open(&segment)? })
+                IndexEntryRef::decode(&file.first).map_err(|_| damaged("a wrong key"))?;
+                Ok(KeyPartition { first: file.first.clone(), entries: KeyTable::open(&segment)? })
             });
             match opened {
-                Ok(part) => base.keys.push(part),
+                Ok(partition) => base.keys.push(partition),
                 Err(error) => failed(FileKind::Keys, file.file, error)?,
             }
         }
         for file in &manifest.vectors {
             let old = old.map(|old| old.vectors.iter());
-            let known = old.and_then(|mut parts| {
-                parts.find(|part| part.rows.segment.file().number == file.file.number)
+            let known = old.and_then(|mut partitions| {
+                partitions
+                    .find(|partition| partition.rows.segment.file().number == file.file.number)
             });
             let space = usize::try_from(file.space).ok();
             let space = space.and_then(|space| manifest.spaces.get(space));
             let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
-            match VectorPart::open(&segment, file, space, known) {
-                Ok(part) => base.vectors.push(part),
+            match VectorPartition::open(&segment, file, space, known) {
+                Ok(partition) => base.vectors.push(partition),
                 Err(error) => failed(FileKind::Vectors, file.file, error)?,
             }
         }
         let bytes = sum(&base.nodes).saturating_add(sum(&base.keys));
-        let bytes = bytes.saturating_add(sum(&base.out)).saturating_add(sum(&base.into));
+        let bytes = bytes.saturating_add(sum(&base.out)).saturating_add(sum(&base.in_edges));
         base.table_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
             && base.out.is_sorted_by(|a, b| a.first < b.first)
-            && base.into.is_sorted_by(|a, b| a.first < b.first)
+            && base.in_edges.is_sorted_by(|a, b| a.first < b.first)
             && base.keys.is_sorted_by(|a, b| a.first() < b.first());
         if sorted { Ok(base) } else { Err(damaged("parts that are not in order")) }
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::{
     format::{
-        heap::{ContentPlace, NodeMeta},
-        tables::{EdgeRow, HeapPlace, NodeRow},
+        heap::{BlobRef, NodeMeta},
+        tables::{EdgeRow, HeapRef, NodeRow},
     },
     model::{error::Result, time::Seq, value::Attributes},
     state::{
         base::heap::Heap,
-        record::{EdgeRecord, StoredListing, VectorSlot},
+        record::{EdgeRecord, StoredSecondaryKeys, VectorSlot},
     },
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct StoredNode<'s> {
     pub(crate) content: &'s [u8],
     /// Where the record stands.
     pub(crate) heap: &'s Arc<Heap>,
-    pub(crate) at: HeapPlace,
+    pub(crate) at: HeapRef,
 }
 
 impl<'s> StoredNode<'s> {
@@ -44,18 +44,18 @@ impl<'s> StoredNode<'s> {
     }
 
     /// Where the content stands.
-    pub(crate) fn content_place(&self) -> ContentPlace {
-        self.meta.elsewhere.unwrap_or_else(|| {
+    pub(crate) fn content_place(&self) -> BlobRef {
+        self.meta.external.unwrap_or_else(|| {
             let len = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
             let end = self.at.offset().saturating_add(u64::from(self.at.len));
             let offset = end.saturating_sub(u64::from(len));
-            ContentPlace { heap: self.heap.number(), offset, len }
+            BlobRef { heap: self.heap.number(), offset, len }
         })
     }
 
     /// Where else it is found.
-    pub(crate) fn listing(&self) -> StoredListing {
-        StoredListing {
+    pub(crate) fn secondary_keys(&self) -> StoredSecondaryKeys {
+        StoredSecondaryKeys {
             kind: self.row.kind.get(),
             expires: self.meta.expires,
             keys: self.keys().map(|(index, key)| (index, Arc::from(key))).collect(),

@@ -160,9 +160,9 @@ impl Load for Codes {
         if len != shape.codebook_len().saturating_mul(4) {
             return Err(damaged("a codebook of another length"));
         }
-        let numbers = segment.bytes(at, len)?.as_chunks::<4>().0.iter();
-        let numbers = numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let codebook = Codebook::from_parts(shape, metric, numbers)
+        let components = segment.bytes(at, len)?.as_chunks::<4>().0.iter();
+        let components = components.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let codebook = Codebook::from_parts(shape, metric, components)
             .ok_or_else(|| damaged("a codebook that was not trained"))?;
         let section = segment.section(CODES, 1)?;
         let (at, len) = place(section.offset, section.len)?;

@@ -35,12 +35,12 @@ impl VectorRows {
         let segment = Arc::new(segment);
         let heads = Table::<VectorHead>::open(&segment, tables::ROWS)?;
         let kinds = Table::open(&segment, tables::ROW_KINDS)?;
-        let numbers = segment.section(tables::NUMBERS, vector_bytes(definition.dimension))?;
-        let at = usize::try_from(numbers.offset)
+        let components = segment.section(tables::COMPONENTS, vector_bytes(definition.dimension))?;
+        let at = usize::try_from(components.offset)
             .map_err(|_| segment.damaged(80, "a section is larger than the address space"))?;
         let rows = u64::try_from(heads.len()).unwrap_or(u64::MAX);
-        if numbers.rows() != rows || kinds.len() != heads.len() || u32::try_from(rows).is_err() {
-            let (vectors, kinds) = (numbers.rows(), kinds.len());
+        if components.rows() != rows || kinds.len() != heads.len() || u32::try_from(rows).is_err() {
+            let (vectors, kinds) = (components.rows(), kinds.len());
             let what = format!("it has {rows} rows, {vectors} vectors and {kinds} kinds");
             return Err(segment.damaged(80, what));
         }
@@ -56,7 +56,7 @@ impl VectorRows {
         self.at.saturating_add(row.saturating_mul(vector_bytes(self.definition.dimension)))
     }
 
-    pub(crate) fn numbers(&self, row: usize) -> Result<&[f32]> {
+    pub(crate) fn components(&self, row: usize) -> Result<&[f32]> {
         let at = self.offset(row);
         if row >= self.len() {
             return Err(self.segment.damaged(at, format!("there is no vector {row}")));
@@ -67,7 +67,7 @@ impl VectorRows {
     }
 
     pub(crate) fn row(&self, row: usize) -> Result<(&VectorHead, &[f32])> {
-        Ok((self.heads.row(row)?, self.numbers(row)?))
+        Ok((self.heads.row(row)?, self.components(row)?))
     }
 
     /// The row of a node.
@@ -119,7 +119,7 @@ impl VectorRows {
     /// The vector of a node that this commit wrote.
     pub(crate) fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
         match self.find_row(id)? {
-            Some(row) if self.heads.row(row)?.seq() == seq => self.numbers(row).map(Some),
+            Some(row) if self.heads.row(row)?.seq() == seq => self.components(row).map(Some),
             _ => Ok(None),
         }
     }
@@ -138,8 +138,8 @@ impl Rows for VectorRows {
     }
 
     fn get(&self, row: usize) -> Result<(&[f32], f64)> {
-        let (head, numbers) = self.row(row)?;
-        Ok((numbers, head.norm.get()))
+        let (head, components) = self.row(row)?;
+        Ok((components, head.norm.get()))
     }
 }
 

@@ -29,14 +29,14 @@ pub(crate) type Dead = Arc<[u32]>;
 /// Vectors that were written together, which of them are live, and what is
 /// derived from them.
 #[derive(Debug, Clone)]
-pub(crate) struct VectorPart {
+pub(crate) struct VectorPartition {
     pub(crate) rows: Arc<VectorRows>,
     pub(crate) dead: Dead,
     pub(crate) codes: Option<Arc<Index<Codes>>>,
     pub(crate) graph: Option<Arc<Index<GraphIndex>>>,
 }
 
-impl VectorPart {
+impl VectorPartition {
     /// Maps a file of a manifest, but for what `old` has mapped.
     pub(crate) fn open(
         open: &dyn Fn(FileKind, DataFile) -> Result<Segment>,

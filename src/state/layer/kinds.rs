@@ -11,7 +11,7 @@ use std::{fmt, ops::Bound, sync::Arc};
 use crate::{model::id::NodeId, state::layer::arena::Arena, sync::ArcSwap};
 
 /// A node under a kind.
-pub(crate) type Place = (u32, NodeId);
+pub(crate) type KindEntry = (u32, NodeId);
 
 /// What came after the last run is sorted by each reader for itself until it is
 /// this much. Where a disk is simulated, stores are small.
@@ -23,7 +23,7 @@ const LEAST_RUN: usize = if cfg!(feature = "sim") { 8 } else { 128 };
 /// look at. A kind that a node leaves needs no place: it came to it here, in the
 /// layer below, or has a row of it in the base.
 pub(crate) struct KindLog {
-    places: Arena<Place>,
+    places: Arena<KindEntry>,
     runs: ArcSwap<Runs>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct KindLog {
 #[derive(Clone, Default)]
 struct Runs {
     covered: u32,
-    runs: Vec<Arc<[Place]>>,
+    runs: Vec<Arc<[KindEntry]>>,
 }
 
 impl Default for KindLog {
@@ -59,16 +59,16 @@ impl KindLog {
     ///
     /// Costs the sorting of what was noted since the last such call, or of the
     /// last 128 places.
-    pub(crate) fn range(&self, from: Bound<Place>, to: Bound<Place>) -> Places {
+    pub(crate) fn range(&self, from: Bound<KindEntry>, to: Bound<KindEntry>) -> KindEntries {
         let len = self.places.len();
         let known = self.runs.load();
         if len == 0 {
-            return Places { parts: Vec::new() };
+            return KindEntries { cursors: Vec::new() };
         }
-        let mut parts: Vec<Part> = Vec::with_capacity(known.runs.len().saturating_add(1));
+        let mut cursors: Vec<RunCursor> = Vec::with_capacity(known.runs.len().saturating_add(1));
         if known.covered < len {
             let new = usize::try_from(len.saturating_sub(known.covered)).unwrap_or(usize::MAX);
-            let mut tail: Vec<Place> = Vec::with_capacity(new);
+            let mut tail: Vec<KindEntry> = Vec::with_capacity(new);
             tail.extend((known.covered..len).filter_map(|at| self.places.get(at).copied()));
             tail.sort_unstable();
             tail.dedup();
@@ -77,22 +77,23 @@ impl KindLog {
             if new >= LEAST_RUN {
                 let mut runs = Runs { covered: len, runs: known.runs.clone() };
                 runs.add(tail);
-                parts.extend(runs.runs.iter().map(|run| Part::new(Arc::clone(run), from, to)));
+                cursors
+                    .extend(runs.runs.iter().map(|run| RunCursor::new(Arc::clone(run), from, to)));
                 // Another reader may do the same at this moment. Whichever stays,
                 // what it has is right for the length that it says.
                 self.runs.store(Arc::new(runs));
-                return Places { parts };
+                return KindEntries { cursors };
             }
-            parts.push(Part::new(tail.into(), from, to));
+            cursors.push(RunCursor::new(tail.into(), from, to));
         }
-        parts.extend(known.runs.iter().map(|run| Part::new(Arc::clone(run), from, to)));
-        Places { parts }
+        cursors.extend(known.runs.iter().map(|run| RunCursor::new(Arc::clone(run), from, to)));
+        KindEntries { cursors }
     }
 }
 
 impl Runs {
     /// Adds a run, merging it with those that are not longer than twice it.
-    fn add(&mut self, run: Vec<Place>) {
+    fn add(&mut self, run: Vec<KindEntry>) {
         let mut run = run;
         while let Some(last) = self.runs.pop_if(|last| last.len() <= run.len().saturating_mul(2)) {
             run.extend_from_slice(&last);
@@ -104,19 +105,19 @@ impl Runs {
     }
 }
 
-/// Places in order, each once.
-pub(crate) struct Places {
-    parts: Vec<Part>,
+/// KindEntries in order, each once.
+pub(crate) struct KindEntries {
+    cursors: Vec<RunCursor>,
 }
 
-struct Part {
-    run: Arc<[Place]>,
+struct RunCursor {
+    run: Arc<[KindEntry]>,
     at: usize,
     end: usize,
 }
 
-impl Part {
-    fn new(run: Arc<[Place]>, from: Bound<Place>, to: Bound<Place>) -> Self {
+impl RunCursor {
+    fn new(run: Arc<[KindEntry]>, from: Bound<KindEntry>, to: Bound<KindEntry>) -> Self {
         let at = match from {
             Bound::Included(from) => run.partition_point(|place| *place < from),
             Bound::Excluded(from) => run.partition_point(|place| *place <= from),
@@ -130,20 +131,20 @@ impl Part {
         Self { run, at, end }
     }
 
-    fn head(&self) -> Option<Place> {
+    fn head(&self) -> Option<KindEntry> {
         if self.at < self.end { self.run.get(self.at).copied() } else { None }
     }
 }
 
-impl Iterator for Places {
-    type Item = Place;
+impl Iterator for KindEntries {
+    type Item = KindEntry;
 
-    fn next(&mut self) -> Option<Place> {
-        let next = self.parts.iter().filter_map(Part::head).min()?;
-        for part in &mut self.parts {
+    fn next(&mut self) -> Option<KindEntry> {
+        let next = self.cursors.iter().filter_map(RunCursor::head).min()?;
+        for cursor in &mut self.cursors {
             // A run has a place once.
-            if part.head() == Some(next) {
-                part.at = part.at.saturating_add(1);
+            if cursor.head() == Some(next) {
+                cursor.at = cursor.at.saturating_add(1);
             }
         }
         Some(next)
@@ -163,12 +164,12 @@ mod tests {
     const PLACES: u32 = if cfg!(miri) { 150 } else { 20_000 };
 
     /// In no order, some more than once.
-    fn place(n: u32) -> Place {
+    fn place(n: u32) -> KindEntry {
         let mixed = n.wrapping_mul(0x9e37_79b1) >> 7;
         (mixed % 3, NodeId::from_bytes(u128::from(mixed / 5 * 5).to_be_bytes()))
     }
 
-    fn all(log: &KindLog) -> Vec<Place> {
+    fn all(log: &KindLog) -> Vec<KindEntry> {
         log.range(Bound::Unbounded, Bound::Unbounded).collect()
     }
 

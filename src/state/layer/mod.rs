@@ -31,7 +31,7 @@ pub(crate) struct Layer {
     /// The kinds that nodes came to: shared likewise.
     pub(crate) by_kind: Arc<KindLog>,
     pub(crate) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
-    pub(crate) into: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+    pub(crate) in_edges: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
     pub(crate) keys: OrdMap<KeyEntry, bool>,
     pub(crate) vectors: OrdMap<(u32, NodeId), Option<Arc<Vector>>>,
     /// About how many bytes of memory all this takes.
@@ -44,7 +44,7 @@ impl Layer {
             nodes: Arc::default(),
             by_kind: Arc::default(),
             out: OrdMap::new(),
-            into: OrdMap::new(),
+            in_edges: OrdMap::new(),
             keys: OrdMap::new(),
             vectors: OrdMap::new(),
             bytes: 0,
@@ -55,7 +55,7 @@ impl Layer {
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
             && self.out.is_empty()
-            && self.into.is_empty()
+            && self.in_edges.is_empty()
             && self.keys.is_empty()
             && self.vectors.is_empty()
     }

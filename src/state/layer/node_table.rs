@@ -64,7 +64,7 @@ struct Later {
 
 /// Where a table has what it says of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Said {
+pub(crate) enum VersionRef {
     First(u32),
     Later(u32),
 }
@@ -88,7 +88,7 @@ const INDEXES: usize = 13;
 ///
 /// A slot refers to a key: its index and one in the lower half, in the upper half
 /// its hash, so that keys that are others are not looked at. 0 is none.
-struct Index {
+struct SlotIndex {
     slots: Box<[AtomicU64]>,
     /// The first slot of the first line: lines are where the processor has them.
     first: usize,
@@ -96,7 +96,7 @@ struct Index {
     lines: usize,
 }
 
-impl Index {
+impl SlotIndex {
     fn new(lines: usize) -> Self {
         // Zeros that nobody wrote take no memory, unless they are asked for with
         // an alignment.
@@ -137,7 +137,7 @@ pub(crate) struct NodeTable {
     /// Each has the keys of the one before. While there are few keys, what is
     /// looked at for a node that the layer has not stays in the processor's
     /// caches.
-    indexes: [OnceLock<Index>; INDEXES],
+    indexes: [OnceLock<SlotIndex>; INDEXES],
     /// The index that has all keys.
     newest: AtomicUsize,
     hasher: RandomState,
@@ -183,7 +183,7 @@ impl NodeTable {
     }
 
     /// The index that has all keys of the commits that the caller knows of.
-    fn index(&self) -> Option<&Index> {
+    fn index(&self) -> Option<&SlotIndex> {
         // Acquire: pairs with the store in `grow`. A reader knows of a commit by
         // what was released after it, so it sees the index that had its keys, or
         // a later one.
@@ -222,18 +222,18 @@ impl NodeTable {
         // Relaxed: written by the one who reads it here.
         let newest = self.newest.load(Ordering::Relaxed);
         let Some(index) = self.indexes.get(newest) else { return false };
-        let index = index.get_or_init(|| Index::new(1 << FIRST_LINES));
+        let index = index.get_or_init(|| SlotIndex::new(1 << FIRST_LINES));
         let keys = usize::try_from(self.keys.len()).unwrap_or(usize::MAX);
         let half = index.lines.saturating_mul(SLOTS / 2);
         (keys <= half && index.put(slot)) || self.grow(newest, index, slot)
     }
 
     /// Makes an index of the keys of the newest one, and one more.
-    fn grow(&self, newest: usize, index: &Index, slot: u64) -> bool {
+    fn grow(&self, newest: usize, index: &SlotIndex, slot: u64) -> bool {
         let mut lines = index.lines;
         for (at, next) in self.indexes.iter().enumerate().skip(newest.saturating_add(1)) {
             lines = lines.saturating_mul(1 << GROWTH);
-            let larger = Index::new(lines);
+            let larger = SlotIndex::new(lines);
             let all = index.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
             if all.filter(|slot| *slot != 0).chain([slot]).all(|slot| larger.put(slot))
                 && next.set(larger).is_ok()
@@ -250,13 +250,13 @@ impl NodeTable {
     /// `Some(None)` that it is not there.
     #[inline]
     pub(crate) fn get(&self, id: &NodeId, seq: Seq) -> Option<Option<&NodeRecord>> {
-        let (_, version) = self.said(self.key(id)?, seq)?;
+        let (_, version) = self.version(self.key(id)?, seq)?;
         Some(version.record.as_ref())
     }
 
     /// What it says of a node up to a commit, and where that is if it was not
     /// the first of the node.
-    fn said<'a>(&'a self, key: &'a Key, seq: Seq) -> Option<(Option<u32>, &'a Version)> {
+    fn version<'a>(&'a self, key: &'a Key, seq: Seq) -> Option<(Option<u32>, &'a Version)> {
         let mut at = key.newest.get();
         while let Some(later) = at.and_then(|at| self.later.get(at)) {
             if later.version.seq <= seq {
@@ -296,20 +296,20 @@ impl NodeTable {
 
     /// The nodes that it says something of up to a commit, in no order, each
     /// with where [`record`](Self::record) has it.
-    pub(crate) fn changes(&self, seq: Seq) -> impl Iterator<Item = (NodeId, Said)> {
+    pub(crate) fn changes(&self, seq: Seq) -> impl Iterator<Item = (NodeId, VersionRef)> {
         (0..self.keys.len()).filter_map(move |index| {
             let key = self.keys.get(index)?;
-            let (later, _) = self.said(key, seq)?;
-            Some((key.id, later.map_or(Said::First(index), Said::Later)))
+            let (later, _) = self.version(key, seq)?;
+            Some((key.id, later.map_or(VersionRef::First(index), VersionRef::Later)))
         })
     }
 
     /// What is said at a place that [`changes`](Self::changes) gave: `None` that
     /// the node is not there.
-    pub(crate) fn record(&self, said: Said) -> Option<&NodeRecord> {
-        let version = match said {
-            Said::First(at) => &self.keys.get(at)?.first,
-            Said::Later(at) => &self.later.get(at)?.version,
+    pub(crate) fn record(&self, version: VersionRef) -> Option<&NodeRecord> {
+        let version = match version {
+            VersionRef::First(at) => &self.keys.get(at)?.first,
+            VersionRef::Later(at) => &self.later.get(at)?.version,
         };
         version.record.as_ref()
     }
@@ -372,11 +372,11 @@ mod tests {
                 let found = found.map(|found| found.map(|record| record.version.get()));
                 assert_eq!(found, state.get(&id(n)).copied());
             }
-            let mut changes: Vec<(NodeId, Said)> = table.changes(seq).collect();
+            let mut changes: Vec<(NodeId, VersionRef)> = table.changes(seq).collect();
             changes.sort_unstable();
             assert!(changes.iter().map(|(id, _)| id).eq(state.keys()));
-            for (id, said) in changes {
-                let found = table.record(said).map(|record| record.version.get());
+            for (id, version) in changes {
+                let found = table.record(version).map(|record| record.version.get());
                 assert_eq!(found, state[&id]);
             }
         }

@@ -34,9 +34,9 @@ const FEW: u32 = 16;
 /// Whether the store is still the engine's that mapped its files. What has its
 /// path afterwards is nobody's here to remove files from.
 #[derive(Debug)]
-pub(crate) struct Owned(RwLock<bool>);
+pub(crate) struct StoreLease(RwLock<bool>);
 
-impl Owned {
+impl StoreLease {
     pub(crate) fn new() -> Self {
         Self(RwLock::new(true))
     }
@@ -65,7 +65,7 @@ pub(crate) struct Segment {
     /// How many times a block was checked.
     checks: AtomicU32,
     /// If the file goes with the last who has it: as long as this says so.
-    retired: OnceLock<Arc<Owned>>,
+    retired: OnceLock<Arc<StoreLease>>,
 }
 
 impl fmt::Debug for Segment {
@@ -76,9 +76,9 @@ impl fmt::Debug for Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if let Some(owned) = self.retired.get() {
-            let owned = owned.0.read().unwrap_or_else(PoisonError::into_inner);
-            if *owned {
+        if let Some(lease) = self.retired.get() {
+            let lease = lease.0.read().unwrap_or_else(PoisonError::into_inner);
+            if *lease {
                 // What stays is removed by the next opening.
                 let _ = self.fs.remove(&self.path);
             }
@@ -184,8 +184,8 @@ impl Segment {
     }
 
     /// Lets the file go with the last who has it, while the store is owned.
-    pub(crate) fn retire(&self, owned: &Arc<Owned>) {
-        self.retired.get_or_init(|| Arc::clone(owned));
+    pub(crate) fn retire(&self, lease: &Arc<StoreLease>) {
+        self.retired.get_or_init(|| Arc::clone(lease));
     }
 
     /// The error of damage at an offset within this file.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     format::{
         header::Damage,
-        tables::{self, KEY_HEAD_BYTES, KeyPlace, Le32},
+        tables::{self, IndexEntryRef, KEY_HEAD_BYTES, Le32},
     },
     model::error::Result,
     store::segment::{file::Segment, table::Table},
@@ -51,22 +51,22 @@ impl KeyTable {
         self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
     }
 
-    pub(crate) fn entry(&self, row: usize) -> Result<KeyPlace<'_>> {
+    pub(crate) fn entry(&self, row: usize) -> Result<IndexEntryRef<'_>> {
         let offset = usize::try_from(self.offsets.row(row)?.get()).unwrap_or(usize::MAX);
         let damaged =
             |damage: Damage| self.segment.damaged(self.at.saturating_add(offset), damage.what);
         let at = self.at.saturating_add(offset);
         let head = self.segment.bytes(at, KEY_HEAD_BYTES)?;
-        let (_, key) = KeyPlace::decode_head(head).map_err(damaged)?;
+        let (_, key) = IndexEntryRef::decode_head(head).map_err(damaged)?;
         let len = KEY_HEAD_BYTES.saturating_add(key);
         if offset.saturating_add(len) > self.len {
             return Err(self.segment.damaged(at, "an entry goes beyond its section"));
         }
-        KeyPlace::decode(self.segment.bytes(at, len)?).map_err(damaged)
+        IndexEntryRef::decode(self.segment.bytes(at, len)?).map_err(damaged)
     }
 
     /// The first entry that is not less than `place`.
-    pub(crate) fn lower_bound(&self, place: &KeyPlace<'_>) -> Result<usize> {
+    pub(crate) fn lower_bound(&self, place: &IndexEntryRef<'_>) -> Result<usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);

@@ -16,4 +16,4 @@ pub(crate) mod writer;
 
 pub(crate) use file::map;
 pub(crate) use path::{DIR, file_number, file_path};
-pub(crate) use writer::{HUGE_PIECE_BYTES, PIECE_BYTES};
+pub(crate) use writer::{HUGE_WRITE_CHUNK_BYTES, WRITE_CHUNK_BYTES};

@@ -66,7 +66,7 @@ pub(crate) fn interpolate(
     rank: u64,
 ) -> usize {
     let last = high.saturating_sub(1);
-    let (Some(span), Some(part)) =
+    let (Some(span), Some(partition)) =
         (high_rank.checked_sub(low_rank).filter(|s| *s > 0), rank.checked_sub(low_rank))
     else {
         return if rank < low_rank { low } else { low.midpoint(last) };
@@ -75,7 +75,7 @@ pub(crate) fn interpolate(
     // worth a quarter of one of 128.
     let shift = 32_u32.saturating_sub(span.leading_zeros());
     let rows = u64::try_from(last.saturating_sub(low)).unwrap_or(0);
-    let ahead = rows.saturating_mul(part >> shift).checked_div(span >> shift).unwrap_or(0);
+    let ahead = rows.saturating_mul(partition >> shift).checked_div(span >> shift).unwrap_or(0);
     low.saturating_add(usize::try_from(ahead).unwrap_or(usize::MAX)).min(last)
 }
 

@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Written at once, at a multiple of as much.
-pub(crate) const PIECE_BYTES: usize = 1 << 20;
+pub(crate) const WRITE_CHUNK_BYTES: usize = 1 << 20;
 
 /// Of which a file system makes pages of that size, if it makes any so large.
-pub(crate) const HUGE_PIECE_BYTES: usize = 2 << 20;
+pub(crate) const HUGE_WRITE_CHUNK_BYTES: usize = 2 << 20;
 
 /// A data file in the making. Block 0 comes last: a file that was not finished
 /// is none.

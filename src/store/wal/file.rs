@@ -14,11 +14,11 @@ use crate::{
 
 /// Bytes that are read or written at once. Where a disk is simulated, files are
 /// small.
-pub(crate) const PIECE_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
+pub(crate) const WRITE_CHUNK_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
 
 /// Frames that are larger do not stay in their piece, of which too much would
 /// stay with them for nothing.
-const LARGE_BYTES: usize = PIECE_BYTES / 3;
+const LARGE_BYTES: usize = WRITE_CHUNK_BYTES / 3;
 
 /// A file that is read from the beginning to the end. What was read stays as
 /// long as somebody has it.
@@ -65,7 +65,7 @@ impl LogFile {
             // Both the one piece and the other need not be there at once.
             self.piece = Arc::default();
             self.at = at;
-            let bytes = left.min(least.max(PIECE_BYTES));
+            let bytes = left.min(least.max(WRITE_CHUNK_BYTES));
             let mut piece: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
             if let Some(bytes) = Arc::get_mut(&mut piece) {
                 self.file.read_at(u64::try_from(at).unwrap_or(u64::MAX), bytes)?;

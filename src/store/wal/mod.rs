@@ -8,13 +8,13 @@
 //! to what another life left.
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 
+pub(crate) mod dir;
 pub(crate) mod file;
-pub(crate) mod place;
 pub(crate) mod recover;
 pub(crate) mod report;
 pub(crate) mod truncate;
 pub(crate) mod writer;
 
-pub(crate) use place::{DIR, Place, check_unused, file_path, is_unfinished};
+pub(crate) use dir::{DIR, LogDir, check_unused, file_path, is_unfinished};
 pub(crate) use recover::{check_file, covered, list, recover, salvage};
 pub(crate) use truncate::{Removed, cut};

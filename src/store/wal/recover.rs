@@ -20,8 +20,8 @@ use crate::{
     },
     os,
     store::wal::{
-        file::{LogFile, PIECE_BYTES},
-        place::{DAMAGED_SUFFIX, Place, file_path, first_seq},
+        dir::{DAMAGED_SUFFIX, LogDir, file_path, first_seq},
+        file::{LogFile, WRITE_CHUNK_BYTES},
         report::{CutTail, RecoveryMode, RecoveryReport, SetAside},
     },
 };
@@ -101,7 +101,7 @@ struct FileEnd {
 /// `before_salvage` is called before a salvaging recovery first changes
 /// something.
 pub(crate) fn recover(
-    place: Place<'_>,
+    place: LogDir<'_>,
     manifest: &Manifest,
     mode: RecoveryMode,
     before_salvage: &dyn Fn() -> Result<()>,
@@ -169,7 +169,7 @@ pub(crate) fn recover(
 /// Hands every batch after `checkpoint` to `apply`, in order, up to the end or
 /// to the first damage, and changes nothing. The report tells which.
 pub(crate) fn salvage(
-    place: Place<'_>,
+    place: LogDir<'_>,
     manifest: &Manifest,
     apply: &mut Apply<'_>,
 ) -> Result<RecoveryReport> {
@@ -198,7 +198,7 @@ struct Reading {
 }
 
 /// Reads a log up to its end or its first damage.
-fn read(place: Place<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<Reading> {
+fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<Reading> {
     let Manifest { checkpoint, durable, .. } = *manifest;
     let all = list(place)?;
     // A checkpoint that was cut short may have left some of what it covers.
@@ -263,7 +263,7 @@ fn read(place: Place<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<
 }
 
 /// The torn write at the end of the last file.
-fn cut_tail(place: Place<'_>, first: Seq, end: &FileEnd) -> Option<CutTail> {
+fn cut_tail(place: LogDir<'_>, first: Seq, end: &FileEnd) -> Option<CutTail> {
     end.torn.then(|| CutTail {
         file: file_path(place.dir, first),
         offset: u64::try_from(end.offset).unwrap_or(u64::MAX),
@@ -283,7 +283,7 @@ pub(crate) fn covered(firsts: &[Seq], checkpoint: Seq) -> usize {
 }
 
 /// The first sequence numbers of the log's files, in order.
-pub(crate) fn list(place: Place<'_>) -> Result<Vec<Seq>> {
+pub(crate) fn list(place: LogDir<'_>) -> Result<Vec<Seq>> {
     let names = place.fs.list(place.dir).map_err(|error| Error::io("list", place.dir, error))?;
     let mut firsts: Vec<Seq> = names.iter().filter_map(|name| first_seq(name.to_str()?)).collect();
     firsts.sort_unstable();
@@ -295,7 +295,7 @@ pub(crate) fn list(place: Place<'_>) -> Result<Vec<Seq>> {
 /// bytes of the file, of which a piece is in memory at a time; `None` if there
 /// is no such file.
 pub(crate) fn check_file(
-    place: Place<'_>,
+    place: LogDir<'_>,
     first: Seq,
     stop: Seq,
     each: &mut Apply<'_>,
@@ -324,7 +324,7 @@ enum Stop {
 
 /// Applies the frames of one file, up to `stop` if another file begins there.
 fn read_file(
-    place: Place<'_>,
+    place: LogDir<'_>,
     path: &Path,
     first: Seq,
     stop: Option<Seq>,
@@ -429,7 +429,7 @@ fn tail(frames: &Frames, end: &mut FileEnd) -> io::Result<Tail> {
 /// Writes what nothing says to be durable, of a log without damage, into a new
 /// file that is yet to be given its place; `None` if there is nothing.
 fn write_again<'p>(
-    place: Place<'p>,
+    place: LogDir<'p>,
     durable: Seq,
     reading: &mut Result<Reading>,
 ) -> Result<Option<os::Replacement<'p>>> {
@@ -444,7 +444,7 @@ fn write_again<'p>(
 /// file and syncs it. After a sync that failed, the pages that this process
 /// read may be all there is of them.
 fn rewrite<'p>(
-    place: Place<'p>,
+    place: LogDir<'p>,
     from: Seq,
     last: Seq,
     end: Option<(Seq, &mut FileEnd)>,
@@ -481,7 +481,7 @@ fn rewrite<'p>(
             frames.seal(next, durable, payload, &mut out);
             at = at.saturating_add(size);
             next = next.next();
-            if out.len() >= PIECE_BYTES {
+            if out.len() >= WRITE_CHUNK_BYTES {
                 replacement.append(&out)?;
                 out.clear();
             }
@@ -495,7 +495,7 @@ fn rewrite<'p>(
 }
 
 /// A name that nothing has, for what could not be read.
-fn damaged_path(place: Place<'_>, path: &Path) -> PathBuf {
+fn damaged_path(place: LogDir<'_>, path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{:016x}{DAMAGED_SUFFIX}", place.salt()));
     PathBuf::from(name)
@@ -503,7 +503,7 @@ fn damaged_path(place: Place<'_>, path: &Path) -> PathBuf {
 
 /// Renames files out of the log. The manifest says meanwhile that this is under
 /// way.
-pub(crate) fn set_aside(place: Place<'_>, firsts: &[Seq]) -> Result<Vec<SetAside>> {
+pub(crate) fn set_aside(place: LogDir<'_>, firsts: &[Seq]) -> Result<Vec<SetAside>> {
     let mut done = Vec::new();
     for first in firsts.iter().rev() {
         let from = file_path(place.dir, *first);

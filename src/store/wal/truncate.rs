@@ -6,7 +6,7 @@ use crate::{
         time::Seq,
     },
     store::wal::{
-        place::{Place, file_path},
+        dir::{LogDir, file_path},
         recover as replay,
         recover::covered,
     },
@@ -15,7 +15,7 @@ use crate::{
 /// Removes the files that a checkpoint covers: those that another file follows
 /// at the commit after it, or before. Adds how many, and their bytes, to
 /// `removed`, also when it fails half way.
-pub(crate) fn cut(place: Place<'_>, checkpoint: Seq, removed: &mut Removed) -> Result<()> {
+pub(crate) fn cut(place: LogDir<'_>, checkpoint: Seq, removed: &mut Removed) -> Result<()> {
     let firsts = replay::list(place)?;
     for first in firsts.iter().take(covered(&firsts, checkpoint)) {
         let path = file_path(place.dir, *first);

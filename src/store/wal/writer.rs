@@ -13,7 +13,7 @@ use crate::{
     },
     os::{self, file::File},
     store::wal::{
-        place::{Place, file_path},
+        dir::{LogDir, file_path},
         truncate::Removed,
     },
 };
@@ -68,7 +68,7 @@ impl Writer {
     /// Continues a log of `files` files and `bytes` bytes after `last`, all of
     /// which is durable.
     pub(crate) fn new(
-        place: Place<'_>,
+        place: LogDir<'_>,
         rotate_bytes: u64,
         last: Seq,
         files: u64,
@@ -116,7 +116,7 @@ impl Writer {
     ///
     /// If the file cannot be made, nothing of the log has changed, and the next
     /// frame has it made again. A sync that fails is the log's end, as ever.
-    pub(crate) fn continue_from(&mut self, place: Place<'_>, checkpoint: Seq) -> Result<()> {
+    pub(crate) fn continue_from(&mut self, place: LogDir<'_>, checkpoint: Seq) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -136,7 +136,7 @@ impl Writer {
     }
 
     /// Creates the first file of a store's log.
-    pub(crate) fn create(&mut self, place: Place<'_>) -> Result<()> {
+    pub(crate) fn create(&mut self, place: LogDir<'_>) -> Result<()> {
         self.begin_file(place)
     }
 
@@ -147,7 +147,7 @@ impl Writer {
     /// for recovery to find out.
     pub(crate) fn append<'p>(
         &mut self,
-        place: Place<'_>,
+        place: LogDir<'_>,
         group: impl Iterator<Item = &'p [u8]> + Clone,
         sync: bool,
     ) -> Result<()> {
@@ -163,7 +163,7 @@ impl Writer {
 
     fn try_append<'p>(
         &mut self,
-        place: Place<'_>,
+        place: LogDir<'_>,
         group: impl Iterator<Item = &'p [u8]> + Clone,
         sync: bool,
     ) -> Result<()> {
@@ -220,7 +220,7 @@ impl Writer {
 
     /// Begins the file whose first frame is the next one. It appears whole:
     /// header, zeros and name, durably, before any frame goes into it.
-    fn begin_file(&mut self, place: Place<'_>) -> Result<()> {
+    fn begin_file(&mut self, place: LogDir<'_>) -> Result<()> {
         let first = self.last.next();
         let path = file_path(&self.dir, first);
         let header = Header {

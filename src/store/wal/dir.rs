@@ -25,13 +25,13 @@ pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
 
 /// Where a log is, and whose.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct LogDir<'a> {
     pub(crate) fs: &'a dyn Fs,
     pub(crate) dir: &'a Path,
     pub(crate) store: StoreId,
 }
 
-impl Place<'_> {
+impl LogDir<'_> {
     /// A salt for a new file.
     pub(crate) fn salt(&self) -> u64 {
         self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt))

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 /// Tells that something that is derived was found to be damaged.
 #[derive(Clone, Default)]
-pub(crate) struct Notice(pub(crate) Option<Arc<dyn Fn() + Send + Sync>>);
+pub(crate) struct RebuildSignal(pub(crate) Option<Arc<dyn Fn() + Send + Sync>>);
 
-impl Notice {
+impl RebuildSignal {
     pub(crate) fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(tell)))
     }
 }
 
-impl std::fmt::Debug for Notice {
+impl std::fmt::Debug for RebuildSignal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Notice").finish()
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
-    format::tables::{EdgeKey, EdgeRow, KeyPlace, KindRow, Le32, NodeRow, RefRow},
+    format::tables::{EdgeKey, EdgeRow, IndexEntryRef, KindRow, Le32, NodeRow, RefRow},
     model::{error::Result, id::NodeId},
     store::segment::{file::Segment, keys::KeyTable, table::Table},
 };
 
 /// A part of a table.
-pub(crate) trait Part {
+pub(crate) trait Partition {
     /// What it has in each of its rows.
     type Entry<'a>
     where
@@ -27,7 +27,7 @@ pub(crate) trait Part {
 
 /// Nodes of a range of ids.
 #[derive(Debug)]
-pub(crate) struct NodePart {
+pub(crate) struct NodePartition {
     pub(crate) first: NodeId,
     pub(crate) rows: Table<NodeRow>,
     pub(crate) kinds: Table<KindRow>,
@@ -37,7 +37,7 @@ pub(crate) struct NodePart {
 
 /// Edges of a range of keys.
 #[derive(Debug)]
-pub(crate) struct EdgePart {
+pub(crate) struct EdgePartition {
     pub(crate) first: EdgeKey,
     pub(crate) rows: Table<EdgeRow>,
     /// `None` of an in table.
@@ -46,12 +46,12 @@ pub(crate) struct EdgePart {
 
 /// Index keys of a range.
 #[derive(Debug)]
-pub(crate) struct KeyPart {
+pub(crate) struct KeyPartition {
     pub(crate) first: Vec<u8>,
     pub(crate) entries: KeyTable,
 }
 
-impl Part for NodePart {
+impl Partition for NodePartition {
     type Entry<'a> = &'a NodeRow;
 
     fn len(&self) -> usize {
@@ -71,7 +71,7 @@ impl Part for NodePart {
     }
 }
 
-impl Part for EdgePart {
+impl Partition for EdgePartition {
     type Entry<'a> = &'a EdgeRow;
 
     fn len(&self) -> usize {
@@ -91,14 +91,14 @@ impl Part for EdgePart {
     }
 }
 
-impl Part for KeyPart {
-    type Entry<'a> = KeyPlace<'a>;
+impl Partition for KeyPartition {
+    type Entry<'a> = IndexEntryRef<'a>;
 
     fn len(&self) -> usize {
         self.entries.len()
     }
 
-    fn entry(&self, row: usize) -> Result<KeyPlace<'_>> {
+    fn entry(&self, row: usize) -> Result<IndexEntryRef<'_>> {
         self.entries.entry(row)
     }
 
@@ -112,11 +112,11 @@ impl Part for KeyPart {
 }
 
 /// Bytes of the rows of all parts.
-pub(crate) fn sum<P: Part>(parts: &[Arc<P>]) -> u64 {
-    parts.iter().map(|part| part.bytes()).fold(0, u64::saturating_add)
+pub(crate) fn sum<P: Partition>(partitions: &[Arc<P>]) -> u64 {
+    partitions.iter().map(|partition| partition.bytes()).fold(0, u64::saturating_add)
 }
 
-impl NodePart {
+impl NodePartition {
     /// The rows of a kind, as positions in the list of its members.
     pub(crate) fn kind_range(&self, kind: u32) -> Result<(usize, usize)> {
         let (mut low, mut high) = (0, self.kinds.len());
@@ -166,26 +166,26 @@ impl NodePart {
     }
 }
 
-impl KeyPart {
-    pub(crate) fn first(&self) -> Option<KeyPlace<'_>> {
-        KeyPlace::decode(&self.first).ok()
+impl KeyPartition {
+    pub(crate) fn first(&self) -> Option<IndexEntryRef<'_>> {
+        IndexEntryRef::decode(&self.first).ok()
     }
 }
 
 /// The number of parts that begin at `key` or before, less one: the part that
 /// has the key if any has.
-pub(crate) fn part_of<P, K: Ord + ?Sized>(
-    parts: &[Arc<P>],
+pub(crate) fn partition_of<P, K: Ord + ?Sized>(
+    partitions: &[Arc<P>],
     key: &K,
     first: impl Fn(&P) -> &K,
 ) -> usize {
-    parts.partition_point(|part| first(part) <= key).saturating_sub(1)
+    partitions.partition_point(|partition| first(partition) <= key).saturating_sub(1)
 }
 
 /// The rows between two positions, from either end.
 #[derive(Debug)]
-pub(crate) struct Run<'s, P> {
-    pub(crate) parts: &'s [Arc<P>],
+pub(crate) struct RowRange<'s, P> {
+    pub(crate) partitions: &'s [Arc<P>],
     /// Part and row of the first.
     pub(crate) low: (usize, usize),
     /// Part and row after the last.
@@ -193,7 +193,7 @@ pub(crate) struct Run<'s, P> {
     pub(crate) descending: bool,
 }
 
-impl<'s, P: Part> Iterator for Run<'s, P> {
+impl<'s, P: Partition> Iterator for RowRange<'s, P> {
     type Item = Result<P::Entry<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -204,57 +204,57 @@ impl<'s, P: Part> Iterator for Run<'s, P> {
             if self.low >= self.high {
                 return None;
             }
-            let (part, row) = self.low;
-            let found = self.parts.get(part)?;
+            let (partition, row) = self.low;
+            let found = self.partitions.get(partition)?;
             if row < found.len() {
                 self.low.1 = row.saturating_add(1);
                 return Some(found.entry(row));
             }
-            self.low = (part.saturating_add(1), 0);
+            self.low = (partition.saturating_add(1), 0);
         }
     }
 }
 
-impl<'s, P: Part> Run<'s, P> {
+impl<'s, P: Partition> RowRange<'s, P> {
     fn next_back(&mut self) -> Option<Result<P::Entry<'s>>> {
         loop {
             if self.low >= self.high {
                 return None;
             }
-            let (part, row) = self.high;
+            let (partition, row) = self.high;
             if let Some(before) = row.checked_sub(1) {
                 self.high.1 = before;
-                return Some(self.parts.get(part)?.entry(before));
+                return Some(self.partitions.get(partition)?.entry(before));
             }
-            let part = part.checked_sub(1)?;
-            self.high = (part, self.parts.get(part)?.len());
+            let partition = partition.checked_sub(1)?;
+            self.high = (partition, self.partitions.get(partition)?.len());
         }
     }
 }
 
 /// The nodes of a kind, by id.
 #[derive(Debug)]
-pub(crate) struct KindRun<'s> {
-    pub(crate) parts: &'s [Arc<NodePart>],
+pub(crate) struct KindRows<'s> {
+    pub(crate) partitions: &'s [Arc<NodePartition>],
     pub(crate) kind: u32,
-    pub(crate) part: usize,
+    pub(crate) partition: usize,
     pub(crate) at: usize,
     pub(crate) end: usize,
 }
 
-impl<'s> Iterator for KindRun<'s> {
+impl<'s> Iterator for KindRows<'s> {
     type Item = Result<&'s NodeRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let part = self.parts.get(self.part)?;
+            let partition = self.partitions.get(self.partition)?;
             if self.at < self.end {
                 let at = self.at;
                 self.at = at.saturating_add(1);
-                return Some(part.member(at).and_then(|row| part.rows.row(row)));
+                return Some(partition.member(at).and_then(|row| partition.rows.row(row)));
             }
-            self.part = self.part.saturating_add(1);
-            let range = self.parts.get(self.part)?.kind_range(self.kind);
+            self.partition = self.partition.saturating_add(1);
+            let range = self.partitions.get(self.partition)?.kind_range(self.kind);
             match range {
                 Ok((start, end)) => (self.at, self.end) = (start, end),
                 Err(error) => return Some(Err(error)),
@@ -264,27 +264,27 @@ impl<'s> Iterator for KindRun<'s> {
 }
 
 /// The position after the last row.
-pub(crate) fn end_of<P: Part>(parts: &[Arc<P>]) -> (usize, usize) {
-    (parts.len(), 0)
+pub(crate) fn end_of<P: Partition>(partitions: &[Arc<P>]) -> (usize, usize) {
+    (partitions.len(), 0)
 }
 
 /// The bytes of an [`EdgeKey`] in a manifest.
 pub(crate) fn encode_edge_key(key: &EdgeKey) -> Vec<u8> {
-    let mut out = key.here.as_bytes().to_vec();
-    out.extend(key.there.as_bytes());
+    let mut out = key.from.as_bytes().to_vec();
+    out.extend(key.to.as_bytes());
     out.extend(key.discriminator.to_le_bytes());
     out.extend(key.kind.to_le_bytes());
     out
 }
 
 pub(crate) fn decode_edge_key(bytes: &[u8]) -> Option<EdgeKey> {
-    let (here, rest) = bytes.split_first_chunk()?;
-    let (there, rest) = rest.split_first_chunk()?;
+    let (from, rest) = bytes.split_first_chunk()?;
+    let (to, rest) = rest.split_first_chunk()?;
     let (discriminator, rest) = rest.split_first_chunk()?;
     Some(EdgeKey {
-        here: NodeId::from_bytes(*here),
+        from: NodeId::from_bytes(*from),
         kind: u32::from_le_bytes(rest.try_into().ok()?),
-        there: NodeId::from_bytes(*there),
+        to: NodeId::from_bytes(*to),
         discriminator: u64::from_le_bytes(*discriminator),
     })
 }
