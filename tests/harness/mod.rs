@@ -1,12 +1,16 @@
-//! What is fuzzed: for each target a function of bytes that panics when a
-//! property does not hold.
+//! What is fuzzed, and what tests share.
 //!
-//! Shared by `fuzz/`, where libFuzzer calls them, and by the tests, which call
-//! them with what is kept under `tests/fuzzed`. The crate that includes this
-//! says in `REPOSITORY` where that is.
+//! For each target of the fuzzer there is a function of bytes that panics when a
+//! property does not hold: `fuzz/`, where libFuzzer calls them, includes this, and
+//! so do the tests, which call them with what is kept under `tests/fuzzed`. The
+//! crate that includes this says in `REPOSITORY` where that is.
+//!
+//! The rest helps tests: stores on file systems and disks that fail, clocks that
+//! are set, files taken apart, and nodes, operations and vectors at random.
 
 #[cfg(feature = "exchange")]
 pub mod exchange;
+pub mod files;
 pub mod formats;
 pub mod keys;
 pub mod memory;
@@ -14,11 +18,29 @@ pub mod oracle;
 pub mod seal;
 
 #[cfg(feature = "sim")]
+pub mod disks;
+#[cfg(feature = "sim")]
 pub mod ops;
 #[cfg(feature = "sim")]
 pub mod seeds;
 #[cfg(feature = "sim")]
 pub mod store;
+
+// What only the tests need.
+#[cfg(test)]
+pub mod any;
+#[cfg(test)]
+pub mod clocks;
+#[cfg(test)]
+pub mod dirs;
+#[cfg(test)]
+pub mod faults;
+#[cfg(test)]
+pub mod nodes;
+#[cfg(test)]
+pub mod random;
+#[cfg(test)]
+pub mod waiting;
 
 /// A target's property.
 pub type Target = fn(&[u8]);

@@ -22,7 +22,8 @@ fn crc(parts: &[&[u8]]) -> [u8; 4] {
     crc.finalize().to_le_bytes()
 }
 
-fn header(bytes: &mut [u8]) -> bool {
+/// The header of any file. Whether there is one.
+pub fn header(bytes: &mut [u8]) -> bool {
     if bytes.len() < HEADER {
         return false;
     }
@@ -79,6 +80,16 @@ pub fn manifest(file: &mut [u8]) {
     put(file, HEADER, &len.to_le_bytes());
     let sum = crc(&[&file[..68], &file[72..]]);
     put(file, 68, &sum);
+}
+
+/// The header of any file, and the first block of a data file, but none of the
+/// checksums that other blocks or the manifest have of them.
+pub fn first_block(file: &mut [u8]) {
+    header(file);
+    if file.len() >= BLOCK {
+        let sum = crc(&[&file[..BLOCK - 4]]);
+        put(file, BLOCK - 4, &sum);
+    }
 }
 
 /// A data file: the checksums of its blocks, its pages and its first block,

@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
 };
 
 use arbitrary::{Result, Unstructured};
@@ -17,10 +16,12 @@ use ingrain::{
         wal::{Frames, encode_batch},
     },
     os::Fs,
-    sim::{Loss, SimClock, SimDisk},
+    sim::{Loss, SimDisk},
 };
 
-use super::{formats::wal_payload, ops::any_op, oracle::options, seal};
+use super::{
+    disks::on_disk, files::read_image, formats::wal_payload, ops::any_op, oracle::options, seal,
+};
 
 /// The files of a store, by their names in its directory.
 pub type Image = BTreeMap<String, Vec<u8>>;
@@ -58,24 +59,11 @@ fn image_of(disk: &SimDisk) -> Image {
 
 /// The store of the golden files.
 pub fn golden() -> &'static Image {
-    fn read(root: &Path, dir: &Path, image: &mut Image) {
-        for entry in fs::read_dir(root.join(dir)).unwrap() {
-            let name = dir.join(entry.unwrap().file_name());
-            let path = root.join(&name);
-            if path.is_dir() {
-                read(root, &name, image);
-            } else {
-                let bytes = fs::read(path).unwrap();
-                image.insert(name.to_str().unwrap().to_owned(), bytes);
-            }
-        }
-    }
     static GOLDEN: OnceLock<Image> = OnceLock::new();
     GOLDEN.get_or_init(|| {
-        let mut image = Image::new();
-        let root = PathBuf::from(crate::REPOSITORY).join("tests/golden/v2");
-        read(&root, Path::new(""), &mut image);
-        image
+        let image = read_image(&Path::new(crate::REPOSITORY).join("tests/golden/v2"));
+        let named = |(name, bytes): (PathBuf, _)| (name.to_str().unwrap().to_owned(), bytes);
+        image.into_iter().map(named).collect()
     })
 }
 
@@ -90,16 +78,12 @@ pub fn rich() -> &'static Image {
     RICH.get_or_init(|| {
         let disk = SimDisk::new();
         let open = || {
-            options()
+            let options = options()
                 .space("wide", Space::new(8, Metric::Cosine))
                 .space("gone", Space::new(2, Metric::Dot))
                 .part_bytes(4 << 10)
-                .index_rows(1)
-                .inline(true)
-                .fs(Arc::new(disk.clone()))
-                .clock(Arc::new(SimClock::default()))
-                .open(PATH)
-                .unwrap()
+                .index_rows(1);
+            on_disk(&disk, options).open(PATH).unwrap()
         };
         let engine = open();
         let mut batch = Batch::new();
@@ -486,12 +470,7 @@ fn read_all(snapshot: &Snapshot) -> usize {
 /// As codes are not built, a store that has been damaged is tried a hundred
 /// times in the time that one takes otherwise.
 fn plain(disk: &SimDisk) -> Options {
-    Options::new()
-        .create(false)
-        .inline(true)
-        .index_rows(1 << 24)
-        .fs(Arc::new(disk.clone()))
-        .clock(Arc::new(SimClock::default()))
+    on_disk(disk, Options::new().create(false).index_rows(1 << 24))
 }
 
 /// Errors that bytes on disk may give rise to.

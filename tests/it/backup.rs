@@ -15,14 +15,14 @@ use ingrain::{
     Batch, Digest, Durability, Edge, Engine, ErrorKind, Metric, Node, NodeId, Options, Seq, Space,
 };
 
-use crate::faults::{Call, Handle, hooked};
+use crate::harness::{
+    dirs::temp_dir,
+    faults::{Call, Handle, hooked},
+    nodes::id,
+};
 
 fn options() -> Options {
     Options::new().space("text", Space::new(2, Metric::L2)).index("by").part_bytes(4_096)
-}
-
-fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
 }
 
 /// A batch that touches everything a store has.
@@ -60,7 +60,7 @@ fn digest(engine: &Engine) -> Digest {
 
 #[test]
 fn a_backup_of_a_store_at_rest_is_the_store() {
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let engine = filled(&dir.path().join("a"), options(), 200);
     let report = engine.backup(dir.path().join("b")).unwrap();
     assert_eq!(report.seq, engine.snapshot().seq());
@@ -96,7 +96,7 @@ fn a_backup_of_a_store_at_rest_is_the_store() {
 
 #[test]
 fn a_backup_while_threads_write_is_of_one_moment() {
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let path = |n: usize| dir.path().join(format!("b{n}"));
     let engine = filled(&dir.path().join("a"), options(), 50);
     let stopped = AtomicBool::new(false);
@@ -152,7 +152,7 @@ fn a_backup_while_threads_write_is_of_one_moment() {
 
 #[test]
 fn a_target_that_exists_is_refused_and_unchanged() {
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let engine = filled(&dir.path().join("a"), options(), 10);
     let checkpoints = engine.stats().checkpoint.completed;
     drop(options().open(dir.path().join("store")).unwrap());
@@ -198,7 +198,7 @@ fn where_links_cannot_be_files_are_copied() {
         io::ErrorKind::TooManyLinks,
         io::ErrorKind::PermissionDenied,
     ] {
-        let dir = crate::temp_dir();
+        let dir = temp_dir();
         let options = || options().fs(no_links(kind));
         let engine = filled(&dir.path().join("a"), options(), 20);
         // More than is copied at once, and not a whole number of it.
@@ -211,7 +211,7 @@ fn where_links_cannot_be_files_are_copied() {
         assert_eq!(digest(&copy), digest(&engine));
     }
     // Any other failure is one.
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let options = options().fs(no_links(io::ErrorKind::StorageFull));
     let engine = filled(&dir.path().join("a"), options, 20);
     assert_eq!(engine.backup(dir.path().join("b")).unwrap_err().kind(), ErrorKind::Io);
@@ -222,12 +222,13 @@ fn where_links_cannot_be_files_are_copied() {
 #[cfg(feature = "sim")]
 mod sim {
     use ingrain::os::Fs as _;
-    use ingrain::sim::{Failure, Loss, Points, SimClock, SimDisk};
+    use ingrain::sim::{Failure, Loss, Points, SimDisk};
 
     use super::*;
+    use crate::harness::disks::on_disk;
 
     fn store(disk: &SimDisk) -> Options {
-        options().inline(true).fs(Arc::new(disk.clone())).clock(Arc::new(SimClock::default()))
+        on_disk(disk, options())
     }
 
     /// Whether the target is a store. If so it is all of the backup; if not,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -17,21 +17,13 @@ use ingrain::{
     Snapshot, Space,
 };
 
-use crate::{
-    faults::{Call, hooked, within},
-    recovery::{read_image, write_image},
-    temp_dir,
+use crate::harness::{
+    dirs::temp_dir,
+    faults::{Call, failing_while, hooked, within},
+    files::{read_image, write_image},
+    nodes::{id, put},
+    seal,
 };
-
-pub fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
-}
-
-pub fn put(n: u64, content: impl Into<Vec<u8>>) -> Batch {
-    let mut batch = Batch::new();
-    batch.put(Node::new(id(n), "node").content(content));
-    batch
-}
 
 fn size(path: &Path) -> u64 {
     let entries = fs::read_dir(path).unwrap().map(Result::unwrap);
@@ -262,16 +254,7 @@ fn a_base_that_takes_nothing_holds_writers_within_the_budget() {
     for inline in [false, true] {
         let dir = temp_dir();
         let broken = Arc::new(AtomicBool::new(true));
-        let fs = {
-            let broken = Arc::clone(&broken);
-            hooked(move |call, path| {
-                let fails = call == Call::Create && within(path, "data");
-                if fails && broken.load(Ordering::SeqCst) {
-                    return Err(io::ErrorKind::StorageFull.into());
-                }
-                Ok(())
-            })
-        };
+        let fs = failing_while(&broken, |call, path| call == Call::Create && within(path, "data"));
         let options = || {
             Options::new()
                 .fs(Arc::clone(&fs) as _)
@@ -475,11 +458,8 @@ fn a_store_whose_base_cannot_be_read_is_refused_and_left_alone() {
                 "longer" => bytes.extend([0; 4_096]),
                 "header" => bytes[40] ^= 1,
                 _ => {
-                    let header: [u8; 60] = std::array::from_fn(|at| bytes[at] ^ u8::from(at == 16));
-                    bytes[..60].copy_from_slice(&header);
-                    bytes[60..64].copy_from_slice(&crc32fast::hash(&header).to_le_bytes());
-                    let crc = crc32fast::hash(&bytes[..4_092]);
-                    bytes[4_092..4_096].copy_from_slice(&crc.to_le_bytes());
+                    bytes[16] ^= 1;
+                    seal::first_block(bytes);
                 }
             }
             images.insert(damage, image);
@@ -626,19 +606,13 @@ fn content_is_rewritten_for_garbage_only() {
 
 #[cfg(feature = "sim")]
 mod simulated {
-    use ingrain::sim::{Failure, SimClock, SimDisk};
+    use ingrain::sim::{Failure, SimDisk};
 
     use super::*;
+    use crate::harness::disks::on_disk;
 
     fn open(disk: &SimDisk) -> Engine {
-        Options::new()
-            .fs(Arc::new(disk.clone()))
-            .clock(Arc::new(SimClock::default()))
-            .inline(true)
-            .index("i")
-            .part_bytes(1 << 10)
-            .open("/s")
-            .unwrap()
+        on_disk(disk, Options::new().index("i").part_bytes(1 << 10)).open("/s").unwrap()
     }
 
     fn fill(engine: &Engine, from: u64, to: u64) {
@@ -654,17 +628,12 @@ mod simulated {
         }
     }
 
-    /// Rule 3 of the mission: opening costs the same calls whatever there is.
+    /// The same calls, whatever there is.
     #[test]
     fn opening_costs_the_same_whatever_the_size() {
         let calls = |nodes: u64| {
             let disk = SimDisk::new();
-            let options = || {
-                Options::new()
-                    .fs(Arc::new(disk.clone()))
-                    .clock(Arc::new(SimClock::default()))
-                    .inline(true)
-            };
+            let options = || on_disk(&disk, Options::new());
             let engine = options().open("/s").unwrap();
             fill_plain(&engine, nodes);
             engine.checkpoint().unwrap();

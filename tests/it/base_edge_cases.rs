@@ -9,7 +9,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ingrain::{
@@ -17,21 +17,13 @@ use ingrain::{
     RecoveryMode,
 };
 
-use crate::{
-    base::{id, put},
-    faults::{Call, Gate, hooked, within},
-    recovery::{read_image, write_image},
-    temp_dir,
+use crate::harness::{
+    dirs::temp_dir,
+    faults::{Call, Gate, failing_while, hooked, within},
+    files::{read_image, write_image},
+    nodes::{id, put},
+    waiting::until,
 };
-
-/// Waits for what another thread does and tells nobody of.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        thread::yield_now();
-    }
-}
 
 /// Writes until the second thread has come to something.
 fn fill_until(engine: &Engine, mut done: impl FnMut() -> bool) {
@@ -225,15 +217,7 @@ fn a_cut_that_failed_leaves_the_log_writable_and_is_made_up_for() {
     let dir = temp_dir();
     let path = dir.path().join("s");
     let broken = Arc::new(AtomicBool::new(false));
-    let fs = {
-        let broken = Arc::clone(&broken);
-        hooked(move |call, path| {
-            if call == Call::Create && within(path, "wal") && broken.load(Ordering::SeqCst) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            Ok(())
-        })
-    };
+    let fs = failing_while(&broken, |call, path| call == Call::Create && within(path, "wal"));
     for write_before in [false, true] {
         let _ = fs::remove_dir_all(&path);
         let engine = Options::new().fs(fs.clone()).open(&path).unwrap();
@@ -428,11 +412,11 @@ mod simulated {
 
     use ingrain::{
         Edge, Filter, Metric, Patch, Snapshot, Space,
-        sim::{Call, Failure, SimClock, SimDisk},
+        sim::{Call, Failure, SimDisk},
     };
 
     use super::*;
-    use crate::Random;
+    use crate::harness::{disks::on_disk, random::Random};
 
     const NODES: u64 = 14;
 
@@ -581,16 +565,12 @@ mod simulated {
         for seed in 0..seeds {
             let (disk, plain) = (SimDisk::new(), SimDisk::new());
             let open = |disk: &SimDisk| {
-                Options::new()
-                    .fs(Arc::new(disk.clone()))
-                    .clock(Arc::new(SimClock::default()))
-                    .inline(true)
+                let options = Options::new()
                     .part_bytes(256)
                     .index("i")
                     .space("v", Space::new(2, Metric::L2))
-                    .space("w", Space::new(1, Metric::L2))
-                    .open("/s")
-                    .unwrap()
+                    .space("w", Space::new(1, Metric::L2));
+                on_disk(disk, options).open("/s").unwrap()
             };
             let (mut engine, other) = (open(&disk), open(&plain));
             let mut random = Random(seed);

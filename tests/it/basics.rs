@@ -7,7 +7,7 @@ use ingrain::{
 
 #[test]
 fn what_is_written_is_there_and_there_again() {
-    let dir = crate::temp_dir();
+    let dir = crate::harness::dirs::temp_dir();
     let path = dir.path().join("store");
     let open = || Options::new().space("v", Space::new(2, Metric::L2)).index("time").open(&path);
     let (a, b) = (NodeId::of_content(b"a"), NodeId::of_content(b"b"));
@@ -64,7 +64,7 @@ fn a_closed_store_opens_while_processes_are_started() {
         process::{Command, Stdio},
         sync::atomic::{AtomicBool, Ordering},
     };
-    let dir = crate::temp_dir();
+    let dir = crate::harness::dirs::temp_dir();
     let path = dir.path().join("store");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -5,7 +5,7 @@ use std::{io::ErrorKind, path::Path};
 
 use ingrain::os::{Fs, Mapping, RealFs};
 
-use crate::temp_dir;
+use crate::harness::dirs::temp_dir;
 
 /// What every `Fs` does.
 fn conforms(fs: &dyn Fs, dir: &Path) {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Patch, Precondition, Seq,
-    Space, Timestamp, Value,
+    Batch, Edge, Engine, Method, Metric, Node, Op, Options, Patch, Precondition, Seq, Space,
+    Timestamp, Value,
     format::{
         FileKind, HEADER_BYTES, Header,
         contents::{Contents, Edges, Keys, Nodes, Vectors},
@@ -19,29 +19,27 @@ use ingrain::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::{
-    faults::{FaultFs, Handle},
-    model::{ClockHandle, any_op},
-    recovery::{read_image, write_image},
-    temp_dir,
+use crate::harness::{
+    any::any_op,
+    clocks::TestClock,
+    dirs::temp_dir,
+    faults::FaultFs,
+    files::{data_kind, read_image, write_image},
+    nodes::id_of_byte,
 };
 
 fn golden_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2")
-}
-
-fn id(n: u8) -> NodeId {
-    NodeId::from_bytes([n; 16])
+    Path::new(crate::REPOSITORY).join("tests/golden/v2")
 }
 
 /// The store of the golden files: every operation, and every type of value.
 fn write_golden(path: &Path) {
     let faults = FaultFs::new();
     faults.seed(0x1d);
-    let clock = ClockHandle::default();
-    clock.0.set(1_700_000_000_000_000);
+    let clock = TestClock::default();
+    clock.set(1_700_000_000_000_000);
     let engine = Options::new()
-        .fs(Arc::new(Handle(faults)))
+        .fs(faults.handle())
         .clock(Arc::new(clock))
         .wal_file_bytes(64 << 10)
         .index_rows(1)
@@ -51,7 +49,7 @@ fn write_golden(path: &Path) {
         .unwrap();
     let mut batch = Batch::new();
     batch.put(
-        Node::new(id(1), "note")
+        Node::new(id_of_byte(1), "note")
             .content("content")
             .attribute("null", Value::Null)
             .attribute("bool", true)
@@ -64,10 +62,15 @@ fn write_golden(path: &Path) {
             .key("timeline", [1, 2, 3])
             .vector("text", [1.0, -2.0, 0.25]),
     );
-    batch.put(Node { expires: Some(Timestamp::from_micros(9)), ..Node::new(id(2), "person") });
-    batch.put_if_absent(Node::new(id(3), "person"));
-    batch.link(Edge::new(id(1), "about", id(2)).weight(0.5).attribute("since", 2_020_i64));
-    batch.link(Edge::new(id(1), "about", id(2)).discriminator(7));
+    batch.put(Node {
+        expires: Some(Timestamp::from_micros(9)),
+        ..Node::new(id_of_byte(2), "person")
+    });
+    batch.put_if_absent(Node::new(id_of_byte(3), "person"));
+    batch.link(
+        Edge::new(id_of_byte(1), "about", id_of_byte(2)).weight(0.5).attribute("since", 2_020_i64),
+    );
+    batch.link(Edge::new(id_of_byte(1), "about", id_of_byte(2)).discriminator(7));
     engine.write(batch).unwrap();
     // A file of each kind, and a log that goes on from them.
     engine.checkpoint().unwrap();
@@ -81,8 +84,11 @@ fn write_golden(path: &Path) {
         .confidence(0.25)
         .keys("timeline", vec![vec![4], vec![5]])
         .remove_vector("text");
-    batch.patch(id(1), patch).touch(id(1)).expire(id(2), None);
-    batch.unlink(id(1), "about", id(2)).delete(id(3)).prune(id(2), Timestamp::from_micros(-1));
+    batch.patch(id_of_byte(1), patch).touch(id_of_byte(1)).expire(id_of_byte(2), None);
+    batch
+        .unlink(id_of_byte(1), "about", id_of_byte(2))
+        .delete(id_of_byte(3))
+        .prune(id_of_byte(2), Timestamp::from_micros(-1));
     let (name, space) = ("other".to_owned(), Space::new(2, Metric::L2));
     batch.push(Op::CreateSpace { name: name.clone(), space });
     batch.push(Op::SetMethod { name: "text".to_owned(), method: Method::Pq8 });
@@ -118,7 +124,7 @@ fn golden_files_are_read_as_ever() {
     let engine = Options::new().create(false).open(&path).unwrap();
     let s = engine.snapshot();
     assert_eq!((s.seq(), s.node_count(), s.edge_count()), (Seq::new(3), 2, 1));
-    let node = s.get(id(1)).unwrap().unwrap();
+    let node = s.get(id_of_byte(1)).unwrap().unwrap();
     assert_eq!((node.kind(), node.content()), ("memo", b"changed".as_slice()));
     assert_eq!((node.strength(), node.confidence(), node.access_count()), (0.75, 0.25, 1));
     assert_eq!(node.created().as_micros(), 1_700_000_000_000_000);
@@ -127,14 +133,8 @@ fn golden_files_are_read_as_ever() {
         [("timeline", vec![4]), ("timeline", vec![5])]
     );
     assert_eq!((node.attributes().unwrap().len(), node.vector("text").unwrap()), (7, None));
-    let edge = s.edges_in(id(2)).next().unwrap().unwrap();
+    let edge = s.edges_in(id_of_byte(2)).next().unwrap().unwrap();
     assert_eq!((edge.discriminator(), edge.weight(), edge.kind()), (7, 1.0, "about"));
-}
-
-/// What a data file is, by its name.
-pub fn data_kind(name: &Path) -> Option<FileKind> {
-    let suffix = name.extension()?.to_str()?;
-    FileKind::DATA.into_iter().find(|kind| kind.suffix() == suffix)
 }
 
 /// Every flip and every truncation, by the parser; the engine, which reads

@@ -15,10 +15,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -27,15 +24,16 @@ use ingrain::{
     Op, Options, PathOptions, RecoveryMode, Seq, Snapshot, Space, Timestamp,
     format::{HEADER_BYTES, VERSION},
     limits,
-    os::{Clock, RealClock},
 };
 
-use crate::{
-    Random,
-    base::{id, put},
+use crate::harness::{
+    clocks::TestClock,
+    dirs::temp_dir,
     faults::{Call, hooked, within},
-    recovery::{read_image, seal, write_image},
-    temp_dir,
+    files::{read_image, write_image},
+    nodes::{id, put},
+    random::noise,
+    seal,
 };
 
 /// Tells this test binary that it is a child, and which.
@@ -142,12 +140,6 @@ fn cause_at(error: Error, step: &str) -> Error {
 
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
-/// Noise, which no medium makes smaller.
-fn noise(n: u64, len: usize) -> Vec<u8> {
-    let mut random = Random(n);
-    (0..len).map(|_| random.below(256) as u8).collect()
 }
 
 const VECTORS: u64 = 200;
@@ -822,7 +814,7 @@ fn a_log_is_not_blamed_for_a_heap() {
         let mut image = whole.clone();
         let bytes = image.get_mut(&heap).unwrap();
         bytes[at] ^= 0x80;
-        seal(bytes);
+        seal::first_block(bytes);
         write_image(&path, &image);
         for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
             let error = refused(&path, Options::new().recovery(mode));
@@ -871,8 +863,7 @@ fn a_store_of_a_future_version_is_refused_by_number_and_left_alone() {
             let mut other = image.clone();
             let bytes = other.get_mut(name).unwrap();
             bytes[8..12].copy_from_slice(&version.to_le_bytes());
-            let sum = crc32fast::hash(&bytes[..HEADER_BYTES - 4]);
-            bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+            assert!(seal::header(bytes));
             write_image(&path, &other);
             kinds.push(extension(name).to_owned());
             // What is derived is made anew by who can read the rest.
@@ -1072,46 +1063,18 @@ fn a_store_is_one_by_whatever_path_it_is_opened() {
 
 // The clock.
 
-/// A wall clock that is wrong and jumps, beside a clock that goes on.
-#[derive(Debug, Default)]
-struct Jumping {
-    at: AtomicI64,
-    /// What each look at it adds.
-    step: AtomicI64,
-}
-
-impl Jumping {
-    fn set(&self, at: i64) {
-        self.at.store(at, Ordering::SeqCst);
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct JumpingHandle(Arc<Jumping>);
-
-impl Clock for JumpingHandle {
-    fn now(&self) -> Timestamp {
-        let step = self.0.step.load(Ordering::SeqCst);
-        Timestamp::from_micros(self.0.at.fetch_add(step, Ordering::SeqCst))
-    }
-
-    fn monotonic(&self) -> Duration {
-        RealClock.monotonic()
-    }
-}
-
 const DAY: i64 = 86_400_000_000;
 
 #[test]
 fn a_clock_that_goes_back_changes_times_and_nothing_else() {
     let dir = temp_dir();
     let path = dir.path().join("s");
-    let clock = JumpingHandle::default();
+    let clock = TestClock::default();
     let open = || options().clock(Arc::new(clock.clone())).open(&path).unwrap();
     let t = 1_700_000_000_000_000;
     let times = [t, t - DAY, t + 1, 0, -1, i64::MIN, i64::MAX, t - 365 * DAY, t];
     let mut engine = open();
-    clock.0.set(times[0]);
+    clock.set(times[0]);
     let (a, b) = (id(1), id(2));
     let node = |content: &str| Node::new(a, "node").content(content).key("i", "key");
     let mut batch = Batch::new();
@@ -1120,7 +1083,7 @@ fn a_clock_that_goes_back_changes_times_and_nothing_else() {
     engine.write(batch).unwrap();
     let mut last = engine.snapshot().seq();
     for (round, time) in times.into_iter().enumerate() {
-        clock.0.set(time);
+        clock.set(time);
         let mut batch = Batch::new();
         batch.put(node(&format!("{time}"))).link(Edge::new(a, "to", b));
         let seq = engine.write(batch).unwrap();
@@ -1136,7 +1099,7 @@ fn a_clock_that_goes_back_changes_times_and_nothing_else() {
         let digest = engine.snapshot().digest().unwrap();
         drop(engine);
         // Whatever time it is when it is read again.
-        clock.0.set(times[(round + 4) % times.len()]);
+        clock.set(times[(round + 4) % times.len()]);
         engine = open();
         let snapshot = engine.snapshot();
         assert_eq!(snapshot.digest().unwrap(), digest, "at {time}");
@@ -1155,7 +1118,7 @@ fn a_clock_that_goes_back_changes_times_and_nothing_else() {
         assert_eq!(engine.prune(Timestamp::from_micros(t - 1), 10).unwrap(), 0);
     }
     assert!(engine.verify().unwrap().is_sound());
-    clock.0.set(i64::MIN);
+    clock.set(i64::MIN);
     assert_eq!(engine.prune(Timestamp::from_micros(t), 10).unwrap(), 1);
     assert!(!engine.snapshot().contains(b).unwrap());
 }
@@ -1163,8 +1126,8 @@ fn a_clock_that_goes_back_changes_times_and_nothing_else() {
 #[test]
 fn writers_wait_as_long_as_they_would_with_a_clock_that_goes_back() {
     let dir = temp_dir();
-    let clock = JumpingHandle::default();
-    clock.0.step.store(-DAY, Ordering::SeqCst);
+    let clock = TestClock::default();
+    clock.step(-DAY);
     let fs = hooked(|call, path| match call {
         Call::Create if within(path, "data") => Err(io::ErrorKind::StorageFull.into()),
         _ => Ok(()),

@@ -8,18 +8,14 @@ use std::{
     thread,
 };
 
-use ingrain::{Batch, Durability, Edge, Engine, Node, NodeId, Options};
+use ingrain::{Batch, Durability, Edge, Engine, Node, Options};
 
-use crate::temp_dir;
+use crate::harness::{dirs::temp_dir, nodes::id_of_writer};
 
 const WRITERS: u64 = 4;
 const CYCLES: u64 = 50;
 /// Tells this test binary that it is the child.
 const STORE: &str = "INGRAIN_KILLED_STORE";
-
-fn id(writer: u64, n: u64) -> NodeId {
-    NodeId::of_content(&[writer.to_le_bytes(), n.to_le_bytes()].concat())
-}
 
 fn open(path: &Path) -> Engine {
     Options::new().wal_file_bytes(256 << 10).open(path).unwrap()
@@ -28,7 +24,7 @@ fn open(path: &Path) -> Engine {
 /// The first number of a writer that is not in the store.
 fn next(engine: &Engine, writer: u64) -> u64 {
     let snapshot = engine.snapshot();
-    (0..).find(|n| !snapshot.contains(id(writer, *n)).unwrap()).unwrap()
+    (0..).find(|n| !snapshot.contains(id_of_writer(writer, *n)).unwrap()).unwrap()
 }
 
 /// Not a test by itself: the process that is killed.
@@ -42,9 +38,13 @@ fn child_that_is_killed() {
             scope.spawn(move || {
                 for n in next(engine, writer).. {
                     let mut batch = Batch::new();
-                    batch.put(Node::new(id(writer, n), "n").content(vec![n as u8; 300]));
+                    batch.put(Node::new(id_of_writer(writer, n), "n").content(vec![n as u8; 300]));
                     if n > 0 {
-                        batch.link(Edge::new(id(writer, n), "after", id(writer, n - 1)));
+                        batch.link(Edge::new(
+                            id_of_writer(writer, n),
+                            "after",
+                            id_of_writer(writer, n - 1),
+                        ));
                     }
                     batch.durability(if n % 2 == 0 { Durability::Sync } else { Durability::Os });
                     if n % 5 == 0 {
@@ -108,9 +108,13 @@ fn a_process_killed_fifty_times_loses_nothing() {
                 );
             }
             for n in 0..count {
-                let node = snapshot.get(id(writer, n)).unwrap().unwrap();
+                let node = snapshot.get(id_of_writer(writer, n)).unwrap().unwrap();
                 assert_eq!(node.content(), [n as u8; 300]);
-                assert_eq!(snapshot.edges_out(id(writer, n)).count() as u64, n.min(1), "whole");
+                assert_eq!(
+                    snapshot.edges_out(id_of_writer(writer, n)).count() as u64,
+                    n.min(1),
+                    "whole"
+                );
             }
             nodes += count;
         }

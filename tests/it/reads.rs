@@ -8,11 +8,7 @@ use ingrain::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::temp_dir;
-
-fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
-}
+use crate::harness::{dirs::temp_dir, nodes::id};
 
 fn open(dir: &tempfile::TempDir) -> Engine {
     Options::new()

@@ -1,10 +1,8 @@
 //! What opening makes of a log: whole, torn, damaged, foreign, missing.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use ingrain::{
@@ -17,54 +15,16 @@ use ingrain::{
     },
 };
 
-use crate::faults::{Call, FaultFs, Handle, hooked};
-
-/// A directory as names and bytes.
-pub type Image = BTreeMap<PathBuf, Vec<u8>>;
-
-pub fn read_image(dir: &Path) -> Image {
-    let mut image = Image::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = PathBuf::from(path.file_name().unwrap());
-        if path.is_dir() {
-            for (below, bytes) in read_image(&path) {
-                image.insert(name.join(below), bytes);
-            }
-        } else {
-            image.insert(name, fs::read(&path).unwrap());
-        }
-    }
-    image
-}
-
-pub fn write_image(dir: &Path, image: &Image) {
-    let _ = fs::remove_dir_all(dir);
-    for below in ["wal", "data"] {
-        fs::create_dir_all(dir.join(below)).unwrap();
-    }
-    for (name, bytes) in image {
-        fs::write(dir.join(name), bytes).unwrap();
-    }
-}
-
-/// Gives the header of a file, and the first block of a data file, the checksums
-/// of what they say now.
-pub fn seal(bytes: &mut [u8]) {
-    let sum = crc32fast::hash(&bytes[..HEADER_BYTES - 4]);
-    bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
-    if let Some((block, _)) = bytes.split_first_chunk_mut::<4_096>() {
-        let sum = crc32fast::hash(&block[..4_092]);
-        block[4_092..].copy_from_slice(&sum.to_le_bytes());
-    }
-}
+use crate::harness::{
+    dirs::temp_dir,
+    faults::{Call, FaultFs, hooked},
+    files::{Image, read_image, write_image},
+    nodes::id,
+    seal,
+};
 
 fn wal_files(image: &Image) -> Vec<PathBuf> {
     image.keys().filter(|name| name.extension().is_some_and(|e| e == "wal")).cloned().collect()
-}
-
-fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
 }
 
 /// Commit `n` puts one node that says so.
@@ -89,7 +49,7 @@ fn assert_holds(engine: &Engine, n: u64) {
 /// What a SIGKILL leaves of a store with commits 1 to `n`, each in a group of
 /// its own.
 fn killed_store(n: u64, durability: Durability) -> Image {
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let engine = Options::new()
         .durability(durability)
         .wal_file_bytes(64 << 10)
@@ -115,7 +75,7 @@ struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     fn new() -> Self {
-        Self(crate::temp_dir())
+        Self(temp_dir())
     }
 
     fn path(&self) -> PathBuf {
@@ -288,7 +248,7 @@ fn a_clean_close_notices_a_lost_end() {
 
 /// A store whose log has at least four files.
 fn many_files() -> (Image, u64) {
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let engine = Options::new()
         .durability(Durability::Os)
         .wal_file_bytes(64 << 10)
@@ -412,7 +372,7 @@ fn a_salvage_that_is_cut_short_is_not_taken_for_done() {
         let faults = FaultFs::new();
         faults.fail(n, None, true);
         let salvage = || Options::new().recovery(RecoveryMode::Salvage);
-        let result = salvage().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path());
+        let result = salvage().fs(faults.handle()).open(scratch.path());
         let done = result.is_ok();
         drop(result);
         // Until it is done, only another salvage may open the store. It is
@@ -442,7 +402,7 @@ fn a_salvage_that_is_cut_short_is_not_taken_for_done() {
 #[test]
 fn hostile_content_does_not_turn_a_torn_write_into_damage() {
     // Content that looks like headers of frames with plausible numbers.
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let path = dir.path().join("s");
     let engine = Engine::open(&path).unwrap();
     let word = [&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0][..], &3_u64.to_le_bytes()].concat();
@@ -667,8 +627,7 @@ fn every_prefix_of_a_creation_opens_as_the_empty_store() {
             let scratch = Scratch::new();
             let faults = FaultFs::new();
             faults.fail(n, None, sticky);
-            let result =
-                Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path());
+            let result = Options::new().fs(faults.handle()).open(scratch.path());
             let done = result.is_ok();
             if let Err(error) = &result {
                 assert_eq!(error.kind(), ErrorKind::Io, "call {n}: {error}");
@@ -698,8 +657,7 @@ fn an_opening_that_fails_at_any_call_changes_nothing_that_counts() {
             write_image(&scratch.path(), &image);
             let faults = FaultFs::new();
             faults.fail(n, None, sticky);
-            let result =
-                Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path());
+            let result = Options::new().fs(faults.handle()).open(scratch.path());
             let done = result.is_ok();
             if let Err(error) = &result {
                 assert_eq!(error.kind(), ErrorKind::Io, "call {n}: {error}");
@@ -754,8 +712,7 @@ fn what_recovery_keeps_is_rewritten_and_synced_before_it_is_shown() {
     let scratch = Scratch::new();
     write_image(&scratch.path(), &image);
     let faults = FaultFs::new();
-    let engine =
-        Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path()).unwrap();
+    let engine = Options::new().fs(faults.handle()).open(scratch.path()).unwrap();
     let calls = faults.take_record();
     let sync = calls.iter().position(|c| *c == Call::Sync).unwrap();
     let rename = calls.iter().position(|c| *c == Call::Rename).unwrap();
@@ -765,8 +722,7 @@ fn what_recovery_keeps_is_rewritten_and_synced_before_it_is_shown() {
     engine.close().unwrap();
     drop(engine);
     faults.take_record();
-    let engine =
-        Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(scratch.path()).unwrap();
+    let engine = Options::new().fs(faults.handle()).open(scratch.path()).unwrap();
     assert!(!faults.take_record().contains(&Call::Write));
     assert_holds(&engine, 6);
 }
@@ -776,8 +732,7 @@ fn a_future_version_is_told_apart_from_damage() {
     let mut image = killed_store(2, Durability::Sync);
     let manifest = image.get_mut(Path::new("MANIFEST")).unwrap();
     manifest[8] = 99;
-    let crc = crc32fast::hash(&manifest[..60]);
-    manifest[60..64].copy_from_slice(&crc.to_le_bytes());
+    assert!(seal::header(manifest));
     let error = Scratch::new().open(&image).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("version 99"), "{error}");

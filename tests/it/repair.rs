@@ -14,6 +14,8 @@ use ingrain::{
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
+use crate::harness::{any::any_op, dirs::temp_dir, files::read_image, nodes::id, seal};
+
 const NODES: u64 = 400;
 const DIMENSION: usize = 64;
 
@@ -24,10 +26,6 @@ fn options() -> Options {
         .index("by")
         .index("other")
         .part_bytes(8 << 10)
-}
-
-fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
 }
 
 fn node(n: u64) -> Node {
@@ -121,18 +119,9 @@ fn contents(snapshot: &Snapshot) -> Contents {
     all
 }
 
+/// The files of a directory, by their paths.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.append(&mut files(&path));
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            found.insert(path, bytes);
-        }
-    }
-    found
+    read_image(dir).into_iter().map(|(name, bytes)| (dir.join(name), bytes)).collect()
 }
 
 /// A store, what it holds, and places for copies.
@@ -144,7 +133,7 @@ struct Original {
 
 impl Original {
     fn new(make: impl FnOnce(&Path) -> Engine) -> Self {
-        let dir = crate::temp_dir();
+        let dir = temp_dir();
         let path = dir.path().join("a");
         let engine = make(&path);
         let contents = contents(&engine.snapshot());
@@ -366,7 +355,7 @@ fn a_file_of_another_version_is_refused() {
             let mut other = original.files[&path].clone();
             let version = u32::from_le_bytes(other[8..12].try_into().unwrap()) + 1;
             other[8..12].copy_from_slice(&version.to_le_bytes());
-            crate::recovery::seal(&mut other);
+            seal::first_block(&mut other);
             other.truncate(other.len() - cut);
             fs::write(&path, other).unwrap();
             let error = options().repair(original.path(), &to, &mut |_, _| {}).unwrap_err();
@@ -532,7 +521,7 @@ fn the_log_is_applied_up_to_the_damage() {
 /// As a crash leaves it: nothing says that the last commit was durable.
 #[test]
 fn a_torn_end_of_the_log_is_no_damage() {
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let (live, left) = (dir.path().join("live"), dir.path().join("left"));
     let engine = filled(&live);
     let mut states = Vec::new();
@@ -649,7 +638,7 @@ proptest! {
 
     #[test]
     fn whatever_was_written_is_repaired_to_the_same(
-        batches in vec((vec(crate::model::any_op(), 1..6), any::<bool>()), 1..30),
+        batches in vec((vec(any_op(), 1..6), any::<bool>()), 1..30),
     ) {
         let original = Original::new(|path| {
             let engine = crate::harness::oracle::options().open(path).unwrap();
@@ -672,15 +661,14 @@ proptest! {
 
 #[cfg(feature = "sim")]
 mod sim {
-    use std::sync::Arc;
 
-    use ingrain::sim::{Failure, Points, SimClock, SimDisk};
+    use ingrain::sim::{Failure, Points, SimDisk};
 
     use super::*;
+    use crate::harness::disks::on_disk;
 
     fn store(disk: &SimDisk) -> Options {
-        let options = Options::new().space("flat", Space::new(2, Metric::L2)).index("by");
-        options.inline(true).fs(Arc::new(disk.clone())).clock(Arc::new(SimClock::default()))
+        on_disk(disk, Options::new().space("flat", Space::new(2, Metric::L2)).index("by"))
     }
 
     fn small(disk: &SimDisk) -> Contents {

@@ -11,15 +11,15 @@ use ingrain::{
     Options, Patch, Snapshot, Space,
 };
 
-use crate::{recovery::read_image, temp_dir};
+use crate::harness::{
+    dirs::temp_dir,
+    files::read_image,
+    nodes::{id, id_of_writer},
+};
 
 const WRITERS: u64 = 16;
 const READERS: usize = 4;
 const ROUNDS: u64 = 60;
-
-fn id(writer: u64, part: u64) -> NodeId {
-    NodeId::of_content(&[writer.to_le_bytes(), part.to_le_bytes()].concat())
-}
 
 /// Round `n` of a writer: both its nodes say `n`, in content, key, vector and
 /// edges both ways. A snapshot that shows two different numbers shows half a
@@ -28,21 +28,24 @@ fn round(writer: u64, n: u64) -> Batch {
     let mut batch = Batch::new();
     for part in 0..2 {
         batch.put(
-            Node::new(id(writer, part), "half")
+            Node::new(id_of_writer(writer, part), "half")
                 .content(n.to_le_bytes())
                 .key("rounds", [writer.to_be_bytes(), n.to_be_bytes(), part.to_be_bytes()].concat())
                 .vector("rounds", [writer as f32, n as f32]),
         );
     }
-    batch.link(Edge::new(id(writer, 0), "forth", id(writer, 1)).weight(n as f64));
-    batch.link(Edge::new(id(writer, 1), "back", id(writer, 0)).weight(n as f64));
+    batch.link(
+        Edge::new(id_of_writer(writer, 0), "forth", id_of_writer(writer, 1)).weight(n as f64),
+    );
+    batch
+        .link(Edge::new(id_of_writer(writer, 1), "back", id_of_writer(writer, 0)).weight(n as f64));
     batch.durability(if n.is_multiple_of(3) { Durability::Sync } else { Durability::Os });
     batch
 }
 
 /// The round that a snapshot shows of a writer, or `None` before its first.
 fn seen(snapshot: &Snapshot, writer: u64) -> Option<u64> {
-    let nodes = snapshot.get_many(&[id(writer, 0), id(writer, 1)]).unwrap();
+    let nodes = snapshot.get_many(&[id_of_writer(writer, 0), id_of_writer(writer, 1)]).unwrap();
     let [Some(a), Some(b)] = nodes[..] else {
         assert!(nodes.iter().all(Option::is_none), "half a batch: one node of two");
         return None;
@@ -54,9 +57,9 @@ fn seen(snapshot: &Snapshot, writer: u64) -> Option<u64> {
     for (node, part) in [(a, 0), (b, 1)] {
         assert_eq!(node.vector("rounds").unwrap().unwrap(), [writer as f32, n as f32]);
         let out: Vec<f64> =
-            snapshot.edges_out(id(writer, part)).map(|e| e.unwrap().weight()).collect();
+            snapshot.edges_out(id_of_writer(writer, part)).map(|e| e.unwrap().weight()).collect();
         let into: Vec<f64> =
-            snapshot.edges_in(id(writer, part)).map(|e| e.unwrap().weight()).collect();
+            snapshot.edges_in(id_of_writer(writer, part)).map(|e| e.unwrap().weight()).collect();
         assert_eq!((out, into), (vec![n as f64], vec![n as f64]));
     }
     let keys = snapshot
@@ -234,7 +237,7 @@ fn checkpoints_that_meet_a_close_come_before_it_or_not_at_all() {
         let path = dir.path().join("s");
         let engine = Options::new().durability(Durability::Os).open(&path).unwrap();
         let mut batch = Batch::new();
-        batch.put(Node::new(id(1, 1), "n"));
+        batch.put(Node::new(id_of_writer(1, 1), "n"));
         engine.write(batch).unwrap();
         thread::scope(|scope| {
             for _ in 0..6 {
@@ -270,9 +273,8 @@ fn checkpoints_that_meet_a_close_come_before_it_or_not_at_all() {
 fn scans_agree_with_gets_whatever_comes_meanwhile() {
     const NODES: u64 = 40;
     const BATCHES: u64 = 600;
-    let dir = crate::temp_dir();
+    let dir = temp_dir();
     let engine = Options::new().durability(Durability::Os).open(dir.path().join("s")).unwrap();
-    let id = |n: u64| NodeId::of_content(&n.to_le_bytes());
     let agree = |snapshot: &Snapshot| {
         let mut expected: Vec<(String, NodeId)> = (0..NODES)
             .filter_map(|n| snapshot.get(id(n)).unwrap())

@@ -25,9 +25,9 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use crate::{
-    harness::oracle::{Oracle, batch, options},
-    model::any_op,
+use crate::harness::{
+    any::any_op,
+    oracle::{Oracle, batch, options},
 };
 
 /// What a workload does next.

@@ -25,16 +25,14 @@ use ingrain::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::{
-    Random,
-    base::id,
-    base_edge_cases::until,
-    faults::{Call, hooked},
-    files::data_kind,
-    harness::oracle::distance,
-    recovery::{Image, read_image, write_image},
-    temp_dir,
-    verify::{Sections, read_file, write_file},
+use crate::harness::{
+    dirs::temp_dir,
+    faults::{Call, FaultFs, failing_while, hooked},
+    files::{Image, Sections, data_kind, read_file, read_image, write_file, write_image},
+    nodes::{id, put_all},
+    oracle::distance,
+    random::{Random, noise_vector, whole_vector},
+    waiting::until,
 };
 
 const KINDS: [&str; 3] = ["note", "person", "place"];
@@ -42,31 +40,9 @@ const INDEX: &str = "i";
 const METHODS: [Method; 5] = [Method::Auto, Method::Exact, Method::Pq4, Method::Pq8, Method::Hnsw];
 const EFFORTS: [Effort; 4] = [Effort::Fast, Effort::Normal, Effort::Thorough, Effort::Exact];
 
-/// Small whole numbers, never all zero: sums of their products are exact.
-fn whole(random: &mut Random, dimension: usize) -> Vec<f32> {
-    let mut vector: Vec<f32> = (0..dimension).map(|_| random.below(33) as f32 - 16.0).collect();
-    if vector.iter().all(|x| *x == 0.0) {
-        vector[0] = 1.0;
-    }
-    vector
-}
-
-/// Numbers from -1 to 1, as good as independent: nothing quantises worse.
-fn noise(random: &mut Random, dimension: usize) -> Vec<f32> {
-    (0..dimension).map(|_| (random.below(1 << 24) as f32 / (1 << 23) as f32) - 1.0).collect()
-}
-
 /// Every vector file that is large enough gets all that there is.
 fn eager() -> Options {
     Options::new().index_rows(1).graph_rows(1).inline(true).durability(Durability::Os)
-}
-
-fn batch_of(nodes: impl IntoIterator<Item = Node>) -> Batch {
-    let mut batch = Batch::new();
-    for node in nodes {
-        batch.put(node);
-    }
-    batch
 }
 
 /// The store as plain maps.
@@ -193,7 +169,7 @@ impl Model {
                     0 => stored.nth(random.below(50) as usize).cloned(),
                     _ => None,
                 };
-                let query = query.unwrap_or_else(|| whole(random, space.dimension));
+                let query = query.unwrap_or_else(|| whole_vector(random, space.dimension));
                 let wanted = Wanted::any(random);
                 let k = [0, 1, 3, 10, 10, 10, 40, 2_000][random.below(8) as usize];
                 let ranking = self.ranking(name, &query, &wanted);
@@ -278,7 +254,7 @@ fn any_node(n: u64, spaces: &BTreeMap<&'static str, Space>, random: &mut Random)
     node.strength = random.below(1_000) as f32 / 1_000.0;
     for (name, space) in spaces {
         if random.below(8) > 0 {
-            node.vectors.insert((*name).to_owned(), whole(random, space.dimension));
+            node.vectors.insert((*name).to_owned(), whole_vector(random, space.dimension));
         }
     }
     node
@@ -393,7 +369,7 @@ impl Run {
                     for (name, space) in &self.model.spaces {
                         match self.random.below(4) {
                             0 => {
-                                let vector = whole(&mut self.random, space.dimension);
+                                let vector = whole_vector(&mut self.random, space.dimension);
                                 node.vectors.insert((*name).to_owned(), vector.clone());
                                 patch = patch.vector(*name, vector);
                             }
@@ -546,18 +522,18 @@ fn a_hit_comes_once_where_the_first_way_does_not_do() {
     let mut model = Model::default();
     model.spaces.insert("v", Space::new(8, Metric::L2));
     for n in 0..2_000 {
-        let mut node = Node::new(id(n), "n").vector("v", whole(&mut random, 8));
+        let mut node = Node::new(id(n), "n").vector("v", whole_vector(&mut random, 8));
         node.strength = (n % 50) as f32;
         model.nodes.insert(node.id, node);
     }
-    engine.write(batch_of(model.nodes.values().cloned())).unwrap();
+    engine.write(put_all(model.nodes.values().cloned())).unwrap();
     for method in [Method::Pq4, Method::Pq8, Method::Hnsw] {
         engine.set_method("v", method).unwrap();
         engine.compact().unwrap();
         for least in [49.0, 48.0, 40.0, 25.0] {
             let wanted = Wanted { strong: Some(least), ..Wanted::ALL };
             for _ in 0..8 {
-                let query = whole(&mut random, 8);
+                let query = whole_vector(&mut random, 8);
                 let ranking = model.ranking("v", &query, &wanted);
                 for k in [10, 60, 100] {
                     let snapshot = engine.snapshot();
@@ -676,17 +652,15 @@ fn recall_of_real_vectors_by_other_methods_is_as_promised() {
 #[test]
 fn recall_of_what_quantises_badly_is_as_promised() {
     let mut random = Random(11);
-    let vectors: Vec<Vec<f32>> = (0..3_000).map(|_| noise(&mut random, 64)).collect();
+    let vectors: Vec<Vec<f32>> = (0..3_000).map(|_| noise_vector(&mut random, 64)).collect();
     for metric in [Metric::L2, Metric::Dot] {
         recall_is_promised(&vectors, metric, 1, &[Method::Pq4, Method::Pq8, Method::Hnsw]);
     }
     // Most alike, one far larger than all.
     let mut close = vec![vec![1e6; 16]];
-    close.extend(
-        (0..2_500).map(|_| {
-            noise(&mut random, 16).iter().map(|x| 100.0 + x / 100.0).collect::<Vec<f32>>()
-        }),
-    );
+    close.extend((0..2_500).map(|_| {
+        noise_vector(&mut random, 16).iter().map(|x| 100.0 + x / 100.0).collect::<Vec<f32>>()
+    }));
     recall_is_promised(&close, Metric::L2, 1, &[Method::Pq4, Method::Pq8, Method::Hnsw]);
 }
 
@@ -710,10 +684,9 @@ impl Stored {
     fn new(rows: u64, dimension: usize, seed: u64, vectors: u64) -> Self {
         let dir = temp_dir();
         let path = dir.path().join("s");
-        let faults = crate::faults::FaultFs::new();
+        let faults = FaultFs::new();
         faults.seed(seed);
-        let fs = Arc::new(crate::faults::Handle(faults));
-        let engine = eager().fs(fs).open(&path).unwrap();
+        let engine = eager().fs(faults.handle()).open(&path).unwrap();
         let space = Space::new(dimension, Metric::L2);
         engine.create_space("v", space).unwrap();
         engine.set_method("v", Method::Hnsw).unwrap();
@@ -721,13 +694,13 @@ impl Stored {
         let mut model = Model::default();
         model.spaces.insert("v", space);
         for n in 0..rows {
-            let node = Node::new(id(n), "n").vector("v", whole(&mut random, dimension));
+            let node = Node::new(id(n), "n").vector("v", whole_vector(&mut random, dimension));
             model.nodes.insert(node.id, node);
         }
-        engine.write(batch_of(model.nodes.values().cloned())).unwrap();
+        engine.write(put_all(model.nodes.values().cloned())).unwrap();
         engine.checkpoint().unwrap();
         engine.compact().unwrap();
-        let queries: Vec<Vec<f32>> = (0..3).map(|_| whole(&mut random, dimension)).collect();
+        let queries: Vec<Vec<f32>> = (0..3).map(|_| whole_vector(&mut random, dimension)).collect();
         let exact = queries.iter().map(|q| model.ranking("v", q, &Wanted::ALL)).collect();
         let file = engine.stats().spaces.remove(0).files.remove(0);
         assert!(file.codes.is_some() && file.graph.is_some() == cfg!(feature = "hnsw"));
@@ -806,7 +779,7 @@ impl Stored {
             while !Self::damage(&engine).is_empty() {
                 writes += 1;
                 assert!(writes < 200, "{words}: it is not built again by itself");
-                engine.write(batch_of([Node::new(id(1 << 40), "other")])).unwrap();
+                engine.write(put_all([Node::new(id(1 << 40), "other")])).unwrap();
             }
         } else {
             engine.rebuild(Some("v")).unwrap();
@@ -851,7 +824,7 @@ fn a_vector_that_has_no_distance_is_told_as_damage() {
         let options = || Options::new().inline(true).space("v", Space::new(2, metric));
         let engine = options().open(&sound).unwrap();
         engine
-            .write(batch_of((0..9).map(|n| {
+            .write(put_all((0..9).map(|n| {
                 let x = if n == 4 { mark } else { n as f32 };
                 Node::new(id(n), "node").vector("v", [x, 1.0])
             })))
@@ -1136,8 +1109,8 @@ fn the_background_builds_what_is_wanted_and_tries_again() {
     let engine = eager().inline(false).fs(fs).open(dir.path().join("s")).unwrap();
     engine.create_space("v", Space::new(2, Metric::L2)).unwrap();
     let mut random = Random(1);
-    let nodes = (0..300).map(|n| Node::new(id(n), "n").vector("v", whole(&mut random, 2)));
-    engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+    let nodes = (0..300).map(|n| Node::new(id(n), "n").vector("v", whole_vector(&mut random, 2)));
+    engine.write(put_all(nodes.collect::<Vec<_>>())).unwrap();
     engine.set_method("v", Method::Hnsw).unwrap();
     engine.checkpoint().unwrap();
     let file = || engine.stats().spaces[0].files[0].clone();
@@ -1165,21 +1138,13 @@ fn the_background_builds_what_is_wanted_and_tries_again() {
 fn an_index_that_cannot_be_mapped_ends_a_rebuild() {
     let dir = temp_dir();
     let armed = Arc::new(AtomicBool::new(false));
-    let fs = {
-        let armed = Arc::clone(&armed);
-        hooked(move |call, path| {
-            let index = path.extension().is_some_and(|e| e == "vix");
-            if armed.load(Ordering::SeqCst) && call == Call::Map && index {
-                return Err(std::io::Error::other("injected"));
-            }
-            Ok(())
-        })
-    };
+    let index = |path: &Path| path.extension().is_some_and(|e| e == "vix");
+    let fs = failing_while(&armed, move |call, path| call == Call::Map && index(path));
     let engine = eager().fs(fs).open(dir.path().join("s")).unwrap();
     engine.create_space("v", Space::new(2, Metric::L2)).unwrap();
     let mut random = Random(1);
-    let nodes = (0..300).map(|n| Node::new(id(n), "n").vector("v", whole(&mut random, 2)));
-    engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+    let nodes = (0..300).map(|n| Node::new(id(n), "n").vector("v", whole_vector(&mut random, 2)));
+    engine.write(put_all(nodes.collect::<Vec<_>>())).unwrap();
     engine.checkpoint().unwrap();
     armed.store(true, Ordering::SeqCst);
     let before = read_image(&dir.path().join("s"));
@@ -1202,8 +1167,8 @@ fn readers_find_what_their_snapshot_has_while_everything_changes() {
     engine.set_method("v", Method::Hnsw).unwrap();
     let mut random = Random(5);
     let nodes: Vec<Node> =
-        (0..IDS).map(|n| Node::new(id(n), "n").vector("v", whole(&mut random, 6))).collect();
-    engine.write(batch_of(nodes)).unwrap();
+        (0..IDS).map(|n| Node::new(id(n), "n").vector("v", whole_vector(&mut random, 6))).collect();
+    engine.write(put_all(nodes)).unwrap();
     engine.compact().unwrap();
     let writing = AtomicUsize::new(2);
     let searched: usize = thread::scope(|scope| {
@@ -1219,7 +1184,7 @@ fn readers_find_what_their_snapshot_has_while_everything_changes() {
                         if random.below(3) == 0 {
                             batch.delete(n);
                         } else {
-                            batch.put(Node::new(n, "n").vector("v", whole(&mut random, 6)));
+                            batch.put(Node::new(n, "n").vector("v", whole_vector(&mut random, 6)));
                         }
                     }
                     engine.write(batch).unwrap();
@@ -1265,7 +1230,7 @@ fn readers_find_what_their_snapshot_has_while_everything_changes() {
 /// Compares hits with what the same snapshot says of the nodes.
 #[track_caller]
 fn search_all_ways(snapshot: &Snapshot, random: &mut Random) {
-    let query = whole(random, 6);
+    let query = whole_vector(random, 6);
     let mut all: Found = Vec::new();
     for node in snapshot.scan_all() {
         let node = node.unwrap();
@@ -1313,7 +1278,7 @@ fn replaced_vectors_leave_few_dead_rows_and_little_garbage() {
         for n in 0..ROWS {
             // All of them, then some of them.
             if round <= 20 || random.below(7) == 0 {
-                batch.put(Node::new(id(n), "n").vector("v", whole(&mut random, 32)));
+                batch.put(Node::new(id(n), "n").vector("v", whole_vector(&mut random, 32)));
             }
         }
         engine.write(batch).unwrap();
@@ -1349,8 +1314,9 @@ fn a_dropped_space_takes_its_files_with_it() {
     for name in ["a", "b"] {
         engine.create_space(name, Space::new(3, Metric::L2)).unwrap();
         engine.set_method(name, Method::Hnsw).unwrap();
-        let nodes = (0..300).map(|n| Node::new(id(n), "n").vector(name, whole(&mut random, 3)));
-        engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+        let nodes =
+            (0..300).map(|n| Node::new(id(n), "n").vector(name, whole_vector(&mut random, 3)));
+        engine.write(put_all(nodes.collect::<Vec<_>>())).unwrap();
         engine.compact().unwrap();
     }
     let kinds = [FileKind::Vectors, FileKind::VectorIndex];
@@ -1383,7 +1349,7 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     for (name, metric) in [("c", Metric::Cosine), ("l", Metric::L2), ("d", Metric::Dot)] {
         engine.create_space(name, Space::new(3, metric)).unwrap();
     }
-    engine.write(batch_of([Node::new(id(0), "n").vector("c", [1.0, 2.0, 3.0])])).unwrap();
+    engine.write(put_all([Node::new(id(0), "n").vector("c", [1.0, 2.0, 3.0])])).unwrap();
     let before = (engine.snapshot().seq(), engine.snapshot().digest().unwrap());
     let bad: [(&str, Vec<f32>); 9] = [
         ("c", vec![0.0; 3]),
@@ -1398,7 +1364,7 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     ];
     for (space, vector) in &bad {
         let node = Node::new(id(2), "n").vector(*space, vector.clone());
-        let whole = batch_of([Node::new(id(1), "n"), node]);
+        let whole = put_all([Node::new(id(1), "n"), node]);
         assert_eq!(engine.write(whole).unwrap_err().kind(), ErrorKind::Invalid, "{vector:?}");
         let mut patch = Batch::new();
         patch.patch(id(0), Patch::new().vector(*space, vector.clone()));
@@ -1438,8 +1404,8 @@ fn the_number_of_hits_has_its_bounds() {
     engine.create_space("v", Space::new(2, Metric::L2)).unwrap();
     engine.create_space("empty", Space::new(2, Metric::L2)).unwrap();
     let mut random = Random(2);
-    let nodes = (0..700).map(|n| Node::new(id(n), "n").vector("v", whole(&mut random, 2)));
-    engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+    let nodes = (0..700).map(|n| Node::new(id(n), "n").vector("v", whole_vector(&mut random, 2)));
+    engine.write(put_all(nodes.collect::<Vec<_>>())).unwrap();
     engine.set_method("v", Method::Hnsw).unwrap();
     engine.compact().unwrap();
     let snapshot = engine.snapshot();
@@ -1486,14 +1452,14 @@ fn extreme_vectors_have_codes_and_are_found() {
     };
     let mixed = |random: &mut Random, n: usize| {
         let power = (random.below(250) as i32 - 125) as f32;
-        noise(random, n).iter().map(|x| (x + 1.5) * power.exp2()).collect()
+        noise_vector(random, n).iter().map(|x| (x + 1.5) * power.exp2()).collect()
     };
     let same = |_: &mut Random, n: usize| vec![1.0; n];
     let cases: [(usize, Metric, &[Method], &dyn Fn(&mut Random, usize) -> Vec<f32>); 12] = [
-        (1, Metric::L2, &METHODS, &whole),
-        (1, Metric::Cosine, &METHODS, &whole),
-        (1, Metric::Dot, &METHODS, &noise),
-        (limits::DIMENSION, Metric::Cosine, &[Method::Pq4], &noise),
+        (1, Metric::L2, &METHODS, &whole_vector),
+        (1, Metric::Cosine, &METHODS, &whole_vector),
+        (1, Metric::Dot, &METHODS, &noise_vector),
+        (limits::DIMENSION, Metric::Cosine, &[Method::Pq4], &noise_vector),
         (2, Metric::L2, &METHODS, &huge),
         (2, Metric::Dot, &METHODS, &huge),
         (2, Metric::Cosine, &METHODS, &huge),
@@ -1510,7 +1476,7 @@ fn extreme_vectors_have_codes_and_are_found() {
         let mut random = Random(case as u64);
         let nodes =
             (0..270).map(|n| Node::new(id(n), "n").vector("v", vector(&mut random, dimension)));
-        engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+        engine.write(put_all(nodes.collect::<Vec<_>>())).unwrap();
         for method in methods {
             engine.set_method("v", *method).unwrap();
             engine.compact().unwrap();
@@ -1548,8 +1514,9 @@ mod patience {
         let engine = options.open(path).unwrap();
         engine.create_space("v", Space::new(96, Metric::L2)).unwrap();
         let mut random = Random(5);
-        let nodes = (0..ROWS).map(|n| Node::new(id(n), "n").vector("v", noise(&mut random, 96)));
-        engine.write(batch_of(nodes.collect::<Vec<_>>())).unwrap();
+        let nodes =
+            (0..ROWS).map(|n| Node::new(id(n), "n").vector("v", noise_vector(&mut random, 96)));
+        engine.write(put_all(nodes.collect::<Vec<_>>())).unwrap();
         engine.checkpoint().unwrap();
         engine
     }
@@ -1563,7 +1530,7 @@ mod patience {
     fn checkpoints_until_there_is_a_graph(engine: &Engine) {
         let mut checkpoints = 0;
         while !has_graph(engine) {
-            engine.write(batch_of([Node::new(id(1 << 40), "n")])).unwrap();
+            engine.write(put_all([Node::new(id(1 << 40), "n")])).unwrap();
             engine.checkpoint().unwrap();
             checkpoints += 1;
         }
@@ -1676,7 +1643,7 @@ fn a_space_that_is_dropped_and_made_again_leaves_nothing_behind() {
         engine.create_space(format!("v{n}"), Space::new(2, Metric::L2)).unwrap();
         node = node.vector(format!("v{n}"), [1.0, n as f32]);
     }
-    engine.write(batch_of([node])).unwrap();
+    engine.write(put_all([node])).unwrap();
     for (round, metric) in [(0, Metric::Dot), (1, Metric::Cosine)] {
         let mut batch = Batch::new();
         batch.push(Op::DropSpace { name: "v0".into() });
@@ -1746,7 +1713,7 @@ mod simulated {
             let node = any_node(n, &model.spaces, &mut random);
             model.nodes.insert(node.id, node);
         }
-        engine.write(batch_of(model.nodes.values().cloned())).unwrap();
+        engine.write(put_all(model.nodes.values().cloned())).unwrap();
         engine.compact().unwrap();
         drop(engine);
         let mut failed = BTreeSet::new();
@@ -1848,7 +1815,7 @@ mod simulated {
                     (0..330).map(|n| any_node(n, &model.spaces, &mut random)).collect();
                 model.nodes.extend(nodes.iter().map(|node| (node.id, node.clone())));
                 commit(&model, &mut || {
-                    engine.write(batch_of(nodes.clone())).unwrap();
+                    engine.write(put_all(nodes.clone())).unwrap();
                 });
                 commit(&model, &mut || {
                     engine.set_method("v", methods[0]).unwrap();
@@ -1858,7 +1825,7 @@ mod simulated {
                     (0..30).map(|n| any_node(n, &model.spaces, &mut random)).collect();
                 model.nodes.extend(nodes.iter().map(|node| (node.id, node.clone())));
                 commit(&model, &mut || {
-                    engine.write(batch_of(nodes.clone())).unwrap();
+                    engine.write(put_all(nodes.clone())).unwrap();
                 });
                 commit(&model, &mut || {
                     engine.set_method("v", methods[1]).unwrap();

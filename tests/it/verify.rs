@@ -14,23 +14,19 @@ use ingrain::{
     format::{
         FileKind,
         manifest::{DataFile, Manifest, VectorFile},
-        segment::{BLOCK_BYTES, Layout, Section, digest},
+        segment::Layout,
         tables::KeyPlace,
     },
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::{
-    files::data_kind,
-    harness::oracle::{batch, options},
-    model::any_op,
-    recovery::{Image, read_image, write_image},
-    temp_dir,
+use crate::harness::{
+    any::any_op,
+    dirs::temp_dir,
+    files::{Image, Sections, data_kind, read_file, read_image, write_file, write_image},
+    nodes::id_of_byte,
+    oracle::{batch, options},
 };
-
-fn id(n: u8) -> NodeId {
-    NodeId::from_bytes([n; 16])
-}
 
 fn sound(engine: &Engine) -> VerifyReport {
     let report = engine.verify().unwrap();
@@ -100,7 +96,7 @@ fn fill(engine: &Engine) {
     let mut batch = Batch::new();
     for n in 1..=6 {
         let kind = if n % 2 == 0 { "note" } else { "person" };
-        let mut node = Node::new(id(n), kind)
+        let mut node = Node::new(id_of_byte(n), kind)
             .content([vec![n; 90], vec![0; 4_000]].concat())
             .attribute("n", i64::from(n))
             .key("timeline", [n])
@@ -110,15 +106,15 @@ fn fill(engine: &Engine) {
         batch.put(node);
     }
     for n in 1..6 {
-        batch.link(Edge::new(id(n), "before", id(n + 1)).weight(0.5));
+        batch.link(Edge::new(id_of_byte(n), "before", id_of_byte(n + 1)).weight(0.5));
     }
-    batch.link(Edge::new(id(6), "about", id(1)).attribute("since", 2_020_i64));
+    batch.link(Edge::new(id_of_byte(6), "about", id_of_byte(1)).attribute("since", 2_020_i64));
     engine.write(batch).unwrap();
     engine.checkpoint().unwrap();
     let mut batch = Batch::new();
-    batch.patch(id(2), Patch::new().attribute("n", 9_i64)).touch(id(3));
-    batch.patch(id(4), Patch::new().vector("text", [9.0, 9.0, 9.0]));
-    batch.delete(id(5));
+    batch.patch(id_of_byte(2), Patch::new().attribute("n", 9_i64)).touch(id_of_byte(3));
+    batch.patch(id_of_byte(4), Patch::new().vector("text", [9.0, 9.0, 9.0]));
+    batch.delete(id_of_byte(5));
     engine.write(batch).unwrap();
     engine.checkpoint().unwrap();
 }
@@ -140,10 +136,12 @@ fn a_store_in_use_is_found_sound() {
                 while !done.load(Ordering::Relaxed) {
                     round = round.wrapping_add(1);
                     let mut batch = Batch::new();
-                    let node = Node::new(id(round), "note").content(vec![n; 200]);
+                    let node = Node::new(id_of_byte(round), "note").content(vec![n; 200]);
                     batch.put(node.key("first", [n, round]).vector("flat", [1.0, 2.0]));
-                    batch.link(Edge::new(id(round), "to", id(round)).weight(f64::from(n)));
-                    batch.delete(id(round.wrapping_add(100)));
+                    batch.link(
+                        Edge::new(id_of_byte(round), "to", id_of_byte(round)).weight(f64::from(n)),
+                    );
+                    batch.delete(id_of_byte(round.wrapping_add(100)));
                     engine.write(batch).unwrap();
                     if round.is_multiple_of(16) {
                         engine.checkpoint().unwrap();
@@ -169,7 +167,7 @@ fn progress_ends_where_it_said_and_a_closed_engine_is_not_verified() {
     let dir = temp_dir();
     let engine = small().open(dir.path().join("s")).unwrap();
     let mut batch = Batch::new();
-    batch.put(Node::new(id(7), "note").content(vec![7; 4 << 20]));
+    batch.put(Node::new(id_of_byte(7), "note").content(vec![7; 4 << 20]));
     engine.write(batch).unwrap();
     fill(&engine);
     let mut told = Vec::new();
@@ -182,9 +180,6 @@ fn progress_ends_where_it_said_and_a_closed_engine_is_not_verified() {
     engine.close().unwrap();
     assert_eq!(engine.verify().unwrap_err().kind(), ErrorKind::Closed);
 }
-
-/// Sections of a data file: tag, bytes of a row, bytes.
-pub type Sections = Vec<(u32, u32, Vec<u8>)>;
 
 /// A store on disk whose files can be changed and are given right checksums
 /// again.
@@ -244,35 +239,6 @@ impl Forgery {
         assert_eq!(report.more, 0);
         report.damage
     }
-}
-
-pub fn read_file(layout: &Layout, bytes: &[u8]) -> Sections {
-    let section = |s: &Section| {
-        let (from, len) = (s.offset as usize, s.len as usize);
-        (s.tag, s.row_bytes, bytes[from..from + len].to_vec())
-    };
-    layout.sections.iter().map(section).collect()
-}
-
-/// The file with right checksums, and what a manifest says of it.
-pub fn write_file(layout: &Layout, sections: &Sections) -> (Vec<u8>, DataFile) {
-    let mut bytes = vec![0; BLOCK_BYTES];
-    let mut placed = Vec::new();
-    for (tag, row_bytes, rows) in sections {
-        let (offset, len) = (bytes.len() as u64, rows.len() as u64);
-        placed.push(Section { tag: *tag, row_bytes: *row_bytes, offset, len });
-        bytes.extend(rows);
-        bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
-    }
-    let layout = Layout::new(layout.header, placed).unwrap();
-    let checksums: Vec<u32> =
-        bytes[BLOCK_BYTES..].chunks(BLOCK_BYTES).map(crc32fast::hash).collect();
-    let (block0, pages) = (layout.encode(), layout.encode_pages(&checksums));
-    bytes[..BLOCK_BYTES].copy_from_slice(&block0);
-    bytes.extend(&pages);
-    let number = layout.header.number as u32;
-    let file = DataFile { number, len: bytes.len() as u64, digest: digest(&block0, &pages) };
-    (bytes, file)
 }
 
 /// Sees that a forgery is found out, by these words about a file of this name.
@@ -553,13 +519,13 @@ fn keys_that_are_wrong_under_right_checksums_are_found() {
         |f| {
             edit_keys(f, |entries| {
                 assert_eq!(entries.len(), 13);
-                entries.push((u32::MAX, vec![255; 8], id(6)));
+                entries.push((u32::MAX, vec![255; 8], id_of_byte(6)));
             });
         },
         &[foreign],
     );
     forged(
-        |f| edit_keys(f, |entries| entries.insert(10, (0, vec![9], id(6)))),
+        |f| edit_keys(f, |entries| entries.insert(10, (0, vec![9], id_of_byte(6)))),
         &[foreign, ("MANIFEST", "10 keys declared, 11 found")],
     );
     forged(
@@ -568,8 +534,8 @@ fn keys_that_are_wrong_under_right_checksums_are_found() {
     );
     forged(|f| edit_keys(f, |entries| drop(entries.pop())), &[missing]);
     // As many as before.
-    forged(|f| edit_keys(f, |entries| entries[4].2 = id(6)), &[missing, foreign]);
-    forged(|f| edit_keys(f, |entries| entries[4].2 = id(9)), &[missing, foreign]);
+    forged(|f| edit_keys(f, |entries| entries[4].2 = id_of_byte(6)), &[missing, foreign]);
+    forged(|f| edit_keys(f, |entries| entries[4].2 = id_of_byte(9)), &[missing, foreign]);
     forged(
         |f| edit_keys(f, |entries| entries[9].0 = 7),
         &[missing, foreign, (".keys", "a key of index 7: there is none")],
@@ -672,20 +638,17 @@ fn sums_of_the_manifest_that_are_wrong_are_found() {
 
 #[cfg(feature = "sim")]
 mod sim {
-    use std::{collections::BTreeSet, sync::Arc};
+    use std::collections::BTreeSet;
 
-    use ingrain::{
-        Direction, Filter, KeyRange, Result, Snapshot,
-        os::Fs,
-        sim::{SimClock, SimDisk},
-    };
+    use ingrain::{Direction, Filter, KeyRange, Result, Snapshot, os::Fs, sim::SimDisk};
 
     use super::*;
+    use crate::harness::disks::on_disk;
 
     const PATH: &str = "/s";
 
     fn on(disk: &SimDisk) -> Options {
-        small().fs(Arc::new(disk.clone())).clock(Arc::new(SimClock::default()))
+        on_disk(disk, small())
     }
 
     fn files(disk: &SimDisk, below: &str) -> Vec<PathBuf> {
@@ -704,7 +667,7 @@ mod sim {
     fn read_all(snapshot: &Snapshot) -> Result<String> {
         let mut all = snapshot.digest()?.to_string();
         for n in 0..8 {
-            for edge in snapshot.edges_in(id(n)) {
+            for edge in snapshot.edges_in(id_of_byte(n)) {
                 all += &format!("{:?}", edge?.to_edge()?);
             }
         }
@@ -791,7 +754,7 @@ mod sim {
         fill(&engine);
         for n in 10..22 {
             let mut batch = Batch::new();
-            batch.put(Node::new(id(n), "note").content(vec![n; 20_000]));
+            batch.put(Node::new(id_of_byte(n), "note").content(vec![n; 20_000]));
             engine.write(batch).unwrap();
         }
         let log = files(&disk, "wal");

@@ -14,17 +14,14 @@ use std::{
 
 use ingrain::{
     Batch, ConflictReason, Direction, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Metric,
-    Node, NodeId, Options, Patch, Seq, Space, Timestamp, Value, limits,
+    Node, Options, Patch, Seq, Space, Ticket, Timestamp, Value, limits,
 };
 
-use crate::{
-    faults::{Call, FaultFs, Handle},
-    temp_dir,
+use crate::harness::{
+    dirs::temp_dir,
+    faults::{Call, FaultFs},
+    nodes::id,
 };
-
-fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
-}
 
 fn node(n: u64) -> Node {
     Node::new(id(n), "n")
@@ -268,7 +265,7 @@ fn a_full_write_log_holds_then_refuses_and_loses_nothing() {
         let _ = std::fs::remove_dir_all(&path);
         let faults = FaultFs::new();
         let options = Options::new()
-            .fs(Arc::new(Handle(Arc::clone(&faults))))
+            .fs(faults.handle())
             .publish_interval(Duration::ZERO)
             .patience(Duration::from_millis(20));
         let options =
@@ -315,7 +312,7 @@ fn a_held_writer_goes_on_when_there_is_space() {
     let dir = temp_dir();
     let faults = FaultFs::new();
     let engine = Options::new()
-        .fs(Arc::new(Handle(Arc::clone(&faults))))
+        .fs(faults.handle())
         .write_log_batches(2)
         .patience(Duration::from_secs(3_600))
         .open(dir.path().join("s"))
@@ -374,11 +371,8 @@ fn a_failed_log_poisons_writes_and_leaves_reads() {
             let dir = temp_dir();
             let path = dir.path().join("s");
             let faults = FaultFs::new();
-            let engine = Options::new()
-                .fs(Arc::new(Handle(Arc::clone(&faults))))
-                .wal_file_bytes(64 << 10)
-                .open(&path)
-                .unwrap();
+            let engine =
+                Options::new().fs(faults.handle()).wal_file_bytes(64 << 10).open(&path).unwrap();
             faults.fail(nth, Some(call), false);
             let mut acknowledged = 0;
             let big = |n: u64| one(|b| b.put(node(n).content(vec![n as u8; 10_000])));
@@ -428,10 +422,7 @@ fn a_failed_log_poisons_writes_and_leaves_reads() {
 fn a_lone_write_is_one_write_and_one_sync_in_its_own_thread() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let engine = Options::new()
-        .fs(Arc::new(Handle(Arc::clone(&faults))))
-        .open(dir.path().join("s"))
-        .unwrap();
+    let engine = Options::new().fs(faults.handle()).open(dir.path().join("s")).unwrap();
     engine.write(put(0)).unwrap();
     faults.take_record();
     faults.expect_thread(Some(thread::current().id()));
@@ -450,10 +441,7 @@ fn a_lone_write_is_one_write_and_one_sync_in_its_own_thread() {
 fn a_group_shares_one_sync() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let engine = Options::new()
-        .fs(Arc::new(Handle(Arc::clone(&faults))))
-        .open(dir.path().join("s"))
-        .unwrap();
+    let engine = Options::new().fs(faults.handle()).open(dir.path().join("s")).unwrap();
     faults.close_gate();
     let first = engine.submit(put(0)).unwrap();
     faults.wait_until_held();
@@ -482,10 +470,7 @@ impl Wake for Unpark {
 fn a_ticket_is_a_future_that_needs_no_runtime() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let engine = Options::new()
-        .fs(Arc::new(Handle(Arc::clone(&faults))))
-        .open(dir.path().join("s"))
-        .unwrap();
+    let engine = Options::new().fs(faults.handle()).open(dir.path().join("s")).unwrap();
     faults.close_gate();
     let mut ticket = pin!(engine.submit(put(1)).unwrap());
     faults.wait_until_held();
@@ -597,10 +582,7 @@ fn prune_takes_what_has_expired_and_no_more() {
 fn nothing_is_shown_before_it_is_durable() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let engine = Options::new()
-        .fs(Arc::new(Handle(Arc::clone(&faults))))
-        .open(dir.path().join("s"))
-        .unwrap();
+    let engine = Options::new().fs(faults.handle()).open(dir.path().join("s")).unwrap();
     let first = engine.write(put(1)).unwrap();
     faults.close_gate();
     let ticket = engine.submit(put(2)).unwrap();
@@ -620,7 +602,7 @@ fn a_log_file_is_synced_before_the_next_is_begun() {
     let dir = temp_dir();
     let faults = FaultFs::new();
     let engine = Options::new()
-        .fs(Arc::new(Handle(Arc::clone(&faults))))
+        .fs(faults.handle())
         .wal_file_bytes(64 << 10)
         .durability(Durability::Os)
         .open(dir.path().join("s"))
@@ -650,7 +632,7 @@ fn a_panic_in_a_commit_leaves_nobody_waiting() {
         let dir = temp_dir();
         let path = dir.path().join("s");
         let faults = FaultFs::new();
-        let engine = Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(&path).unwrap();
+        let engine = Options::new().fs(faults.handle()).open(&path).unwrap();
         engine.write(put(0)).unwrap();
         faults.close_gate();
         faults.panic_at(1, Call::Sync);
@@ -675,6 +657,17 @@ fn a_panic_in_a_commit_leaves_nobody_waiting() {
         assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::Poisoned);
         assert!(Engine::open(&path).unwrap().snapshot().contains(id(0)).unwrap());
     }
+}
+
+/// Submits a batch whose commit is held at its sync, and polls its ticket: this
+/// wakes when the gate is opened.
+fn polled(engine: &Engine, faults: &FaultFs, wake: impl Wake + Send + Sync + 'static) -> Ticket {
+    faults.close_gate();
+    let mut ticket = engine.submit(put(1)).unwrap();
+    faults.wait_until_held();
+    let waker = Waker::from(Arc::new(wake));
+    assert!(pin!(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    ticket
 }
 
 /// Holds the thread that wakes it until it is told to go on, then writes and
@@ -703,18 +696,10 @@ impl Wake for Slow {
 fn a_slow_wake_up_holds_up_nobody_else() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let engine = Arc::new(
-        Options::new()
-            .fs(Arc::new(Handle(Arc::clone(&faults))))
-            .open(dir.path().join("s"))
-            .unwrap(),
-    );
-    faults.close_gate();
-    let mut ticket = pin!(engine.submit(put(1)).unwrap());
-    faults.wait_until_held();
+    let engine = Arc::new(Options::new().fs(faults.handle()).open(dir.path().join("s")).unwrap());
     let ((reached, reach), (go, go_on)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
-    let waker = Waker::from(Arc::new(Slow(Arc::clone(&engine), (reached, go_on).into())));
-    assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let slow = Slow(Arc::clone(&engine), (reached, go_on).into());
+    let _ticket = polled(&engine, &faults, slow);
     faults.open_gate();
     reach.recv().unwrap();
     // The engine's thread is in the waker.
@@ -749,10 +734,7 @@ impl Wake for Panic {
 fn wakers_that_panic_harm_nobody_else() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let engine = Options::new()
-        .fs(Arc::new(Handle(Arc::clone(&faults))))
-        .open(dir.path().join("s"))
-        .unwrap();
+    let engine = Options::new().fs(faults.handle()).open(dir.path().join("s")).unwrap();
     faults.close_gate();
     let first = engine.submit(put(0)).unwrap();
     faults.wait_until_held();
@@ -791,14 +773,12 @@ fn a_wake_up_may_close_or_drop_the_engine() {
         let dir = temp_dir();
         let path = dir.path().join("s");
         let faults = FaultFs::new();
-        let engine = Options::new().fs(Arc::new(Handle(Arc::clone(&faults)))).open(&path).unwrap();
+        let engine = Options::new().fs(faults.handle()).open(&path).unwrap();
         let engine = Arc::new(engine);
-        faults.close_gate();
-        let mut ticket = pin!(engine.submit(put(1)).unwrap());
-        faults.wait_until_held();
         let (send, receive) = std::sync::mpsc::channel();
-        let waker = Waker::from(Arc::new(LetGo(Some(engine).into(), close, send)));
-        assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let let_go = LetGo(Some(Arc::clone(&engine)).into(), close, send);
+        let _ticket = polled(&engine, &faults, let_go);
+        drop(engine);
         faults.open_gate();
         receive.recv().unwrap();
         assert_eq!(Engine::open(&path).unwrap().snapshot().node_count(), 1);
@@ -818,18 +798,9 @@ impl Wake for WriteAgain {
 fn a_wake_up_may_write() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let engine = Arc::new(
-        Options::new()
-            .fs(Arc::new(Handle(Arc::clone(&faults))))
-            .open(dir.path().join("s"))
-            .unwrap(),
-    );
-    faults.close_gate();
-    let mut ticket = pin!(engine.submit(put(1)).unwrap());
-    faults.wait_until_held();
+    let engine = Arc::new(Options::new().fs(faults.handle()).open(dir.path().join("s")).unwrap());
     let (send, receive) = std::sync::mpsc::channel();
-    let waker = Waker::from(Arc::new(WriteAgain(Arc::clone(&engine), send)));
-    assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let _ticket = polled(&engine, &faults, WriteAgain(Arc::clone(&engine), send));
     faults.open_gate();
     assert_eq!(receive.recv().unwrap(), 2);
 }
@@ -838,7 +809,7 @@ fn a_wake_up_may_write() {
 fn a_creation_is_synced_step_by_step() {
     let dir = temp_dir();
     let faults = FaultFs::new();
-    let options = Options::new().fs(Arc::new(Handle(Arc::clone(&faults))));
+    let options = Options::new().fs(faults.handle());
     drop(options.open(dir.path().join("s")).unwrap());
     use Call::{Create, CreateDir, Rename, Sync, SyncDir, Write};
     let calls: Vec<Call> = faults

@@ -21,9 +21,22 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Direction, Durability, Edge, Engine, Filter, KeyRange, Metric, Node, NodeId, Options,
-    Space, Ticket,
+    Batch, Direction, Durability, Edge, Engine, Filter, KeyRange, Metric, Node, Options, Space,
+    Ticket,
 };
+
+#[path = "../harness/dirs.rs"]
+mod dirs;
+#[allow(dead_code, reason = "the other tests need the rest")]
+#[path = "../harness/nodes.rs"]
+mod nodes;
+#[allow(dead_code, reason = "the other tests need the rest")]
+#[path = "../harness/random.rs"]
+mod random;
+
+use dirs::temp_dir;
+use nodes::id;
+use random::{Random, noise_vector};
 
 /// The system's allocator, which notes how much is out and how much ever was.
 struct Counting;
@@ -95,14 +108,6 @@ fn allocations_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
     (done, ALLOCATIONS.with(Cell::get) - before)
 }
 
-fn temp_dir() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
-fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
-}
-
 const MIB: usize = 1 << 20;
 const DELTA: usize = 8 * MIB;
 const LOG: usize = MIB;
@@ -159,15 +164,7 @@ fn nodes(n: u64, node: impl Fn(u64) -> Node) -> Batch {
 }
 
 fn vector(n: u64) -> Vec<f32> {
-    let mut x = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    std::iter::repeat_with(|| {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        (x >> 40) as f32
-    })
-    .take(DIMENSION)
-    .collect()
+    noise_vector(&mut Random(n), DIMENSION)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
 };
@@ -114,6 +114,21 @@ pub fn hooked(hook: impl Fn(Call, &Path) -> io::Result<()> + Send + Sync + 'stat
     Arc::new(Handle(fs))
 }
 
+/// A file system that fails, while it is told to, each call that is picked: for
+/// lack of space.
+pub fn failing_while(
+    failing: &Arc<AtomicBool>,
+    picked: impl Fn(Call, &Path) -> bool + Send + Sync + 'static,
+) -> Arc<Handle> {
+    let failing = Arc::clone(failing);
+    hooked(move |call, path| {
+        if picked(call, path) && failing.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    })
+}
+
 /// Whether a path is that of something in the directory of that name.
 pub fn within(path: &Path, dir: &str) -> bool {
     path.parent().is_some_and(|parent| parent.ends_with(dir))
@@ -122,6 +137,11 @@ pub fn within(path: &Path, dir: &str) -> bool {
 impl FaultFs {
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// This file system, to be given to an engine.
+    pub fn handle(self: &Arc<Self>) -> Arc<Handle> {
+        Arc::new(Handle(Arc::clone(self)))
     }
 
     /// Fails the `n`th call from now on (of a kind, or of any), and with
@@ -196,7 +216,7 @@ impl FaultFs {
 
 /// A handle that can be given to an engine.
 #[derive(Debug, Clone)]
-pub struct Handle(pub Arc<FaultFs>);
+pub struct Handle(Arc<FaultFs>);
 
 impl Fs for Handle {
     fn create_dir(&self, path: &Path) -> io::Result<()> {

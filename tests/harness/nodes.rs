@@ -1,0 +1,32 @@
+//! Ids and batches that tests name by numbers.
+
+use ingrain::{Batch, Node, NodeId};
+
+/// The node of that number.
+pub fn id(n: u64) -> NodeId {
+    NodeId::of_content(&n.to_le_bytes())
+}
+
+/// The node of a number among those of a writer.
+pub fn id_of_writer(writer: u64, n: u64) -> NodeId {
+    NodeId::of_content(&[writer.to_le_bytes(), n.to_le_bytes()].concat())
+}
+
+/// An id that is one byte throughout: in the order of the numbers.
+pub fn id_of_byte(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+/// A batch that puts one node with this content.
+pub fn put(n: u64, content: impl Into<Vec<u8>>) -> Batch {
+    put_all([Node::new(id(n), "node").content(content)])
+}
+
+/// A batch that puts these nodes.
+pub fn put_all(nodes: impl IntoIterator<Item = Node>) -> Batch {
+    let mut batch = Batch::new();
+    for node in nodes {
+        batch.put(node);
+    }
+    batch
+}

@@ -1,0 +1,15 @@
+//! Waiting for another thread.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Waits for what another thread does and tells nobody of.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        thread::yield_now();
+    }
+}
