@@ -191,7 +191,7 @@ fn no_links(kind: io::ErrorKind) -> Arc<Handle> {
 }
 
 #[test]
-fn where_links_cannot_be_files_are_copied() {
+fn a_backup_copies_files_where_hard_links_fail() {
     for kind in [
         io::ErrorKind::CrossesDevices,
         io::ErrorKind::Unsupported,
@@ -334,7 +334,7 @@ mod sim {
 
     /// The store may remove its files at any time after.
     #[test]
-    fn what_the_store_does_afterwards_does_not_reach_the_backup() {
+    fn later_changes_of_the_store_do_not_reach_a_backup() {
         let disk = SimDisk::new();
         let engine = filled(Path::new("/a"), store(&disk), 6);
         engine.backup("/b").unwrap();

@@ -119,7 +119,7 @@ fn conforms(fs: &dyn Fs, dir: &Path) {
 }
 
 #[test]
-fn the_machine_conforms() {
+fn the_real_file_system_conforms_to_fs() {
     let dir = temp_dir();
     conforms(&RealFs, dir.path());
 }
@@ -146,7 +146,7 @@ mod sim {
     }
 
     #[test]
-    fn the_simulated_disk_conforms() {
+    fn the_simulated_disk_conforms_to_fs() {
         conforms(&SimDisk::new(), Path::new("/"));
         let disk = SimDisk::new();
         disk.create_dir(&path("base")).unwrap();
@@ -338,7 +338,7 @@ mod sim {
     }
 
     #[test]
-    fn maps_and_links_fail_and_maps_flip() {
+    fn injected_faults_reach_links_and_maps() {
         let disk = disk_to_link_on();
         disk.fail(1, Some(Call::Map), Failure::Io, false);
         disk.map(&path("a")).unwrap_err();
@@ -359,7 +359,7 @@ mod sim {
     }
 
     #[test]
-    fn faults_come_when_they_are_told_to() {
+    fn injected_faults_come_at_the_call_they_name() {
         let disk = SimDisk::new();
         let f = disk.create_new(&path("f")).unwrap();
         disk.fail(2, Some(Call::Write), Failure::Io, false);
@@ -385,7 +385,7 @@ mod sim {
     }
 
     #[test]
-    fn a_sync_that_loses_dirty_pages_lies_afterwards() {
+    fn syncs_after_one_that_lost_pages_succeed_without_writing_them() {
         let disk = SimDisk::new();
         let f = disk.create_new(&path("f")).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
@@ -404,7 +404,7 @@ mod sim {
     }
 
     #[test]
-    fn files_can_be_damaged_behind_the_back() {
+    fn flip_and_truncate_damage_files_of_the_simulated_disk() {
         let disk = SimDisk::new();
         let f = disk.create_new(&path("f")).unwrap();
         f.write_at(0, b"abc").unwrap();

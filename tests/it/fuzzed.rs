@@ -34,7 +34,7 @@ fn fuzzed_inputs_hold_their_properties() {
 /// --all-features golden` makes both again.
 #[cfg(feature = "sim")]
 #[test]
-fn golden_seeds_are_in_step() {
+fn golden_seeds_are_what_the_golden_files_give() {
     let write = std::env::var_os("INGRAIN_GOLDEN").is_some_and(|value| value == "write");
     for (target, name, bytes) in crate::harness::seeds::all() {
         let path = inputs().join(target).join(format!("seed-{name}"));

@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn a_prefix_range_holds_what_begins_so(
+    fn a_prefix_range_contains_exactly_the_keys_that_begin_with_it(
         prefix in vec(prop_oneof![Just(0_u8), Just(0xff), any::<u8>()], 0..3),
         key in vec(prop_oneof![Just(0_u8), Just(0xff), any::<u8>()], 0..5),
     ) {
@@ -51,7 +51,7 @@ proptest! {
 }
 
 #[test]
-fn nan_has_a_place() {
+fn nan_sorts_after_infinity() {
     let key = |value: f64| KeyBuilder::new().float(value).build();
     assert!(key(f64::NAN) > key(f64::INFINITY));
     assert_eq!(key(f64::NAN), key(-f64::NAN));

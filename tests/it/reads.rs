@@ -44,7 +44,7 @@ fn pages<T>(
 }
 
 #[test]
-fn every_ordered_read_can_be_taken_up_again() {
+fn every_ordered_read_can_be_resumed_from_a_cursor() {
     let dir = temp_dir();
     let engine = open(&dir);
     write(&engine, |b| {
@@ -132,7 +132,7 @@ fn every_ordered_read_can_be_taken_up_again() {
 }
 
 #[test]
-fn a_cursor_never_leaves_its_read() {
+fn a_cursor_of_another_read_brings_nothing_from_outside_this_one() {
     let dir = temp_dir();
     let engine = open(&dir);
     write(&engine, |b| {
@@ -177,7 +177,7 @@ fn a_cursor_never_leaves_its_read() {
 }
 
 #[test]
-fn a_cursor_goes_on_over_what_changed_since() {
+fn a_cursor_goes_on_after_the_store_has_changed() {
     let dir = temp_dir();
     let engine = open(&dir);
     write(&engine, |b| {
@@ -220,7 +220,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn ranges_and_cursors_hold_what_they_should(
+    fn ranges_and_cursors_agree_with_sorted_keys(
         keys in vec(vec(0..3_u8, 0..3), 0..12),
         start in any_bound(),
         end in any_bound(),
@@ -390,7 +390,7 @@ fn a_path_search_stops_at_its_budget() {
 }
 
 #[test]
-fn questions_that_cannot_be_answered_are_errors() {
+fn reads_of_unknown_names_and_bad_vectors_are_errors() {
     let dir = temp_dir();
     let engine = open(&dir);
     write(&engine, |b| {

@@ -227,7 +227,7 @@ fn garbage_after_the_log_is_cut() {
 }
 
 #[test]
-fn a_clean_close_notices_a_lost_end() {
+fn a_lost_end_of_the_log_is_noticed_after_a_clean_close() {
     let scratch = Scratch::new();
     let engine = Engine::open(scratch.path()).unwrap();
     for n in 1..=5 {
@@ -602,7 +602,7 @@ fn salvage_of_a_log_that_a_checkpoint_covers_loses_nothing() {
 }
 
 #[test]
-fn salvage_accepts_a_lost_end() {
+fn salvage_opens_a_log_that_lost_its_end() {
     let scratch = Scratch::new();
     let engine = Engine::open(scratch.path()).unwrap();
     for n in 1..=5 {

@@ -401,7 +401,7 @@ fn damage_in_several_files_costs_what_is_told_and_no_more() {
 /// A file of a copy of the store that went its own way: whole, and of the same
 /// number.
 #[test]
-fn a_file_of_another_life_is_not_believed() {
+fn a_file_of_a_diverged_copy_is_not_repaired_from() {
     let original = Original::new(filled);
     let copy = original.dir.path().join("copy");
     let engine = options().open(original.path()).unwrap();
@@ -550,7 +550,7 @@ fn a_torn_end_of_the_log_is_no_damage() {
 }
 
 #[test]
-fn of_the_log_what_needs_something_lost_is_told_and_the_rest_applied() {
+fn log_operations_on_lost_nodes_are_reported_and_the_rest_applied() {
     let mut states = Vec::new();
     let original = logged(&mut states);
     let whole = states.last().unwrap();
@@ -593,7 +593,7 @@ fn of_the_log_what_needs_something_lost_is_told_and_the_rest_applied() {
 }
 
 #[test]
-fn what_cannot_be_repaired_is_refused() {
+fn bad_sources_and_targets_of_a_repair_are_refused() {
     let original = Original::new(filled);
     let (from, dir) = (original.path(), original.dir.path());
     let repair = |from: &Path, to: &Path| options().repair(from, to, &mut |_, _| {});

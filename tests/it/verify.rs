@@ -163,7 +163,7 @@ fn a_store_in_use_is_found_sound() {
 }
 
 #[test]
-fn progress_ends_where_it_said_and_a_closed_engine_is_not_verified() {
+fn verification_progress_reaches_its_total_and_closed_engines_refuse() {
     let dir = temp_dir();
     let engine = small().open(dir.path().join("s")).unwrap();
     let mut batch = Batch::new();
@@ -274,7 +274,7 @@ fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
 }
 
 #[test]
-fn what_is_written_anew_without_a_change_is_sound() {
+fn files_rewritten_without_a_change_are_sound() {
     for kind in FileKind::DATA.into_iter().filter(|kind| *kind != FileKind::VectorIndex) {
         forged(|f| f.edit(kind, |_| {}), &[]);
     }

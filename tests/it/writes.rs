@@ -827,7 +827,7 @@ fn a_creation_is_synced_step_by_step() {
 
 /// What a batch looks at together, it decides as if each operation came alone.
 #[test]
-fn a_large_batch_is_decided_as_its_operations_are() {
+fn a_large_batch_is_decided_as_if_each_operation_came_alone() {
     const NODES: u64 = 200;
     let dir = temp_dir();
     let open = |name: &str| {

@@ -78,7 +78,7 @@ fn a_clock_that_goes_back_changes_times_and_nothing_else() {
 }
 
 #[test]
-fn writers_wait_as_long_as_they_would_with_a_clock_that_goes_back() {
+fn patience_is_measured_right_with_a_clock_that_goes_back() {
     let dir = temp_dir();
     let clock = TestClock::default();
     clock.step(-DAY);

@@ -22,7 +22,7 @@ use crate::harness::{
 use super::{assert_same, extension, full_store, options, refused};
 
 #[test]
-fn what_stands_in_the_place_of_a_store_or_its_parts_is_told() {
+fn files_pipes_and_links_in_place_of_a_store_are_named_in_the_error() {
     let dir = temp_dir();
     let path = dir.path().join("s");
     fs::write(&path, "a file").unwrap();
@@ -137,7 +137,7 @@ fn a_path_may_have_any_bytes() {
 }
 
 #[test]
-fn a_store_is_one_by_whatever_path_it_is_opened() {
+fn a_store_is_locked_by_whatever_path_it_is_opened() {
     let dir = temp_dir();
     let path = dir.path().join("s");
     fs::create_dir(dir.path().join("below")).unwrap();

@@ -89,7 +89,7 @@ fn files_of_a_copy_that_went_its_own_way_are_found_by_verification() {
 /// Where the log cannot be applied since a heap cannot be read, the heap is
 /// named, and a salvaging opening gives up nothing of the log.
 #[test]
-fn a_log_is_not_blamed_for_a_heap() {
+fn an_unreadable_heap_is_named_when_the_log_cannot_be_applied_for_it() {
     let dir = temp_dir();
     let path = dir.path().join("s");
     let engine = Engine::open(&path).unwrap();

@@ -250,7 +250,7 @@ proptest! {
 /// Vectors of many rows, so that every way is taken; with changes on top, so
 /// that candidates do not count.
 #[test]
-fn every_way_is_taken_and_agrees_with_a_comparison_of_everything() {
+fn every_search_method_is_used_and_agrees_with_a_comparison_of_everything() {
     let mut run = Run::new(7);
     run.act(&Action::Put(0, NODES));
     for (at, method) in [Method::Pq4, Method::Pq8, Method::Hnsw].into_iter().enumerate() {
@@ -271,7 +271,7 @@ fn every_way_is_taken_and_agrees_with_a_comparison_of_everything() {
 /// A filter that lets few of the closest by: what a walk and a scan gave as
 /// candidates comes once.
 #[test]
-fn a_hit_comes_once_where_the_first_way_does_not_do() {
+fn a_search_that_falls_back_to_another_method_gives_no_hit_twice() {
     let dir = temp_dir();
     let engine = eager().open(dir.path().join("s")).unwrap();
     engine.create_space("v", Space::new(8, Metric::L2)).unwrap();

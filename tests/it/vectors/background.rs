@@ -26,7 +26,7 @@ use super::stored::{Stored, indexed, small};
 /// An explicit checkpoint leaves graphs to the background; what fails there is
 /// tried again.
 #[test]
-fn the_background_builds_what_is_wanted_and_tries_again() {
+fn a_background_build_of_an_index_that_failed_is_tried_again() {
     let dir = temp_dir();
     let (armed, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let fs = {
@@ -98,7 +98,7 @@ fn an_index_that_cannot_be_mapped_ends_a_rebuild() {
 /// However often searches ask for what cannot be built, it is tried again, and
 /// after a pause.
 #[test]
-fn searches_neither_hasten_nor_put_off_the_next_try() {
+fn searches_do_not_change_when_a_failed_build_is_tried_again() {
     const FAILURES: usize = 4;
     let stored = small();
     let dir = temp_dir();

@@ -82,7 +82,7 @@ fn closing_ends_a_rebuild() {
 
 /// The node itself is found first and is no hit: that makes no walk fail.
 #[test]
-fn a_search_by_node_is_a_walk_of_the_graph_alone() {
+fn a_search_by_node_walks_the_graph_and_leaves_the_codes_alone() {
     let stored = Stored::new(4_000, 8, 0x2d, 3);
     let dir = temp_dir();
     let path = dir.path().join("s");

@@ -13,7 +13,7 @@ use crate::harness::{
 use super::model::{EFFORTS, METHODS, eager, found};
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_changes() {
+fn bad_vectors_spaces_and_searches_are_refused_and_change_nothing() {
     let dir = temp_dir();
     let engine = eager().open(dir.path().join("s")).unwrap();
     for (name, metric) in [("c", Metric::Cosine), ("l", Metric::L2), ("d", Metric::Dot)] {
@@ -68,7 +68,7 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
 }
 
 #[test]
-fn the_number_of_hits_has_its_bounds() {
+fn a_search_gives_at_most_k_hits_and_refuses_a_k_over_the_limit() {
     let dir = temp_dir();
     let engine = eager().open(dir.path().join("s")).unwrap();
     engine.create_space("v", Space::new(2, Metric::L2)).unwrap();
