@@ -109,6 +109,7 @@ fn any_edge() -> impl Strategy<Value = Edge> {
         })
 }
 
+/// Any operation.
 pub fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::None }),

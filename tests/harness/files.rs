@@ -8,14 +8,20 @@ use std::{
 };
 
 use ingrain::format::{
-    FileKind,
+    FileKind, VERSION,
     manifest::DataFile,
     segment::{BLOCK_BYTES, Layout, Section, digest},
 };
 
+/// Where the golden files of the format's version are.
+pub fn golden_dir() -> PathBuf {
+    Path::new(crate::REPOSITORY).join(format!("tests/golden/v{VERSION}"))
+}
+
 /// A directory as names and bytes.
 pub type Image = BTreeMap<PathBuf, Vec<u8>>;
 
+/// The files of a directory and of those below it.
 pub fn read_image(dir: &Path) -> Image {
     let mut image = Image::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -32,6 +38,7 @@ pub fn read_image(dir: &Path) -> Image {
     image
 }
 
+/// A store's directory that has these files and no others.
 pub fn write_image(dir: &Path, image: &Image) {
     let _ = fs::remove_dir_all(dir);
     for below in ["wal", "data"] {
@@ -51,6 +58,7 @@ pub fn data_kind(name: &Path) -> Option<FileKind> {
 /// Sections of a data file: tag, bytes of a row, bytes.
 pub type Sections = Vec<(u32, u32, Vec<u8>)>;
 
+/// The sections of a file, without what is between them.
 pub fn read_file(layout: &Layout, bytes: &[u8]) -> Sections {
     let section = |s: &Section| {
         let (from, len) = (s.offset as usize, s.len as usize);

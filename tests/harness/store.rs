@@ -20,7 +20,12 @@ use ingrain::{
 };
 
 use super::{
-    disks::on_disk, files::read_image, formats::wal_payload, ops::any_op, oracle::options, seal,
+    disks::on_disk,
+    files::{golden_dir, read_image},
+    formats::wal_payload,
+    ops::any_op,
+    oracle::options,
+    seal,
 };
 
 /// The files of a store, by their names in its directory.
@@ -61,7 +66,7 @@ fn image_of(disk: &SimDisk) -> Image {
 pub fn golden() -> &'static Image {
     static GOLDEN: OnceLock<Image> = OnceLock::new();
     GOLDEN.get_or_init(|| {
-        let image = read_image(&Path::new(crate::REPOSITORY).join("tests/golden/v2"));
+        let image = read_image(&golden_dir());
         let named = |(name, bytes): (PathBuf, _)| (name.to_str().unwrap().to_owned(), bytes);
         image.into_iter().map(named).collect()
     })

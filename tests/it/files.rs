@@ -1,10 +1,6 @@
 //! The file formats: golden files, round trips, hostile bytes.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
 use ingrain::{
     Batch, Edge, Engine, Method, Metric, Node, Op, Options, Patch, Precondition, Seq, Space,
@@ -24,13 +20,9 @@ use crate::harness::{
     clocks::TestClock,
     dirs::temp_dir,
     faults::FaultFs,
-    files::{data_kind, read_image, write_image},
+    files::{data_kind, golden_dir, read_image, write_image},
     nodes::id_of_byte,
 };
-
-fn golden_dir() -> PathBuf {
-    Path::new(crate::REPOSITORY).join("tests/golden/v2")
-}
 
 /// The store of the golden files: every operation, and every type of value.
 fn write_golden(path: &Path) {
