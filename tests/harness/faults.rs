@@ -158,10 +158,6 @@ impl FaultFs {
         self.plan.lock().unwrap().panic = true;
     }
 
-    pub fn heal(&self) {
-        self.fail(0, None, false);
-    }
-
     /// The calls since the last look.
     pub fn take_record(&self) -> Vec<Call> {
         std::mem::take(&mut self.record.lock().unwrap())

@@ -620,20 +620,24 @@ fn salvage_opens_a_log_that_lost_its_end() {
     assert_holds(&Engine::open(scratch.path()).unwrap(), 3);
 }
 
+/// Opens and drops a store on a file system that fails at the `n`th call, with
+/// `sticky` also at all after it. Whether it opened; if not, it told of the disk.
+fn opens_although_a_call_fails(path: &Path, n: u64, sticky: bool) -> bool {
+    let faults = FaultFs::new();
+    faults.fail(n, None, sticky);
+    let result = Options::new().fs(faults.handle()).open(path);
+    if let Err(error) = &result {
+        assert_eq!(error.kind(), ErrorKind::Io, "call {n}: {error}");
+    }
+    result.is_ok()
+}
+
 #[test]
 fn every_prefix_of_a_creation_opens_as_the_empty_store() {
     for sticky in [false, true] {
         for n in 1.. {
             let scratch = Scratch::new();
-            let faults = FaultFs::new();
-            faults.fail(n, None, sticky);
-            let result = Options::new().fs(faults.handle()).open(scratch.path());
-            let done = result.is_ok();
-            if let Err(error) = &result {
-                assert_eq!(error.kind(), ErrorKind::Io, "call {n}: {error}");
-            }
-            drop(result);
-            faults.heal();
+            let done = opens_although_a_call_fails(&scratch.path(), n, sticky);
             let engine = Engine::open(scratch.path())
                 .unwrap_or_else(|error| panic!("after a creation that ended at call {n}: {error}"));
             assert_holds(&engine, 0);
@@ -655,14 +659,7 @@ fn an_opening_that_fails_at_any_call_changes_nothing_that_counts() {
     for sticky in [false, true] {
         for n in 1.. {
             write_image(&scratch.path(), &image);
-            let faults = FaultFs::new();
-            faults.fail(n, None, sticky);
-            let result = Options::new().fs(faults.handle()).open(scratch.path());
-            let done = result.is_ok();
-            if let Err(error) = &result {
-                assert_eq!(error.kind(), ErrorKind::Io, "call {n}: {error}");
-            }
-            drop(result);
+            let done = opens_although_a_call_fails(&scratch.path(), n, sticky);
             assert_holds(&Engine::open(scratch.path()).unwrap(), 40);
             if done {
                 assert!(n > 5, "an opening has more than {n} calls");
