@@ -100,13 +100,13 @@ fn edges(c: &mut Criterion) {
 /// exactly, and all compared exactly.
 fn search(c: &mut Criterion) {
     const ROWS: u64 = 20_000;
-    const NUMBERS: usize = 384;
+    const COMPONENTS: usize = 384;
     let dir = scratch();
-    let options = Options::new().space("text", Space::new(NUMBERS, Metric::Cosine));
+    let options = Options::new().space("text", Space::new(COMPONENTS, Metric::Cosine));
     let engine = options.durability(Durability::Os).open(dir.path().join("s")).unwrap();
     let mut state = 1_u64;
     let mut row = || -> Vec<f32> {
-        (0..NUMBERS)
+        (0..COMPONENTS)
             .map(|_| {
                 // Xorshift.
                 state ^= state << 13;

@@ -22,8 +22,8 @@ use crate::{
         models::{explore, spawn},
     },
     write::{
-        WriteLog,
         ticket::{Pending, Ticket, wake},
+        write_log::WriteLog,
     },
 };
 

@@ -6,7 +6,7 @@ use ingrain::format::{
     heap::{NodeMeta, NodeParts, decode_attributes, encode_attributes},
     manifest::Manifest,
     segment::{BLOCK_BYTES, File, encode},
-    tables::{KINDS, MEMBERS, NUMBERS, NodeRow, OFFSETS, REFS, ROW_KINDS, ROWS},
+    tables::{COMPONENTS, KINDS, MEMBERS, NodeRow, OFFSETS, REFS, ROW_KINDS, ROWS},
     vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead, dead_bits, dead_rows},
     wal::{decode_batch, encode_batch},
 };
@@ -67,7 +67,7 @@ fn built(kind: FileKind, data: &[u8]) -> Option<Vec<u8>> {
         FileKind::Out => &[(ROWS, 88), (REFS, 16)],
         FileKind::In => &[(ROWS, 88)],
         FileKind::Keys => &[(ROWS, 1), (OFFSETS, 4)],
-        FileKind::Vectors => &[(NUMBERS, numbers), (ROWS, 32), (ROW_KINDS, 4)],
+        FileKind::Vectors => &[(COMPONENTS, numbers), (ROWS, 32), (ROW_KINDS, 4)],
         FileKind::VectorIndex if how % 4 > 0 => &[(HEAD, 96), (CODEBOOK, 4), (CODES, 1)],
         FileKind::VectorIndex => &[(HEAD, 96), (GRAPH, 1)],
         _ => &[(ROWS, 1)],
@@ -131,7 +131,7 @@ fn rows(contents: &Contents<'_>, sound: bool) {
         Contents::Nodes(nodes) => {
             for row in nodes.rows {
                 let (place, kind) = (row.place(), row.kind.get());
-                let again = NodeRow::new(row.id(), kind, place, row.elsewhere());
+                let again = NodeRow::new(row.id(), kind, place, row.external());
                 assert_eq!(again, *row);
                 assert!(place.offset() % 8 == 0 && place.size() >= u64::from(place.len));
             }
@@ -139,7 +139,7 @@ fn rows(contents: &Contents<'_>, sound: bool) {
         Contents::Edges(edges) => {
             for row in edges.rows {
                 let key = row.key();
-                assert_eq!(key.turned().turned(), key);
+                assert_eq!(key.reversed().reversed(), key);
                 assert_eq!(row.with_attributes(row.attributes()), *row);
             }
         }

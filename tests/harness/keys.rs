@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use arbitrary::{Result, Unstructured};
-use ingrain::{Cursor, KeyBuilder, KeyRange, NodeId, format::tables::KeyPlace};
+use ingrain::{Cursor, KeyBuilder, KeyRange, NodeId, format::tables::IndexEntryRef};
 
 use super::memory::bounded;
 
@@ -93,7 +93,7 @@ pub fn keys(data: &[u8]) {
     let Some((which, rest)) = data.split_first() else { return };
     match which % 4 {
         0 => {
-            let Ok(place) = bounded(rest, 1, || KeyPlace::decode(rest)) else { return };
+            let Ok(place) = bounded(rest, 1, || IndexEntryRef::decode(rest)) else { return };
             let mut again = Vec::new();
             place.encode(&mut again);
             assert!(rest.starts_with(&again));

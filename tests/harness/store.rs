@@ -251,7 +251,7 @@ fn fields(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
             }
             18 => one(&mut m.vectors, at, |file| file.graph = file.codes.take()),
             19 => {
-                let mut tables = [&mut m.nodes, &mut m.out, &mut m.into, &mut m.keys];
+                let mut tables = [&mut m.nodes, &mut m.out, &mut m.in_edges, &mut m.keys];
                 let table = &mut tables[at % 4];
                 match value % 3 {
                     0 => drop(table.pop()),
@@ -371,7 +371,7 @@ fn reseal(image: &mut Image) {
             }
         };
         m.heaps.iter_mut().for_each(|heap| set(&mut heap.file));
-        let tables = [&mut m.nodes, &mut m.out, &mut m.into, &mut m.keys];
+        let tables = [&mut m.nodes, &mut m.out, &mut m.in_edges, &mut m.keys];
         tables.into_iter().flatten().for_each(|part| set(&mut part.file));
         for vectors in &mut m.vectors {
             set(&mut vectors.file);

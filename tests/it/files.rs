@@ -275,7 +275,7 @@ fn a_manifest_survives_the_round_trip_and_nothing_else() {
         heaps: vec![HeapFile { file: file(1), live: 99 }],
         nodes: vec![table(2), table(3)],
         out: vec![table(4)],
-        into: vec![table(5)],
+        in_edges: vec![table(5)],
         keys: vec![table(8)],
         vectors: vec![VectorFile {
             file: file(6),

@@ -96,7 +96,7 @@ fn store(disk: &SimDisk, clock: &SimClock) -> Options {
     // codes, and each larger file several pieces.
     options()
         .index_rows(1)
-        .piece_bytes(8 << 10)
+        .write_chunk_bytes(8 << 10)
         .wal_bytes(160 << 10)
         .inline(true)
         .fs(Arc::new(disk.clone()))

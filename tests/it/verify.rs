@@ -15,7 +15,7 @@ use ingrain::{
         FileKind,
         manifest::{DataFile, Manifest, VectorFile},
         segment::Layout,
-        tables::KeyPlace,
+        tables::IndexEntryRef,
     },
 };
 use proptest::{collection::vec, prelude::*};
@@ -221,7 +221,7 @@ impl Forgery {
             }
         };
         let m = &mut self.manifest;
-        for table in [&mut m.nodes, &mut m.out, &mut m.into, &mut m.keys] {
+        for table in [&mut m.nodes, &mut m.out, &mut m.in_edges, &mut m.keys] {
             table.iter_mut().for_each(|part| named(&mut part.file));
         }
         m.heaps.iter_mut().for_each(|heap| named(&mut heap.file));
@@ -470,9 +470,9 @@ fn edges_that_are_wrong_under_right_checksums_are_found() {
                 rows(s).rotate_left(EDGE);
                 put(rows(s), row(3), &[9; 16]);
             });
-            f.manifest.into[0].first[..16].copy_from_slice(&[2; 16]);
-            f.manifest.into[0].first[16..32].copy_from_slice(&[1; 16]);
-            f.manifest.into[0].first[40] = rows_kind(f, In);
+            f.manifest.in_edges[0].first[..16].copy_from_slice(&[2; 16]);
+            f.manifest.in_edges[0].first[16..32].copy_from_slice(&[1; 16]);
+            f.manifest.in_edges[0].first[40] = rows_kind(f, In);
         },
         &[(".in", "node 09")],
     );
@@ -496,14 +496,14 @@ fn edit_keys(f: &mut Forgery, change: impl FnOnce(&mut Vec<(u32, Vec<u8>, NodeId
         let mut entries = Vec::new();
         for offset in s[1].2.chunks(4) {
             let offset = u32::from_le_bytes(offset.try_into().unwrap()) as usize;
-            let place = KeyPlace::decode(&s[0].2[offset..]).unwrap();
+            let place = IndexEntryRef::decode(&s[0].2[offset..]).unwrap();
             entries.push((place.index, place.key.to_vec(), place.node));
         }
         change(&mut entries);
         let (mut bytes, mut offsets) = (Vec::new(), Vec::new());
         for (index, key, node) in &entries {
             offsets.extend((bytes.len() as u32).to_le_bytes());
-            KeyPlace { index: *index, key, node: *node }.encode(&mut bytes);
+            IndexEntryRef { index: *index, key, node: *node }.encode(&mut bytes);
         }
         s[0].2 = bytes;
         s[1].2 = offsets;

@@ -17,7 +17,7 @@ use ingrain::{
         contents::{Contents, IndexBody},
         manifest::{DataFile, Manifest},
         segment::{self, Section},
-        tables::{EXPIRY, KEY_HEAD_BYTES, LeF32, NUMBERS, ROWS},
+        tables::{COMPONENTS, EXPIRY, KEY_HEAD_BYTES, LeF32, ROWS},
         wal::{self, decode_batch},
     },
     os::{Fs, RealFs},
@@ -182,7 +182,7 @@ impl Show<'_> {
         let tables = [
             (FileKind::Nodes, &manifest.nodes),
             (FileKind::Out, &manifest.out),
-            (FileKind::In, &manifest.into),
+            (FileKind::In, &manifest.in_edges),
             (FileKind::Keys, &manifest.keys),
         ];
         for (kind, parts) in tables {
@@ -338,7 +338,7 @@ impl Show<'_> {
                             ("heap", place.heap.into()),
                             ("offset", place.offset().into()),
                             ("len", place.len.into()),
-                            ("elsewhere", row.elsewhere().into()),
+                            ("elsewhere", row.external().into()),
                         ]
                     })?;
                 }
@@ -349,9 +349,9 @@ impl Show<'_> {
                     self.row(file, at, place_of, || {
                         let (key, place) = (row.key(), row.attributes());
                         vec![
-                            ("here", key.here.to_string().into()),
+                            ("here", key.from.to_string().into()),
                             ("kind", key.kind.into()),
-                            ("there", key.there.to_string().into()),
+                            ("there", key.to.to_string().into()),
                             ("discriminator", key.discriminator.into()),
                             ("weight", row.weight.get().into()),
                             ("confidence", f64::from(row.confidence.get()).into()),
@@ -381,11 +381,11 @@ impl Show<'_> {
                 }
             }
             Contents::Vectors(vectors) => {
-                let numbers_at = section(NUMBERS).map_or(0, |section| section.offset);
+                let numbers_at = section(COMPONENTS).map_or(0, |section| section.offset);
                 let row_bytes = vectors.dimension * 4;
                 let rows = vectors.rows.iter().zip(vectors.kinds);
                 for (at, ((row, kind), numbers)) in
-                    rows.zip(vectors.numbers.chunks(vectors.dimension)).enumerate()
+                    rows.zip(vectors.components.chunks(vectors.dimension)).enumerate()
                 {
                     let head = place(at, size_of_val(row));
                     let start = numbers_at + (at * row_bytes) as u64;
