@@ -119,16 +119,16 @@ impl Build {
             Stage::Begin => {
                 self.stage = match self.derived {
                     Derived::Codes(bits) => {
-                        let dimension = rows.definition.dimension;
+                        let dimension = rows.definition().dimension;
                         let shape = Shape::new(dimension, bits).ok_or_else(|| {
                             Error::invalid(format!("codes of {bits} bits: there are none"))
                         })?;
                         let sample = build::sample(rows, shape.sample_rows())?;
                         // The seed is the file's: the same file gives the same
                         // codes.
-                        let seed = rows.segment.file().number.into();
+                        let seed = rows.segment().file().number.into();
                         let trained =
-                            Codebook::train(shape, rows.definition.metric, &sample, seed, stop);
+                            Codebook::train(shape, rows.definition().metric, &sample, seed, stop);
                         match trained {
                             Some(codebook) => {
                                 let codes = Vec::with_capacity(shape.code_bytes(rows.len()));
@@ -139,11 +139,11 @@ impl Build {
                         }
                     }
                     Derived::Graph => {
-                        let max_abs = match rows.definition.metric {
+                        let max_abs = match rows.definition().metric {
                             Metric::Cosine => 0.0,
                             _ => largest(rows)?,
                         };
-                        let space = rows.definition;
+                        let space = rows.definition();
                         let builder =
                             hnsw::Builder::new(space.dimension, space.metric, rows.len(), max_abs)?;
                         Stage::Add { builder: Box::new(builder), next: 0 }
@@ -184,7 +184,7 @@ impl Build {
         stop: Stop<'_>,
     ) -> Result<DataFile> {
         let rows = &*self.rows;
-        let truth = Truth::from_rows(rows, rows.definition.metric, stop)?;
+        let truth = Truth::from_rows(rows, rows.definition().metric, stop)?;
         let (depths, recall) = truth.of_codes(codebook, codes, rows, RECALLS)?;
         let mut head = rows.index_head();
         head.bits = Le32::new(shape.bits);
@@ -220,7 +220,7 @@ impl Build {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
         let parameters = GraphIndex::parameters(&head, rows);
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
-        let truth = Truth::from_rows(rows, rows.definition.metric, stop)?;
+        let truth = Truth::from_rows(rows, rows.definition().metric, stop)?;
         let mut depths = [None; RECALLS.len()];
         let mut recall_of_normal = 0.0;
         for tried in TRIED {
@@ -278,7 +278,7 @@ fn measured(
     depths: [Option<usize>; RECALLS.len()],
     recall: f64,
 ) {
-    head.sample = le32(truth.queries.len());
+    head.sample = le32(truth.queries().len());
     head.depths = depths.map(|depth| depth.map_or(Le32::new(u32::MAX), le32));
     // Rounded as it may be: a figure to be looked at.
     #[expect(clippy::cast_possible_truncation, reason = "from 0 to 1")]

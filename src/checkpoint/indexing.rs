@@ -68,18 +68,18 @@ impl Checkpointer {
         work.forced.retain(|(file, _)| {
             work.manifest.vectors.iter().any(|known| known.file.number == *file)
         });
-        for partition in &state.base.vectors {
-            let rows = &partition.rows;
-            let number = rows.segment.file().number;
-            let Some(space) = state.spaces.by_number(rows.space) else { continue };
+        for partition in state.base().vectors() {
+            let rows = partition.rows();
+            let number = rows.segment().file().number;
+            let Some(space) = state.spaces().by_number(rows.space()) else { continue };
             let forced = |graph| work.forced.contains(&(number, graph));
             if let Some(Derived::Codes(bits)) = Derived::codes(space.method)
                 && rows.len() >= self.limits.index_rows
                 && !work.not_worth_indexing.contains(&(number, false))
                 && !work.backoff.contains_key(&(number, false))
             {
-                let good = partition.codes.as_ref().is_some_and(|codes| {
-                    let bits = |codes: &Codes| codes.head.bits.get() == bits;
+                let good = partition.codes().as_ref().is_some_and(|codes| {
+                    let bits = |codes: &Codes| codes.head().bits.get() == bits;
                     codes.failure().is_none() && codes.get(rows).is_ok_and(bits)
                 });
                 if !good || forced(false) {
@@ -87,7 +87,7 @@ impl Checkpointer {
                 }
             }
             let bytes = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-            let bytes = bytes.saturating_mul(graph_row_bytes(rows.definition.dimension));
+            let bytes = bytes.saturating_mul(graph_row_bytes(rows.definition().dimension));
             if space.method == Method::Hnsw
                 && hnsw::AVAILABLE
                 && rows.len() >= self.limits.graph_rows
@@ -95,7 +95,8 @@ impl Checkpointer {
                 && !work.not_worth_indexing.contains(&(number, true))
                 && !work.backoff.contains_key(&(number, true))
             {
-                let good = partition.graph.as_ref().is_some_and(|graph| graph.failure().is_none());
+                let good =
+                    partition.graph().as_ref().is_some_and(|graph| graph.failure().is_none());
                 if !good || forced(true) {
                     return Some(Build::new(Arc::clone(rows), Derived::Graph));
                 }
@@ -123,7 +124,7 @@ impl Checkpointer {
                 None => return Ok(false),
             },
         };
-        let number = job.build.rows().segment.file().number;
+        let number = job.build.rows().segment().file().number;
         if !work.manifest.vectors.iter().any(|file| file.file.number == number) {
             work.index = Some(job);
             self.give_up_index(work);
@@ -175,7 +176,7 @@ impl Checkpointer {
 
     /// Puts the index of a vector file in force.
     fn publish_index(&self, work: &mut Work, mut job: IndexJob, file: DataFile) -> Result<()> {
-        let number = job.build.rows().segment.file().number;
+        let number = job.build.rows().segment().file().number;
         let derived = job.build.derived();
         let mut next = work.manifest.next();
         next.generation = work.generation.saturating_add(1);
@@ -191,10 +192,11 @@ impl Checkpointer {
             self.fs
                 .sync_dir(&self.data_dir)
                 .map_err(|error| Error::io("sync", &self.data_dir, error))?;
-            let base = Base::open(&self.fs, &self.data_dir, &next, Some(&state.base))?;
+            let base = Base::open(&self.fs, &self.data_dir, &next, Some(state.base()))?;
             // A base does without an index that cannot be opened; this one
             // would be wanted again at once, and so without end.
-            for partition in base.vectors.iter().filter(|p| p.rows.segment.file().number == number)
+            for partition in
+                base.vectors().iter().filter(|p| p.rows().segment().file().number == number)
             {
                 partition.check_index(derived == Derived::Graph)?;
             }
@@ -217,7 +219,7 @@ impl Checkpointer {
             }
             return Err(error);
         }
-        self.in_force(work, next, &state.base, &base);
+        self.in_force(work, next, state.base(), &base);
         work.forced.remove(&(number, derived == Derived::Graph));
         self.reconciler.replace(Arc::new(base));
         Ok(())

@@ -19,30 +19,30 @@ use crate::{
 /// A checkpoint under way.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) frozen: Arc<Frozen>,
-    pub(crate) old: Arc<Base>,
-    pub(crate) extent: Scope,
-    pub(crate) next: Manifest,
-    pub(crate) tasks: VecDeque<Task>,
+    pub(super) frozen: Arc<Frozen>,
+    pub(super) old: Arc<Base>,
+    pub(super) extent: Scope,
+    pub(super) next: Manifest,
+    pub(super) tasks: VecDeque<Task>,
     /// The changed nodes, ascending, and what of the layer is said of each.
-    pub(crate) changes: Vec<(NodeId, VersionRef)>,
+    pub(super) changes: Vec<(NodeId, VersionRef)>,
     /// Heaps whose content moves.
-    pub(crate) gc_victims: Heaps,
-    pub(crate) heap: HeapWriter,
+    pub(super) gc_victims: Heaps,
+    pub(super) heap: HeapWriter,
     /// All files made so far.
-    pub(crate) made: Vec<PathBuf>,
+    pub(super) made: Vec<PathBuf>,
     /// The new parts of the tables, in order, each with the old parts in whose
     /// place it is.
-    pub(crate) nodes: Vec<(Partitions, Vec<TableFile>)>,
-    pub(crate) out: Vec<(Partitions, Vec<TableFile>)>,
-    pub(crate) in_edges: Vec<(Partitions, Vec<TableFile>)>,
-    pub(crate) keys: Vec<(Partitions, Vec<TableFile>)>,
+    pub(super) nodes: Vec<(Partitions, Vec<TableFile>)>,
+    pub(super) out: Vec<(Partitions, Vec<TableFile>)>,
+    pub(super) in_edges: Vec<(Partitions, Vec<TableFile>)>,
+    pub(super) keys: Vec<(Partitions, Vec<TableFile>)>,
     /// The files of the spaces that were looked at.
-    pub(crate) vectors: Vec<VectorFile>,
+    pub(super) vectors: Vec<VectorFile>,
     /// Codes of the last of those.
-    pub(crate) build: Option<Build>,
+    pub(super) build: Option<Build>,
     /// Bytes of heaps that the new parts refer to.
-    pub(crate) refs: Refs,
+    pub(super) refs: Refs,
 }
 
 /// A piece of a checkpoint.

@@ -175,7 +175,7 @@ impl Checkpointer {
         extent: Scope,
         then: impl FnOnce(&Manifest) -> Result<T>,
     ) -> Result<T> {
-        let target = self.reconciler.state().seq;
+        let target = self.reconciler.state().seq();
         let done = self.run_in(&mut self.enter(), target, extent, then);
         self.reconciler.wake_deferred();
         done
@@ -221,7 +221,7 @@ impl Checkpointer {
     pub(crate) fn run_until(&self, stopped: &AtomicBool, due: bool) -> Result<bool> {
         let made = (|| {
             let mut work = self.enter();
-            let left = work.job.is_none() && self.reconciler.state().frozen.is_some();
+            let left = work.job.is_none() && self.reconciler.state().frozen().is_some();
             while (due || left) && self.step_in(&mut work, Scope::Incremental)? {
                 if stopped.load(Ordering::Acquire) {
                     if let Some(job) = work.job.take() {
@@ -349,13 +349,13 @@ impl Checkpointer {
 
     pub(crate) fn stats(&self) -> CheckpointStats {
         let state = self.reconciler.state();
-        let manifest = &state.base.manifest;
+        let manifest = state.base().manifest();
         let outcome = self.outcome();
         let bytes = manifest.files().map(|(_, file)| file.len).fold(0, u64::saturating_add);
         let dead = manifest.heaps.iter().map(|heap| heap.file.len.saturating_sub(heap.live));
         let dead_vectors =
-            manifest.vectors.iter().zip(&state.base.vectors).map(|(file, partition)| {
-                let rows = u64::try_from(partition.rows.len()).unwrap_or(u64::MAX);
+            manifest.vectors.iter().zip(state.base().vectors()).map(|(file, partition)| {
+                let rows = u64::try_from(partition.rows().len()).unwrap_or(u64::MAX);
                 let each = file.file.len.checked_div(rows).unwrap_or(0);
                 each.saturating_mul(rows.saturating_sub(file.live))
             });

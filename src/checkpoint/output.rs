@@ -35,13 +35,13 @@ use crate::{
 
 /// What new files are made with.
 pub(crate) struct FileSink<'a> {
-    pub(crate) fs: &'a dyn Fs,
-    pub(crate) dir: &'a Path,
-    pub(crate) store: [u8; 16],
-    pub(crate) next_file: &'a mut u32,
-    pub(crate) made: &'a mut Vec<PathBuf>,
-    pub(crate) written: &'a AtomicU64,
-    pub(crate) write_chunk_bytes: usize,
+    pub(super) fs: &'a dyn Fs,
+    pub(super) dir: &'a Path,
+    pub(super) store: [u8; 16],
+    pub(super) next_file: &'a mut u32,
+    pub(super) made: &'a mut Vec<PathBuf>,
+    pub(super) written: &'a AtomicU64,
+    pub(super) write_chunk_bytes: usize,
 }
 
 /// The largest number of a data file is not given, as no other could follow it.
@@ -70,8 +70,8 @@ impl FileSink<'_> {
 /// The heaps of a checkpoint, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct HeapWriter {
-    pub(crate) current: Option<(u32, Writer)>,
-    pub(crate) done: Vec<DataFile>,
+    current: Option<(u32, Writer)>,
+    done: Vec<DataFile>,
 }
 
 impl HeapWriter {
@@ -230,13 +230,13 @@ pub(crate) fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -
 
 /// The new parts of a node table.
 pub(crate) struct NodeOutput {
-    pub(crate) rows_per_file: usize,
-    pub(crate) current: Option<Writer>,
-    pub(crate) first: NodeId,
-    pub(crate) rows: u32,
-    pub(crate) members: BTreeMap<u32, Vec<Le32>>,
-    pub(crate) refs: Refs,
-    pub(crate) files: Vec<TableFile>,
+    rows_per_file: usize,
+    current: Option<Writer>,
+    first: NodeId,
+    rows: u32,
+    members: BTreeMap<u32, Vec<Le32>>,
+    refs: Refs,
+    files: Vec<TableFile>,
 }
 
 impl NodeOutput {
@@ -316,12 +316,12 @@ impl NodeOutput {
 
 /// The new parts of an edge table.
 pub(crate) struct EdgeOutput {
-    pub(crate) kind: FileKind,
-    pub(crate) rows_per_file: usize,
-    pub(crate) current: Option<(EdgeKey, Writer)>,
-    pub(crate) rows: usize,
-    pub(crate) refs: Refs,
-    pub(crate) files: Vec<TableFile>,
+    kind: FileKind,
+    rows_per_file: usize,
+    current: Option<(EdgeKey, Writer)>,
+    rows: usize,
+    refs: Refs,
+    files: Vec<TableFile>,
 }
 
 impl EdgeOutput {
@@ -384,12 +384,12 @@ impl EdgeOutput {
 
 /// The new parts of the key table.
 pub(crate) struct KeyOutput {
-    pub(crate) bytes_per_file: u64,
-    pub(crate) current: Option<Writer>,
-    pub(crate) first: Vec<u8>,
-    pub(crate) offsets: Vec<Le32>,
-    pub(crate) buffer: Vec<u8>,
-    pub(crate) files: Vec<TableFile>,
+    bytes_per_file: u64,
+    current: Option<Writer>,
+    first: Vec<u8>,
+    offsets: Vec<Le32>,
+    buffer: Vec<u8>,
+    files: Vec<TableFile>,
 }
 
 impl KeyOutput {

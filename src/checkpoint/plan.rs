@@ -138,7 +138,7 @@ pub(crate) fn within(
 }
 
 pub(crate) fn run<P: Partition>(partitions: &[Arc<P>], (from, to): Partitions) -> RowRange<'_, P> {
-    RowRange { partitions, low: (from, 0), high: (to, 0), descending: false }
+    RowRange::new(partitions, (from, 0), (to, 0))
 }
 
 pub(crate) fn rows_of<P: Partition>(partitions: &[Arc<P>], (from, to): Partitions) -> usize {

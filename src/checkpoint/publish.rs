@@ -78,27 +78,27 @@ impl Checkpointer {
             }
             Ok(())
         };
-        for partition in left(&old.nodes, &job.nodes) {
-            read(&mut refs, &partition.refs).map_err(|cause| at_step("heap", cause))?;
+        for partition in left(old.nodes(), &job.nodes) {
+            read(&mut refs, partition.refs()).map_err(|cause| at_step("heap", cause))?;
         }
-        for partition in left(&old.out, &job.out) {
-            if let Some(table) = &partition.refs {
+        for partition in left(old.out(), &job.out) {
+            if let Some(table) = partition.refs() {
                 read(&mut refs, table).map_err(|cause| at_step("heap", cause))?;
             }
         }
         let mut next = job.next.clone();
         next.heaps = old
-            .manifest
+            .manifest()
             .heaps
             .iter()
             .map(|heap| heap.file)
             .chain(heaps)
             .filter_map(|file| Some(HeapFile { file, live: *refs.get(&file.number)? }))
             .collect();
-        next.nodes = replaced(&old.manifest.nodes, &mut job.nodes);
-        next.out = replaced(&old.manifest.out, &mut job.out);
-        next.in_edges = replaced(&old.manifest.in_edges, &mut job.in_edges);
-        next.keys = replaced(&old.manifest.keys, &mut job.keys);
+        next.nodes = replaced(&old.manifest().nodes, &mut job.nodes);
+        next.out = replaced(&old.manifest().out, &mut job.out);
+        next.in_edges = replaced(&old.manifest().in_edges, &mut job.in_edges);
+        next.keys = replaced(&old.manifest().keys, &mut job.keys);
         next.vectors = std::mem::take(&mut job.vectors);
         for file in &mut next.vectors {
             let space = usize::try_from(file.space).ok().and_then(|at| next.spaces.get(at));
@@ -115,10 +115,10 @@ impl Checkpointer {
             .map_err(|cause| at_step("map", cause))?;
         // Here and not in those who read it first, unless writers wait.
         let known: HashSet<u32> =
-            old.nodes.iter().map(|partition| partition.segment().file().number).collect();
-        for partition in &base.nodes {
+            old.nodes().iter().map(|partition| partition.segment().file().number).collect();
+        for partition in base.nodes() {
             if !known.contains(&partition.segment().file().number) && !self.reconciler.is_full() {
-                partition.rows.fill_fences().map_err(|cause| at_step("map", cause))?;
+                partition.rows().fill_fences().map_err(|cause| at_step("map", cause))?;
             }
         }
         Ok((next, base))
@@ -152,7 +152,7 @@ impl Checkpointer {
         }
         // What could not be opened is not mapped, and has to go all the same.
         let named: HashSet<u32> = work.manifest.files().map(|(_, file)| file.number).collect();
-        for (kind, file) in old.manifest.files() {
+        for (kind, file) in old.manifest().files() {
             let mapped = || old.segments().any(|segment| segment.file().number == file.number);
             if kind == FileKind::VectorIndex && !named.contains(&file.number) && !mapped() {
                 let _ = self.fs.remove(&segment::file_path(&self.data_dir, kind, file.number));

@@ -41,23 +41,24 @@ impl Checkpointer {
             Some(taken) => taken,
             None if extent == Scope::Full => {
                 let state = self.reconciler.state();
-                (Arc::new(state.nothing_frozen()), Arc::clone(&state.base))
+                (Arc::new(state.nothing_frozen()), Arc::clone(state.base()))
             }
             None => return Ok(None),
         };
-        let layer = &frozen.layer;
+        let layer = frozen.layer();
         let mut next = work.manifest.next();
         next.generation = work.generation.saturating_add(1);
-        next.checkpoint = frozen.seq;
-        next.durable = next.durable.max(frozen.seq);
-        next.kinds = frozen.kinds.iter().map(str::to_owned).collect();
-        next.indexes = frozen.indexes.iter().map(str::to_owned).collect();
-        next.spaces.clone_from(&frozen.spaces);
-        next.counts = frozen.counts;
-        let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes.changes(frozen.seq).collect();
+        next.checkpoint = frozen.seq();
+        next.durable = next.durable.max(frozen.seq());
+        next.kinds = frozen.kinds().iter().map(str::to_owned).collect();
+        next.indexes = frozen.indexes().iter().map(str::to_owned).collect();
+        next.spaces.clear();
+        next.spaces.extend_from_slice(frozen.spaces());
+        next.counts = frozen.counts();
+        let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes().changes(frozen.seq()).collect();
         changes.sort_unstable();
-        let copy_bytes = u64::try_from(layer.bytes).unwrap_or(u64::MAX);
-        let gc_victims = gc_victims(&old.manifest, extent, copy_bytes);
+        let copy_bytes = u64::try_from(layer.bytes()).unwrap_or(u64::MAX);
+        let gc_victims = gc_victims(old.manifest(), extent, copy_bytes);
         let all = extent == Scope::Full;
         let mut tasks = VecDeque::new();
 
@@ -71,32 +72,32 @@ impl Checkpointer {
         };
         let touched = |at: usize, partitions: &[Arc<NodePartition>]| -> Result<bool> {
             let (from, to) =
-                bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first);
+                bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first());
             Ok(all
                 || !within(&changes, from, to).is_empty()
-                || moves(&partitions_at(partitions, at)?.refs)?)
+                || moves(partitions_at(partitions, at)?.refs())?)
         };
         let row =
             |rows: usize, bytes: usize| u64::try_from(rows.saturating_mul(bytes)).unwrap_or(0);
         let gone = |at: usize| {
             let (from, to) =
-                bounds(&old.nodes, (at, at.saturating_add(1)), |partition| partition.first);
+                bounds(old.nodes(), (at, at.saturating_add(1)), |partition| partition.first());
             let gone = within(&changes, from, to)
                 .iter()
-                .filter(|(_, version)| layer.nodes.record(*version).is_none());
+                .filter(|(_, version)| layer.nodes().record(*version).is_none());
             row(gone.count(), size_of::<NodeRow>())
         };
-        for group in self.group(&old.nodes, changes.is_empty(), touched, gone)? {
+        for group in self.group(old.nodes(), changes.is_empty(), touched, gone)? {
             tasks.push_back(Task::Nodes(group));
         }
         for (partitions, changes, task) in [
-            (&old.out, &layer.out, Task::Out as fn(Partitions) -> Task),
-            (&old.in_edges, &layer.in_edges, Task::In as fn(Partitions) -> Task),
+            (old.out(), layer.out(), Task::Out as fn(Partitions) -> Task),
+            (old.in_edges(), layer.in_edges(), Task::In as fn(Partitions) -> Task),
         ] {
             let touched = |at: usize, partitions: &[Arc<EdgePartition>]| -> Result<bool> {
                 let within =
-                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first);
-                let moves = match &partitions_at(partitions, at)?.refs {
+                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first());
+                let moves = match &partitions_at(partitions, at)?.refs() {
                     Some(refs) => moves(refs)?,
                     None => false,
                 };
@@ -104,7 +105,7 @@ impl Checkpointer {
             };
             let gone = |at: usize| {
                 let within =
-                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first);
+                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first());
                 let gone = changes.range(range(within)).filter(|(_, edge)| edge.is_none());
                 row(gone.count(), size_of::<EdgeRow>())
             };
@@ -114,19 +115,19 @@ impl Checkpointer {
         }
         let touched = |at: usize, partitions: &[Arc<KeyPartition>]| -> Result<bool> {
             let within = key_bounds(partitions, (at, at.saturating_add(1)));
-            Ok(all || layer.keys.range::<_, IndexEntryRef<'_>>(range(within)).next().is_some())
+            Ok(all || layer.keys().range::<_, IndexEntryRef<'_>>(range(within)).next().is_some())
         };
         let gone = |at: usize| {
-            let within = key_bounds(&old.keys, (at, at.saturating_add(1)));
+            let within = key_bounds(old.keys(), (at, at.saturating_add(1)));
             let gone =
-                layer.keys.range::<_, IndexEntryRef<'_>>(range(within)).filter(|(_, has)| !**has);
+                layer.keys().range::<_, IndexEntryRef<'_>>(range(within)).filter(|(_, has)| !**has);
             let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
             row(bytes.fold(0, usize::saturating_add), 1)
         };
-        for group in self.group(&old.keys, layer.keys.is_empty(), touched, gone)? {
+        for group in self.group(old.keys(), layer.keys().is_empty(), touched, gone)? {
             tasks.push_back(Task::Keys(group));
         }
-        tasks.extend((0_u32..).zip(&frozen.spaces).map(|(space, _)| Task::Vectors(space)));
+        tasks.extend((0_u32..).zip(frozen.spaces()).map(|(space, _)| Task::Vectors(space)));
         tasks.push_back(Task::Finish);
         Ok(Some(Job {
             frozen,
@@ -202,14 +203,14 @@ impl Checkpointer {
         let target = self.limits.part_bytes;
         match task {
             Task::Nodes(partitions) => {
-                let (from, to) = bounds(&old.nodes, partitions, |partition| partition.first);
+                let (from, to) = bounds(old.nodes(), partitions, |partition| partition.first());
                 let changes = within(changes, from, to);
-                let rows = rows_of(&old.nodes, partitions).saturating_add(changes.len());
+                let rows = rows_of(old.nodes(), partitions).saturating_add(changes.len());
                 let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, target));
                 // Records are where they were written, not in order: fetched some
                 // at a time, the misses of one overlap those of the next.
                 let changes = changes.chunks(FETCHED).flat_map(|changes| {
-                    let nodes = &frozen.layer.nodes;
+                    let nodes = frozen.layer().nodes();
                     let mut fetched = [None; FETCHED];
                     for (to, (id, version)) in fetched.iter_mut().zip(changes) {
                         *to = Some((*id, nodes.record(*version)));
@@ -224,7 +225,7 @@ impl Checkpointer {
                 });
                 let mut buffer = Vec::new();
                 merge(
-                    run(&old.nodes, partitions),
+                    run(old.nodes(), partitions),
                     |row: &&NodeRow| row.id(),
                     changes,
                     |item| {
@@ -247,11 +248,11 @@ impl Checkpointer {
             Task::Out(partitions) | Task::In(partitions) => {
                 let out = matches!(task, Task::Out(_));
                 let (table, changes) = if out {
-                    (&old.out, &frozen.layer.out)
+                    (old.out(), frozen.layer().out())
                 } else {
-                    (&old.in_edges, &frozen.layer.in_edges)
+                    (old.in_edges(), frozen.layer().in_edges())
                 };
-                let within = bounds(table, partitions, |partition| partition.first);
+                let within = bounds(table, partitions, |partition| partition.first());
                 let rows =
                     rows_of(table, partitions).saturating_add(changes.range(range(within)).count());
                 let kind = if out { FileKind::Out } else { FileKind::In };
@@ -294,9 +295,9 @@ impl Checkpointer {
                 }
             }
             Task::Keys(partitions) => {
-                let within = key_bounds(&old.keys, partitions);
-                let changes = || frozen.layer.keys.range::<_, IndexEntryRef<'_>>(range(within));
-                let old_bytes = old.keys.get(partitions.0..partitions.1).unwrap_or_default();
+                let within = key_bounds(old.keys(), partitions);
+                let changes = || frozen.layer().keys().range::<_, IndexEntryRef<'_>>(range(within));
+                let old_bytes = old.keys().get(partitions.0..partitions.1).unwrap_or_default();
                 let old_bytes = old_bytes.iter().map(|partition| partition.bytes());
                 let new_bytes = changes().map(|(entry, _)| {
                     let len = entry.key.len().saturating_add(tables::KEY_HEAD_BYTES);
@@ -306,7 +307,7 @@ impl Checkpointer {
                 let mut output =
                     KeyOutput::new(bytes.div_ceil(bytes.div_ceil(target).max(1)).max(1));
                 merge(
-                    run(&old.keys, partitions),
+                    run(old.keys(), partitions),
                     |place: &IndexEntryRef<'_>| *place,
                     changes().map(|(entry, has)| (entry.place(), has.then_some(entry))),
                     |item| match item {
@@ -320,7 +321,7 @@ impl Checkpointer {
                 let files = vectors::seal(space, frozen, old, job.extent, &mut sink)?;
                 job.vectors.extend(files.kept);
                 if let Some(file) = files.new {
-                    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
+                    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces().get(at));
                     let codes = named
                         .filter(|_| {
                             usize::try_from(file.live).unwrap_or(0) >= self.limits.index_rows

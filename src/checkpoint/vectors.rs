@@ -32,8 +32,8 @@ const MERGED_BYTES: u64 = 256 << 20;
 /// The vector files of a space after a checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    pub(crate) kept: Vec<VectorFile>,
-    pub(crate) new: Option<VectorFile>,
+    pub(super) kept: Vec<VectorFile>,
+    pub(super) new: Option<VectorFile>,
 }
 
 /// Writes the vectors of a space that are new, or in files that are to be
@@ -47,9 +47,9 @@ pub(crate) fn seal(
 ) -> Result<Files> {
     let changes = || {
         let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
-        frozen.layer.vectors.range(all).map(|((_, id), vector)| (*id, vector))
+        frozen.layer().vectors().range(all).map(|((_, id), vector)| (*id, vector))
     };
-    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces.get(at));
+    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces().get(at));
     let Some(named) = named.filter(|named| !named.dropped) else { return Ok(Files::default()) };
     // Rows that are their nodes' no more, by file.
     let mut gone: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
@@ -58,7 +58,7 @@ pub(crate) fn seal(
         fresh = fresh.saturating_add(u64::from(vector.is_some()));
         for partition in old.vectors_of(space) {
             if let Some(row) = partition.live_row(id)? {
-                gone.entry(partition.rows.segment.file().number).or_default().push(row);
+                gone.entry(partition.rows().segment().file().number).or_default().push(row);
                 break;
             }
         }
@@ -67,15 +67,15 @@ pub(crate) fn seal(
     let mut merged: Vec<&VectorPartition> = Vec::new();
     // Files by the order of magnitude of what lives in them.
     let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorPartition)>> = BTreeMap::new();
-    let all = old.manifest.vectors.iter().zip(&old.vectors);
+    let all = old.manifest().vectors.iter().zip(old.vectors());
     for (file, partition) in all.filter(|(file, _)| file.space == space) {
-        let len = u64::try_from(partition.rows.len()).unwrap_or(u64::MAX);
+        let len = u64::try_from(partition.rows().len()).unwrap_or(u64::MAX);
         let mut now = file.clone();
         if let Some(gone) = gone.get(&file.file.number) {
             let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
             now.live = now.live.saturating_sub(count);
             let dead = dead_rows(&file.dead).chain(gone.iter().copied());
-            now.dead = dead_bits(dead, partition.rows.len());
+            now.dead = dead_bits(dead, partition.rows().len());
         }
         if now.live == 0 {
             continue;
@@ -93,8 +93,9 @@ pub(crate) fn seal(
     let most = u64::try_from(limits::VECTOR_FILE_ROWS).unwrap_or(u64::MAX);
     let row_bytes = u64::try_from(vector_bytes(named.space.dimension)).unwrap_or(u64::MAX);
     // Rows of the new file.
-    let of_merged =
-        merged.iter().map(|partition| partition.rows.len().saturating_sub(partition.dead_count()));
+    let of_merged = merged
+        .iter()
+        .map(|partition| partition.rows().len().saturating_sub(partition.dead_count()));
     let of_merged = of_merged.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX));
     let mut rows = of_merged.fold(fresh, u64::saturating_add);
     for (size, of_size) in classes {
@@ -126,8 +127,8 @@ pub(crate) fn seal(
             while partition.is_dead(*row) {
                 *row = row.saturating_add(1);
             }
-            if *row < partition.rows.len() {
-                let id = partition.rows.heads.row(*row)?.id();
+            if *row < partition.rows().len() {
+                let id = partition.rows().heads().row(*row)?.id();
                 if least.is_none_or(|(least, _)| id < least) {
                     least = Some((id, at));
                 }
@@ -142,10 +143,10 @@ pub(crate) fn seal(
         }
         let Some((id, at)) = least else { break };
         let (Some(partition), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
-        let (stored, components) = partition.rows.row(*row)?;
-        let kind = partition.rows.kinds.row(*row)?.get();
+        let (stored, components) = partition.rows().row(*row)?;
+        let kind = partition.rows().kinds().row(*row)?.get();
         *row = row.saturating_add(1);
-        if !frozen.layer.vectors.contains_key(&(space, id)) {
+        if !frozen.layer().vectors().contains_key(&(space, id)) {
             output.put(sink, *stored, kind, components)?;
         }
     }

@@ -135,7 +135,7 @@ fn copy_store(
     }
     fs.sync_dir(&to).map_err(|error| Error::io("sync", &to, error))?;
     let wal_dir = target.dir().join(wal::DIR);
-    let place = wal::LogDir { fs, dir: &wal_dir, store: manifest.store };
+    let place = wal::LogDir::new(fs, &wal_dir, manifest.store);
     Writer::new(place, 0, manifest.checkpoint, 0, 0).create(place)?;
     manifest::publish(fs, target.dir(), &manifest)?;
     Ok(report)

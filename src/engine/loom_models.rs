@@ -101,7 +101,7 @@ fn batch(n: u64) -> (Pending, Ticket) {
 fn write(reconciler: &Reconciler, n: u64) -> Result<Seq> {
     let (pending, ticket) = batch(n);
     let seq = reconciler.write(pending, ticket, Duration::MAX)?;
-    assert!(reconciler.state().seq >= seq, "acknowledged and visible");
+    assert!(reconciler.state().seq() >= seq, "acknowledged and visible");
     Ok(seq)
 }
 
@@ -116,7 +116,7 @@ fn end(reconciler: &Reconciler, worker: Option<JoinHandle<()>>, commits: u64) {
     if let Some(worker) = worker {
         worker.join().unwrap();
     }
-    assert_eq!(reconciler.state().seq, Seq::new(commits));
+    assert_eq!(reconciler.state().seq(), Seq::new(commits));
     assert_eq!(reconciler.stats().queued, 0);
 }
 
@@ -176,7 +176,7 @@ fn a_batch_that_meets_a_checkpoint_is_taken() {
             let frozen: Option<(Arc<Frozen>, _)> = reconciler.freeze().unwrap();
             reconciler.wake_deferred();
             writer.join().unwrap();
-            assert!(frozen.is_none_or(|(frozen, _)| frozen.seq == Seq::new(1)));
+            assert!(frozen.is_none_or(|(frozen, _)| frozen.seq() == Seq::new(1)));
             end(&reconciler, worker, 1);
         });
     }
@@ -243,7 +243,7 @@ fn closing_answers_everybody() {
                 Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
             }
         }
-        assert_eq!((last, reconciler.state().seq), (Seq::new(commits), Seq::new(commits)));
+        assert_eq!((last, reconciler.state().seq()), (Seq::new(commits), Seq::new(commits)));
         assert_eq!(reconciler.stats().queued, 0);
     });
 }

@@ -16,7 +16,7 @@ use crate::{
 /// Asks the second thread for a checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct MaintenanceWorker {
-    pub(crate) wanted: AtomicBool,
+    pub(super) wanted: AtomicBool,
     stopped: AtomicBool,
     /// A lock, so that the thread hears of whoever came before it: one of the two
     /// has the lock first, and the other sees what it left.

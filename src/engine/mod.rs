@@ -161,7 +161,8 @@ impl Engine {
             engine.start()?;
         }
         // The thread looks what vector files want.
-        if engine.reconciler.checkpoint_due() || !engine.reconciler.state().base.vectors.is_empty()
+        if engine.reconciler.checkpoint_due()
+            || !engine.reconciler.state().base().vectors().is_empty()
         {
             engine.maintenance.ask();
         }
@@ -383,7 +384,7 @@ impl Engine {
         self.open_still()?;
         let seq = self.checkpointer.run(Scope::Incremental)?;
         // What new vector files want beside codes is for the background.
-        if !self.reconciler.state().base.vectors.is_empty() {
+        if !self.reconciler.state().base().vectors().is_empty() {
             self.maintenance.ask();
         }
         Ok(seq)
@@ -421,8 +422,8 @@ impl Engine {
         self.open_still()?;
         let state = self.reconciler.state();
         let spaces = match space {
-            Some(name) => vec![state.spaces.get(name).ok_or_else(|| unknown_space(name))?.0],
-            None => state.spaces.iter().map(|(number, _)| number).collect(),
+            Some(name) => vec![state.spaces().get(name).ok_or_else(|| unknown_space(name))?.0],
+            None => state.spaces().iter().map(|(number, _)| number).collect(),
         };
         self.checkpointer.build_indexes(Some(&spaces))
     }

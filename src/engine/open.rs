@@ -65,11 +65,11 @@ pub(super) fn open(
     options.fs = Arc::new(LeasedFs::new(Arc::clone(&options.fs), &lock));
     let (options, fs) = (&*options, &*options.fs);
     let wal_dir = dir.join(wal::DIR);
-    let place = |store| wal::LogDir { fs, dir: &wal_dir, store };
+    let place = |store| wal::LogDir::new(fs, &wal_dir, store);
     let Some(mut manifest) = manifest::load(fs, dir)? else {
         let (manifest, writer) = create(dir, &wal_dir, options)?;
         let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
-        base.rebuild_signal = rebuild_signal;
+        base.set_rebuild_signal(rebuild_signal);
         let (state, report) = (State::from_base(Arc::new(base)), RecoveryReport::default());
         return Ok(Opened { lock, manifest, state, writer, report });
     };
@@ -87,7 +87,7 @@ pub(super) fn open(
         beside(in_turn, || sync(fs, dirs), || Base::open(&options.fs, &data_dir, &manifest, None));
     synced?;
     let mut base = base?;
-    base.rebuild_signal = rebuild_signal;
+    base.set_rebuild_signal(rebuild_signal);
     let kept: HashSet<u32> = manifest.files().map(|(_, file)| file.number).collect();
     let orphans = find_orphans(fs, &data_dir, |name| {
         segment::file_number(name).is_some_and(|number| !kept.contains(&number))
@@ -242,7 +242,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
         salvaging: options.unfinished,
         ..Manifest::default()
     };
-    let place = wal::LogDir { fs, dir: wal_dir, store: manifest.store };
+    let place = wal::LogDir::new(fs, wal_dir, manifest.store);
     let mut writer = Writer::new(place, options.wal_file_bytes, Seq::ZERO, 0, 0);
     writer.create(place)?;
     manifest::publish(fs, dir, &manifest)?;
@@ -266,7 +266,7 @@ fn remove(fs: &dyn Fs, paths: Vec<PathBuf>) -> Result<()> {
 pub(super) fn missing(state: &State, options: &Options) -> Result<Vec<Op>> {
     let mut ops = Vec::new();
     for (name, space) in &options.spaces {
-        match state.spaces.get(name.as_str()) {
+        match state.spaces().get(name.as_str()) {
             Some((_, existing)) if existing.space == *space => {}
             Some((_, existing)) => {
                 return Err(Error::invalid(format!(
@@ -278,7 +278,7 @@ pub(super) fn missing(state: &State, options: &Options) -> Result<Vec<Op>> {
         }
     }
     for name in &options.indexes {
-        if state.indexes.number(name).is_none() {
+        if state.indexes().number(name).is_none() {
             ops.push(Op::CreateIndex { name: name.clone() });
         }
     }

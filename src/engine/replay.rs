@@ -82,8 +82,8 @@ impl Replayer {
 
 impl Replay for Replayer {
     fn apply(&mut self, seq: Seq, logged: Logged<'_>) -> Result<(), Refusal> {
-        let bytes = logged.part.len();
-        let (batch, contents) = Payload::decode(logged.around, logged.part)?;
+        let bytes = logged.part().len();
+        let (batch, contents) = Payload::decode(logged.around(), logged.part().clone())?;
         if self.in_turn
             && let Some(state) = &mut self.state
         {

@@ -135,7 +135,7 @@ fn files(disk: &SimDisk) -> BTreeSet<PathBuf> {
 
 /// The data files that a state reads.
 fn files_of(state: &State) -> BTreeSet<PathBuf> {
-    state.base.segments().map(|segment| segment.path().to_owned()).collect()
+    state.base().segments().map(|segment| segment.path().to_owned()).collect()
 }
 
 /// What is there when the store is opened again, and that it is sound.

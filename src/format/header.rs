@@ -216,8 +216,8 @@ impl Header {
 
 /// Fixed-size fields, one after the other.
 pub(crate) struct Fields<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) at: usize,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl Fields<'_> {

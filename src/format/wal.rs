@@ -275,8 +275,15 @@ fn encode(
 /// The payload of a batch, and where its contents stay.
 #[derive(Debug)]
 pub(crate) struct Payload {
-    pub(crate) bytes: Arc<[u8]>,
-    pub(crate) contents: Contents,
+    bytes: Arc<[u8]>,
+    contents: Contents,
+}
+
+impl Payload {
+    #[inline]
+    pub(crate) fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
 }
 
 /// Where the contents of a batch stay.
@@ -284,7 +291,7 @@ pub(crate) struct Payload {
 pub(crate) struct Contents {
     /// What has them: the payload, with what lies around it, or a copy of
     /// nothing but them if that is less than half of it.
-    pub(crate) kept: Arc<[u8]>,
+    kept: Arc<[u8]>,
     /// Where in that, one for each operation.
     at: Vec<ContentAt>,
     /// Bytes of memory that stay for this batch: of what several keep, with the
@@ -292,11 +299,32 @@ pub(crate) struct Contents {
     memory: usize,
 }
 
+impl Contents {
+    /// What has them: the payload, with what lies around it, or a copy of
+    /// nothing but them if that is less than half of it.
+    #[inline]
+    pub(crate) fn kept(&self) -> &Arc<[u8]> {
+        &self.kept
+    }
+}
+
 /// Where the content of an operation stands; of one that has none, empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ContentAt {
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
+    offset: u32,
+    len: u32,
+}
+
+impl ContentAt {
+    #[inline]
+    pub(crate) fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
 }
 
 impl ContentAt {

@@ -23,8 +23,8 @@ pub enum Direction {
 /// another snapshot it goes on with what comes after that place there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    pub(crate) node: NodeId,
-    pub(crate) key: Vec<u8>,
+    pub(super) node: NodeId,
+    pub(super) key: Vec<u8>,
 }
 
 impl Cursor {
@@ -57,8 +57,8 @@ impl Cursor {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
-    pub(crate) start: Bound<Vec<u8>>,
-    pub(crate) end: Bound<Vec<u8>>,
+    pub(super) start: Bound<Vec<u8>>,
+    pub(super) end: Bound<Vec<u8>>,
 }
 
 impl KeyRange {

@@ -80,7 +80,7 @@ impl Snapshot {
                 digest.add(edge_hash(&edge?)?);
             }
         }
-        for (_, named) in self.state.spaces.iter() {
+        for (_, named) in self.state.spaces().iter() {
             let (name, space) = (named.name.as_str(), named.space);
             let metric = match space.metric {
                 Metric::Cosine => 1,

@@ -14,8 +14,8 @@ use crate::{
 /// An edge of a [`Snapshot`], borrowed from it.
 #[derive(Clone, Copy)]
 pub struct EdgeRef<'s> {
-    pub(crate) state: &'s State,
-    pub(crate) repr: EdgeRepr<'s>,
+    pub(super) state: &'s State,
+    pub(super) repr: EdgeRepr<'s>,
 }
 
 impl<'s> EdgeRef<'s> {
@@ -37,7 +37,7 @@ impl<'s> EdgeRef<'s> {
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'s str {
-        self.state.kinds.name(self.key().kind)
+        self.state.kinds().name(self.key().kind)
     }
 
     /// The node it reaches.
@@ -77,7 +77,7 @@ impl<'s> EdgeRef<'s> {
     /// # Errors
     /// `Corrupt` if they are damaged on disk.
     pub fn attributes(&self) -> Result<Cow<'s, Attributes>> {
-        let base = &self.state.base;
+        let base = self.state.base();
         match self.repr {
             EdgeRepr::Memory(record) => Ok(Cow::Borrowed(&record.attributes)),
             EdgeRepr::Stored { row, inbound } => {
@@ -86,7 +86,7 @@ impl<'s> EdgeRef<'s> {
                         let what = format!("{:?}: it is not at its source", self);
                         base.damaged(what)
                     };
-                    Base::edge(&base.out, &self.key())?.ok_or_else(lost)?
+                    Base::edge(base.out(), &self.key())?.ok_or_else(lost)?
                 } else {
                     row
                 };

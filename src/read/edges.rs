@@ -63,7 +63,7 @@ pub struct Edges<'s> {
     after: Option<EdgeKey>,
     /// Once the first is asked for.
     items: Option<EdgeMerge<'s>>,
-    pub(crate) at: Option<EdgeKey>,
+    pub(super) at: Option<EdgeKey>,
 }
 
 impl<'s> Edges<'s> {
@@ -76,7 +76,7 @@ impl<'s> Edges<'s> {
     #[must_use]
     pub fn kind(mut self, kind: &str) -> Self {
         // No kind has the last number.
-        let number = self.state.kinds.number(kind).unwrap_or(u32::MAX);
+        let number = self.state.kinds().number(kind).unwrap_or(u32::MAX);
         self.start = EdgeKey::first(self.start.from, number);
         self.end = EdgeKey::last(self.start.from, number);
         self.items = None;
@@ -89,7 +89,7 @@ impl<'s> Edges<'s> {
     #[must_use]
     pub fn after(mut self, cursor: &Cursor) -> Self {
         let place = cursor.key.split_first_chunk().and_then(|(discriminator, name)| {
-            let kind = self.state.kinds.number(str::from_utf8(name).ok()?)?;
+            let kind = self.state.kinds().number(str::from_utf8(name).ok()?)?;
             let discriminator = u64::from_be_bytes(*discriminator);
             Some(EdgeKey { from: self.start.from, kind, to: cursor.node, discriminator })
         });
@@ -101,15 +101,15 @@ impl<'s> Edges<'s> {
     fn begin(&self) -> EdgeMerge<'s> {
         let (state, side) = (self.state, self.side);
         let partitions = match side {
-            Side::Out => &*state.base.out,
-            Side::In => &*state.base.in_edges,
+            Side::Out => state.base().out(),
+            Side::In => state.base().in_edges(),
         };
         let bounds = rest(self.start, self.end, self.after);
         let run = Base::edge_bound(partitions, &self.after.unwrap_or(self.start))
-            .map(|low| RowRange { partitions, low, high: end_of(partitions), descending: false });
+            .map(|low| RowRange::new(partitions, low, end_of(partitions)));
         let map = move |layer: &'s Layer| match side {
-            Side::Out => &layer.out,
-            Side::In => &layer.in_edges,
+            Side::Out => layer.out(),
+            Side::In => layer.in_edges(),
         };
         Merge::new(state.layers(), map, bounds, Within::new(run, bounds, false), false)
     }
@@ -119,7 +119,7 @@ impl<'s> Edges<'s> {
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let at = self.at?;
-        let kind = self.state.kinds.name(at.kind);
+        let kind = self.state.kinds().name(at.kind);
         let key = [at.discriminator.to_be_bytes().as_slice(), kind.as_bytes()].concat();
         Some(Cursor { node: at.to, key })
     }

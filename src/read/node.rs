@@ -33,7 +33,7 @@ macro_rules! scalars {
         pub fn $name(&self) -> $type {
             match &self.repr {
                 NodeRepr::Memory { record, .. } => record.$name,
-                NodeRepr::Stored(node) => node.meta.$name,
+                NodeRepr::Stored(node) => node.meta().$name,
             }
         }
     )*};
@@ -44,7 +44,7 @@ impl<'s> NodeRef<'s> {
     pub(crate) fn find(state: &'s State, id: NodeId) -> Result<Option<Self>> {
         match state.layered_node(&id) {
             Some(layered) => layered.map(|record| Self::from_record(state, record)).transpose(),
-            None => Ok(state.base.node(id)?.map(|node| Self::stored(state, node))),
+            None => Ok(state.base().node(id)?.map(|node| Self::stored(state, node))),
         }
     }
 
@@ -64,21 +64,21 @@ impl<'s> NodeRef<'s> {
     pub fn id(&self) -> NodeId {
         match &self.repr {
             NodeRepr::Memory { record, .. } => record.id,
-            NodeRepr::Stored(node) => node.row.id(),
+            NodeRepr::Stored(node) => node.row().id(),
         }
     }
 
     fn kind_number(&self) -> u32 {
         match &self.repr {
             NodeRepr::Memory { record, .. } => record.kind,
-            NodeRepr::Stored(node) => node.row.kind.get(),
+            NodeRepr::Stored(node) => node.row().kind.get(),
         }
     }
 
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'s str {
-        self.state.kinds.name(self.kind_number())
+        self.state.kinds().name(self.kind_number())
     }
 
     /// The content, exactly as it was given.
@@ -86,7 +86,7 @@ impl<'s> NodeRef<'s> {
     pub fn content(&self) -> &'s [u8] {
         match &self.repr {
             NodeRepr::Memory { content, .. } => content,
-            NodeRepr::Stored(node) => node.content,
+            NodeRepr::Stored(node) => node.content(),
         }
     }
 
@@ -134,7 +134,7 @@ impl<'s> NodeRef<'s> {
     /// Its keys: name of the index and key, in no particular order of names.
     pub fn keys(&self) -> impl Iterator<Item = (&'s str, &'s [u8])> + use<'s> {
         let state = self.state;
-        self.numbered_keys().map(move |(index, key)| (state.indexes.name(index), key))
+        self.numbered_keys().map(move |(index, key)| (state.indexes().name(index), key))
     }
 
     /// The commit that wrote its vector in a space.
@@ -152,7 +152,7 @@ impl<'s> NodeRef<'s> {
     /// # Errors
     /// `Corrupt` if it is damaged on disk.
     pub fn vector(&self, space: &str) -> Result<Option<&'s [f32]>> {
-        match self.state.spaces.get(space) {
+        match self.state.spaces().get(space) {
             Some((number, _)) => self.numbered_vector(number),
             None => Ok(None),
         }
@@ -165,9 +165,9 @@ impl<'s> NodeRef<'s> {
         {
             return Ok(Some(&vector.components));
         }
-        let found = self.state.base.vector(space, self.id(), seq)?;
+        let found = self.state.base().vector(space, self.id(), seq)?;
         let lost =
-            || self.state.base.damaged(format!("the vector of node {} is not there", self.id()));
+            || self.state.base().damaged(format!("the vector of node {} is not there", self.id()));
         found.map(Some).ok_or_else(lost)
     }
 
@@ -183,7 +183,7 @@ impl<'s> NodeRef<'s> {
             .collect();
         keys.sort_unstable();
         let mut vectors = BTreeMap::new();
-        for (number, named) in self.state.spaces.iter() {
+        for (number, named) in self.state.spaces().iter() {
             if let Some(vector) = self.numbered_vector(number)? {
                 vectors.insert(named.name.clone(), vector.to_vec());
             }

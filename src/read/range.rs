@@ -34,7 +34,7 @@ impl Snapshot {
         range: impl Into<KeyRange>,
         direction: Direction,
     ) -> Result<Range<'_>> {
-        let number = self.state.indexes.number(index).ok_or_else(|| unknown_index(index))?;
+        let number = self.state.indexes().number(index).ok_or_else(|| unknown_index(index))?;
         let range = range.into();
         range.check()?;
         Ok(Range::new(&self.state, number, range, direction))
@@ -58,27 +58,27 @@ impl Snapshot {
         most: usize,
     ) -> Result<Option<Vec<NodeId>>> {
         range.check()?;
-        let base = &self.state.base;
+        let base = self.state.base();
         let bounds = (start_place(index, range), end_place(index, range));
         let low = base.key_bound(&bound_place(bounds.0))?;
         let high = base.key_bound(&bound_place(bounds.1))?;
         // What is in the base is counted without being read. Some of it may be
         // gone: then the range is taken for larger than it is.
-        let partitions = base.keys.get(low.0..high.0).unwrap_or_default().iter();
+        let partitions = base.keys().get(low.0..high.0).unwrap_or_default().iter();
         let before =
-            partitions.map(|partition| partition.entries.len()).fold(0, usize::saturating_add);
+            partitions.map(|partition| partition.entries().len()).fold(0, usize::saturating_add);
         if before.saturating_add(high.1).saturating_sub(low.1) > most.saturating_mul(2) {
             return Ok(None);
         }
         let mut ids = Vec::new();
         let layered =
-            |layer: &Layer| layer.keys.range::<_, IndexEntryRef<'_>>(bounds).next().is_some();
+            |layer: &Layer| layer.keys().range::<_, IndexEntryRef<'_>>(bounds).next().is_some();
         if !self.state.layers().any(layered) {
             // Nothing of it has changed since: no merge.
             let end = (high.0, high.1.saturating_add(1));
-            let last = base.keys.len();
+            let last = base.keys().len();
             let high = if high.0 < last { end } else { high };
-            for place in (RowRange { partitions: &base.keys, low, high, descending: false }) {
+            for place in RowRange::new(base.keys(), low, high) {
                 let place = place?;
                 if place.index == index && range.contains(place.key) {
                     ids.push(place.node);
@@ -163,18 +163,19 @@ impl<'s> Range<'s> {
             (start, end) = (Bound::Excluded(from), Bound::Included(from));
         }
         let (from, to) = (bound_place(start), bound_place(end));
-        let run = state.base.key_bound(&from).and_then(|low| {
-            let high = state.base.key_bound(&to)?;
-            let len = state.base.keys.get(high.0).map_or(0, |partition| partition.entries.len());
+        let run = state.base().key_bound(&from).and_then(|low| {
+            let high = state.base().key_bound(&to)?;
+            let len =
+                state.base().keys().get(high.0).map_or(0, |partition| partition.entries().len());
             // The entry at the bound itself may belong to it.
             let high = (high.0, high.1.saturating_add(1).min(len));
-            Ok(RowRange { partitions: &state.base.keys, low, high, descending })
+            Ok(RowRange::directed(state.base().keys(), low, high, descending))
         });
         let owned = (start.map(OwnedPlace::from), end.map(OwnedPlace::from));
         let base = Within::new(run, owned, descending);
         Merge::new::<IndexEntryRef<'_>, _>(
             state.layers(),
-            |layer| &layer.keys,
+            |layer| layer.keys(),
             (start, end),
             base,
             descending,
@@ -253,7 +254,7 @@ impl<'s> Iterator for Range<'s> {
             let node = NodeRef::find(self.state, place.node)?;
             let gone = || {
                 let what = format!("node {} has an index key and is not there", place.node);
-                self.state.base.damaged(what)
+                self.state.base().damaged(what)
             };
             Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
         }))

@@ -30,7 +30,7 @@ impl Snapshot {
     #[must_use]
     pub fn scan(&self, kind: &str) -> Scan<'_> {
         // No kind has the last number.
-        let number = self.state.kinds.number(kind).unwrap_or(u32::MAX);
+        let number = self.state.kinds().number(kind).unwrap_or(u32::MAX);
         Scan::new(&self.state, (number, NodeId::MIN), (number, NodeId::MAX))
     }
 
@@ -68,9 +68,9 @@ impl<'s> KindMerge<'s> {
         last: u32,
     ) -> Self {
         let (from, to) = bounds;
-        let mut layers = state.layers().map(|layer| layer.by_kind.range(from, to).peekable());
+        let mut layers = state.layers().map(|layer| layer.by_kind().range(from, to).peekable());
         let layers = [layers.next(), layers.next()];
-        let known = u32::try_from(state.kinds.len()).unwrap_or(u32::MAX);
+        let known = u32::try_from(state.kinds().len()).unwrap_or(u32::MAX);
         let end = last.saturating_add(1).min(known);
         let mut merge = Self {
             state,
@@ -83,7 +83,7 @@ impl<'s> KindMerge<'s> {
             ended: false,
         };
         if first.0 < end {
-            merge.base = Some(Within::new(state.base.of_kind(first.0, first.1), bounds, false));
+            merge.base = Some(Within::new(state.base().of_kind(first.0, first.1), bounds, false));
         }
         merge.advance_base();
         merge
@@ -97,7 +97,7 @@ impl<'s> KindMerge<'s> {
                 Some(Err(error)) => self.error = Some(error),
                 None => {
                     let Some(kind) = self.kinds.next() else { return };
-                    let rows = self.state.base.of_kind(kind, NodeId::MIN);
+                    let rows = self.state.base().of_kind(kind, NodeId::MIN);
                     self.base = Some(Within::new(rows, self.bounds, false));
                     continue;
                 }
@@ -136,7 +136,7 @@ impl<'s> Iterator for KindMerge<'s> {
                     NodeRef::from_record(self.state, record)
                 }
                 (None, Some(row)) => {
-                    self.state.base.stored(row).map(|node| NodeRef::stored(self.state, node))
+                    self.state.base().stored(row).map(|node| NodeRef::stored(self.state, node))
                 }
                 // It is gone, or of another kind; or it is to come.
                 _ => continue,
@@ -156,7 +156,7 @@ pub struct Scan<'s> {
     left_at: Option<(u32, NodeId)>,
     /// Once the first is asked for.
     items: Option<KindMerge<'s>>,
-    pub(crate) at: Option<(u32, NodeId)>,
+    pub(super) at: Option<(u32, NodeId)>,
 }
 
 impl<'s> Scan<'s> {
@@ -177,7 +177,8 @@ impl<'s> Scan<'s> {
     /// all, one past the last, or of a kind that the store does not know, none.
     #[must_use]
     pub fn after(mut self, cursor: &Cursor) -> Self {
-        let kind = str::from_utf8(&cursor.key).ok().and_then(|name| self.state.kinds.number(name));
+        let kind =
+            str::from_utf8(&cursor.key).ok().and_then(|name| self.state.kinds().number(name));
         self.left_at = Some(kind.map_or(self.end, |kind| (kind, cursor.node)));
         self.items = None;
         self
@@ -188,7 +189,7 @@ impl<'s> Scan<'s> {
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let (kind, node) = self.at?;
-        Some(Cursor { node, key: self.state.kinds.name(kind).as_bytes().to_vec() })
+        Some(Cursor { node, key: self.state.kinds().name(kind).as_bytes().to_vec() })
     }
 }
 

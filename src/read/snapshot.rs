@@ -23,13 +23,13 @@ use crate::{
 /// question cannot be answered: an unknown index or space, or damage on disk.
 #[derive(Clone)]
 pub struct Snapshot {
-    pub(crate) state: Arc<State>,
+    pub(super) state: Arc<State>,
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
-            .field("seq", &self.state.seq)
+            .field("seq", &self.state.seq())
             .field("nodes", &self.node_count())
             .field("edges", &self.edge_count())
             .finish_non_exhaustive()
@@ -44,7 +44,7 @@ impl Snapshot {
     /// The last commit that the snapshot holds.
     #[must_use]
     pub fn seq(&self) -> Seq {
-        self.state.seq
+        self.state.seq()
     }
 
     /// The node of that name. A hash lookup in what is in memory, then a search
@@ -72,7 +72,7 @@ impl Snapshot {
     pub fn contains(&self, id: NodeId) -> Result<bool> {
         match self.state.layered_node(&id) {
             Some(layered) => Ok(layered.is_some()),
-            None => Ok(self.state.base.node_row(id)?.is_some()),
+            None => Ok(self.state.base().node_row(id)?.is_some()),
         }
     }
 
@@ -88,11 +88,11 @@ impl Snapshot {
         target: NodeId,
         discriminator: u64,
     ) -> Result<Option<EdgeRef<'_>>> {
-        let Some(kind) = self.state.kinds.number(kind) else { return Ok(None) };
+        let Some(kind) = self.state.kinds().number(kind) else { return Ok(None) };
         let key = EdgeKey { from: source, kind, to: target, discriminator };
         let repr = match self.state.layered_edge(&key) {
             Some(layered) => layered.map(|record| EdgeRepr::Memory(record)),
-            None => Base::edge(&self.state.base.out, &key)?
+            None => Base::edge(self.state.base().out(), &key)?
                 .map(|row| EdgeRepr::Stored { row, inbound: false }),
         };
         Ok(repr.map(|repr| EdgeRef { state: &self.state, repr }))
@@ -101,47 +101,47 @@ impl Snapshot {
     /// The number of nodes.
     #[must_use]
     pub fn node_count(&self) -> usize {
-        count(self.state.counts.nodes)
+        count(self.state.counts().nodes)
     }
 
     /// The number of edges.
     #[must_use]
     pub fn edge_count(&self) -> usize {
-        count(self.state.counts.edges)
+        count(self.state.counts().edges)
     }
 
     /// The number of index keys.
     #[must_use]
     pub fn key_count(&self) -> usize {
-        count(self.state.counts.keys)
+        count(self.state.counts().keys)
     }
 
     /// The number of vectors, in all spaces together.
     #[must_use]
     pub fn vector_count(&self) -> usize {
-        count(self.state.counts.vectors)
+        count(self.state.counts().vectors)
     }
 
     /// Every kind that a node or edge of the store ever had, in the order of
     /// their first appearance.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.state.kinds.iter()
+        self.state.kinds().iter()
     }
 
     /// The number of [`kinds`](Self::kinds).
     #[must_use]
     pub fn kind_count(&self) -> usize {
-        self.state.kinds.len()
+        self.state.kinds().len()
     }
 
     /// The vector spaces of the store, by name.
     pub fn spaces(&self) -> impl Iterator<Item = (&str, Space)> {
-        self.state.spaces.iter().map(|(_, named)| (named.name.as_str(), named.space))
+        self.state.spaces().iter().map(|(_, named)| (named.name.as_str(), named.space))
     }
 
     /// The indexes of the store, in the order of their creation.
     pub fn indexes(&self) -> impl Iterator<Item = &str> {
-        self.state.indexes.iter()
+        self.state.indexes().iter()
     }
 }
 

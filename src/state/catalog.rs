@@ -52,7 +52,7 @@ impl Dictionary {
 /// The vector spaces that a store has and had, by number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spaces {
-    pub(crate) by_number: Vec<NamedSpace>,
+    pub(super) by_number: Vec<NamedSpace>,
     /// Those that it has.
     names: BTreeMap<Box<str>, u32>,
 }

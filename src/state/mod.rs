@@ -27,18 +27,63 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     /// The last commit in it.
-    pub(crate) seq: Seq,
-    pub(crate) kinds: Dictionary,
-    pub(crate) spaces: Arc<Spaces>,
+    seq: Seq,
+    kinds: Dictionary,
+    spaces: Arc<Spaces>,
     /// The number of vectors in each space, by number.
-    pub(crate) vector_counts: Arc<Vec<u64>>,
-    pub(crate) indexes: Dictionary,
-    pub(crate) counts: Counts,
+    vector_counts: Arc<Vec<u64>>,
+    indexes: Dictionary,
+    counts: Counts,
     /// What was committed since the last checkpoint began.
-    pub(crate) active: Layer,
+    active: Layer,
     /// What a checkpoint is writing, or failed to write.
-    pub(crate) frozen: Option<Arc<Frozen>>,
-    pub(crate) base: Arc<Base>,
+    frozen: Option<Arc<Frozen>>,
+    base: Arc<Base>,
+}
+
+impl State {
+    /// What was committed since the last checkpoint began.
+    #[inline]
+    pub(crate) fn active(&self) -> &Layer {
+        &self.active
+    }
+
+    #[inline]
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What a checkpoint is writing, or failed to write.
+    #[inline]
+    pub(crate) fn frozen(&self) -> Option<&Arc<Frozen>> {
+        self.frozen.as_ref()
+    }
+
+    /// The last commit in it.
+    #[inline]
+    pub(crate) fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    #[inline]
+    pub(crate) fn base(&self) -> &Arc<Base> {
+        &self.base
+    }
+
+    #[inline]
+    pub(crate) fn spaces(&self) -> &Arc<Spaces> {
+        &self.spaces
+    }
+
+    #[inline]
+    pub(crate) fn kinds(&self) -> &Dictionary {
+        &self.kinds
+    }
+
+    #[inline]
+    pub(crate) fn indexes(&self) -> &Dictionary {
+        &self.indexes
+    }
 }
 
 /// What was found of a node that a batch is about.
@@ -101,6 +146,11 @@ impl State {
             spaces: manifest.spaces.clone(),
             counts: manifest.counts,
         }
+    }
+
+    /// Puts another base in the place of this one, which holds the same.
+    pub(crate) fn replace_base(&mut self, base: Arc<Base>) {
+        self.base = base;
     }
 
     /// Puts the base in the place of what was frozen, which it holds.

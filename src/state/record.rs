@@ -64,7 +64,7 @@ pub(crate) enum Content {
 
 impl Content {
     pub(crate) fn from_batch(payload: &Arc<[u8]>, at: ContentAt) -> Self {
-        if at.len == 0 { Self::Empty } else { Self::Batch { payload: Arc::clone(payload), at } }
+        if at.len() == 0 { Self::Empty } else { Self::Batch { payload: Arc::clone(payload), at } }
     }
 
     /// The bytes, checked if they are mapped.
@@ -80,8 +80,8 @@ impl Content {
         match self {
             Self::Empty => Some(&[]),
             Self::Batch { payload, at } => {
-                let from = usize::try_from(at.offset).ok()?;
-                payload.get(from..from.checked_add(usize::try_from(at.len).ok()?)?)
+                let from = usize::try_from(at.offset()).ok()?;
+                payload.get(from..from.checked_add(usize::try_from(at.len()).ok()?)?)
             }
             Self::Own(bytes) => Some(bytes),
             Self::Stored { .. } => None,

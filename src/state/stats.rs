@@ -33,7 +33,7 @@ impl State {
         let spaces = self.spaces.iter().map(|(number, named)| {
             let files = self.base.vectors_of(number).map(|partition| {
                 let rows = &*partition.rows;
-                let file = rows.segment.file();
+                let file = rows.segment().file();
                 VectorFileStats {
                     file: file.number,
                     bytes: file.len,
@@ -42,11 +42,11 @@ impl State {
                     codes: partition
                         .codes
                         .as_ref()
-                        .map(|codes| codes.stats(rows, |c| size_of_val(c.codebook.components()))),
+                        .map(|codes| codes.stats(rows, |c| size_of_val(c.codebook().components()))),
                     graph: partition
                         .graph
                         .as_ref()
-                        .map(|graph| graph.stats(rows, |g| g.graph.memory())),
+                        .map(|graph| graph.stats(rows, |g| g.graph().memory())),
                 }
             });
             let counts = usize::try_from(number).ok();

@@ -64,7 +64,14 @@ pub(crate) fn encode(
 /// Some rows, and the rows that are closest to each but itself.
 #[derive(Debug)]
 pub(crate) struct Truth {
-    pub(crate) queries: Vec<(usize, Vec<u32>)>,
+    queries: Vec<(usize, Vec<u32>)>,
+}
+
+impl Truth {
+    #[inline]
+    pub(crate) fn queries(&self) -> &[(usize, Vec<u32>)] {
+        &self.queries
+    }
 }
 
 impl Truth {

@@ -13,22 +13,22 @@ use crate::{
 /// What may gather between checkpoints, and what has.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    pub(crate) delta: usize,
-    pub(crate) vectors: usize,
-    pub(crate) wal: u64,
+    pub(super) delta: usize,
+    pub(super) vectors: usize,
+    pub(super) wal: u64,
     /// Bytes of the layers. Relaxed: it bounds memory and orders nothing.
-    pub(crate) layers: AtomicUsize,
+    pub(super) layers: AtomicUsize,
     /// Bytes of a layer that the base has by now, until it is let go of.
-    pub(crate) leaving: AtomicUsize,
+    pub(super) leaving: AtomicUsize,
     /// Bytes of the active layer.
-    pub(crate) active: AtomicUsize,
+    pub(super) active: AtomicUsize,
     /// Bytes of the active layer from which on a checkpoint is due.
-    pub(crate) due: AtomicUsize,
+    pub(super) due: AtomicUsize,
     /// Vectors of the active layer.
-    pub(crate) active_vectors: AtomicUsize,
+    pub(super) active_vectors: AtomicUsize,
     /// Writers that wait for a checkpoint.
-    pub(crate) gate: Mutex<()>,
-    pub(crate) opened: Condvar,
+    pub(super) gate: Mutex<()>,
+    pub(super) opened: Condvar,
 }
 
 impl Budget {
@@ -43,9 +43,9 @@ impl Budget {
 
     pub(crate) fn note(&self, state: &State) {
         self.layers.store(state.layer_bytes(), Ordering::Relaxed);
-        self.active.store(state.active.bytes, Ordering::Relaxed);
+        self.active.store(state.active().bytes(), Ordering::Relaxed);
         self.due.store(due(self.delta, state), Ordering::Relaxed);
-        self.active_vectors.store(state.active.vectors.len(), Ordering::Relaxed);
+        self.active_vectors.store(state.active().vectors().len(), Ordering::Relaxed);
     }
 
     pub(crate) fn open(&self) {
@@ -65,8 +65,8 @@ impl Budget {
 /// look into one by one: these are gathered.
 pub(crate) fn due(delta: usize, state: &State) -> usize {
     let most = delta / 2;
-    if state.active.vectors.is_empty() {
-        state.base.table_bytes.saturating_mul(2).clamp(delta / 8, most)
+    if state.active().vectors().is_empty() {
+        state.base().table_bytes().saturating_mul(2).clamp(delta / 8, most)
     } else {
         most
     }

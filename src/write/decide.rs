@@ -108,7 +108,7 @@ impl Before {
     }
 
     fn from_stored(node: &StoredNode<'_>) -> Self {
-        let NodeMeta { version, created, accessed, access_count, .. } = node.meta;
+        let NodeMeta { version, created, accessed, access_count, .. } = *node.meta();
         Self { version, created, accessed, access_count }
     }
 }
@@ -155,7 +155,7 @@ impl<'s> Decision<'s> {
             Op::Prune { id, before } => {
                 let expires = match self.in_memory(id, first) {
                     Some(record) => record.and_then(|record| record.expires),
-                    None => self.in_base(id, first)?.and_then(|node| node.meta.expires),
+                    None => self.in_base(id, first)?.and_then(|node| node.meta().expires),
                 };
                 if expires.is_some_and(|at| at <= before) {
                     self.delete(id, first)?;
@@ -257,7 +257,7 @@ impl<'s> Decision<'s> {
             id,
             kind,
             version: self.seq,
-            content: Content::from_batch(&self.contents.kept, content),
+            content: Content::from_batch(self.contents.kept(), content),
             attributes: some_attributes(node.attributes),
             strength: node.strength,
             confidence: node.confidence,
@@ -286,7 +286,7 @@ impl<'s> Decision<'s> {
             record.kind = self.kind(kind)?;
         }
         if patch.content.is_some() {
-            record.content = Content::from_batch(&self.contents.kept, content);
+            record.content = Content::from_batch(self.contents.kept(), content);
         }
         if !patch.attributes.is_empty() {
             let mut attributes = record.attributes().clone();
@@ -344,7 +344,7 @@ impl<'s> Decision<'s> {
                 "space {name:?}: it exists as {existing:?}, which is not {space:?}"
             ))),
             Err(_) => {
-                let number = self.state.spaces.len().saturating_add(self.new_spaces);
+                let number = self.state.spaces().len().saturating_add(self.new_spaces);
                 let what = "vector spaces that a store ever had";
                 check_count(what, number.saturating_add(1), limits::SPACES)?;
                 self.new_spaces = self.new_spaces.saturating_add(1);
@@ -360,7 +360,7 @@ impl<'s> Decision<'s> {
         if self.index(&name).is_ok() {
             return Ok(());
         }
-        let number = self.state.indexes.len().saturating_add(self.indexes.len());
+        let number = self.state.indexes().len().saturating_add(self.indexes.len());
         check_count("indexes of a store", number.saturating_add(1), limits::INDEXES)?;
         let name: Arc<str> = name.into();
         self.indexes.insert(Arc::clone(&name), number32(number));
@@ -384,7 +384,7 @@ impl<'s> Decision<'s> {
 
     /// The node as the base has it.
     fn in_base(&self, id: NodeId, prefetched: Prefetched<'s>) -> Result<Option<StoredNode<'s>>> {
-        let base = &self.state.base;
+        let base = self.state.base();
         match prefetched {
             Prefetched::Base(row) => row.map(|row| base.stored(row)).transpose(),
             Prefetched::Layers(_) | Prefetched::Not => base.node(id),
@@ -395,7 +395,7 @@ impl<'s> Decision<'s> {
         let there = match (self.in_memory(id, prefetched), prefetched) {
             (Some(record), _) => record.is_some(),
             (None, Prefetched::Base(row)) => row.is_some(),
-            (None, _) => self.state.base.node_row(id)?.is_some(),
+            (None, _) => self.state.base().node_row(id)?.is_some(),
         };
         if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
     }
@@ -416,12 +416,12 @@ impl<'s> Decision<'s> {
             return Ok((record, Below::Layers));
         }
         let node = self.in_base(id, prefetched)?.ok_or_else(missing)?;
-        Ok((self.state.base.record_of(node)?, Below::Base(Some(node.secondary_keys()))))
+        Ok((self.state.base().record_of(node)?, Below::Base(Some(node.secondary_keys()))))
     }
 
     /// When the edge was created that the base has, by its key at its source.
     fn stored_edge(&self, key: EdgeKey) -> Result<Option<Timestamp>> {
-        let row = Base::edge(&self.state.base.out, &key)?;
+        let row = Base::edge(self.state.base().out(), &key)?;
         Ok(row.map(|row| Timestamp::from_micros(row.created.get())))
     }
 
@@ -441,9 +441,9 @@ impl<'s> Decision<'s> {
                 Some(node) => Below::Base(Some(node.secondary_keys())),
             },
         };
-        let base = &self.state.base;
-        let out = Base::edges_of(&base.out, id)?.collect::<Result<Vec<_>>>()?;
-        let in_edges = Base::edges_of(&base.in_edges, id)?.collect::<Result<Vec<_>>>()?;
+        let base = self.state.base();
+        let out = Base::edges_of(base.out(), id)?.collect::<Result<Vec<_>>>()?;
+        let in_edges = Base::edges_of(base.in_edges(), id)?.collect::<Result<Vec<_>>>()?;
         if self.track {
             self.nodes.insert(id, None);
         }
@@ -452,7 +452,7 @@ impl<'s> Decision<'s> {
     }
 
     fn known_kind(&self, name: &str) -> Option<u32> {
-        self.state.kinds.number(name).or_else(|| self.kinds.get(name).copied())
+        self.state.kinds().number(name).or_else(|| self.kinds.get(name).copied())
     }
 
     /// The number of a kind, which gets one if it has none.
@@ -460,7 +460,7 @@ impl<'s> Decision<'s> {
         if let Some(number) = self.known_kind(name) {
             return Ok(number);
         }
-        let number = self.state.kinds.len().saturating_add(self.kinds.len());
+        let number = self.state.kinds().len().saturating_add(self.kinds.len());
         check_count("kinds of a store", number.saturating_add(1), limits::KINDS)?;
         let name: Arc<str> = name.into();
         let number = number32(number);
@@ -472,13 +472,13 @@ impl<'s> Decision<'s> {
     fn space(&self, name: &str) -> Result<(u32, Space)> {
         let known = match self.spaces.get(name) {
             Some(changed) => *changed,
-            None => self.state.spaces.get(name).map(|(number, named)| (number, named.space)),
+            None => self.state.spaces().get(name).map(|(number, named)| (number, named.space)),
         };
         known.ok_or_else(|| unknown_space(name))
     }
 
     fn index(&self, name: &str) -> Result<u32> {
-        let known = self.state.indexes.number(name).or_else(|| self.indexes.get(name).copied());
+        let known = self.state.indexes().number(name).or_else(|| self.indexes.get(name).copied());
         known.ok_or_else(|| unknown_index(name))
     }
 
@@ -491,7 +491,7 @@ impl<'s> Decision<'s> {
 
     /// Whether there is a space of that number.
     fn has_space(&self, number: u32) -> bool {
-        match self.state.spaces.by_number(number) {
+        match self.state.spaces().by_number(number) {
             // Its name may be another's by now.
             Some(named) => self
                 .spaces
@@ -513,11 +513,11 @@ impl<'s> Decision<'s> {
         }
         let components = match &slot.memory {
             Some(vector) => Some(&*vector.components),
-            None => self.state.base.vector(slot.space, id, slot.seq)?,
+            None => self.state.base().vector(slot.space, id, slot.seq)?,
         };
         let Some(components) = components else {
             let what = format!("the vector of node {id} is not there");
-            return Err(self.state.base.damaged(what));
+            return Err(self.state.base().damaged(what));
         };
         let (components, norm) = (components.into(), vector::norm(components));
         Ok(Some(self.slot(slot.space, Vector { components, norm, seq: self.seq, kind })))

@@ -291,13 +291,13 @@ impl Reconciler {
                 None | Some(Error::Closed) => {}
                 Some(refusal) => return Err(refusal.clone()),
             }
-            let fresh = core.working.frozen.is_none();
+            let fresh = core.working.frozen().is_none();
             let Some(frozen) = core.working.freeze().cloned() else { return Ok(None) };
             if fresh {
                 core.writer.rotate();
                 self.publish(core);
             }
-            Ok(Some((frozen, Arc::clone(&core.working.base))))
+            Ok(Some((frozen, Arc::clone(core.working.base()))))
         })
     }
 
@@ -335,7 +335,7 @@ impl Reconciler {
     /// as before until it is [`released`](Self::released).
     pub(crate) fn install(&self, base: Arc<Base>) {
         self.with_core(|core| {
-            let frozen = core.working.frozen.as_ref().map_or(0, |frozen| frozen.layer.bytes);
+            let frozen = core.working.frozen().map_or(0, |frozen| frozen.layer().bytes());
             self.budget.leaving.store(frozen, Ordering::Relaxed);
             core.working.install(base);
             self.publish(core);
@@ -352,14 +352,14 @@ impl Reconciler {
     /// Publishes a base that holds the same as the one in its place.
     pub(crate) fn replace(&self, base: Arc<Base>) {
         self.with_core(|core| {
-            core.working.base = base;
+            core.working.replace_base(base);
             self.publish(core);
         });
     }
 
     /// Removes the log files that the checkpoint covers.
     pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
-        let place = wal::LogDir { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+        let place = wal::LogDir::new(&*self.fs, &self.wal_dir, self.store);
         self.with_core(|core| core.writer.continue_from(place, checkpoint))?;
         let mut removed = wal::Removed::default();
         let cut = wal::cut(place, checkpoint, &mut removed);
@@ -537,7 +537,7 @@ impl Reconciler {
         while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES && weight < self.group_weight
         {
             let Some(pending) = self.log.pop() else { break };
-            bytes = bytes.saturating_add(pending.payload.bytes.len());
+            bytes = bytes.saturating_add(pending.payload.bytes().len());
             weight = weight.saturating_add(pending.weight());
             core.group.push_back(pending);
         }
@@ -548,7 +548,7 @@ impl Reconciler {
         let mut durability = Durability::Os;
         let mut committed = 0_u64;
         while let Some(mut pending) = core.group.pop_front() {
-            let seq = core.working.seq.next();
+            let seq = core.working.seq().next();
             let (time, ops) = (pending.time, std::mem::take(&mut pending.ops));
             let (asked, contents) = (pending.durability, pending.payload.take());
             // In its place before anything can go wrong, so that it is answered
@@ -576,8 +576,8 @@ impl Reconciler {
             .decided
             .iter()
             .filter(|(_, answer)| answer.is_ok())
-            .map(|(pending, _)| &*pending.payload.bytes);
-        let place = wal::LogDir { fs: &*self.fs, dir: &self.wal_dir, store: self.store };
+            .map(|(pending, _)| &**pending.payload.bytes());
+        let place = wal::LogDir::new(&*self.fs, &self.wal_dir, self.store);
         let begun = self.clock.monotonic();
         core.writer.append(place, payloads, durability == Durability::Sync)?;
         let before = self.clock.monotonic();

@@ -10,13 +10,13 @@ use crate::{
 /// Counts since the engine was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) batches: AtomicU64,
-    pub(crate) groups: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    pub(crate) wal_files: AtomicU64,
-    pub(crate) wal_bytes: AtomicU64,
-    pub(crate) durable: AtomicU64,
-    pub(crate) poisoned: AtomicBool,
+    pub(super) batches: AtomicU64,
+    pub(super) groups: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) wal_files: AtomicU64,
+    pub(super) wal_bytes: AtomicU64,
+    pub(super) durable: AtomicU64,
+    pub(super) poisoned: AtomicBool,
 }
 
 /// Numbers about the write path since the engine was opened.

@@ -115,10 +115,10 @@ impl Future for Ticket {
 /// A batch on its way: checked, encoded, not yet decided.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub(crate) time: Timestamp,
-    pub(crate) ops: Vec<Op>,
-    pub(crate) payload: Payload,
-    pub(crate) durability: Durability,
+    pub(super) time: Timestamp,
+    pub(super) ops: Vec<Op>,
+    pub(super) payload: Payload,
+    pub(super) durability: Durability,
     weight: usize,
     /// Until the answer is given.
     slot: Option<Arc<Slot>>,

@@ -30,14 +30,14 @@ impl<'r> Repair<'r> {
     pub(crate) fn edges(&mut self) -> Result<Vec<Gap>> {
         let base = self.base;
         let mut gaps: Vec<Gap> = Vec::new();
-        let mut opened = base.out.iter().peekable();
+        let mut opened = base.out().iter().peekable();
         let mut last: Option<EdgeKey> = None;
         for file in &self.manifest.out {
             let is_it = |partition: &&Arc<EdgePartition>| {
                 partition.segment().file().number == file.file.number
             };
             let Some(partition) = opened.next_if(is_it) else {
-                let rows = base.out.iter().map(|partition| partition.rows.len());
+                let rows = base.out().iter().map(|partition| partition.rows().len());
                 let rows = self.rows_of(FileKind::Out, self.manifest.counts.edges, rows);
                 if let Some(error) = self.unopened(file.file) {
                     add_gap(&mut gaps, last, rows, error.clone());
@@ -46,9 +46,9 @@ impl<'r> Repair<'r> {
             };
             // Rows of this part that follow each other and could not be read.
             let mut bad: Option<(u64, Error)> = None;
-            for at in 0..partition.rows.len() {
+            for at in 0..partition.rows().len() {
                 self.advance();
-                let row = match partition.rows.row(at) {
+                let row = match partition.rows().row(at) {
                     Ok(row) => row,
                     Err(error) => {
                         let (rows, _) = bad.get_or_insert((0, error));
@@ -64,7 +64,8 @@ impl<'r> Repair<'r> {
                     gap.before = Some(key);
                 }
                 last = Some(key);
-                let (file, offset) = (partition.segment().path(), len64(partition.rows.offset(at)));
+                let (file, offset) =
+                    (partition.segment().path(), len64(partition.rows().offset(at)));
                 let attributes = base.attributes(row);
                 self.edge(row, key, attributes, file, offset)?;
             }
@@ -81,10 +82,10 @@ impl<'r> Repair<'r> {
             return Ok(());
         }
         let base = self.base;
-        for partition in &base.in_edges {
-            for at in 0..partition.rows.len() {
+        for partition in base.in_edges() {
+            for at in 0..partition.rows().len() {
                 // What is damaged here as well is lost, as the gaps will tell.
-                let Ok(row) = partition.rows.row(at) else { continue };
+                let Ok(row) = partition.rows().row(at) else { continue };
                 let key = row.key().reversed();
                 let gap = gaps.partition_point(|gap| gap.before.is_some_and(|end| end <= key));
                 let Some(gap) = gaps.get_mut(gap) else { continue };
@@ -93,7 +94,8 @@ impl<'r> Repair<'r> {
                 }
                 count(&mut gap.found);
                 let error = gap.error.clone();
-                let (file, offset) = (partition.segment().path(), len64(partition.rows.offset(at)));
+                let (file, offset) =
+                    (partition.segment().path(), len64(partition.rows().offset(at)));
                 self.edge(row, key, Err(error), file, offset)?;
             }
         }
@@ -200,18 +202,18 @@ fn add_gap(gaps: &mut Vec<Gap>, after: Option<EdgeKey>, rows: Option<u64>, error
 
 /// Where a vector file is being read: its rows are in the order of their nodes.
 pub(crate) struct Cursor<'r> {
-    pub(crate) partition: &'r VectorPartition,
-    pub(crate) row: usize,
+    pub(super) partition: &'r VectorPartition,
+    pub(super) row: usize,
     /// The last row that could not be read.
-    pub(crate) error: Option<Error>,
+    pub(super) error: Option<Error>,
 }
 
 impl<'r> Cursor<'r> {
     /// Goes on to the row of a node, which is not before the one that was asked
     /// for last. Gives its vector if this commit wrote it.
     pub(crate) fn find(&mut self, id: NodeId, seq: Seq) -> Option<&'r [f32]> {
-        while self.row < self.partition.rows.len() {
-            match self.partition.rows.row(self.row) {
+        while self.row < self.partition.rows().len() {
+            match self.partition.rows().row(self.row) {
                 Ok((head, _)) if head.id() < id => {}
                 Ok((head, components)) => {
                     return (head.id() == id && head.seq() == seq).then_some(components);

@@ -24,7 +24,7 @@ impl<'r> Repair<'r> {
     /// The batches that the base does not have.
     pub(crate) fn log(&mut self, from: &Path, fs: &Arc<dyn Fs>) -> Result<()> {
         let dir = from.join(wal::DIR);
-        let place = wal::LogDir { fs: &**fs, dir: &dir, store: self.manifest.store };
+        let place = wal::LogDir::new(&**fs, &dir, self.manifest.store);
         let mut failed = None;
         let manifest = self.manifest;
         let read = wal::salvage(place, manifest, &mut |seq, logged| {

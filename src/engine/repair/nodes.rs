@@ -25,10 +25,10 @@ use crate::{
 impl<'r> Repair<'r> {
     pub(crate) fn nodes(&mut self) -> Result<()> {
         let base = self.base;
-        let partitions = base.vectors.iter();
+        let partitions = base.vectors().iter();
         let mut cursors: Vec<Cursor<'r>> =
             partitions.map(|partition| Cursor { partition, row: 0, error: None }).collect();
-        let mut opened = base.nodes.iter().peekable();
+        let mut opened = base.nodes().iter().peekable();
         let mut last = None;
         let files = &self.manifest.nodes;
         for (at, file) in files.iter().enumerate() {
@@ -43,7 +43,7 @@ impl<'r> Repair<'r> {
                     last = self.node_part(partition, &mut cursors, last, end)?.or(last)
                 }
                 None => {
-                    let rows = base.nodes.iter().map(|partition| partition.rows.len());
+                    let rows = base.nodes().iter().map(|partition| partition.rows().len());
                     let count = self.rows_of(FileKind::Nodes, self.manifest.counts.nodes, rows);
                     let from = first(file).unwrap_or(NodeId::MIN);
                     if let Some(error) = self.unopened(file.file) {
@@ -68,9 +68,9 @@ impl<'r> Repair<'r> {
         // Rows that could not be read, and the first error.
         let mut bad: Option<(u64, Error)> = None;
         let bounds = |last: Option<NodeId>| last.or(before).unwrap_or(NodeId::MIN);
-        for at in 0..partition.rows.len() {
+        for at in 0..partition.rows().len() {
             self.advance();
-            let row = match partition.rows.row(at) {
+            let row = match partition.rows().row(at) {
                 Ok(row) => row,
                 Err(error) => {
                     let (rows, _) = bad.get_or_insert((0, error));
@@ -109,7 +109,7 @@ impl<'r> Repair<'r> {
                 return Ok(());
             }
         };
-        let (file, offset) = (partition.segment().path(), len64(partition.rows.offset(at)));
+        let (file, offset) = (partition.segment().path(), len64(partition.rows().offset(at)));
         let Some(kind) = self.kind(row.kind.get()) else {
             let why = format!("its kind {} has no name", row.kind.get());
             self.lost(file, offset, LostItem::Node(id), why);
@@ -133,7 +133,7 @@ impl<'r> Repair<'r> {
                 continue;
             }
             let mut of_space =
-                cursors.iter_mut().filter(|cursor| cursor.partition.rows.space == space);
+                cursors.iter_mut().filter(|cursor| cursor.partition.rows().space() == space);
             let found = of_space.find_map(|cursor| cursor.find(id, seq));
             match found {
                 Some(components) if named.space.check_vector(&named.name, components).is_ok() => {
@@ -169,7 +169,7 @@ impl<'r> Repair<'r> {
         (file, offset): (&Path, u64),
     ) {
         let item = LostItem::Vector { node, space: name.to_owned() };
-        let of_space = || cursors.iter().filter(|cursor| cursor.partition.rows.space == space);
+        let of_space = || cursors.iter().filter(|cursor| cursor.partition.rows().space() == space);
         let in_file = of_space().find_map(|cursor| cursor.error.clone());
         let of_files = || {
             let files = self.manifest.vectors.iter().filter(|file| file.space == space);
@@ -184,9 +184,9 @@ impl<'r> Repair<'r> {
 
 /// A node with everything but its keys and vectors.
 fn whole_node(stored: &StoredNode<'_>, kind: &str, attributes: Attributes) -> Node {
-    let meta = &stored.meta;
-    let mut node = Node::new(stored.row.id(), kind);
-    node.content = stored.content.to_vec();
+    let meta = stored.meta();
+    let mut node = Node::new(stored.row().id(), kind);
+    node.content = stored.content().to_vec();
     node.attributes = attributes;
     node.strength = meta.strength;
     node.confidence = meta.confidence;

@@ -40,20 +40,20 @@ pub(crate) fn len64(len: usize) -> u64 {
 
 pub(crate) struct Repair<'r> {
     /// The new store.
-    pub(crate) engine: &'r Engine,
+    pub(super) engine: &'r Engine,
     /// What it has.
-    pub(crate) snapshot: Snapshot,
+    pub(super) snapshot: Snapshot,
     /// What is left of the old one.
-    pub(crate) base: &'r Base,
-    pub(crate) data_dir: &'r Path,
-    pub(crate) manifest: &'r Manifest,
-    pub(crate) unopened: &'r [Unopened],
-    pub(crate) report: RepairReport,
+    pub(super) base: &'r Base,
+    pub(super) data_dir: &'r Path,
+    pub(super) manifest: &'r Manifest,
+    pub(super) unopened: &'r [Unopened],
+    pub(super) report: RepairReport,
     /// Operations that are not written yet, and about their bytes.
-    pub(crate) pending: Vec<Op>,
-    pub(crate) pending_bytes: usize,
-    pub(crate) progress: &'r mut dyn FnMut(u64, u64),
-    pub(crate) done: u64,
+    pub(super) pending: Vec<Op>,
+    pub(super) pending_bytes: usize,
+    pub(super) progress: &'r mut dyn FnMut(u64, u64),
+    pub(super) done: u64,
 }
 
 impl<'r> Repair<'r> {

@@ -14,19 +14,19 @@ impl<'a> Verifier<'a> {
     pub(crate) fn edges(&mut self) {
         let base = self.base;
         let mut turned = 0;
-        let out = self.edge_table(&base.out, true, &mut |verifier, partition, at, row| {
+        let out = self.edge_table(base.out(), true, &mut |verifier, partition, at, row| {
             let missing = "it is not at its target";
-            turned += u64::from(verifier.is_mirrored(partition, at, row, &base.in_edges, missing));
+            turned += u64::from(verifier.is_mirrored(partition, at, row, base.in_edges(), missing));
         });
-        let into = self.edge_table(&base.in_edges, false, &mut |_, _, _, _| {});
+        let into = self.edge_table(base.in_edges(), false, &mut |_, _, _, _| {});
         self.report.edges = out;
         // Every edge led to a row of its own at its target: if these are all,
         // there is no other.
         if into != turned || !self.damaged.is_empty() {
-            for partition in &base.in_edges {
-                for at in 0..partition.rows.len() {
-                    if let Ok(row) = partition.rows.row(at) {
-                        self.is_mirrored(partition, at, row, &base.out, "it is not at its source");
+            for partition in base.in_edges() {
+                for at in 0..partition.rows().len() {
+                    if let Ok(row) = partition.rows().row(at) {
+                        self.is_mirrored(partition, at, row, base.out(), "it is not at its source");
                     }
                 }
             }
@@ -44,18 +44,18 @@ impl<'a> Verifier<'a> {
         let mut last: Option<EdgeKey> = None;
         let mut there = None;
         for partition in partitions {
-            let segment = partition.rows.segment();
+            let segment = partition.rows().segment();
             let mut refs = Refs::new();
             let mut whole = true;
-            for at in 0..partition.rows.len() {
-                let Ok(row) = partition.rows.row(at) else {
+            for at in 0..partition.rows().len() {
+                let Ok(row) = partition.rows().row(at) else {
                     self.gaps.edges |= out;
                     whole = false;
                     continue;
                 };
                 count(&mut rows);
-                let (key, offset) = (row.key(), partition.rows.offset(at));
-                if at == 0 && key != partition.first {
+                let (key, offset) = (row.key(), partition.rows().offset(at));
+                if at == 0 && key != partition.first() {
                     self.wrong(segment, offset, "the manifest has another first edge");
                 }
                 if last.is_some_and(|last| last >= key) {
@@ -78,10 +78,10 @@ impl<'a> Verifier<'a> {
                 }
                 each(self, partition, at, row);
             }
-            if partition.rows.len() == 0 {
+            if partition.rows().len() == 0 {
                 self.wrong(segment, 0, "there is no row in it");
             }
-            if let Some(table) = &partition.refs {
+            if let Some(table) = partition.refs() {
                 self.table_refs(segment, table, &refs, whole);
             }
             self.advance(segment.file().len);
@@ -91,9 +91,9 @@ impl<'a> Verifier<'a> {
 
     /// What a row of an edge says by itself.
     fn edge(&mut self, partition: &EdgePartition, offset: usize, row: &EdgeRow) {
-        let segment = partition.rows.segment();
+        let segment = partition.rows().segment();
         let kind = row.key().kind;
-        if !known(kind, self.base.manifest.kinds.len()) {
+        if !known(kind, self.base.manifest().kinds.len()) {
             self.wrong(segment, offset, format!("an edge of kind {kind}: there is none"));
         }
         let (weight, confidence) = (row.weight.get(), row.confidence.get());
@@ -103,7 +103,7 @@ impl<'a> Verifier<'a> {
         }
         let place = row.attributes();
         let nowhere = HeapRef { heap: 0, slot: 0, ..place };
-        if (partition.refs.is_none() || place.len == 0) && place != nowhere {
+        if (partition.refs().is_none() || place.len == 0) && place != nowhere {
             self.wrong(segment, offset, "an edge has attributes that are not its own");
         }
         if same_edge(row, row.key(), place) != *row {
@@ -148,7 +148,7 @@ impl<'a> Verifier<'a> {
         let Ok(found) = Base::edge(table, &row.key().reversed()) else { return true };
         let Some(found) = found else {
             let what = format!("edge {:?}: {missing}", row.key());
-            self.wrong(partition.rows.segment(), partition.rows.offset(at), what);
+            self.wrong(partition.rows().segment(), partition.rows().offset(at), what);
             return false;
         };
         let len = row.attributes().len;
@@ -160,7 +160,7 @@ impl<'a> Verifier<'a> {
             )
         {
             let what = format!("edge {:?}: it is another at its other end", row.key());
-            self.wrong(partition.rows.segment(), partition.rows.offset(at), what);
+            self.wrong(partition.rows().segment(), partition.rows().offset(at), what);
         }
         true
     }

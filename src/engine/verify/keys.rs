@@ -14,12 +14,12 @@ impl<'a> Verifier<'a> {
         let base = self.base;
         let mut entries = 0_u64;
         let mut last: Option<IndexEntryRef<'_>> = None;
-        for partition in &base.keys {
-            let segment = partition.entries.segment();
+        for partition in base.keys() {
+            let segment = partition.entries().segment();
             let mut bytes = 0_u64;
             let mut whole = true;
-            for at in 0..partition.entries.len() {
-                let entry = match partition.entries.entry(at) {
+            for at in 0..partition.entries().len() {
+                let entry = match partition.entries().entry(at) {
                     Ok(entry) => entry,
                     Err(error) => {
                         whole = false;
@@ -32,7 +32,7 @@ impl<'a> Verifier<'a> {
                     .saturating_add(len64(KEY_HEAD_BYTES))
                     .saturating_add(len64(entry.key.len()));
                 let mut wrong = |what: String| {
-                    self.found(segment.damaged(partition.entries.offset(at), what));
+                    self.found(segment.damaged(partition.entries().offset(at), what));
                 };
                 if at == 0 && partition.first() != Some(entry) {
                     wrong("the manifest has another first entry".to_owned());
@@ -44,16 +44,16 @@ impl<'a> Verifier<'a> {
                 if entry.index == EXPIRY {
                     continue;
                 }
-                if !known(entry.index, base.manifest.indexes.len()) {
+                if !known(entry.index, base.manifest().indexes.len()) {
                     wrong(format!("a key of index {}: there is none", entry.index));
                 }
                 count(&mut self.report.keys);
             }
-            if partition.entries.len() == 0 {
+            if partition.entries().len() == 0 {
                 self.wrong(segment, 0, "there is no entry in it");
             }
-            if whole && bytes != partition.entries.bytes() {
-                let what = format!("entries of {bytes} bytes in {}", partition.entries.bytes());
+            if whole && bytes != partition.entries().bytes() {
+                let what = format!("entries of {bytes} bytes in {}", partition.entries().bytes());
                 self.wrong(segment, 0, what);
             }
             self.gaps.keys |= !whole;
@@ -62,7 +62,7 @@ impl<'a> Verifier<'a> {
         // Every key of a node led to an entry of its own: if these are all,
         // there is no other.
         if entries != self.entries || !self.damaged.is_empty() {
-            for partition in &base.keys {
+            for partition in base.keys() {
                 self.owners(partition);
             }
         }
@@ -81,17 +81,17 @@ impl<'a> Verifier<'a> {
 
     /// The nodes of entries.
     fn owners(&mut self, partition: &KeyPartition) {
-        for at in 0..partition.entries.len() {
-            let Ok(entry) = partition.entries.entry(at) else { continue };
+        for at in 0..partition.entries().len() {
+            let Ok(entry) = partition.entries().entry(at) else { continue };
             // A node that cannot be read was told.
             let Ok(node) = self.base.node(entry.node) else { continue };
             let has = node.is_some_and(|node| match entry.index {
-                EXPIRY => node.meta.expires.is_some_and(|at| expiry_key(at) == entry.key),
+                EXPIRY => node.meta().expires.is_some_and(|at| expiry_key(at) == entry.key),
                 index => node.keys().any(|key| key == (index, entry.key)),
             });
             if !has {
                 let what = format!("a key of node {}, which does not have it", entry.node);
-                self.wrong(partition.entries.segment(), partition.entries.offset(at), what);
+                self.wrong(partition.entries().segment(), partition.entries().offset(at), what);
             }
         }
     }

@@ -79,17 +79,17 @@ impl Engine {
         self.open_still()?;
         let (base, last) = {
             let state = self.reconciler.state();
-            (Arc::clone(&state.base), state.seq)
+            (Arc::clone(state.base()), state.seq())
         };
         let lens = base.segments().map(|segment| segment.file().len);
-        let heaps = base.heaps.iter().map(|heap| heap.segment.file().len);
+        let heaps = base.heaps().iter().map(|heap| heap.segment().file().len);
         let bytes = lens.fold(0, u64::saturating_add);
         let again = bytes.saturating_sub(heaps.fold(0, u64::saturating_add));
         let log = self.reconciler.stats().wal_bytes;
         let mut verifier = Verifier {
             base: &base,
             manifest: self.dir.join(manifest::FILE),
-            report: VerifyReport { seq: base.manifest.checkpoint, bytes, ..Default::default() },
+            report: VerifyReport { seq: base.manifest().checkpoint, bytes, ..Default::default() },
             progress,
             done: 0,
             told: 0,
@@ -126,9 +126,9 @@ impl Engine {
     fn verify_log(&self, verifier: &mut Verifier<'_>, last: Seq) {
         let dir = self.dir.join(wal::DIR);
         let base = verifier.base;
-        let place = wal::LogDir { fs: &*self.fs, dir: &dir, store: base.manifest.store };
+        let place = wal::LogDir::new(&*self.fs, &dir, base.manifest().store);
         // What a checkpoint covers now, it may have cut.
-        let checkpoint = || self.reconciler.state().base.manifest.checkpoint;
+        let checkpoint = || self.reconciler.state().base().manifest().checkpoint;
         let listed = match wal::list(place) {
             Ok(listed) => listed,
             Err(error) => return verifier.found(error),
@@ -137,7 +137,7 @@ impl Engine {
             let what = format!("no log file begins at commit {} or before", checkpoint().next());
             verifier.found(Error::corrupt(&dir, 0, what));
         }
-        let covered = wal::covered(&listed, base.manifest.checkpoint);
+        let covered = wal::covered(&listed, base.manifest().checkpoint);
         for (at, first) in listed.iter().enumerate().skip(covered) {
             // The last is being written: what was published is whole. All
             // others are.
@@ -164,7 +164,7 @@ impl Engine {
 
     /// The manifest on disk: that of the base, or a later one.
     fn verify_manifest(&self, verifier: &mut Verifier<'_>) {
-        let ours = &verifier.base.manifest;
+        let ours = verifier.base.manifest();
         let damage = match manifest::load(&*self.fs, &self.dir) {
             Err(error) => return verifier.found(error),
             Ok(None) => "the file is missing",

@@ -20,36 +20,36 @@ impl<'a> Verifier<'a> {
     pub(crate) fn nodes(&mut self) {
         let base = self.base;
         let mut last = None;
-        for partition in &base.nodes {
-            let segment = partition.rows.segment();
+        for partition in base.nodes() {
+            let segment = partition.rows().segment();
             let mut refs = Refs::new();
             let mut whole = true;
-            for at in 0..partition.rows.len() {
-                let Ok(row) = partition.rows.row(at) else {
+            for at in 0..partition.rows().len() {
+                let Ok(row) = partition.rows().row(at) else {
                     self.gaps.nodes = true;
                     whole = false;
                     continue;
                 };
                 count(&mut self.report.nodes);
-                let (id, offset) = (row.id(), partition.rows.offset(at));
-                if at == 0 && id != partition.first {
+                let (id, offset) = (row.id(), partition.rows().offset(at));
+                if at == 0 && id != partition.first() {
                     self.wrong(segment, offset, "the manifest has another first node");
                 }
                 if last.is_some_and(|last| last >= id) {
                     self.wrong(segment, offset, format!("node {id} is out of order"));
                 }
                 last = Some(id);
-                if !known(row.kind.get(), base.manifest.kinds.len()) {
+                if !known(row.kind.get(), base.manifest().kinds.len()) {
                     let what = format!("node {id} is of kind {}: there is none", row.kind.get());
                     self.wrong(segment, offset, what);
                 }
                 whole &= self.record(segment, offset, row, &mut refs);
             }
-            if partition.rows.len() == 0 {
+            if partition.rows().len() == 0 {
                 self.wrong(segment, 0, "there is no row in it");
             }
             self.members(partition);
-            self.table_refs(segment, &partition.refs, &refs, whole);
+            self.table_refs(segment, partition.refs(), &refs, whole);
             self.gaps.records |= !whole;
             self.advance(segment.file().len);
         }
@@ -66,7 +66,7 @@ impl<'a> Verifier<'a> {
         let Ok(bytes) = heap.bytes(place.offset(), place.len) else { return false };
         let in_record = |damage: Damage| {
             let at = heap.file_offset(place.offset().saturating_add(damage.offset));
-            heap.segment.damaged(at, format!("record of node {id}: {}", damage.what))
+            heap.segment().damaged(at, format!("record of node {id}: {}", damage.what))
         };
         let meta = match NodeMeta::decode(bytes) {
             Ok(meta) => meta,
@@ -78,7 +78,7 @@ impl<'a> Verifier<'a> {
         let record_at = heap.file_offset(place.offset());
         let mut wrong = |what: String| {
             let what = format!("record of node {id}: {what}");
-            self.found(heap.segment.damaged(record_at, what));
+            self.found(heap.segment().damaged(record_at, what));
         };
         if let Err(damage) = meta.attributes() {
             wrong(format!("attributes: {}", damage.what));
@@ -86,7 +86,7 @@ impl<'a> Verifier<'a> {
         if row.external() != meta.external.is_some() {
             wrong("it and its row say different things about where the content is".to_owned());
         }
-        if meta.version > base.manifest.checkpoint {
+        if meta.version > base.manifest().checkpoint {
             wrong(format!("version {} is after the checkpoint", meta.version));
         }
         if !meta.strength.is_finite() || !(0.0..=1.0).contains(&meta.confidence) {
@@ -96,7 +96,7 @@ impl<'a> Verifier<'a> {
         if !keys().is_sorted_by(|a, b| a < b) {
             wrong("keys are out of order".to_owned());
         }
-        if let Some((index, _)) = keys().find(|(n, _)| !known(*n, base.manifest.indexes.len())) {
+        if let Some((index, _)) = keys().find(|(n, _)| !known(*n, base.manifest().indexes.len())) {
             wrong(format!("a key of index {index}: there is none"));
         }
         let vectors = || meta.vectors().filter_map(Result::ok);
@@ -151,9 +151,9 @@ impl<'a> Verifier<'a> {
     fn has_key(&mut self, segment: &Segment, at: usize, place: &IndexEntryRef<'_>) {
         let base = self.base;
         let entry =
-            base.key_bound(place).and_then(|(partition, row)| match base.keys.get(partition) {
-                Some(partition) if row < partition.entries.len() => {
-                    partition.entries.entry(row).map(Some)
+            base.key_bound(place).and_then(|(partition, row)| match base.keys().get(partition) {
+                Some(partition) if row < partition.entries().len() => {
+                    partition.entries().entry(row).map(Some)
                 }
                 _ => Ok(None),
             });
@@ -176,7 +176,7 @@ impl<'a> Verifier<'a> {
         (space, seq): (u32, Seq),
     ) {
         let space_of = |number: u32| {
-            let spaces = &self.base.manifest.spaces;
+            let spaces = &self.base.manifest().spaces;
             usize::try_from(number).ok().and_then(|number| spaces.get(number))
         };
         if space_of(space).is_some_and(|space| space.dropped) {
@@ -185,21 +185,25 @@ impl<'a> Verifier<'a> {
         count(&mut self.report.vectors);
         let mut places = 0_u64;
         for partition in self.base.vectors_of(space) {
-            let found = partition.rows.find_row(id).and_then(|row| match row {
-                Some(row) if partition.rows.heads.row(row)?.seq() == seq => {
-                    Ok(Some((row, partition.rows.kinds.row(row)?.get())))
+            let found = partition.rows().find_row(id).and_then(|row| match row {
+                Some(row) if partition.rows().heads().row(row)?.seq() == seq => {
+                    Ok(Some((row, partition.rows().kinds().row(row)?.get())))
                 }
                 _ => Ok(None),
             });
             match found {
                 Ok(Some((row, of))) => {
                     count(&mut places);
-                    refer(&mut self.live, partition.rows.segment.file().number, 1);
+                    refer(&mut self.live, partition.rows().segment().file().number, 1);
                     if partition.is_dead(row) || of != kind {
                         let what =
                             if of == kind { "is taken for dead" } else { "has another kind" };
                         let what = format!("the vector of node {id} by commit {seq} {what}");
-                        self.wrong(&partition.rows.segment, partition.rows.kinds.offset(row), what);
+                        self.wrong(
+                            partition.rows().segment(),
+                            partition.rows().kinds().offset(row),
+                            what,
+                        );
                     }
                 }
                 Ok(None) => {}
@@ -220,23 +224,26 @@ impl<'a> Verifier<'a> {
 
     /// The rows of each kind.
     fn members(&mut self, partition: &NodePartition) {
-        let segment = partition.rows.segment();
-        let (rows, kinds) = (partition.rows.len(), partition.kinds.len());
+        let segment = partition.rows().segment();
+        let (rows, kinds) = (partition.rows().len(), partition.kinds().len());
         let listed = if kinds > 1 { rows } else { 0 };
-        if partition.members.len() != listed || (kinds == 0 && rows > 0) {
-            let what = format!("{rows} rows of {kinds} kinds, {} members", partition.members.len());
-            return self.wrong(segment, partition.kinds.offset(0), what);
+        if partition.members().len() != listed || (kinds == 0 && rows > 0) {
+            let what =
+                format!("{rows} rows of {kinds} kinds, {} members", partition.members().len());
+            return self.wrong(segment, partition.kinds().offset(0), what);
         }
         let place = |first: u32| usize::try_from(first).unwrap_or(usize::MAX);
         let mut last_kind = None;
         let mut start = 0;
         for at in 0..kinds {
             // What is damaged was told.
-            let Ok(row) = partition.kinds.row(at) else { return };
+            let Ok(row) = partition.kinds().row(at) else { return };
             let (kind, first, offset) =
-                (row.kind.get(), row.first.get(), partition.kinds.offset(at));
+                (row.kind.get(), row.first.get(), partition.kinds().offset(at));
             let end = match at.saturating_add(1) {
-                next if next < kinds => partition.kinds.row(next).map(|row| place(row.first.get())),
+                next if next < kinds => {
+                    partition.kinds().row(next).map(|row| place(row.first.get()))
+                }
                 _ => Ok(rows),
             };
             let Ok(end) = end else { return };
@@ -253,15 +260,15 @@ impl<'a> Verifier<'a> {
                 // Ascending, and of this kind: so each row is there once, if
                 // there are as many members as rows.
                 if member >= rows || last_member.is_some_and(|last| last >= member) {
-                    let offset = partition.members.offset(member_at);
+                    let offset = partition.members().offset(member_at);
                     self.wrong(segment, offset, format!("member {member} is out of order"));
                     continue;
                 }
                 last_member = Some(member);
-                let Ok(row) = partition.rows.row(member) else { continue };
+                let Ok(row) = partition.rows().row(member) else { continue };
                 if row.kind.get() != kind {
                     let what = format!("row {member} is listed as of kind {kind}");
-                    self.wrong(segment, partition.members.offset(member_at), what);
+                    self.wrong(segment, partition.members().offset(member_at), what);
                 }
             }
             start = end;

@@ -14,14 +14,14 @@ impl<'a> Verifier<'a> {
     /// Vectors.
     pub(crate) fn vectors(&mut self) {
         let base = self.base;
-        for partition in &base.vectors {
+        for partition in base.vectors() {
             let dead = partition.dead_count();
-            let partition = &partition.rows;
-            let segment = &partition.segment;
-            let mut declared = base.manifest.vectors.iter();
+            let partition = partition.rows();
+            let segment = partition.segment();
+            let mut declared = base.manifest().vectors.iter();
             let declared = declared.find(|file| file.file.number == segment.file().number);
-            let space = usize::try_from(partition.space).ok();
-            let space = space.and_then(|space| base.manifest.spaces.get(space));
+            let space = usize::try_from(partition.space()).ok();
+            let space = space.and_then(|space| base.manifest().spaces.get(space));
             let mut last = None;
             for at in 0..partition.len() {
                 let Ok((head, components)) = partition.row(at) else { continue };
@@ -30,7 +30,7 @@ impl<'a> Verifier<'a> {
                     self.wrong(segment, offset, format!("the vector of node {id} is out of order"));
                 }
                 last = Some(id);
-                if head.seq() > base.manifest.checkpoint {
+                if head.seq() > base.manifest().checkpoint {
                     let what = format!("vector of node {id}: commit {} is to come", head.seq());
                     self.wrong(segment, offset, what);
                 }
@@ -63,16 +63,16 @@ impl<'a> Verifier<'a> {
     pub(crate) fn indexes(&mut self) {
         let base = self.base;
         let mut wrong = false;
-        for partition in &base.vectors {
-            if let Some(codes) = &partition.codes
-                && let Some(error) = self.codes(&partition.rows, codes)
+        for partition in base.vectors() {
+            if let Some(codes) = partition.codes()
+                && let Some(error) = self.codes(partition.rows(), codes)
             {
                 codes.fail(error.clone());
                 wrong = true;
                 self.found_of(codes, error);
             }
-            if let Some(graph) = &partition.graph
-                && let Err(error) = graph.get(&partition.rows)
+            if let Some(graph) = partition.graph()
+                && let Err(error) = graph.get(partition.rows())
             {
                 wrong = true;
                 self.found_of(graph, error);
@@ -85,7 +85,7 @@ impl<'a> Verifier<'a> {
 
     /// Tells of an index that it is wrong, if that was not told of its blocks.
     fn found_of<T: Load>(&mut self, index: &Index<T>, error: Error) {
-        if !self.damaged.contains(&index.file.number) {
+        if !self.damaged.contains(&index.file().number) {
             self.found(error);
         }
     }
@@ -104,7 +104,7 @@ impl<'a> Verifier<'a> {
             let to = from.saturating_add(ENCODED).min(rows.len());
             let mut expected = Vec::new();
             // What is damaged was told.
-            if vector::build::encode(&codes.codebook, rows, from, to, &mut expected).is_err() {
+            if vector::build::encode(codes.codebook(), rows, from, to, &mut expected).is_err() {
                 return None;
             }
             let end = at.saturating_add(expected.len());

@@ -22,32 +22,32 @@ pub(crate) type Refs = BTreeMap<u32, u64>;
 /// Of what there is something that could not be read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Gaps {
-    pub(crate) nodes: bool,
+    pub(super) nodes: bool,
     /// Nodes or their records.
-    pub(crate) records: bool,
-    pub(crate) edges: bool,
-    pub(crate) keys: bool,
-    pub(crate) vectors: bool,
+    pub(super) records: bool,
+    pub(super) edges: bool,
+    pub(super) keys: bool,
+    pub(super) vectors: bool,
     /// What refers to heaps.
-    pub(crate) refs: bool,
+    pub(super) refs: bool,
 }
 
 pub(crate) struct Verifier<'a> {
-    pub(crate) base: &'a Base,
-    pub(crate) manifest: PathBuf,
-    pub(crate) report: VerifyReport,
-    pub(crate) progress: &'a mut dyn FnMut(u64, u64),
-    pub(crate) done: u64,
-    pub(crate) told: u64,
-    pub(crate) total: u64,
+    pub(super) base: &'a Base,
+    pub(super) manifest: PathBuf,
+    pub(super) report: VerifyReport,
+    pub(super) progress: &'a mut dyn FnMut(u64, u64),
+    pub(super) done: u64,
+    pub(super) told: u64,
+    pub(super) total: u64,
     /// The files with bytes that fail their checksums.
-    pub(crate) damaged: HashSet<u32>,
-    pub(crate) refs: Refs,
+    pub(super) damaged: HashSet<u32>,
+    pub(super) refs: Refs,
     /// Rows that are their node's, by vector file.
-    pub(crate) live: BTreeMap<u32, u64>,
+    pub(super) live: BTreeMap<u32, u64>,
     /// Entries of the key table that the records of nodes led to.
-    pub(crate) entries: u64,
-    pub(crate) gaps: Gaps,
+    pub(super) entries: u64,
+    pub(super) gaps: Gaps,
 }
 
 pub(crate) fn count(count: &mut u64) {
@@ -116,7 +116,7 @@ impl<'a> Verifier<'a> {
 
     /// What the manifest says of all of it.
     pub(crate) fn sums(&mut self) {
-        let manifest = &self.base.manifest;
+        let manifest = self.base.manifest();
         let Gaps { nodes, records, edges, keys, vectors, refs } = self.gaps;
         let mut wrong = Vec::new();
         let counts = manifest.counts;

@@ -62,7 +62,7 @@ impl Snapshot {
     /// damaged on disk.
     pub fn search(&self, search: &Search<'_>) -> Result<Vec<Hit<'_>>> {
         let (number, named) =
-            self.state.spaces.get(search.space).ok_or_else(|| unknown_space(search.space))?;
+            self.state.spaces().get(search.space).ok_or_else(|| unknown_space(search.space))?;
         let space = named.space;
         let (query, but) = match search.query {
             Query::Vector(query) => (query, None),
@@ -89,13 +89,14 @@ impl Snapshot {
             check_count("hits that differ of a vector search", search.k, limits::DIVERSE_K)?;
         }
         let filter = search.filter.get();
-        let kind = match filter.kind.map(|kind| self.state.kinds.number(kind)) {
+        let kind = match filter.kind.map(|kind| self.state.kinds().number(kind)) {
             Some(None) => return Ok(Vec::new()),
             known => known.flatten(),
         };
         let index = match &filter.index {
             Some((name, range)) => {
-                let number = self.state.indexes.number(name).ok_or_else(|| unknown_index(name))?;
+                let number =
+                    self.state.indexes().number(name).ok_or_else(|| unknown_index(name))?;
                 Some((number, range))
             }
             None => None,
@@ -138,12 +139,12 @@ impl Snapshot {
         let closest = run.closest.into_sorted();
         let hits = closest.map(|(distance, id, found)| match self.get(id)? {
             _ if !distance.is_finite() => {
-                Err(self.state.base.damaged(format!("the vector of node {id} has no distance")))
+                Err(self.state.base().damaged(format!("the vector of node {id} has no distance")))
             }
             Some(node) => Ok(Hit { distance, node, found: search.explain.then_some(found) }),
             // Vectors and nodes change in the same commit.
             None => {
-                Err(self.state.base.damaged(format!("node {id} has a vector and is not there")))
+                Err(self.state.base().damaged(format!("node {id} has a vector and is not there")))
             }
         });
         let hits = hits.collect::<Result<Vec<_>>>()?;
@@ -173,7 +174,7 @@ impl Snapshot {
         diversity: f64,
     ) -> Result<Vec<Hit<'s>>> {
         let lost = |id| {
-            self.state.base.damaged(format!("node {id} was found by a vector that is not there"))
+            self.state.base().damaged(format!("node {id} was found by a vector that is not there"))
         };
         let mut left = hits
             .into_iter()

@@ -89,14 +89,14 @@ pub enum Effort {
 /// ```
 #[derive(Debug)]
 pub struct Search<'q> {
-    pub(crate) space: &'q str,
-    pub(crate) query: Query<'q>,
-    pub(crate) k: usize,
-    pub(crate) filter: FilterOf<'q>,
-    pub(crate) effort: Effort,
-    pub(crate) within: Option<f64>,
-    pub(crate) diversity: Option<f64>,
-    pub(crate) explain: bool,
+    pub(super) space: &'q str,
+    pub(super) query: Query<'q>,
+    pub(super) k: usize,
+    pub(super) filter: FilterOf<'q>,
+    pub(super) effort: Effort,
+    pub(super) within: Option<f64>,
+    pub(super) diversity: Option<f64>,
+    pub(super) explain: bool,
 }
 
 /// A filter of the search's own, or somebody's.
@@ -205,9 +205,9 @@ impl<'q> Search<'q> {
 /// ```
 #[derive(Default)]
 pub struct Filter<'f> {
-    pub(crate) kind: Option<&'f str>,
-    pub(crate) index: Option<(&'f str, KeyRange)>,
-    pub(crate) test: Option<Test<'f>>,
+    pub(super) kind: Option<&'f str>,
+    pub(super) index: Option<(&'f str, KeyRange)>,
+    pub(super) test: Option<Test<'f>>,
 }
 
 pub(crate) type Test<'f> = Box<dyn Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f>;

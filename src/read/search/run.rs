@@ -44,26 +44,26 @@ const WALKED: usize = 15;
 
 /// A search under way.
 pub(crate) struct SearchRun<'s, 'q> {
-    pub(crate) snapshot: &'s Snapshot,
-    pub(crate) number: u32,
-    pub(crate) query: &'q [f32],
-    pub(crate) measure: Measure<'q>,
-    pub(crate) k: usize,
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) number: u32,
+    pub(super) query: &'q [f32],
+    pub(super) measure: Measure<'q>,
+    pub(super) k: usize,
     /// A node that is not to be found.
-    pub(crate) but: Option<NodeId>,
-    pub(crate) kind: Option<u32>,
-    pub(crate) index: Option<(u32, &'q KeyRange)>,
+    pub(super) but: Option<NodeId>,
+    pub(super) kind: Option<u32>,
+    pub(super) index: Option<(u32, &'q KeyRange)>,
     /// The only nodes that may be found, ascending, if they were listed.
-    pub(crate) listed: Option<Vec<NodeId>>,
-    pub(crate) test: Option<&'q Test<'q>>,
-    pub(crate) effort: Effort,
-    pub(crate) within: Option<f64>,
+    pub(super) listed: Option<Vec<NodeId>>,
+    pub(super) test: Option<&'q Test<'q>>,
+    pub(super) effort: Effort,
+    pub(super) within: Option<f64>,
     /// The newest first.
-    pub(crate) layers: Vec<&'s Layer>,
+    pub(super) layers: Vec<&'s Layer>,
     /// Rows of the file that were candidates: not to be offered again by a
     /// second way through it.
-    pub(crate) judged: Vec<u32>,
-    pub(crate) closest: Closest<Found>,
+    pub(super) judged: Vec<u32>,
+    pub(super) closest: Closest<Found>,
 }
 
 /// Which rows of a file may be found: a bit for each, as
@@ -72,7 +72,7 @@ type Mask = Option<(Vec<u32>, usize)>;
 
 impl<'s> SearchRun<'s, '_> {
     fn base(&self) -> &'s Base {
-        &self.snapshot.state.base
+        self.snapshot.state.base()
     }
 
     /// Whether a node has to be looked at for more than its kind.
@@ -90,7 +90,7 @@ impl<'s> SearchRun<'s, '_> {
 
     /// Rows of all files.
     fn rows(&self) -> usize {
-        let rows = self.base().vectors_of(self.number).map(|partition| partition.rows.len());
+        let rows = self.base().vectors_of(self.number).map(|partition| partition.rows().len());
         rows.fold(0, usize::saturating_add)
     }
 
@@ -141,7 +141,7 @@ impl<'s> SearchRun<'s, '_> {
     /// Whether a layer says something of a node's vector, so that no file is to
     /// be asked.
     fn is_layered(&self, id: NodeId) -> bool {
-        self.layers.iter().any(|layer| layer.vectors.contains_key(&(self.number, id)))
+        self.layers.iter().any(|layer| layer.vectors().contains_key(&(self.number, id)))
     }
 
     /// Searches among some nodes only, which are known to be in the index's
@@ -151,7 +151,7 @@ impl<'s> SearchRun<'s, '_> {
         for id in ids {
             let key = (self.number, *id);
             let layers = &self.layers;
-            let layered = layers.iter().find_map(|layer| layer.vectors.get(&key));
+            let layered = layers.iter().find_map(|layer| layer.vectors().get(&key));
             match layered.map(Option::as_ref) {
                 Some(None) => {}
                 Some(Some(vector)) => {
@@ -162,8 +162,8 @@ impl<'s> SearchRun<'s, '_> {
                 None => {
                     for partition in self.base().vectors_of(self.number) {
                         if let Some(row) = partition.live_row(*id)? {
-                            let (head, components) = partition.rows.row(row)?;
-                            let kind = partition.rows.kinds.row(row)?.get();
+                            let (head, components) = partition.rows().row(row)?;
+                            let kind = partition.rows().kinds().row(row)?.get();
                             if self.kind.is_none_or(|wanted| wanted == kind) {
                                 let found = compared(partition);
                                 self.offer(*id, components, head.norm.get(), found)?;
@@ -182,11 +182,11 @@ impl<'s> SearchRun<'s, '_> {
         let all = (self.number, NodeId::MIN)..=(self.number, NodeId::MAX);
         for at in 0..self.layers.len() {
             let Some(layer) = self.layers.get(at).copied() else { break };
-            for ((_, id), vector) in layer.vectors.range(all.clone()) {
+            for ((_, id), vector) in layer.vectors().range(all.clone()) {
                 let Some(vector) = vector else { continue };
                 let newer = self.layers.get(..at).unwrap_or_default();
                 if self.kind.is_none_or(|kind| vector.kind == kind)
-                    && !newer.iter().any(|layer| layer.vectors.contains_key(&(self.number, *id)))
+                    && !newer.iter().any(|layer| layer.vectors().contains_key(&(self.number, *id)))
                 {
                     self.offer(*id, &vector.components, vector.norm, IN_MEMORY)?;
                 }
@@ -200,7 +200,7 @@ impl<'s> SearchRun<'s, '_> {
 
     /// Searches a file.
     fn partition(&mut self, partition: &VectorPartition, method: Method) -> Result<()> {
-        let rows = partition.rows.len();
+        let rows = partition.rows().len();
         let mut mask = self.mask(partition)?;
         self.judged.clear();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
@@ -209,7 +209,7 @@ impl<'s> SearchRun<'s, '_> {
         }
         if method == Method::Hnsw
             && live.saturating_mul(100) >= rows.saturating_mul(WALKED)
-            && let Some(graph) = &partition.graph
+            && let Some(graph) = partition.graph()
         {
             // Whatever is wrong with it, the codes are there, and it is told.
             if self.walk(partition, graph, &mask)? {
@@ -217,8 +217,8 @@ impl<'s> SearchRun<'s, '_> {
             }
             mask = self.rest(rows, mask);
         }
-        if let Some(index) = &partition.codes {
-            match index.get(&partition.rows).and_then(|codes| Ok((codes, codes.bytes()?))) {
+        if let Some(index) = partition.codes() {
+            match index.get(partition.rows()).and_then(|codes| Ok((codes, codes.bytes()?))) {
                 Ok((codes, bytes)) => {
                     if self.scan(partition, codes, bytes, &mask)? {
                         return Ok(());
@@ -236,20 +236,20 @@ impl<'s> SearchRun<'s, '_> {
 
     /// The rows of a file that are live, of the kind, and listed if any are.
     fn mask(&self, partition: &VectorPartition) -> Result<Mask> {
-        let rows = partition.rows.len();
+        let rows = partition.rows().len();
         let words = rows.div_ceil(MASK_ROWS);
         let of_kind = |kind: u32| -> Result<Vec<u32>> {
             let mut mask = Vec::with_capacity(words);
-            vector::equal(partition.rows.kinds.bytes_of_all()?, kind, &mut mask);
+            vector::equal(partition.rows().kinds().bytes_of_all()?, kind, &mut mask);
             Ok(mask)
         };
         let mut mask = match (&self.listed, self.kind) {
-            (None, None) if partition.dead.is_empty() => return Ok(None),
+            (None, None) if partition.dead().is_empty() => return Ok(None),
             (None, None) => all_of(rows),
             (None, Some(kind)) => of_kind(kind)?,
             (Some(listed), kind) => {
                 let mut mask = vec![0; words];
-                partition.rows.for_rows_of(listed, |row| {
+                partition.rows().for_rows_of(listed, |row| {
                     if let Some(word) = mask.get_mut(row / MASK_ROWS) {
                         *word |= 1 << (row % MASK_ROWS);
                     }
@@ -262,7 +262,7 @@ impl<'s> SearchRun<'s, '_> {
                 mask
             }
         };
-        for (word, dead) in mask.iter_mut().zip(&*partition.dead) {
+        for (word, dead) in mask.iter_mut().zip(partition.dead().iter()) {
             *word &= !dead;
         }
         let count = mask.iter().map(|word| usize::try_from(word.count_ones()).unwrap_or(0)).sum();
@@ -290,7 +290,7 @@ impl<'s> SearchRun<'s, '_> {
     fn compare(&mut self, partition: &VectorPartition, mask: &Mask) -> Result<()> {
         let found = compared(partition);
         let row = |run: &mut Self, row: usize| -> Result<()> {
-            let (head, components) = partition.rows.row(row)?;
+            let (head, components) = partition.rows().row(row)?;
             let id = head.id();
             if let Some(distance) = run.close(id, components, head.norm.get())
                 && !run.is_layered(id)
@@ -301,7 +301,7 @@ impl<'s> SearchRun<'s, '_> {
             Ok(())
         };
         match mask {
-            None => (0..partition.rows.len()).try_for_each(|at| row(self, at)),
+            None => (0..partition.rows().len()).try_for_each(|at| row(self, at)),
             Some((mask, _)) => rows_of(mask).try_for_each(|at| row(self, at)),
         }
     }
@@ -332,14 +332,14 @@ impl<'s> SearchRun<'s, '_> {
     ) -> Result<Option<bool>> {
         self.judged.push(row);
         let row = usize::try_from(row).unwrap_or(usize::MAX);
-        let id = partition.rows.heads.row(row)?.id();
+        let id = partition.rows().heads().row(row)?.id();
         if self.is_layered(id) || Some(id) == self.but || !self.node_passes(id)? {
             return Ok(None);
         }
-        let (head, components) = partition.rows.row(row)?;
+        let (head, components) = partition.rows().row(row)?;
         let distance = self.close(id, components, head.norm.get());
         if let Some(distance) = distance {
-            let file = Some(partition.rows.segment.file().number);
+            let file = Some(partition.rows().segment().file().number);
             let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
             self.closest.offer(distance, id, found);
         }
@@ -354,10 +354,10 @@ impl<'s> SearchRun<'s, '_> {
         bytes: &[u8],
         mask: &Mask,
     ) -> Result<bool> {
-        let rows = partition.rows.len();
+        let rows = partition.rows().len();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
-        let Some(depth) = self.depth(&codes.head) else { return Ok(false) };
-        let table = codes.codebook.table(self.query, vector::norm(self.query));
+        let Some(depth) = self.depth(codes.head()) else { return Ok(false) };
+        let table = codes.codebook().table(self.query, vector::norm(self.query));
         let allowed = mask.as_ref().map(|(mask, _)| mask.as_slice());
         // Of a file that has less than half of the vectors, candidates are taken
         // as long as one of the last few is among the closest of all: others may
@@ -393,21 +393,22 @@ impl<'s> SearchRun<'s, '_> {
         index: &Index<GraphIndex>,
         mask: &Mask,
     ) -> Result<bool> {
-        let graph = match index.get(&partition.rows) {
+        let graph = match index.get(partition.rows()) {
             Ok(graph) => graph,
             Err(_) => {
                 self.base().signal_rebuild();
                 return Ok(false);
             }
         };
-        let depth = self.depth(&graph.head);
+        let depth = self.depth(graph.head());
         // Beyond that the codes are closer at hand.
-        let most = (partition.rows.len() / WALKED_ROWS).max(WALKED_LEAST);
-        let Some(depth) = depth.filter(|depth| *depth <= most || partition.codes.is_none()) else {
+        let most = (partition.rows().len() / WALKED_ROWS).max(WALKED_LEAST);
+        let Some(depth) = depth.filter(|depth| *depth <= most || partition.codes().is_none())
+        else {
             return Ok(false);
         };
         // Rows that the walk finds and do not count: room for some.
-        let layered: usize = self.layers.iter().map(|layer| layer.vectors.len()).sum();
+        let layered: usize = self.layers.iter().map(|layer| layer.vectors().len()).sum();
         let spare = layered.min(depth).saturating_add(usize::from(self.but.is_some()));
         let allowed = mask.as_ref().map(|(mask, _)| {
             move |row: u32| {
@@ -416,7 +417,8 @@ impl<'s> SearchRun<'s, '_> {
             }
         });
         let allowed = allowed.as_ref().map(|allowed| allowed as &dyn Fn(u32) -> bool);
-        let found = match graph.graph.search(self.query, depth.saturating_add(spare), 0, allowed) {
+        let found = match graph.graph().search(self.query, depth.saturating_add(spare), 0, allowed)
+        {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(false),
             Err(error) => {
@@ -440,14 +442,14 @@ impl<'s> SearchRun<'s, '_> {
             }
         }
         // Too few, though more may be there: the codes know them all.
-        Ok(found.len() >= partition.rows.len())
+        Ok(found.len() >= partition.rows().len())
     }
 }
 
 const IN_MEMORY: Found = Found { file: None, by: By::Comparison, rank: None };
 
 fn compared(partition: &VectorPartition) -> Found {
-    Found { file: Some(partition.rows.segment.file().number), by: By::Comparison, rank: None }
+    Found { file: Some(partition.rows().segment().file().number), by: By::Comparison, rank: None }
 }
 
 /// A mask of so many rows with every bit set.

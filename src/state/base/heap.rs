@@ -11,10 +11,17 @@ use crate::{
 /// Contents and attributes.
 #[derive(Debug)]
 pub(crate) struct Heap {
-    pub(crate) segment: Arc<Segment>,
+    pub(super) segment: Arc<Segment>,
     number: u32,
     /// Once the first block was read.
     section: OnceLock<HeapSection>,
+}
+
+impl Heap {
+    #[inline]
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
 }
 
 /// Where records and contents lie in the file of a heap.

@@ -53,22 +53,73 @@ pub(crate) struct Base {
     /// The directory of the store.
     path: PathBuf,
     /// What it was opened from.
-    pub(crate) manifest: Arc<Manifest>,
+    pub(super) manifest: Arc<Manifest>,
     /// By number.
-    pub(crate) heaps: Vec<Arc<Heap>>,
-    pub(crate) nodes: Vec<Arc<NodePartition>>,
-    pub(crate) out: Vec<Arc<EdgePartition>>,
-    pub(crate) in_edges: Vec<Arc<EdgePartition>>,
-    pub(crate) keys: Vec<Arc<KeyPartition>>,
+    heaps: Vec<Arc<Heap>>,
+    pub(super) nodes: Vec<Arc<NodePartition>>,
+    out: Vec<Arc<EdgePartition>>,
+    in_edges: Vec<Arc<EdgePartition>>,
+    keys: Vec<Arc<KeyPartition>>,
     /// By number.
-    pub(crate) vectors: Vec<VectorPartition>,
+    vectors: Vec<VectorPartition>,
     /// The first number of a heap, and from that on the places of heaps by their
     /// numbers, as far as they are near to each other: a search for each record
     /// is what its branches make slow.
     heap_places: (u32, Vec<u32>),
     /// Bytes of the rows of all tables, but for the vectors'.
-    pub(crate) table_bytes: usize,
-    pub(crate) rebuild_signal: RebuildSignal,
+    table_bytes: usize,
+    rebuild_signal: RebuildSignal,
+}
+
+impl Base {
+    /// Says whom to tell that something derived is to be built again.
+    pub(crate) fn set_rebuild_signal(&mut self, signal: RebuildSignal) {
+        self.rebuild_signal = signal;
+    }
+
+    /// Bytes of the rows of all tables, but for the vectors'.
+    #[inline]
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.table_bytes
+    }
+
+    /// By number.
+    #[inline]
+    pub(crate) fn heaps(&self) -> &[Arc<Heap>] {
+        &self.heaps
+    }
+
+    #[inline]
+    pub(crate) fn keys(&self) -> &[Arc<KeyPartition>] {
+        &self.keys
+    }
+
+    #[inline]
+    pub(crate) fn in_edges(&self) -> &[Arc<EdgePartition>] {
+        &self.in_edges
+    }
+
+    #[inline]
+    pub(crate) fn out(&self) -> &[Arc<EdgePartition>] {
+        &self.out
+    }
+
+    /// What it was opened from.
+    #[inline]
+    pub(crate) fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    #[inline]
+    pub(crate) fn nodes(&self) -> &[Arc<NodePartition>] {
+        &self.nodes
+    }
+
+    /// By number.
+    #[inline]
+    pub(crate) fn vectors(&self) -> &[VectorPartition] {
+        &self.vectors
+    }
 }
 
 impl Base {
@@ -243,7 +294,7 @@ impl Base {
         id: NodeId,
     ) -> Result<impl Iterator<Item = Result<EdgeKey>> + use<'s>> {
         let low = Self::edge_bound(partitions, &EdgeKey::first(id, 0))?;
-        let run = RowRange { partitions, low, high: end_of(partitions), descending: false };
+        let run = RowRange::new(partitions, low, end_of(partitions));
         Ok(run
             .map(|row| row.map(EdgeRow::key))
             .take_while(move |key| key.as_ref().map_or(true, |key| key.from == id)))

@@ -28,27 +28,79 @@ pub(crate) trait Partition {
 /// Nodes of a range of ids.
 #[derive(Debug)]
 pub(crate) struct NodePartition {
-    pub(crate) first: NodeId,
-    pub(crate) rows: Table<NodeRow>,
-    pub(crate) kinds: Table<KindRow>,
-    pub(crate) members: Table<Le32>,
-    pub(crate) refs: Table<RefRow>,
+    pub(super) first: NodeId,
+    pub(super) rows: Table<NodeRow>,
+    pub(super) kinds: Table<KindRow>,
+    pub(super) members: Table<Le32>,
+    pub(super) refs: Table<RefRow>,
+}
+
+impl NodePartition {
+    #[inline]
+    pub(crate) fn members(&self) -> &Table<Le32> {
+        &self.members
+    }
+
+    #[inline]
+    pub(crate) fn kinds(&self) -> &Table<KindRow> {
+        &self.kinds
+    }
+
+    #[inline]
+    pub(crate) fn rows(&self) -> &Table<NodeRow> {
+        &self.rows
+    }
+
+    #[inline]
+    pub(crate) fn refs(&self) -> &Table<RefRow> {
+        &self.refs
+    }
+
+    #[inline]
+    pub(crate) fn first(&self) -> NodeId {
+        self.first
+    }
 }
 
 /// Edges of a range of keys.
 #[derive(Debug)]
 pub(crate) struct EdgePartition {
-    pub(crate) first: EdgeKey,
-    pub(crate) rows: Table<EdgeRow>,
+    pub(super) first: EdgeKey,
+    pub(super) rows: Table<EdgeRow>,
     /// `None` of an in table.
-    pub(crate) refs: Option<Table<RefRow>>,
+    pub(super) refs: Option<Table<RefRow>>,
+}
+
+impl EdgePartition {
+    #[inline]
+    pub(crate) fn rows(&self) -> &Table<EdgeRow> {
+        &self.rows
+    }
+
+    /// `None` of an in table.
+    #[inline]
+    pub(crate) fn refs(&self) -> Option<&Table<RefRow>> {
+        self.refs.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn first(&self) -> EdgeKey {
+        self.first
+    }
 }
 
 /// Index keys of a range.
 #[derive(Debug)]
 pub(crate) struct KeyPartition {
-    pub(crate) first: Vec<u8>,
-    pub(crate) entries: KeyTable,
+    pub(super) first: Vec<u8>,
+    pub(super) entries: KeyTable,
+}
+
+impl KeyPartition {
+    #[inline]
+    pub(crate) fn entries(&self) -> &KeyTable {
+        &self.entries
+    }
 }
 
 impl Partition for NodePartition {
@@ -185,12 +237,12 @@ pub(crate) fn partition_of<P, K: Ord + ?Sized>(
 /// The rows between two positions, from either end.
 #[derive(Debug)]
 pub(crate) struct RowRange<'s, P> {
-    pub(crate) partitions: &'s [Arc<P>],
+    partitions: &'s [Arc<P>],
     /// Part and row of the first.
-    pub(crate) low: (usize, usize),
+    low: (usize, usize),
     /// Part and row after the last.
-    pub(crate) high: (usize, usize),
-    pub(crate) descending: bool,
+    high: (usize, usize),
+    descending: bool,
 }
 
 impl<'s, P: Partition> Iterator for RowRange<'s, P> {
@@ -216,6 +268,22 @@ impl<'s, P: Partition> Iterator for RowRange<'s, P> {
 }
 
 impl<'s, P: Partition> RowRange<'s, P> {
+    /// The rows from `low` to before `high`, each a partition and a row of it,
+    /// ascending.
+    pub(crate) fn new(partitions: &'s [Arc<P>], low: (usize, usize), high: (usize, usize)) -> Self {
+        Self::directed(partitions, low, high, false)
+    }
+
+    /// As [`new`](Self::new), or the last row first.
+    pub(crate) fn directed(
+        partitions: &'s [Arc<P>],
+        low: (usize, usize),
+        high: (usize, usize),
+        descending: bool,
+    ) -> Self {
+        Self { partitions, low, high, descending }
+    }
+
     fn next_back(&mut self) -> Option<Result<P::Entry<'s>>> {
         loop {
             if self.low >= self.high {
@@ -235,11 +303,11 @@ impl<'s, P: Partition> RowRange<'s, P> {
 /// The nodes of a kind, by id.
 #[derive(Debug)]
 pub(crate) struct KindRows<'s> {
-    pub(crate) partitions: &'s [Arc<NodePartition>],
-    pub(crate) kind: u32,
-    pub(crate) partition: usize,
-    pub(crate) at: usize,
-    pub(crate) end: usize,
+    pub(super) partitions: &'s [Arc<NodePartition>],
+    pub(super) kind: u32,
+    pub(super) partition: usize,
+    pub(super) at: usize,
+    pub(super) end: usize,
 }
 
 impl<'s> Iterator for KindRows<'s> {

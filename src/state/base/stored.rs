@@ -17,12 +17,29 @@ use crate::{
 /// A node as the base has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoredNode<'s> {
-    pub(crate) row: &'s NodeRow,
-    pub(crate) meta: NodeMeta<'s>,
-    pub(crate) content: &'s [u8],
+    pub(super) row: &'s NodeRow,
+    pub(super) meta: NodeMeta<'s>,
+    pub(super) content: &'s [u8],
     /// Where the record stands.
-    pub(crate) heap: &'s Arc<Heap>,
-    pub(crate) at: HeapRef,
+    pub(super) heap: &'s Arc<Heap>,
+    pub(super) at: HeapRef,
+}
+
+impl<'s> StoredNode<'s> {
+    #[inline]
+    pub(crate) fn content(&self) -> &'s [u8] {
+        self.content
+    }
+
+    #[inline]
+    pub(crate) fn row(&self) -> &'s NodeRow {
+        self.row
+    }
+
+    #[inline]
+    pub(crate) fn meta(&self) -> &NodeMeta<'s> {
+        &self.meta
+    }
 }
 
 impl<'s> StoredNode<'s> {

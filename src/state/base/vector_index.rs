@@ -25,15 +25,22 @@ use crate::{
 /// A file that is derived from a vector file.
 #[derive(Debug)]
 pub(crate) struct Index<T> {
-    pub(crate) file: DataFile,
+    file: DataFile,
     /// The error if it could not be opened.
-    pub(crate) segment: Result<Arc<Segment>>,
+    pub(super) segment: Result<Arc<Segment>>,
     /// What it begins with, once it was asked for and found to be right.
     head: OnceLock<Result<IndexHead>>,
     /// What it holds, likewise.
     loaded: OnceLock<Result<T>>,
     /// What was found to be wrong with it after that.
     failed: OnceLock<Error>,
+}
+
+impl<T> Index<T> {
+    #[inline]
+    pub(crate) fn file(&self) -> DataFile {
+        self.file
+    }
 }
 
 /// What an [`Index`] holds.
@@ -121,10 +128,22 @@ impl<T: Load> Index<T> {
 #[derive(Debug)]
 pub(crate) struct Codes {
     segment: Arc<Segment>,
-    pub(crate) head: IndexHead,
-    pub(crate) codebook: Codebook,
+    head: IndexHead,
+    codebook: Codebook,
     at: usize,
     len: usize,
+}
+
+impl Codes {
+    #[inline]
+    pub(crate) fn codebook(&self) -> &Codebook {
+        &self.codebook
+    }
+
+    #[inline]
+    pub(crate) fn head(&self) -> &IndexHead {
+        &self.head
+    }
 }
 
 impl Codes {
@@ -176,8 +195,20 @@ impl Load for Codes {
 /// A graph over vectors.
 #[derive(Debug)]
 pub(crate) struct GraphIndex {
-    pub(crate) head: IndexHead,
-    pub(crate) graph: Graph,
+    head: IndexHead,
+    graph: Graph,
+}
+
+impl GraphIndex {
+    #[inline]
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    #[inline]
+    pub(crate) fn head(&self) -> &IndexHead {
+        &self.head
+    }
 }
 
 /// Searches of one graph at once. What comes on top is searched by codes.

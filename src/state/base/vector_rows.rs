@@ -20,14 +20,42 @@ use crate::{
 /// Vectors of a space that were written together.
 #[derive(Debug)]
 pub(crate) struct VectorRows {
-    pub(crate) segment: Arc<Segment>,
+    pub(super) segment: Arc<Segment>,
     /// The number of the space.
-    pub(crate) space: u32,
-    pub(crate) definition: Space,
-    pub(crate) heads: Table<VectorHead>,
-    pub(crate) kinds: Table<Le32>,
+    pub(super) space: u32,
+    pub(super) definition: Space,
+    heads: Table<VectorHead>,
+    kinds: Table<Le32>,
     /// Where the numbers begin in the file.
     at: usize,
+}
+
+impl VectorRows {
+    #[inline]
+    pub(crate) fn kinds(&self) -> &Table<Le32> {
+        &self.kinds
+    }
+
+    #[inline]
+    pub(crate) fn heads(&self) -> &Table<VectorHead> {
+        &self.heads
+    }
+
+    /// The number of the space.
+    #[inline]
+    pub(crate) fn space(&self) -> u32 {
+        self.space
+    }
+
+    #[inline]
+    pub(crate) fn definition(&self) -> Space {
+        self.definition
+    }
+
+    #[inline]
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
 }
 
 impl VectorRows {

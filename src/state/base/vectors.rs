@@ -30,10 +30,32 @@ pub(crate) type Dead = Arc<[u32]>;
 /// derived from them.
 #[derive(Debug, Clone)]
 pub(crate) struct VectorPartition {
-    pub(crate) rows: Arc<VectorRows>,
-    pub(crate) dead: Dead,
-    pub(crate) codes: Option<Arc<Index<Codes>>>,
-    pub(crate) graph: Option<Arc<Index<GraphIndex>>>,
+    pub(in crate::state) rows: Arc<VectorRows>,
+    dead: Dead,
+    pub(in crate::state) codes: Option<Arc<Index<Codes>>>,
+    pub(in crate::state) graph: Option<Arc<Index<GraphIndex>>>,
+}
+
+impl VectorPartition {
+    #[inline]
+    pub(crate) fn dead(&self) -> &Dead {
+        &self.dead
+    }
+
+    #[inline]
+    pub(crate) fn codes(&self) -> Option<&Arc<Index<Codes>>> {
+        self.codes.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn graph(&self) -> Option<&Arc<Index<GraphIndex>>> {
+        self.graph.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn rows(&self) -> &Arc<VectorRows> {
+        &self.rows
+    }
 }
 
 impl VectorPartition {

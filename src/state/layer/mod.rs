@@ -27,15 +27,54 @@ use crate::{
 pub(crate) struct Layer {
     /// Shared by all states of the layer, which look at it each at its own
     /// sequence number.
-    pub(crate) nodes: Arc<NodeTable>,
+    pub(super) nodes: Arc<NodeTable>,
     /// The kinds that nodes came to: shared likewise.
-    pub(crate) by_kind: Arc<KindLog>,
-    pub(crate) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
-    pub(crate) in_edges: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
-    pub(crate) keys: OrdMap<KeyEntry, bool>,
-    pub(crate) vectors: OrdMap<(u32, NodeId), Option<Arc<Vector>>>,
+    pub(super) by_kind: Arc<KindLog>,
+    pub(super) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+    pub(super) in_edges: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+    pub(super) keys: OrdMap<KeyEntry, bool>,
+    pub(super) vectors: OrdMap<(u32, NodeId), Option<Arc<Vector>>>,
     /// About how many bytes of memory all this takes.
-    pub(crate) bytes: usize,
+    pub(super) bytes: usize,
+}
+
+impl Layer {
+    /// The table of its nodes, shared by all states of the layer.
+    #[inline]
+    pub(crate) fn nodes(&self) -> &NodeTable {
+        &self.nodes
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[inline]
+    pub(crate) fn vectors(&self) -> &OrdMap<(u32, NodeId), Option<Arc<Vector>>> {
+        &self.vectors
+    }
+
+    /// The kinds that nodes came to: shared likewise.
+    #[inline]
+    pub(crate) fn by_kind(&self) -> &Arc<KindLog> {
+        &self.by_kind
+    }
+
+    #[inline]
+    pub(crate) fn keys(&self) -> &OrdMap<KeyEntry, bool> {
+        &self.keys
+    }
+
+    #[inline]
+    pub(crate) fn in_edges(&self) -> &OrdMap<EdgeKey, Option<Arc<EdgeRecord>>> {
+        &self.in_edges
+    }
+
+    #[inline]
+    pub(crate) fn out(&self) -> &OrdMap<EdgeKey, Option<Arc<EdgeRecord>>> {
+        &self.out
+    }
 }
 
 impl Layer {
@@ -68,12 +107,44 @@ impl Layer {
 /// What a checkpoint writes: a layer, and what was true when it was taken.
 #[derive(Debug)]
 pub(crate) struct Frozen {
-    pub(crate) layer: Layer,
-    pub(crate) seq: Seq,
-    pub(crate) kinds: Dictionary,
-    pub(crate) indexes: Dictionary,
-    pub(crate) spaces: Vec<NamedSpace>,
-    pub(crate) counts: Counts,
+    pub(super) layer: Layer,
+    pub(super) seq: Seq,
+    pub(super) kinds: Dictionary,
+    pub(super) indexes: Dictionary,
+    pub(super) spaces: Vec<NamedSpace>,
+    pub(super) counts: Counts,
+}
+
+impl Frozen {
+    #[inline]
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    #[inline]
+    pub(crate) fn spaces(&self) -> &[NamedSpace] {
+        &self.spaces
+    }
+
+    #[inline]
+    pub(crate) fn indexes(&self) -> &Dictionary {
+        &self.indexes
+    }
+
+    #[inline]
+    pub(crate) fn kinds(&self) -> &Dictionary {
+        &self.kinds
+    }
+
+    #[inline]
+    pub(crate) fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    #[inline]
+    pub(crate) fn layer(&self) -> &Layer {
+        &self.layer
+    }
 }
 
 impl Frozen {

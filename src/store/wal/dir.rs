@@ -26,12 +26,17 @@ pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
 /// Where a log is, and whose.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogDir<'a> {
-    pub(crate) fs: &'a dyn Fs,
-    pub(crate) dir: &'a Path,
-    pub(crate) store: StoreId,
+    pub(super) fs: &'a dyn Fs,
+    pub(super) dir: &'a Path,
+    pub(super) store: StoreId,
 }
 
-impl LogDir<'_> {
+impl<'a> LogDir<'a> {
+    /// The log of a store, in this directory.
+    pub(crate) fn new(fs: &'a dyn Fs, dir: &'a Path, store: StoreId) -> Self {
+        Self { fs, dir, store }
+    }
+
     /// A salt for a new file.
     pub(crate) fn salt(&self) -> u64 {
         self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt))

@@ -34,13 +34,13 @@ pub(crate) struct LogFile {
 
 /// A frame, and what it was read with.
 pub(crate) struct ReadFrame<'a> {
-    pub(crate) seq: Seq,
-    pub(crate) durable: Seq,
-    pub(crate) around: &'a Arc<[u8]>,
+    pub(super) seq: Seq,
+    pub(super) durable: Seq,
+    pub(super) around: &'a Arc<[u8]>,
     /// The payload.
-    pub(crate) part: Range<usize>,
+    pub(super) part: Range<usize>,
     /// Bytes that the frame takes in the file.
-    pub(crate) size: usize,
+    pub(super) size: usize,
 }
 
 impl LogFile {

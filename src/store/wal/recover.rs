@@ -40,8 +40,22 @@ pub(crate) struct Recovered {
 
 /// The payload of a batch, and what was read with it.
 pub(crate) struct Logged<'a> {
-    pub(crate) around: &'a Arc<[u8]>,
-    pub(crate) part: Range<usize>,
+    around: &'a Arc<[u8]>,
+    part: Range<usize>,
+}
+
+impl<'a> Logged<'a> {
+    #[inline]
+    pub(crate) fn around(&self) -> &'a Arc<[u8]> {
+        self.around
+    }
+}
+
+impl Logged<'_> {
+    #[inline]
+    pub(crate) fn part(&self) -> &Range<usize> {
+        &self.part
+    }
 }
 
 impl Logged<'_> {

@@ -34,6 +34,6 @@ pub(crate) fn cut(place: LogDir<'_>, checkpoint: Seq, removed: &mut Removed) -> 
 /// What was removed of a log.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Removed {
-    pub(crate) files: u64,
-    pub(crate) bytes: u64,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
 }
