@@ -15,7 +15,6 @@ mod backup;
 mod base;
 mod base_edge_cases;
 mod basics;
-mod cli;
 mod disk;
 mod files;
 mod fuzzed;

@@ -1,5 +1,4 @@
 //! The command line program, run as a user runs it.
-#![cfg(feature = "cli")]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -19,6 +18,12 @@ use flate2::{Compression, write::GzEncoder};
 use ingrain::{Batch, Edge, Metric, Node, NodeId, Options, Space, Timestamp, Value};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
+
+/// The sample of the repository, two folders above the program's package.
+fn sample() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    root.join("tests/data/wordnet-sample")
+}
 
 struct Dir(TempDir);
 
@@ -1027,7 +1032,7 @@ fn a_reader_that_stops_is_no_failure() {
 /// Kills the import of the sample among the nodes, then among the edges.
 #[test]
 fn a_killed_import_keeps_what_it_acknowledged() {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wordnet-sample");
+    let sample = sample();
     let dir = Dir::new();
     let import = |stdout| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingrain"));
@@ -1089,7 +1094,7 @@ fn a_killed_import_keeps_what_it_acknowledged() {
 #[test]
 fn the_demo_runs_on_the_sample() {
     let dir = Dir::new();
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wordnet-sample");
+    let sample = sample();
     let facts = dir.json(&format!("demo --data {} --store @s", sample.display()));
     let step = |name: &str| facts.iter().find(|fact| fact["step"] == name).unwrap();
     assert!(step("kill 1")["acked_nodes"].as_u64().unwrap() < 9_617);

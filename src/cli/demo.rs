@@ -138,7 +138,12 @@ impl Data {
     fn find(given: Option<&Path>) -> Result<Self> {
         let places = match given {
             Some(dir) => vec![dir.to_owned()],
-            None => vec![PathBuf::from(SAMPLE), Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)],
+            None => {
+                // Where it is run, and the repository that it was built in, whose
+                // folder src/cli is the program's package.
+                let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+                [Some(Path::new("")), repository].iter().flatten().map(|p| p.join(SAMPLE)).collect()
+            }
         };
         let Some(dir) = places.iter().find(|dir| dir.join("nodes.jsonl.gz").is_file()) else {
             let places: Vec<String> =
