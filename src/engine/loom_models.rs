@@ -92,22 +92,24 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
 fn batch(n: u64) -> (Pending, Ticket) {
     let mut batch = Batch::new();
     batch.put(Node::new(NodeId::of_content(&n.to_le_bytes()), "n"));
-    let time = Timestamp::from_micros(0);
-    let payload = Payload::encode(time, &mut batch.ops).unwrap();
-    Pending::new(time, batch.ops, payload, Durability::Sync)
+    let (time, mut ops) = (Timestamp::from_micros(0), batch.take_ops());
+    let payload = Payload::encode(time, &mut ops).unwrap();
+    Pending::new(time, ops, payload, Durability::Sync)
 }
 
 /// Writes as [`Engine::write`] does.
 fn write(reconciler: &Reconciler, n: u64) -> Result<Seq> {
     let (pending, ticket) = batch(n);
-    let seq = reconciler.write(pending, ticket, Duration::MAX)?;
+    reconciler.queue(pending, Duration::MAX)?;
+    let seq = reconciler.see_through(ticket)?;
     assert!(reconciler.state().seq() >= seq, "acknowledged and visible");
     Ok(seq)
 }
 
 fn submit(reconciler: &Reconciler, n: u64) -> Result<Ticket> {
     let (pending, ticket) = batch(n);
-    reconciler.submit(pending, Duration::MAX)?;
+    reconciler.queue(pending, Duration::MAX)?;
+    reconciler.hand_over();
     Ok(ticket)
 }
 
@@ -206,8 +208,10 @@ fn a_batch_is_taken_while_the_thread_is_with_a_waker() {
         let waker = Waker::from(Arc::new(WaitFor(Mutex::new(Some((awaited, waking))))));
         let polled = pin!(&mut ticket).poll(&mut Context::from_waker(&waker));
         assert!(matches!(polled, Poll::Pending));
-        reconciler.submit(first, Duration::MAX).unwrap();
-        reconciler.submit(second, Duration::MAX).unwrap();
+        reconciler.queue(first, Duration::MAX).unwrap();
+        reconciler.hand_over();
+        reconciler.queue(second, Duration::MAX).unwrap();
+        reconciler.hand_over();
         ticket.wait().unwrap();
         // Before closing takes what was left.
         woken.wait().unwrap();

@@ -16,6 +16,7 @@ pub(crate) mod target;
 pub(crate) mod verify;
 
 use std::{
+    borrow::BorrowMut,
     path::{self, Path, PathBuf},
     sync::{Arc, PoisonError},
     time::Duration,
@@ -46,7 +47,7 @@ use crate::{
     sync::{Mutex, atomic::Ordering, thread},
     write::{
         reconciler::{Reconciler, Start},
-        ticket::{Pending, Ticket},
+        ticket::{Pending, Refused, Ticket},
     },
 };
 
@@ -167,7 +168,7 @@ impl Engine {
             engine.maintenance.ask();
         }
         if !missing.is_empty() {
-            engine.write(Batch { ops: missing, durability: None })?;
+            engine.write(Batch::from_iter(missing))?;
         }
         Ok(engine)
     }
@@ -220,20 +221,43 @@ impl Engine {
     /// Many threads may write at once; what they write together shares one
     /// sync. Encoding happens here, in the caller's thread.
     ///
+    /// It takes a batch or a `&mut Batch`, and takes its operations out. If the
+    /// batch is refused before it is queued, they stay in it, so that a borrowed
+    /// batch can be written again, as after `Backpressure`:
+    ///
+    /// ```
+    /// use ingrain::{Batch, Edge, Engine, ErrorKind, Node, NodeId};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let (a, b) = (NodeId::new(), NodeId::new());
+    /// engine.write(Batch::new().put(Node::new(a, "note")).put(Node::new(b, "note")))?;
+    ///
+    /// let mut batch = Batch::new();
+    /// batch.link(Edge::new(a, "mentions", b));
+    /// let seq = loop {
+    ///     match engine.write(&mut batch) {
+    ///         Err(error) if error.is_retryable() => continue, // or slow down
+    ///         written => break written?,
+    ///     }
+    /// };
+    /// assert!(batch.is_empty() && engine.snapshot().seq() == seq);
+    /// # Ok::<(), ingrain::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Before anything happens: `Invalid` and `Limit` for a batch that can
     /// never be accepted, `Backpressure` if the write log stays full, `Closed`.
     /// In its turn, with no effect either: `Conflict`. `Poisoned` if the log
     /// failed: then the batch may or may not be there after reopening.
-    pub fn write(&self, batch: Batch) -> Result<Seq> {
-        self.write_at(batch, self.clock.now())
+    pub fn write(&self, mut batch: impl BorrowMut<Batch>) -> Result<Seq> {
+        self.write_at(batch.borrow_mut(), self.clock.now())
     }
 
     /// Writes a batch that was made at that time.
-    fn write_at(&self, batch: Batch, time: Timestamp) -> Result<Seq> {
-        let (pending, ticket) = self.prepare(batch, time)?;
-        self.maintain();
-        self.reconciler.write(pending, ticket, self.patience)
+    fn write_at(&self, batch: &mut Batch, time: Timestamp) -> Result<Seq> {
+        let ticket = self.queue(batch, time)?;
+        self.reconciler.see_through(ticket)
     }
 
     /// Queues a batch and returns at once, unless the write log is full.
@@ -241,21 +265,40 @@ impl Engine {
     /// # Errors
     /// Those of [`write`](Self::write) that come before anything happens; the
     /// ticket brings the others.
-    pub fn submit(&self, batch: Batch) -> Result<Ticket> {
-        let (pending, ticket) = self.prepare(batch, self.clock.now())?;
-        self.maintain();
-        self.reconciler.submit(pending, self.patience)?;
+    pub fn submit(&self, mut batch: impl BorrowMut<Batch>) -> Result<Ticket> {
+        let ticket = self.queue(batch.borrow_mut(), self.clock.now())?;
+        self.reconciler.hand_over();
         Ok(ticket)
     }
 
-    fn prepare(&self, mut batch: Batch, time: Timestamp) -> Result<(Pending, Ticket)> {
+    /// Checks, encodes and queues a batch. One that is refused keeps its
+    /// operations.
+    fn queue(&self, batch: &mut Batch, time: Timestamp) -> Result<Ticket> {
         // What is taken away until the batch's turn comes, it meets then.
         batch.check(&*self.reconciler.state())?;
-        let payload = Payload::encode(time, &mut batch.ops)?;
-        let durability = batch.durability.unwrap_or(self.durability);
-        let (pending, ticket) = Pending::new(time, batch.ops, payload, durability);
-        check_count("bytes of a batch in the write log", pending.weight(), self.write_log_bytes)?;
-        Ok((pending, ticket))
+        let mut ops = batch.take_ops();
+        let payload = match Payload::encode(time, &mut ops) {
+            Ok(payload) => payload,
+            Err(error) => {
+                batch.replace_ops(ops);
+                return Err(error);
+            }
+        };
+        let durability = batch.asked_durability().unwrap_or(self.durability);
+        let (pending, ticket) = Pending::new(time, ops, payload, durability);
+        let fits = check_count(
+            "bytes of a batch in the write log",
+            pending.weight(),
+            self.write_log_bytes,
+        );
+        let queued = match fits {
+            Ok(()) => {
+                self.maintain();
+                self.reconciler.queue(pending, self.patience)
+            }
+            Err(error) => Err(Refused::new(error, pending)),
+        };
+        queued.map(|()| ticket).map_err(|refused| refused.give_back(batch))
     }
 
     /// The state after the last published commit. Costs a counter.
@@ -311,7 +354,7 @@ impl Engine {
     }
 
     fn create(&self, op: Op) -> Result<Seq> {
-        self.write(Batch { ops: vec![op], durability: Some(Durability::Sync) })
+        self.write(Batch::from(op).durability(Durability::Sync))
     }
 
     /// Deletes up to `limit` nodes that expire at `before` or earlier, the

@@ -415,6 +415,22 @@ impl Payload {
         Ok(Self::new(bytes, contents))
     }
 
+    /// Puts the contents back that [`encode`](Self::encode) took out of these
+    /// operations.
+    pub(crate) fn give_back(&self, ops: &mut [Op]) {
+        for (op, at) in ops.iter_mut().zip(&self.contents.at) {
+            let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+            let from = size(at.offset);
+            let content = self.contents.kept.get(from..from.saturating_add(size(at.len)));
+            let content = content.unwrap_or_default().to_vec();
+            match op {
+                Op::Put { node, .. } => node.content = content,
+                Op::Patch { patch, .. } if patch.content.is_some() => patch.content = Some(content),
+                _ => {}
+            }
+        }
+    }
+
     /// Decodes a batch whose payload is that part of `around`, and leaves the
     /// contents out of its operations.
     pub(crate) fn decode(

@@ -245,8 +245,35 @@ pub enum Durability {
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
-    pub(crate) ops: Vec<Op>,
-    pub(crate) durability: Option<Durability>,
+    ops: Vec<Op>,
+    durability: Option<Durability>,
+}
+
+impl From<Op> for Batch {
+    fn from(op: Op) -> Self {
+        Self { ops: vec![op], durability: None }
+    }
+}
+
+impl FromIterator<Op> for Batch {
+    fn from_iter<I: IntoIterator<Item = Op>>(ops: I) -> Self {
+        Self { ops: ops.into_iter().collect(), durability: None }
+    }
+}
+
+impl Extend<Op> for Batch {
+    fn extend<I: IntoIterator<Item = Op>>(&mut self, ops: I) {
+        self.ops.extend(ops);
+    }
+}
+
+impl IntoIterator for Batch {
+    type Item = Op;
+    type IntoIter = std::vec::IntoIter<Op>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.ops.into_iter()
+    }
 }
 
 impl Batch {
@@ -339,6 +366,21 @@ impl Batch {
     /// Deletes the edge with discriminator 0, if there.
     pub fn unlink(&mut self, source: NodeId, kind: impl Into<String>, target: NodeId) -> &mut Self {
         self.push(Op::Unlink { source, kind: kind.into(), target, discriminator: 0 })
+    }
+
+    /// The durability that was asked for.
+    pub(crate) fn asked_durability(&self) -> Option<Durability> {
+        self.durability
+    }
+
+    /// The operations, of which none stay.
+    pub(crate) fn take_ops(&mut self) -> Vec<Op> {
+        std::mem::take(&mut self.ops)
+    }
+
+    /// Puts these operations in the place of those that it has.
+    pub(crate) fn replace_ops(&mut self, ops: Vec<Op>) {
+        self.ops = ops;
     }
 
     /// Checks everything that can be known before the batch's turn.

@@ -34,7 +34,7 @@ use crate::{
         decide::decide,
         pacing::{Pace, Pacing},
         stats::{Counters, WriteStats},
-        ticket::{Pending, Ticket, wake},
+        ticket::{Pending, Refused, Ticket, wake},
         worker::Worker,
         write_log::WriteLog,
     },
@@ -172,22 +172,9 @@ impl Reconciler {
         self.published.load_full()
     }
 
-    /// Queues a batch and leaves it to the reconciler's thread.
-    pub(crate) fn submit(&self, pending: Pending, patience: Duration) -> Result<()> {
-        self.push(pending, patience)?;
-        self.hand_over();
-        Ok(())
-    }
-
-    /// Queues a batch and sees it through: in this thread if nobody is in the
-    /// step, else in whose turn it is.
-    pub(crate) fn write(
-        &self,
-        pending: Pending,
-        ticket: Ticket,
-        patience: Duration,
-    ) -> Result<Seq> {
-        self.push(pending, patience)?;
+    /// Sees a batch through that was [queued](Self::queue): in this thread if
+    /// nobody is in the step, else in whose turn it is.
+    pub(crate) fn see_through(&self, ticket: Ticket) -> Result<Seq> {
         // Pairs with the fence in `hand_over`: if the core is taken, its
         // holder sees this batch when it leaves.
         fence(Ordering::SeqCst);
@@ -206,12 +193,17 @@ impl Reconciler {
         ticket.wait()
     }
 
-    fn push(&self, pending: Pending, patience: Duration) -> Result<()> {
+    /// Queues a batch, which is then to be [seen through](Self::see_through), or
+    /// [left](Self::hand_over) to the reconciler's thread. A batch that is refused
+    /// comes back with the error.
+    pub(crate) fn queue(&self, pending: Pending, patience: Duration) -> Result<(), Refused> {
         if self.closed.load(Ordering::SeqCst) {
-            return Err(Error::Closed);
+            return Err(Refused::new(Error::Closed, pending));
         }
-        let patience = self.admit(patience)?;
-        self.log.push(pending, patience, &*self.clock, || self.hand_over())
+        match self.admit(patience) {
+            Ok(patience) => self.log.push(pending, patience, &*self.clock, || self.hand_over()),
+            Err(error) => Err(Refused::new(error, pending)),
+        }
     }
 
     /// Holds a writer while the delta is as large as it may become, and slows
@@ -377,7 +369,7 @@ impl Reconciler {
 
     /// Sees to it that somebody takes what is queued. To be called after
     /// pushing, and after leaving the core.
-    fn hand_over(&self) {
+    pub(crate) fn hand_over(&self) {
         if self.must_step() {
             self.run(false);
         }

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     format::wal::Payload,
     model::{
-        batch::{Durability, Op},
+        batch::{Batch, Durability, Op},
         error::{Error, Result},
         time::{Seq, Timestamp},
     },
@@ -138,6 +138,15 @@ impl Pending {
         (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
     }
 
+    /// The operations with their contents, as they were before they were
+    /// encoded. The ticket must not have been handed out.
+    fn into_ops(mut self) -> Vec<Op> {
+        self.slot = None;
+        let mut ops = std::mem::take(&mut self.ops);
+        self.payload.give_back(&mut ops);
+        ops
+    }
+
     /// Gives the answer. The waker, if any, is the caller's to [`wake`].
     #[must_use]
     pub(crate) fn answer(mut self, answer: Result<Seq>) -> Option<Waker> {
@@ -147,6 +156,31 @@ impl Pending {
     /// Bytes that the batch holds while it waits.
     pub(crate) fn weight(&self) -> usize {
         self.weight
+    }
+}
+
+/// A batch that was not queued, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    error: Error,
+    pending: Box<Pending>,
+}
+
+impl Refused {
+    pub(crate) fn new(error: Error, pending: Pending) -> Self {
+        Self { error, pending: Box::new(pending) }
+    }
+
+    /// Puts the operations back into the batch that they came from.
+    pub(crate) fn give_back(self, batch: &mut Batch) -> Error {
+        batch.replace_ops(self.pending.into_ops());
+        self.error
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        refused.error
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         Condvar, Mutex, SegQueue,
         atomic::{AtomicUsize, Ordering, fence},
     },
-    write::ticket::{Pending, lock},
+    write::ticket::{Pending, Refused, lock},
 };
 
 /// The queue, bounded in batches and bytes by reservations that are made
@@ -84,7 +84,7 @@ impl WriteLog {
         patience: Duration,
         clock: &dyn Clock,
         nudge: impl Fn(),
-    ) -> Result<()> {
+    ) -> Result<(), Refused> {
         let start = clock.monotonic();
         loop {
             match self.try_push(pending) {
@@ -99,9 +99,7 @@ impl WriteLog {
                     bytes: self.bytes(),
                     delta: 0,
                 };
-                // Its ticket was handed to nobody yet.
-                drop(pending.answer(Err(error.clone())));
-                return Err(error);
+                return Err(Refused::new(error, pending));
             };
             nudge();
             let guard = lock(&self.space);

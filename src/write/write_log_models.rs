@@ -171,6 +171,7 @@ fn a_deadline_leaves_nothing_behind() {
             spawn(move || {
                 let (pending, ticket) = batch(1);
                 let pushed = log.push(pending, Duration::from_millis(10), &*clock, || {});
+                let pushed = pushed.map_err(Error::from);
                 match pushed {
                     Ok(()) => assert!(!ticket.is_done()),
                     Err(Error::Backpressure { waited_ms: 10, .. }) => assert!(ticket.is_done()),

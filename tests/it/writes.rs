@@ -93,8 +93,10 @@ fn a_bad_batch_is_refused_whole_and_changes_nothing() {
         ("a good one before", Invalid, one(|b| b.put(node(3)).put(Node::new(id(2), "")))),
     ];
     for (what, kind, batch) in cases {
-        let error = engine.write(batch.clone()).unwrap_err();
+        let mut kept = batch.clone();
+        let error = engine.write(&mut kept).unwrap_err();
         assert_eq!(error.kind(), kind, "{what}: {error}");
+        assert!(kept == batch, "{what}: the operations stay in the batch");
         let error = engine.submit(batch).unwrap_err();
         assert_eq!(error.kind(), kind, "{what}: {error}");
     }
@@ -291,10 +293,22 @@ fn a_full_write_log_holds_then_refuses_and_loses_nothing() {
         let Error::Backpressure { waited_ms, queued, .. } = error else { panic!("{error}") };
         assert!(waited_ms >= 20);
         assert_eq!(queued, tickets.len() - 1);
-        assert_eq!(engine.write(big(n)).unwrap_err().kind(), ErrorKind::Backpressure);
         assert!(error.is_retryable());
+        // What is refused can be written again as it is.
+        let mut refused = big(1_000);
+        refused
+            .patch(id(1_000), Patch::new().attribute("of", "a patch"))
+            .patch(id(1_000), Patch::new().content("new"))
+            .touch(id(1_000));
+        let before = refused.clone();
+        assert_eq!(engine.write(&mut refused).unwrap_err().kind(), ErrorKind::Backpressure);
+        assert_eq!(engine.submit(&mut refused).unwrap_err().kind(), ErrorKind::Backpressure);
+        assert_eq!(refused, before);
         faults.open_gate();
-        engine.write(big(1_000)).unwrap();
+        engine.write(&mut refused).unwrap();
+        assert!(refused.is_empty());
+        let written = engine.snapshot();
+        assert_eq!(written.get(id(1_000)).unwrap().unwrap().content(), b"new");
         let accepted = tickets.len() as u64;
         let seqs: Vec<u64> = tickets.into_iter().map(|t| t.wait().unwrap().get()).collect();
         assert_eq!(seqs, (1..=accepted).collect::<Vec<_>>());
@@ -359,8 +373,10 @@ fn the_write_log_counts_memory_not_only_what_is_logged() {
 fn a_batch_larger_than_the_write_log_is_refused_at_once() {
     let dir = temp_dir();
     let engine = Options::new().write_log_bytes(64 << 10).open(dir.path().join("s")).unwrap();
-    let batch = one(|b| b.put(node(1).content(vec![0; 70_000])));
-    assert_eq!(engine.write(batch).unwrap_err().kind(), ErrorKind::Limit);
+    let mut batch = one(|b| b.put(node(1).content(vec![0; 70_000])));
+    let before = batch.clone();
+    assert_eq!(engine.write(&mut batch).unwrap_err().kind(), ErrorKind::Limit);
+    assert_eq!(batch, before);
 }
 
 #[test]

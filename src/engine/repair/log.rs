@@ -77,8 +77,8 @@ impl<'r> Repair<'r> {
     /// refused, if they are.
     fn apply(&mut self, time: Timestamp, ops: Vec<Op>) -> Result<Option<Error>> {
         self.make_room()?;
-        let batch = Batch { ops, durability: Some(Durability::Os) };
-        match self.engine.write_at(batch, time) {
+        let mut batch = Batch::from_iter(ops);
+        match self.engine.write_at(batch.durability(Durability::Os), time) {
             Ok(_) => Ok(None),
             Err(error) => match error.kind() {
                 ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::Limit => Ok(Some(error)),

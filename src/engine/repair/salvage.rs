@@ -155,21 +155,21 @@ impl<'r> Repair<'r> {
         let ops: Vec<Op> =
             spaces.chain(indexes.map(|name| Op::CreateIndex { name: name.clone() })).collect();
         if !ops.is_empty() {
-            self.engine.write(Batch { ops, durability: Some(Durability::Os) })?;
+            self.engine.write(Batch::from_iter(ops).durability(Durability::Os))?;
         }
         Ok(())
     }
 
     /// Queues an operation that cannot fail, or finds that it can.
     pub(crate) fn queue(&mut self, op: Op) -> Result<Result<(), Error>> {
-        let mut batch = Batch { ops: vec![op], durability: None };
+        let mut batch = Batch::from(op);
         if let Err(error) = batch.check(&*self.engine.reconciler.state()) {
             return match error.kind() {
                 ErrorKind::Invalid | ErrorKind::Limit => Ok(Err(error)),
                 _ => Err(error),
             };
         }
-        if let Some(op) = batch.ops.pop() {
+        if let Some(op) = batch.take_ops().pop() {
             self.pending_bytes = self.pending_bytes.saturating_add(op.memory());
             self.pending.push(op);
         }
@@ -185,7 +185,7 @@ impl<'r> Repair<'r> {
         if !self.pending.is_empty() {
             let ops = std::mem::take(&mut self.pending);
             self.make_room()?;
-            self.engine.write(Batch { ops, durability: Some(Durability::Os) })?;
+            self.engine.write(Batch::from_iter(ops).durability(Durability::Os))?;
         }
         self.snapshot = self.engine.snapshot();
         Ok(())
