@@ -121,7 +121,7 @@ impl Build {
                     Derived::Codes(bits) => {
                         let dimension = rows.definition().dimension;
                         let shape = Shape::new(dimension, bits).ok_or_else(|| {
-                            Error::invalid(format!("codes of {bits} bits: there are none"))
+                            Error::internal(format!("there are no codes of {bits} bits"))
                         })?;
                         let sample = build::sample(rows, shape.sample_rows())?;
                         // The seed is the file's: the same file gives the same

@@ -315,7 +315,7 @@ impl Checkpointer {
         if let Err(error) = &result {
             let mut outcome = self.outcome();
             outcome.failed = outcome.failed.saturating_add(1);
-            outcome.last_failure = Some(error.to_string());
+            outcome.last_failure = Some(error.with_causes().to_string());
         }
         result
     }
@@ -377,7 +377,7 @@ impl Checkpointer {
 /// A panic, of a file system of the caller's or a fault of ours, as an error.
 fn unless_panicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(Error::invalid("checkpoint: a panic ended it half way")))
+        .unwrap_or_else(|_| Err(Error::internal("a panic ended the checkpoint half way")))
 }
 
 fn at_step(step: &'static str, cause: Error) -> Error {

@@ -86,7 +86,7 @@ impl HeapWriter {
             self.current = Some((number, writer));
         }
         let Some((number, writer)) = &mut self.current else {
-            return Err(Error::invalid("heap: none was begun"));
+            return Err(Error::internal("no heap was begun"));
         };
         let slot = writer.section_len() / SLOT_BYTES;
         let place = HeapRef {

@@ -97,7 +97,7 @@ pub(crate) fn gc_victims(manifest: &Manifest, extent: Scope, copy_bytes: u64) ->
 
 pub(crate) fn partitions_at<P>(partitions: &[Arc<P>], at: usize) -> Result<&P> {
     let partition = partitions.get(at).map(|partition| &**partition);
-    partition.ok_or_else(|| Error::invalid(format!("part {at} of a table: there is none")))
+    partition.ok_or_else(|| Error::internal(format!("a table has no partition {at}")))
 }
 
 /// The keys of parts `from..to`: from, up to; the first part begins before all

@@ -60,7 +60,7 @@ impl Checkpointer {
     pub(crate) fn cut(&self, work: &mut Work) -> Result<()> {
         work.wal_trim_pending = true;
         unless_panicked(|| self.reconciler.cut(work.manifest.checkpoint))
-            .map_err(|cause| at_step("cut", cause))?;
+            .map_err(|cause| at_step("truncate", cause))?;
         work.wal_trim_pending = false;
         Ok(())
     }

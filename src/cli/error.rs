@@ -37,7 +37,7 @@ impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(error) => {
-                error.fmt(f)?;
+                error.with_causes().fmt(f)?;
                 f.write_str(match error.kind() {
                     ErrorKind::Locked => "; close the program that has it open and try again",
                     ErrorKind::Corrupt => {

@@ -260,12 +260,12 @@ fn is_derived(error: &Error) -> bool {
 
 fn damage_json(error: &Error) -> Json {
     match error {
-        Error::Corrupt { file, offset, what } => object([
+        Error::Corrupt { file, offset, what, .. } => object([
             ("file", Json::from(file.display().to_string())),
             ("offset", Json::from(*offset)),
             ("what", Json::from(what.as_str())),
         ]),
-        error => object([("what", Json::from(error.to_string()))]),
+        error => object([("what", Json::from(error.with_causes().to_string()))]),
     }
 }
 

@@ -192,7 +192,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
             let direction = if args.reverse { Direction::Descending } else { Direction::Ascending };
             let mut range = snapshot.range(index, KeyRange::all(), direction)?;
             if let Some(after) = &after {
-                range = range.after(after);
+                range = range.after(after)?;
             }
             let next = || match range.next() {
                 Some(entry) => {
@@ -209,7 +209,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
                 None => snapshot.scan_all(),
             };
             if let Some(after) = &after {
-                scan = scan.after(after);
+                scan = scan.after(after)?;
             }
             let next = || match scan.next() {
                 Some(node) => {

@@ -520,7 +520,7 @@ impl Engine {
         }
         self.checkpointer.cancel_long_work(false);
         if panicked {
-            return Err(Error::invalid("engine: its thread panicked").poisons());
+            return Err(Error::internal("a thread of the engine panicked").poisons());
         }
         let last = last?;
         let tidied = if tidy && self.reconciler.stats().wal_bytes > SHORT_LOG_BYTES {

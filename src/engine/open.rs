@@ -166,7 +166,7 @@ fn beside<A: Send, B>(
 
 /// Sees to it that `dir` is a directory that is a store or may become one.
 fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
-    let none = || Error::invalid(format!("path {}: there is no store", dir.display()));
+    let none = || Error::NoStore { path: dir.to_owned() };
     let names = match fs.list(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -213,7 +213,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
         return Err(error);
     }
     if !options.create {
-        return Err(Error::invalid(format!("path {}: there is no store", dir.display())));
+        return Err(Error::NoStore { path: dir.to_owned() });
     }
     // The parent first: what is synced into a directory that goes is gone.
     if let Some(parent) = dir.parent() {

@@ -56,7 +56,7 @@ impl Replayer {
 
     /// The state, after [`settle`](Replay::settle).
     pub(super) fn into_state(self) -> Result<State> {
-        self.state.ok_or_else(|| Error::invalid("log: it was not applied"))
+        self.state.ok_or_else(|| Error::internal("the log was not applied"))
     }
 
     fn hand_over(&mut self) -> Result<(), Refusal> {
@@ -76,7 +76,7 @@ impl Replayer {
         }
         let sent = self.other.as_ref().is_some_and(|(sender, _)| sender.send(group).is_ok());
         // Why, the second reading tells.
-        if sent { Ok(()) } else { Err(Refusal::Other(Error::invalid("log: it is read again"))) }
+        if sent { Ok(()) } else { Err(Refusal::Other(Error::internal("the log is read again"))) }
     }
 }
 

@@ -118,6 +118,30 @@ fn vector_memory(vector: &Vec<f32>) -> usize {
 }
 
 impl Op {
+    /// Writes a node, as [`Batch::put`] does.
+    #[must_use]
+    pub fn put(node: Node) -> Self {
+        Self::Put { node, precondition: Precondition::None }
+    }
+
+    /// Changes part of a node, as [`Batch::patch`] does.
+    #[must_use]
+    pub fn patch(id: NodeId, patch: Patch) -> Self {
+        Self::Patch { id, patch }
+    }
+
+    /// Deletes a node, as [`Batch::delete`] does.
+    #[must_use]
+    pub fn delete(id: NodeId) -> Self {
+        Self::Delete { id }
+    }
+
+    /// Writes an edge, as [`Batch::link`] does.
+    #[must_use]
+    pub fn link(edge: Edge) -> Self {
+        Self::Link { edge }
+    }
+
     /// The nodes that it looks at.
     pub(crate) fn nodes(&self) -> [Option<NodeId>; 2] {
         match self {

@@ -1,6 +1,8 @@
 //! What can go wrong, sorted by what a caller can do about it.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{error, fmt, io, path::PathBuf, sync::Arc};
+
+use crate::model::{id::NodeId, time::Seq};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -9,18 +11,33 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// its group.
 ///
 /// Match on [`Error::kind`] rather than on the text; the text is for people.
-/// That something is not there is never an error: lookups return `Option`.
+/// That something does not exist is never an error: lookups return `Option`.
+/// The cause of an error is its [`source`](error::Error::source);
+/// [`with_causes`](Error::with_causes) prints it too. Variants and their fields
+/// may grow: match with `..`.
+///
+/// ```
+/// use ingrain::{ErrorKind, Options};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let error = Options::new().create(false).open(dir.path().join("nothing")).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NoStore);
+/// assert!(!error.is_retryable());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The caller gave something that can never be accepted.
     #[error("invalid {what}")]
+    #[non_exhaustive]
     Invalid {
         /// What was given, what is wrong with it, and what would be right.
         what: String,
     },
     /// A documented bound would be passed.
     #[error("{what} is {value}, the limit is {limit}")]
+    #[non_exhaustive]
     Limit {
         /// The bounded quantity.
         what: &'static str,
@@ -29,13 +46,21 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
+    /// There is no store at this path, and none was to be created.
+    #[error("there is no store in {}", path.display())]
+    #[non_exhaustive]
+    NoStore {
+        /// Where one was looked for.
+        path: PathBuf,
+    },
     /// The write log stayed full until the deadline, or the delta had used up
     /// its budget and no checkpoint made room. The batch has no sequence number
-    /// and left no trace: try again later, or slow down.
+    /// and left no trace: write it again later, or slow down.
     #[error(
         "no room was made for the batch in {waited_ms} ms ({queued} batches, {bytes} bytes queued, \
          {delta} bytes in the delta)"
     )]
+    #[non_exhaustive]
     Backpressure {
         /// How long the caller was held.
         waited_ms: u64,
@@ -48,18 +73,19 @@ pub enum Error {
     },
     /// A precondition of the batch did not hold when its turn came. Nothing of
     /// the batch was applied.
-    #[error("operation {op} of the batch on node {}: {reason}", uuid::Uuid::from_bytes(*node))]
+    #[error("operation {op} of the batch on node {node}: {reason}")]
+    #[non_exhaustive]
     Conflict {
         /// Index of the operation within the batch.
         op: usize,
-        /// The node on which the precondition failed: the bytes of its
-        /// [`NodeId`](crate::NodeId).
-        node: [u8; 16],
+        /// The node on which the precondition failed.
+        node: NodeId,
         /// Which precondition.
         reason: ConflictReason,
     },
     /// A file holds something that the engine did not write there.
     #[error("{}: damaged at byte {offset}: {what}", file.display())]
+    #[non_exhaustive]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
@@ -70,6 +96,7 @@ pub enum Error {
     },
     /// Another engine, in this process or another, has the store open.
     #[error("{} is open in another engine", path.display())]
+    #[non_exhaustive]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -78,24 +105,29 @@ pub enum Error {
     /// them. Reads go on. Close it and open the store again: what was
     /// acknowledged is there; whether the batch that met the failure is there
     /// too, only the disk knows.
-    #[error("the engine takes no more writes, its log failed: {cause}")]
+    #[error("the engine takes no more writes, its log failed")]
+    #[non_exhaustive]
     Poisoned {
         /// The failure.
+        #[source]
         cause: Arc<Error>,
     },
-    /// A checkpoint failed at this step. If it was before `cut`, everything is
-    /// as it was: what was acknowledged is in the log, new files are gone, and
-    /// the engine goes on. A failure of `cut` leaves a log that is longer than
-    /// it need be.
-    #[error("checkpoint failed at {step}: {cause}")]
+    /// A checkpoint failed at this step. If it was before `truncate`, everything
+    /// is as it was: what was acknowledged is in the log, new files are gone,
+    /// and the engine goes on. A failure of `truncate` leaves a log that is
+    /// longer than it need be.
+    #[error("checkpoint failed at {step}")]
+    #[non_exhaustive]
     Checkpoint {
-        /// What it was doing, as docs/architecture.md names it.
+        /// The step, as docs/architecture.md names it.
         step: &'static str,
         /// Why it failed.
+        #[source]
         cause: Arc<Error>,
     },
     /// The operating system refused.
-    #[error("{op} {}: {source}", path.display())]
+    #[error("cannot {op} {}", path.display())]
+    #[non_exhaustive]
     Io {
         /// The operation, as a verb.
         op: &'static str,
@@ -111,8 +143,17 @@ pub enum Error {
     /// does not serve. Files are met by opening; a heap, beside a manifest that
     /// this version reads, by whoever reads it.
     #[error("unsupported: {what}")]
+    #[non_exhaustive]
     Unsupported {
         /// What, and what is supported.
+        what: String,
+    },
+    /// The engine found itself in a state that it should never be in, or a
+    /// thread of it panicked. Please report it.
+    #[error("internal error: {what}")]
+    #[non_exhaustive]
+    Internal {
+        /// What was met.
         what: String,
     },
 }
@@ -128,9 +169,9 @@ pub enum ConflictReason {
     /// The node has another version than the caller saw.
     Version {
         /// The version that the caller named.
-        expected: u64,
+        expected: Seq,
         /// The version that the node has.
-        found: u64,
+        found: Seq,
     },
 }
 
@@ -146,7 +187,9 @@ impl std::fmt::Display for ConflictReason {
     }
 }
 
-/// The kinds of [`Error`], for `match`.
+/// What a caller can do about an [`Error`], for `match`.
+///
+/// The kind of a failed checkpoint is that of its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -154,23 +197,35 @@ pub enum ErrorKind {
     Invalid,
     /// Split the work.
     Limit,
+    /// Create a store, or look elsewhere for it.
+    NoStore,
     /// Try again later.
     Backpressure,
     /// Read again, decide again.
     Conflict,
-    /// Restore a backup, or open with a salvaging
+    /// Restore a backup, repair the store, or open it with a salvaging
     /// [`RecoveryMode`](crate::RecoveryMode).
     Corrupt,
     /// Close the other engine.
     Locked,
     /// Reopen the store.
     Poisoned,
-    /// Look at the disk.
+    /// Free space on the disk, or raise the quota.
+    DiskFull,
+    /// Make the file system writable.
+    ReadOnly,
+    /// Give permission to the directory or file.
+    PermissionDenied,
+    /// Give the process more memory.
+    OutOfMemory,
+    /// Look at the disk: any other error of the operating system.
     Io,
-    /// The engine was closed.
+    /// Open the store again: the engine was closed.
     Closed,
     /// Use another version.
     Unsupported,
+    /// Report it: a fault of the engine.
+    Internal,
 }
 
 impl Error {
@@ -180,15 +235,23 @@ impl Error {
         match self {
             Self::Invalid { .. } => ErrorKind::Invalid,
             Self::Limit { .. } => ErrorKind::Limit,
+            Self::NoStore { .. } => ErrorKind::NoStore,
             Self::Backpressure { .. } => ErrorKind::Backpressure,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Poisoned { .. } => ErrorKind::Poisoned,
             Self::Checkpoint { cause, .. } => cause.kind(),
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
+                io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+                io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+                io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+                _ => ErrorKind::Io,
+            },
             Self::Closed => ErrorKind::Closed,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Internal { .. } => ErrorKind::Internal,
         }
     }
 
@@ -196,6 +259,46 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), ErrorKind::Backpressure | ErrorKind::Locked)
+    }
+
+    /// Prints the error and, after colons, its causes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("missing").join("store");
+    /// let error = ingrain::Engine::open(&path).unwrap_err();
+    /// assert!(error.to_string().starts_with("cannot create"));
+    /// assert!(error.with_causes().to_string().contains("No such file"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn with_causes(&self) -> impl fmt::Display + '_ {
+        struct WithCauses<'e>(&'e Error);
+        impl fmt::Display for WithCauses<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)?;
+                let mut cause = error::Error::source(self.0);
+                while let Some(error) = cause {
+                    write!(f, ": {error}")?;
+                    cause = error.source();
+                }
+                Ok(())
+            }
+        }
+        WithCauses(self)
+    }
+
+    /// The operating system's error among the causes, if there is one.
+    #[must_use]
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Poisoned { cause } | Self::Checkpoint { cause, .. } => cause.io_error(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn internal(what: impl Into<String>) -> Self {
+        Self::Internal { what: what.into() }
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {

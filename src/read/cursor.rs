@@ -17,21 +17,99 @@ pub enum Direction {
     Descending,
 }
 
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
+    }
+}
+
 /// A place in an ordered read: just after one of its items.
 ///
-/// A cursor outlives its snapshot, its process and the item it names. On
-/// another snapshot it goes on with what comes after that place there.
+/// A cursor outlives its snapshot, its process and the item that it names. On
+/// another snapshot the read continues with what comes after that place there.
+/// It knows the read that it comes from, and every other read refuses it.
+///
+/// ```
+/// use ingrain::{Batch, Cursor, Engine, Node, NodeId};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("s"))?;
+/// engine.write(Batch::from_iter(
+///     (0..5).map(|_| ingrain::Op::put(Node::new(NodeId::new(), "note"))),
+/// ))?;
+/// let snapshot = engine.snapshot();
+/// let mut page = snapshot.scan("note");
+/// assert_eq!(page.by_ref().take(2).count(), 2);
+/// let bytes = page.cursor().unwrap().to_bytes(); // to hand out
+///
+/// let cursor = Cursor::from_bytes(&bytes)?;
+/// assert_eq!(engine.snapshot().scan("note").after(&cursor)?.count(), 3);
+/// assert!(snapshot.scan("task").after(&cursor).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
+    pub(super) of: CursorOf,
     pub(super) node: NodeId,
     pub(super) key: Vec<u8>,
 }
 
+/// The read that a cursor comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CursorOf {
+    /// All nodes.
+    ScanAll,
+    /// The nodes of a kind.
+    Scan(String),
+    /// The edges that leave a node.
+    EdgesOut(NodeId),
+    /// The edges that reach a node.
+    EdgesIn(NodeId),
+    /// The entries of an index, in this direction.
+    Index(String, Direction),
+}
+
+impl std::fmt::Display for CursorOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ScanAll => f.write_str("the scan of all nodes"),
+            Self::Scan(kind) => write!(f, "the scan of the kind {kind:?}"),
+            Self::EdgesOut(node) => write!(f, "the edges that leave node {node}"),
+            Self::EdgesIn(node) => write!(f, "the edges that reach node {node}"),
+            Self::Index(index, Direction::Ascending) => write!(f, "the index {index:?}"),
+            Self::Index(index, Direction::Descending) => {
+                write!(f, "the index {index:?}, descending")
+            }
+        }
+    }
+}
+
+/// The version of the bytes of a cursor.
+const VERSION: u8 = 1;
+
 impl Cursor {
-    /// The cursor as bytes, to keep or hand out.
+    /// The cursor as bytes, to keep or hand out. They are no format to be read by
+    /// others.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        [self.node.as_bytes().as_slice(), &self.key].concat()
+        // Version, tag, length of the name, name, id, rest.
+        let (tag, name): (u8, &[u8]) = match &self.of {
+            CursorOf::ScanAll => (0, &[]),
+            CursorOf::Scan(kind) => (1, kind.as_bytes()),
+            CursorOf::EdgesOut(node) => (2, node.as_bytes()),
+            CursorOf::EdgesIn(node) => (3, node.as_bytes()),
+            CursorOf::Index(index, Direction::Ascending) => (4, index.as_bytes()),
+            CursorOf::Index(index, Direction::Descending) => (5, index.as_bytes()),
+        };
+        // Names have at most 255 bytes.
+        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        let head = [VERSION, tag, len];
+        [head.as_slice(), name, self.node.as_bytes(), &self.key].concat()
     }
 
     /// The cursor with these bytes.
@@ -39,10 +117,33 @@ impl Cursor {
     /// # Errors
     /// `Invalid` when they are none of [`to_bytes`](Self::to_bytes).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (node, key) = bytes
-            .split_first_chunk()
-            .ok_or_else(|| Error::invalid("cursor: it is shorter than a node id"))?;
-        Ok(Self { node: NodeId::from_bytes(*node), key: key.to_vec() })
+        let cursor = || {
+            let ([version, tag, len], rest) = bytes.split_first_chunk()?;
+            let (name, rest) = rest.split_at_checked(usize::from(*len))?;
+            let (node, key) = rest.split_first_chunk()?;
+            let text = || str::from_utf8(name).ok().map(str::to_owned);
+            let of = match tag {
+                0 if name.is_empty() => CursorOf::ScanAll,
+                1 => CursorOf::Scan(text()?),
+                2 => CursorOf::EdgesOut(NodeId::from_bytes(name.try_into().ok()?)),
+                3 => CursorOf::EdgesIn(NodeId::from_bytes(name.try_into().ok()?)),
+                4 => CursorOf::Index(text()?, Direction::Ascending),
+                5 => CursorOf::Index(text()?, Direction::Descending),
+                _ => return None,
+            };
+            let cursor = Self { of, node: NodeId::from_bytes(*node), key: key.to_vec() };
+            (*version == VERSION).then_some(cursor)
+        };
+        cursor().ok_or_else(|| Error::invalid("cursor: these bytes are none"))
+    }
+
+    /// Refuses a cursor of another read.
+    pub(super) fn check(&self, read: &CursorOf) -> Result<()> {
+        if self.of == *read {
+            return Ok(());
+        }
+        let of = &self.of;
+        Err(Error::invalid(format!("cursor: it comes from {of} and cannot continue {read}")))
     }
 }
 

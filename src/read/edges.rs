@@ -6,7 +6,7 @@ use crate::{
     format::tables::{EdgeKey, EdgeRow},
     model::{error::Result, id::NodeId},
     read::{
-        cursor::Cursor,
+        cursor::{Cursor, CursorOf},
         edge::EdgeRef,
         merge::{Merge, MergedItem},
         snapshot::Snapshot,
@@ -16,7 +16,7 @@ use crate::{
         State,
         base::{
             Base,
-            partitions::{EdgePartition, RowRange, end_of},
+            partitions::{EdgePartition, Partition as _, RowRange, end_of},
             stored::EdgeRepr,
         },
         layer::Layer,
@@ -54,7 +54,8 @@ type EdgeMerge<'s> = Merge<
     Within<RowRange<'s, EdgePartition>, EdgeKey>,
 >;
 
-/// The edges of [`Snapshot::edges_out`] and [`Snapshot::edges_in`].
+/// The edges of [`Snapshot::edges_out`] and [`Snapshot::edges_in`], from both
+/// ends.
 pub struct Edges<'s> {
     state: &'s State,
     side: Side,
@@ -62,66 +63,104 @@ pub struct Edges<'s> {
     end: EdgeKey,
     after: Option<EdgeKey>,
     /// Once the first is asked for.
-    items: Option<EdgeMerge<'s>>,
-    pub(super) at: Option<EdgeKey>,
+    front: Option<EdgeMerge<'s>>,
+    back: Option<EdgeMerge<'s>>,
+    at: Option<EdgeKey>,
+    back_at: Option<EdgeKey>,
 }
 
 impl<'s> Edges<'s> {
     fn new(state: &'s State, from: NodeId, side: Side) -> Self {
         let (start, end) = (EdgeKey::first(from, 0), EdgeKey::last(from, u32::MAX));
-        Self { state, side, start, end, after: None, items: None, at: None }
+        let (front, back, at, back_at) = (None, None, None, None);
+        Self { state, side, start, end, after: None, front, back, at, back_at }
     }
 
-    /// Only those of a kind. A kind that nothing has leaves none.
+    fn restart(self) -> Self {
+        Self { front: None, back: None, at: None, back_at: None, ..self }
+    }
+
+    /// Only those of a kind. A kind that nothing has leaves none. The iterator
+    /// starts again.
     #[must_use]
     pub fn kind(mut self, kind: &str) -> Self {
         // No kind has the last number.
         let number = self.state.kinds().number(kind).unwrap_or(u32::MAX);
         self.start = EdgeKey::first(self.start.from, number);
         self.end = EdgeKey::last(self.start.from, number);
-        self.items = None;
-        self
+        self.restart()
     }
 
-    /// Goes on after a cursor of the same read. A cursor before the first edge
-    /// leaves all, one past the last, or of a kind that the store does not
-    /// know, none.
-    #[must_use]
-    pub fn after(mut self, cursor: &Cursor) -> Self {
+    fn read(&self) -> CursorOf {
+        match self.side {
+            Side::Out => CursorOf::EdgesOut(self.start.from),
+            Side::In => CursorOf::EdgesIn(self.start.from),
+        }
+    }
+
+    /// Continues after a cursor of the edges of the same node in the same
+    /// direction. A cursor before the first edge leaves all, one past the last,
+    /// or of a kind that the store does not know, none. The iterator starts
+    /// again.
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor comes from another read.
+    pub fn after(mut self, cursor: &Cursor) -> Result<Self> {
+        cursor.check(&self.read())?;
         let place = cursor.key.split_first_chunk().and_then(|(discriminator, name)| {
             let kind = self.state.kinds().number(str::from_utf8(name).ok()?)?;
             let discriminator = u64::from_be_bytes(*discriminator);
             Some(EdgeKey { from: self.start.from, kind, to: cursor.node, discriminator })
         });
         self.after = Some(place.unwrap_or(EdgeKey::last(self.start.from, u32::MAX)));
-        self.items = None;
-        self
+        Ok(self.restart())
     }
 
-    fn begin(&self) -> EdgeMerge<'s> {
+    fn begin(&self, descending: bool) -> EdgeMerge<'s> {
         let (state, side) = (self.state, self.side);
         let partitions = match side {
             Side::Out => state.base().out(),
             Side::In => state.base().in_edges(),
         };
         let bounds = rest(self.start, self.end, self.after);
-        let run = Base::edge_bound(partitions, &self.after.unwrap_or(self.start))
-            .map(|low| RowRange::new(partitions, low, end_of(partitions)));
+        let run = Base::edge_bound(partitions, &self.after.unwrap_or(self.start)).and_then(|low| {
+            let high = if descending {
+                // The row at the bound itself may belong to it.
+                let (at, row) = Base::edge_bound(partitions, &self.end)?;
+                let len = partitions.get(at).map_or(0, |partition| partition.len());
+                (at, row.saturating_add(1).min(len))
+            } else {
+                end_of(partitions)
+            };
+            Ok(RowRange::directed(partitions, low, high, descending))
+        });
         let map = move |layer: &'s Layer| match side {
             Side::Out => layer.out(),
             Side::In => layer.in_edges(),
         };
-        Merge::new(state.layers(), map, bounds, Within::new(run, bounds, false), false)
+        let base = Within::new(run, bounds, descending);
+        Merge::new(state.layers(), map, bounds, base, descending)
     }
 
-    /// Where the read is: after the edge that it gave last. `None` before the
-    /// first.
+    /// Where the read is: after the edge that it gave last from the front. `None`
+    /// before the first.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let at = self.at?;
         let kind = self.state.kinds().name(at.kind);
         let key = [at.discriminator.to_be_bytes().as_slice(), kind.as_bytes()].concat();
-        Some(Cursor { node: at.to, key })
+        Some(Cursor { of: self.read(), node: at.to, key })
+    }
+
+    fn edge(
+        &self,
+        found: MergedItem<'s, Option<Arc<EdgeRecord>>, &'s EdgeRow>,
+    ) -> Option<EdgeRef<'s>> {
+        let repr = match found {
+            MergedItem::Memory(record) => EdgeRepr::Memory(record.as_deref()?),
+            MergedItem::Base(row) => EdgeRepr::Stored { row, inbound: self.side == Side::In },
+        };
+        Some(EdgeRef { state: self.state, repr })
     }
 }
 
@@ -129,20 +168,43 @@ impl<'s> Iterator for Edges<'s> {
     type Item = Result<EdgeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.items.is_none() {
-            self.items = Some(self.begin());
+        if self.front.is_none() {
+            self.front = Some(self.begin(false));
         }
-        let (key, found) = match self.items.as_mut()?.next()? {
+        let (key, found) = match self.front.as_mut()?.next()? {
             Ok(item) => item,
             Err(error) => return Some(Err(error)),
         };
+        // What the back has given is given.
+        if self.back_at.is_some_and(|back| key >= back) {
+            return None;
+        }
         self.at = Some(key);
-        let repr = match found {
-            MergedItem::Memory(record) => EdgeRepr::Memory(record.as_deref()?),
-            MergedItem::Base(row) => EdgeRepr::Stored { row, inbound: self.side == Side::In },
+        self.edge(found).map(Ok)
+    }
+}
+
+impl DoubleEndedIterator for Edges<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.back.is_none() {
+            self.back = Some(self.begin(true));
+        }
+        let (key, found) = match self.back.as_mut()?.next()? {
+            Ok(item) => item,
+            Err(error) => return Some(Err(error)),
         };
-        Some(Ok(EdgeRef { state: self.state, repr }))
+        if self.at.is_some_and(|front| key <= front) {
+            return None;
+        }
+        self.back_at = Some(key);
+        self.edge(found).map(Ok)
     }
 }
 
 impl FusedIterator for Edges<'_> {}
+
+impl std::fmt::Debug for Edges<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edges").field("at", &self.at).finish_non_exhaustive()
+    }
+}

@@ -6,11 +6,9 @@ use crate::{
     format::tables::{EXPIRY, IndexEntryRef},
     model::{catalog::unknown_index, error::Result, id::NodeId, time::Timestamp},
     read::{
-        cursor::{Cursor, Direction, KeyRange},
-        edges::Edges,
+        cursor::{Cursor, CursorOf, Direction, KeyRange},
         merge::Merge,
         node::NodeRef,
-        scan::Scan,
         snapshot::Snapshot,
         within::{OwnedPlace, Within},
     },
@@ -107,7 +105,7 @@ impl Snapshot {
 type KeyMerge<'s> =
     Merge<'s, KeyEntry, bool, IndexEntryRef<'s>, Within<RowRange<'s, KeyPartition>, OwnedPlace>>;
 
-/// The entries of [`Snapshot::range`].
+/// The entries of [`Snapshot::range`], from both ends.
 pub struct Range<'s> {
     state: &'s State,
     index: u32,
@@ -116,8 +114,10 @@ pub struct Range<'s> {
     /// What [`after`](Self::after) was given.
     left_at: Option<Cursor>,
     /// Once the first is asked for.
-    items: Option<KeyMerge<'s>>,
+    front: Option<KeyMerge<'s>>,
+    back: Option<KeyMerge<'s>>,
     at: Option<IndexEntryRef<'s>>,
+    back_at: Option<IndexEntryRef<'s>>,
 }
 
 /// An entry of an index.
@@ -132,26 +132,34 @@ pub struct IndexEntry<'s> {
 
 impl<'s> Range<'s> {
     fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
-        Self { state, index, range, direction, left_at: None, items: None, at: None }
+        let (front, back, at, back_at) = (None, None, None, None);
+        Self { state, index, range, direction, left_at: None, front, back, at, back_at }
     }
 
-    /// Goes on after a cursor of a range over the same index in the same
-    /// direction.
-    #[must_use]
-    pub fn after(mut self, cursor: &Cursor) -> Self {
-        self.left_at = Some(cursor.clone());
-        self.items = None;
-        self
+    fn read(&self) -> CursorOf {
+        CursorOf::Index(self.state.indexes().name(self.index).to_owned(), self.direction)
     }
 
-    fn begin(&self) -> KeyMerge<'s> {
+    /// Continues after a cursor of the same index in the same direction; its
+    /// range may be another. The iterator starts again.
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor comes from another read.
+    pub fn after(self, cursor: &Cursor) -> Result<Self> {
+        cursor.check(&self.read())?;
+        let left_at = Some(cursor.clone());
+        Ok(Self { left_at, front: None, back: None, at: None, back_at: None, ..self })
+    }
+
+    /// The entries that are left, in this direction.
+    fn begin(&self, direction: Direction) -> KeyMerge<'s> {
         let state = self.state;
-        let descending = self.direction == Direction::Descending;
+        let descending = direction == Direction::Descending;
         let (mut start, mut end) =
             (start_place(self.index, &self.range), end_place(self.index, &self.range));
-        if let Some(Cursor { node, key }) = &self.left_at {
+        if let Some(Cursor { node, key, .. }) = &self.left_at {
             let place = IndexEntryRef { index: self.index, key, node: *node };
-            if descending {
+            if self.direction == Direction::Descending {
                 end = tighter(end, place, |new, old| new <= old);
             } else {
                 start = tighter(start, place, |new, old| new >= old);
@@ -182,24 +190,63 @@ impl<'s> Range<'s> {
         )
     }
 
-    /// Where the read is: after the entry that it gave last. `None` before the
-    /// first.
+    /// Where the read is: after the entry that it gave last from the front.
+    /// `None` before the first.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let at = self.at?;
-        Some(Cursor { node: at.node, key: at.key.to_vec() })
+        Some(Cursor { of: self.read(), node: at.node, key: at.key.to_vec() })
     }
 
     /// The next entry, without its node.
     fn next_place(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
-        if self.items.is_none() {
-            self.items = Some(self.begin());
+        if self.front.is_none() {
+            self.front = Some(self.begin(self.direction));
         }
-        let item = self.items.as_mut()?.next()?;
-        Some(item.map(|(place, _)| {
-            self.at = Some(place);
-            place
-        }))
+        let place = match self.front.as_mut()?.next()? {
+            Ok((place, _)) => place,
+            Err(error) => return Some(Err(error)),
+        };
+        // What the back has given is given.
+        if self.back_at.is_some_and(|back| !self.is_before(place, back)) {
+            return None;
+        }
+        self.at = Some(place);
+        Some(Ok(place))
+    }
+
+    /// The next entry from the back, without its node.
+    fn next_place_back(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
+        if self.back.is_none() {
+            self.back = Some(self.begin(self.direction.reversed()));
+        }
+        let place = match self.back.as_mut()?.next()? {
+            Ok((place, _)) => place,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.at.is_some_and(|front| !self.is_before(front, place)) {
+            return None;
+        }
+        self.back_at = Some(place);
+        Some(Ok(place))
+    }
+
+    /// Whether the read gives `a` before `b`.
+    fn is_before(&self, a: IndexEntryRef<'_>, b: IndexEntryRef<'_>) -> bool {
+        match self.direction {
+            Direction::Ascending => a < b,
+            Direction::Descending => a > b,
+        }
+    }
+
+    fn entry(&self, place: IndexEntryRef<'s>) -> Result<IndexEntry<'s>> {
+        // Keys and nodes change in the same commit: each is there.
+        let node = NodeRef::find(self.state, place.node)?;
+        let gone = || {
+            let what = format!("node {} has an index key and is not there", place.node);
+            self.state.base().damaged(what)
+        };
+        Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
     }
 }
 
@@ -249,28 +296,22 @@ impl<'s> Iterator for Range<'s> {
     type Item = Result<IndexEntry<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.next_place()?.and_then(|place| {
-            // Keys and nodes change in the same commit: each is there.
-            let node = NodeRef::find(self.state, place.node)?;
-            let gone = || {
-                let what = format!("node {} has an index key and is not there", place.node);
-                self.state.base().damaged(what)
-            };
-            Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
-        }))
+        let place = self.next_place()?;
+        Some(place.and_then(|place| self.entry(place)))
+    }
+}
+
+impl DoubleEndedIterator for Range<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let place = self.next_place_back()?;
+        Some(place.and_then(|place| self.entry(place)))
     }
 }
 
 impl FusedIterator for Range<'_> {}
 
-macro_rules! debug_place {
-    ($($type:ident),*) => {$(
-        impl std::fmt::Debug for $type<'_> {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($type)).field("at", &self.at).finish_non_exhaustive()
-            }
-        }
-    )*};
+impl std::fmt::Debug for Range<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Range").field("at", &self.at).finish_non_exhaustive()
+    }
 }
-
-debug_place!(Scan, Edges, Range);

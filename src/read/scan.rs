@@ -12,7 +12,7 @@ use crate::{
         id::NodeId,
     },
     read::{
-        cursor::Cursor,
+        cursor::{Cursor, CursorOf},
         node::NodeRef,
         snapshot::Snapshot,
         within::{Bounds, Within, rest},
@@ -31,14 +31,14 @@ impl Snapshot {
     pub fn scan(&self, kind: &str) -> Scan<'_> {
         // No kind has the last number.
         let number = self.state.kinds().number(kind).unwrap_or(u32::MAX);
-        Scan::new(&self.state, (number, NodeId::MIN), (number, NodeId::MAX))
+        Scan::new(&self.state, Some(kind.to_owned()), (number, NodeId::MIN), (number, NodeId::MAX))
     }
 
     /// All nodes, by kind in the order of [`kinds`](Self::kinds), then by id. It
     /// costs what [`scan`](Self::scan) does.
     #[must_use]
     pub fn scan_all(&self) -> Scan<'_> {
-        Scan::new(&self.state, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
+        Scan::new(&self.state, None, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
     }
 }
 
@@ -51,39 +51,52 @@ struct KindMerge<'s> {
     /// The rows of one kind.
     base: Option<Within<KindRows<'s>, (u32, NodeId)>>,
     base_head: Option<&'s NodeRow>,
-    /// The kinds after that.
+    /// The kinds that are left after that.
     kinds: std::ops::Range<u32>,
+    descending: bool,
     /// Given next, and nothing after it.
     error: Option<Error>,
     ended: bool,
 }
 
 impl<'s> KindMerge<'s> {
-    /// What lies within bounds that begin with `first`, and end with the kind
-    /// `last` or before it ends.
+    /// What lies within bounds that begin with `first`, and end with `last` or
+    /// before it.
     fn new(
         state: &'s State,
         bounds: Bounds<(u32, NodeId)>,
         first: (u32, NodeId),
-        last: u32,
+        last: (u32, NodeId),
+        descending: bool,
     ) -> Self {
         let (from, to) = bounds;
-        let mut layers = state.layers().map(|layer| layer.by_kind().range(from, to).peekable());
+        let mut layers = state.layers().map(|layer| {
+            let entries = layer.by_kind().range(from, to);
+            if descending { entries.descending() } else { entries }.peekable()
+        });
         let layers = [layers.next(), layers.next()];
         let known = u32::try_from(state.kinds().len()).unwrap_or(u32::MAX);
-        let end = last.saturating_add(1).min(known);
+        let end = last.0.saturating_add(1).min(known);
         let mut merge = Self {
             state,
             bounds,
             layers,
             base: None,
             base_head: None,
-            kinds: first.0.saturating_add(1)..end,
+            kinds: first.0..end,
+            descending,
             error: None,
             ended: false,
         };
-        if first.0 < end {
-            merge.base = Some(Within::new(state.base().of_kind(first.0, first.1), bounds, false));
+        if descending {
+            // The last kind may end before its last id.
+            if let Some(kind) = merge.kinds.next_back() {
+                let to = if kind == last.0 { last.1 } else { NodeId::MAX };
+                let rows = state.base().of_kind_descending(kind, to);
+                merge.base = Some(Within::new(rows, bounds, true));
+            }
+        } else if let Some(kind) = merge.kinds.next() {
+            merge.base = Some(Within::new(state.base().of_kind(kind, first.1), bounds, false));
         }
         merge.advance_base();
         merge
@@ -96,9 +109,15 @@ impl<'s> KindMerge<'s> {
                 Some(Ok(row)) => self.base_head = Some(row),
                 Some(Err(error)) => self.error = Some(error),
                 None => {
-                    let Some(kind) = self.kinds.next() else { return };
-                    let rows = self.state.base().of_kind(kind, NodeId::MIN);
-                    self.base = Some(Within::new(rows, self.bounds, false));
+                    let base = self.state.base();
+                    let rows = if self.descending {
+                        let Some(kind) = self.kinds.next_back() else { return };
+                        base.of_kind_descending(kind, NodeId::MAX)
+                    } else {
+                        let Some(kind) = self.kinds.next() else { return };
+                        base.of_kind(kind, NodeId::MIN)
+                    };
+                    self.base = Some(Within::new(rows, self.bounds, self.descending));
                     continue;
                 }
             }
@@ -119,7 +138,8 @@ impl<'s> Iterator for KindMerge<'s> {
             }
             let stored = self.base_head.map(|row| (row.kind.get(), row.id()));
             let layered = self.layers.iter_mut().flatten();
-            let next = layered.filter_map(|places| places.peek().copied()).chain(stored).min();
+            let heads = layered.filter_map(|places| places.peek().copied()).chain(stored);
+            let next = if self.descending { heads.max() } else { heads.min() };
             let Some((kind, id)) = next else {
                 self.ended = true;
                 break;
@@ -147,49 +167,67 @@ impl<'s> Iterator for KindMerge<'s> {
     }
 }
 
-/// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`].
+/// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`], from both ends.
 pub struct Scan<'s> {
     state: &'s State,
+    /// The kind that is read, if it is one.
+    kind: Option<String>,
     start: (u32, NodeId),
     end: (u32, NodeId),
     /// What [`after`](Self::after) was given.
     left_at: Option<(u32, NodeId)>,
     /// Once the first is asked for.
-    items: Option<KindMerge<'s>>,
-    pub(super) at: Option<(u32, NodeId)>,
+    front: Option<KindMerge<'s>>,
+    back: Option<KindMerge<'s>>,
+    at: Option<(u32, NodeId)>,
+    back_at: Option<(u32, NodeId)>,
 }
 
 impl<'s> Scan<'s> {
-    fn new(state: &'s State, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
-        Self { state, start, end, left_at: None, items: None, at: None }
+    fn new(
+        state: &'s State,
+        kind: Option<String>,
+        start: (u32, NodeId),
+        end: (u32, NodeId),
+    ) -> Self {
+        let (front, back, at, back_at) = (None, None, None, None);
+        Self { state, kind, start, end, left_at: None, front, back, at, back_at }
     }
 
-    fn begin(&self) -> KindMerge<'s> {
+    fn read(&self) -> CursorOf {
+        self.kind.clone().map_or(CursorOf::ScanAll, CursorOf::Scan)
+    }
+
+    fn begin(&self, descending: bool) -> KindMerge<'s> {
         let bounds = rest(self.start, self.end, self.left_at);
         let first = match bounds.0 {
             Bound::Included(first) | Bound::Excluded(first) => first,
             Bound::Unbounded => self.start,
         };
-        KindMerge::new(self.state, bounds, first, self.end.0)
+        KindMerge::new(self.state, bounds, first, self.end, descending)
     }
 
-    /// Goes on after a cursor of a scan. A cursor before the first node leaves
-    /// all, one past the last, or of a kind that the store does not know, none.
-    #[must_use]
-    pub fn after(mut self, cursor: &Cursor) -> Self {
+    /// Continues after a cursor of the same scan. A cursor before the first node
+    /// leaves all, one past the last, or of a kind that the store does not know,
+    /// none. The iterator starts again.
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor comes from another read.
+    pub fn after(self, cursor: &Cursor) -> Result<Self> {
+        cursor.check(&self.read())?;
         let kind =
             str::from_utf8(&cursor.key).ok().and_then(|name| self.state.kinds().number(name));
-        self.left_at = Some(kind.map_or(self.end, |kind| (kind, cursor.node)));
-        self.items = None;
-        self
+        let left_at = Some(kind.map_or(self.end, |kind| (kind, cursor.node)));
+        Ok(Self { left_at, front: None, back: None, at: None, back_at: None, ..self })
     }
 
-    /// Where the scan is: after the node that it gave last. `None` before the
-    /// first.
+    /// Where the scan is: after the node that it gave last from the front. `None`
+    /// before the first.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let (kind, node) = self.at?;
-        Some(Cursor { node, key: self.state.kinds().name(kind).as_bytes().to_vec() })
+        let key = self.state.kinds().name(kind).as_bytes().to_vec();
+        Some(Cursor { of: self.read(), node, key })
     }
 }
 
@@ -197,10 +235,12 @@ impl<'s> Iterator for Scan<'s> {
     type Item = Result<NodeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.items.is_none() {
-            self.items = Some(self.begin());
+        if self.front.is_none() {
+            self.front = Some(self.begin(false));
         }
-        match self.items.as_mut()?.next()? {
+        match self.front.as_mut()?.next()? {
+            // What the back has given is given.
+            Ok((at, _)) if self.back_at.is_some_and(|back| at >= back) => None,
             Ok((at, node)) => {
                 self.at = Some(at);
                 Some(node)
@@ -210,4 +250,26 @@ impl<'s> Iterator for Scan<'s> {
     }
 }
 
+impl DoubleEndedIterator for Scan<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.back.is_none() {
+            self.back = Some(self.begin(true));
+        }
+        match self.back.as_mut()?.next()? {
+            Ok((at, _)) if self.at.is_some_and(|front| at <= front) => None,
+            Ok((at, node)) => {
+                self.back_at = Some(at);
+                Some(node)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
 impl FusedIterator for Scan<'_> {}
+
+impl std::fmt::Debug for Scan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan").field("at", &self.at).finish_non_exhaustive()
+    }
+}

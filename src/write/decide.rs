@@ -235,10 +235,7 @@ impl<'s> Decision<'s> {
             (Precondition::Absent, Some(_)) => return conflict(ConflictReason::Exists),
             (Precondition::Version(_), None) => return conflict(ConflictReason::Missing),
             (Precondition::Version(expected), Some(old)) if old.version != expected => {
-                return conflict(ConflictReason::Version {
-                    expected: expected.get(),
-                    found: old.version.get(),
-                });
+                return conflict(ConflictReason::Version { expected, found: old.version });
             }
             _ => {}
         }
@@ -526,7 +523,7 @@ impl<'s> Decision<'s> {
 
 /// The number of the operation is put in by `decide`.
 fn conflict(id: NodeId, reason: ConflictReason) -> Error {
-    Error::Conflict { op: 0, node: *id.as_bytes(), reason }
+    Error::Conflict { op: 0, node: id, reason }
 }
 
 /// Bounds on kinds, spaces and indexes are far below 2^32.

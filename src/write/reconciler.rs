@@ -451,7 +451,7 @@ impl Reconciler {
             // A file system of the caller's, or a fault of ours. What was done
             // of the group is unknown: as with a log that failed, nobody shall
             // wait for an answer that does not come.
-            let error = Error::invalid("engine: a panic ended a commit half way");
+            let error = Error::internal("a panic ended a commit half way");
             self.refuse(&mut core, error.poisons());
         }
         std::mem::take(&mut core.decided)
@@ -460,7 +460,7 @@ impl Reconciler {
     /// Fails as if the log had.
     #[cfg(all(test, shuttle))]
     pub(crate) fn fail(&self) {
-        let cause = Error::invalid("engine: a model fails it").poisons();
+        let cause = Error::internal("a model fails the engine").poisons();
         self.with_core(|core| self.refuse(core, cause));
     }
 

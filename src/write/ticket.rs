@@ -188,7 +188,7 @@ impl Drop for Pending {
     /// A batch that is dropped without an answer met a panic on its way.
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            let error = Error::invalid("batch: it was dropped by a panic");
+            let error = Error::internal("a panic dropped the batch");
             wake(slot.complete(Err(error.poisons())));
         }
     }

@@ -65,7 +65,10 @@ impl Oracle {
                     (Precondition::Absent, Some(_)) => return Err(ConflictReason::Exists),
                     (Precondition::Version(_), None) => return Err(ConflictReason::Missing),
                     (Precondition::Version(v), Some((_, found))) if v.get() != *found => {
-                        return Err(ConflictReason::Version { expected: v.get(), found: *found });
+                        return Err(ConflictReason::Version {
+                            expected: *v,
+                            found: Seq::new(*found),
+                        });
                     }
                     _ => {}
                 }
@@ -193,7 +196,13 @@ impl Oracle {
             assert_eq!(found.to_edge().unwrap(), *edge);
             assert!(snapshot.edge(name.0, &name.1, name.2, 9).unwrap().is_none());
         }
+        from_both_ends(|| snapshot.scan_all());
+        for id in (0..IDS).map(id) {
+            from_both_ends(|| snapshot.edges_out(id));
+            from_both_ends(|| snapshot.edges_in(id));
+        }
         for kind in KINDS {
+            from_both_ends(|| snapshot.scan(kind));
             let found: Vec<NodeId> = snapshot.scan(kind).map(|n| n.unwrap().id()).collect();
             let expected: Vec<NodeId> =
                 self.nodes.values().filter(|(n, _)| n.kind == *kind).map(|(n, _)| n.id).collect();
@@ -214,6 +223,9 @@ impl Oracle {
                 }
             }
             keys += expected.len();
+            for direction in [Direction::Ascending, Direction::Descending] {
+                from_both_ends(|| snapshot.range(index, KeyRange::all(), direction).unwrap());
+            }
             let read = |direction| -> Vec<(Vec<u8>, NodeId)> {
                 snapshot
                     .range(index, KeyRange::all(), direction)
@@ -257,6 +269,34 @@ impl Oracle {
             .collect();
         expected.sort_unstable();
         assert_eq!(expired, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+    }
+}
+
+/// A read gives the same from its back, and from both ends in turn.
+fn from_both_ends<I, T>(read: impl Fn() -> I)
+where
+    I: DoubleEndedIterator<Item = ingrain::Result<T>>,
+    T: std::fmt::Debug,
+{
+    let shown = |item: ingrain::Result<T>| format!("{:?}", item.unwrap());
+    let forward: Vec<String> = read().map(shown).collect();
+    let mut backward: Vec<String> = read().rev().map(shown).collect();
+    backward.reverse();
+    assert_eq!(backward, forward);
+    // One from the back after each one, two, three from the front.
+    for front in 1..4 {
+        let (mut items, mut head, mut tail) = (read(), Vec::new(), Vec::new());
+        loop {
+            let before = head.len() + tail.len();
+            head.extend(items.by_ref().take(front).map(shown));
+            tail.extend(items.next_back().map(shown));
+            if head.len() + tail.len() == before {
+                break;
+            }
+        }
+        assert!(items.next().is_none() && items.next_back().is_none());
+        head.extend(tail.into_iter().rev());
+        assert_eq!(head, forward);
     }
 }
 

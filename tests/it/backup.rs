@@ -214,7 +214,7 @@ fn a_backup_copies_files_where_hard_links_fail() {
     let dir = temp_dir();
     let options = options().fs(no_links(io::ErrorKind::StorageFull));
     let engine = filled(&dir.path().join("a"), options, 20);
-    assert_eq!(engine.backup(dir.path().join("b")).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(engine.backup(dir.path().join("b")).unwrap_err().kind(), ErrorKind::DiskFull);
     let left: Vec<_> = fs::read_dir(dir.path().join("b/data")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }

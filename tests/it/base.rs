@@ -278,7 +278,7 @@ fn a_base_that_takes_nothing_holds_writers_within_the_budget() {
         assert!(stats.failed > 0 && stats.completed == 0, "{stats:?}");
         assert!(stats.last_failure.unwrap().contains("checkpoint failed at nodes"));
         let asked = engine.checkpoint().unwrap_err();
-        assert_eq!(asked.kind(), ErrorKind::Io);
+        assert_eq!(asked.kind(), ErrorKind::DiskFull);
         assert_eq!(engine.snapshot().node_count() as u64, written);
 
         broken.store(false, Ordering::SeqCst);
@@ -690,7 +690,7 @@ mod simulated {
             };
             let Error::Checkpoint { step, .. } = &error else { panic!("{error}") };
             steps.push((*step).to_owned());
-            if *step != "cut" {
+            if *step != "truncate" {
                 // What was not finished is gone, or kept for a manifest that
                 // the disk may have.
                 fill(&engine, 60, 62);
@@ -711,7 +711,7 @@ mod simulated {
         let (calls, mut steps) = failing(|disk, n| disk.fail(n, None, Failure::Io, false));
         assert!(calls > 60, "{calls}");
         steps.dedup();
-        for step in ["nodes", "out", "in", "keys", "heap", "sync", "map", "publish", "cut"] {
+        for step in ["nodes", "out", "in", "keys", "heap", "sync", "map", "publish", "truncate"] {
             assert!(steps.iter().any(|s| s == step), "{step} is not in {steps:?}");
         }
     }

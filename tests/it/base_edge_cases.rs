@@ -180,7 +180,7 @@ fn the_log_is_counted_as_it_is_after_a_cut_that_failed() {
     }
     broken.store(true, Ordering::SeqCst);
     let error = engine.checkpoint().unwrap_err();
-    assert!(matches!(error, Error::Checkpoint { step: "cut", .. }), "{error}");
+    assert!(matches!(error, Error::Checkpoint { step: "truncate", .. }), "{error}");
     broken.store(false, Ordering::SeqCst);
     engine.write(put(100, "more")).unwrap();
     engine.checkpoint().unwrap();
@@ -227,7 +227,7 @@ fn a_cut_that_failed_leaves_the_log_writable_and_is_made_up_for() {
         let (_, long) = wal_on_disk(&path);
         broken.store(true, Ordering::SeqCst);
         let error = engine.checkpoint().unwrap_err();
-        assert!(matches!(error, Error::Checkpoint { step: "cut", .. }), "{error}");
+        assert!(matches!(error, Error::Checkpoint { step: "truncate", .. }), "{error}");
         broken.store(false, Ordering::SeqCst);
         if write_before {
             engine.write(put(100, "more")).unwrap();
@@ -398,7 +398,10 @@ fn ranges_and_cursors_agree_with_a_plain_filter() {
                             Direction::Ascending => *entry > at,
                             Direction::Descending => *entry < at,
                         });
-                        assert!(read(range().after(cursor)).iter().eq(rest), "{bounds:?} {at:?}");
+                        assert!(
+                            read(range().after(cursor).unwrap()).iter().eq(rest),
+                            "{bounds:?} {at:?}"
+                        );
                     }
                 }
             }
@@ -524,7 +527,7 @@ mod simulated {
                 loop {
                     let mut read = snapshot.range("i", range.clone(), direction).unwrap();
                     if let Some(cursor) = &cursor {
-                        read = read.after(cursor);
+                        read = read.after(cursor).unwrap();
                     }
                     let Some(entry) = read.next() else { break };
                     let entry = entry.unwrap();
@@ -582,7 +585,7 @@ mod simulated {
                         disk.fail(1 + random.below(40), None, Failure::Io, false);
                         let failed = engine.checkpoint();
                         disk.heal();
-                        if matches!(failed, Err(Error::Checkpoint { step: "cut", .. })) {
+                        if matches!(failed, Err(Error::Checkpoint { step: "truncate", .. })) {
                             drop(engine);
                             engine = open(&disk);
                         }

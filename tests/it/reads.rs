@@ -68,7 +68,7 @@ fn every_ordered_read_can_be_resumed_from_a_cursor() {
         let paged = pages(size, |cursor, size| {
             let mut scan = s.scan_all();
             if let Some(cursor) = cursor {
-                scan = scan.after(cursor);
+                scan = scan.after(cursor).unwrap();
             }
             (scan.by_ref().take(size).map(|n| n.unwrap().id()).collect(), scan.cursor())
         });
@@ -78,7 +78,7 @@ fn every_ordered_read_can_be_resumed_from_a_cursor() {
         let paged = pages(size, |cursor, size| {
             let mut scan = s.scan("b");
             if let Some(cursor) = cursor {
-                scan = scan.after(cursor);
+                scan = scan.after(cursor).unwrap();
             }
             (scan.by_ref().take(size).map(|n| n.unwrap().id()).collect(), scan.cursor())
         });
@@ -100,7 +100,7 @@ fn every_ordered_read_can_be_resumed_from_a_cursor() {
                 let paged = pages(size, |cursor, size| {
                     let mut edges = read();
                     if let Some(cursor) = cursor {
-                        edges = edges.after(cursor);
+                        edges = edges.after(cursor).unwrap();
                     }
                     (edges.by_ref().take(size).map(key).collect(), edges.cursor())
                 });
@@ -120,7 +120,7 @@ fn every_ordered_read_can_be_resumed_from_a_cursor() {
                 let paged = pages(size, |cursor, size| {
                     let mut entries = s.range("i", range.clone(), direction).unwrap();
                     if let Some(cursor) = cursor {
-                        entries = entries.after(cursor);
+                        entries = entries.after(cursor).unwrap();
                     }
                     (entries.by_ref().take(size).map(key).collect(), entries.cursor())
                 });
@@ -132,47 +132,62 @@ fn every_ordered_read_can_be_resumed_from_a_cursor() {
 }
 
 #[test]
-fn a_cursor_of_another_read_brings_nothing_from_outside_this_one() {
+fn a_cursor_of_another_read_is_refused_by_name() {
     let dir = temp_dir();
     let engine = open(&dir);
     write(&engine, |b| {
         for n in 0..6 {
-            b.put(Node::new(id(n), ["a", "b", "c"][n as usize % 3]));
+            b.put(Node::new(id(n), ["a", "b", "c"][n as usize % 3]).key("i", [1]).key("j", [1]));
         }
         for (kind, n) in [("x", 1), ("x", 2), ("y", 3), ("z", 4)] {
-            b.link(Edge::new(id(0), kind, id(n)));
+            b.link(Edge::new(id(0), kind, id(n))).link(Edge::new(id(n), kind, id(0)));
+            b.link(Edge::new(id(5), kind, id(n)));
         }
     });
     let s = engine.snapshot();
-    let cursors: Vec<Cursor> = ["a", "b", "c"]
-        .map(|kind| {
-            let mut scan = s.scan(kind);
-            scan.next().unwrap().unwrap();
-            scan.cursor().unwrap()
-        })
-        .into();
-    for (kind, left) in [("a", [1, 0, 0]), ("b", [2, 1, 0]), ("c", [2, 2, 1]), ("none", [0; 3])] {
-        for (cursor, left) in cursors.iter().zip(left) {
-            let kinds: Vec<&str> = s.scan(kind).after(cursor).map(|n| n.unwrap().kind()).collect();
-            assert_eq!(kinds, vec![kind; left]);
+    use Direction::{Ascending, Descending};
+    let range = |index, direction| s.range(index, KeyRange::all(), direction).unwrap();
+    // How each read is named, a cursor of it, and whether it takes a cursor.
+    type Takes<'a> = Box<dyn Fn(&Cursor) -> ingrain::Result<()> + 'a>;
+    let mut reads: Vec<(&str, Cursor, Takes<'_>)> = Vec::new();
+    macro_rules! read {
+        ($name:literal, $read:expr) => {{
+            let mut first = $read;
+            first.next().unwrap().unwrap();
+            let cursor = first.cursor().unwrap();
+            reads.push(($name, cursor, Box::new(|cursor| $read.after(cursor).map(drop))));
+        }};
+    }
+    read!("the scan of all nodes", s.scan_all());
+    read!("the scan of the kind \"a\"", s.scan("a"));
+    read!("the scan of the kind \"b\"", s.scan("b"));
+    read!("the edges that leave node", s.edges_out(id(0)));
+    read!("the edges that leave node", s.edges_out(id(5)));
+    read!("the edges that reach node", s.edges_in(id(0)));
+    read!("the index \"i\"", range("i", Ascending));
+    read!("the index \"j\"", range("j", Ascending));
+    read!("the index \"i\", descending", range("i", Descending));
+    for (at, (name, _, takes)) in reads.iter().enumerate() {
+        for (from, (of, cursor, _)) in reads.iter().enumerate() {
+            let cursor = Cursor::from_bytes(&cursor.to_bytes()).unwrap();
+            let taken = takes(&cursor);
+            if at == from {
+                taken.unwrap();
+                continue;
+            }
+            let error = taken.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains(&format!("it comes from {of}")), "{error}");
+            assert!(error.to_string().contains(&format!("cannot continue {name}")), "{error}");
         }
     }
-    let cursors: Vec<Cursor> = ["x", "y", "z"]
-        .map(|kind| {
-            let mut edges = s.edges_out(id(0)).kind(kind);
-            edges.next().unwrap().unwrap();
-            edges.cursor().unwrap()
-        })
-        .into();
-    for (kind, left) in [("x", [1, 0, 0]), ("y", [1, 0, 0]), ("z", [1, 1, 0]), ("none", [0; 3])] {
-        for (cursor, left) in cursors.iter().zip(left) {
-            let read = s.edges_out(id(0)).kind(kind).after(cursor);
-            let turned = s.edges_out(id(0)).after(cursor).kind(kind);
-            for read in [read, turned] {
-                let kinds: Vec<&str> = read.map(|e| e.unwrap().kind()).collect();
-                assert_eq!(kinds, vec![kind; left]);
-            }
-        }
+    // One of all edges of a node continues those of a kind.
+    let mut edges = s.edges_out(id(0));
+    edges.by_ref().take(2).for_each(drop);
+    let cursor = edges.cursor().unwrap();
+    for (kind, left) in [("x", 0), ("y", 1), ("none", 0)] {
+        assert_eq!(s.edges_out(id(0)).kind(kind).after(&cursor).unwrap().count(), left, "{kind}");
+        assert_eq!(s.edges_out(id(0)).after(&cursor).unwrap().kind(kind).count(), left, "{kind}");
     }
 }
 
@@ -200,6 +215,7 @@ fn a_cursor_goes_on_after_the_store_has_changed() {
         .range("i", KeyRange::all(), Direction::Ascending)
         .unwrap()
         .after(&cursor)
+        .unwrap()
         .map(|e| e.unwrap().key[0])
         .collect();
     assert_eq!(rest, [9, 10, 12, 14, 16, 18]);
@@ -257,9 +273,16 @@ proptest! {
             }
         };
         prop_assert_eq!(collect(read), expected.clone());
+        // Any place of the index, of an entry or not: its bytes end in id and key.
         let place = (cursor.0, id(cursor.1));
-        let bytes = [place.1.as_bytes().as_slice(), &place.0].concat();
-        let after = s.range("i", range, direction).unwrap().after(&Cursor::from_bytes(&bytes).unwrap());
+        write(&engine, |b| { b.put(Node::new(id(98), "n").key("i", [7])); });
+        let later = engine.snapshot();
+        let mut entries = later.range("i", vec![7].., direction).unwrap();
+        entries.next();
+        let any = entries.cursor().unwrap().to_bytes();
+        let bytes = [&any[..any.len() - 17], place.1.as_bytes(), &place.0].concat();
+        let cursor = Cursor::from_bytes(&bytes).unwrap();
+        let after = s.range("i", range, direction).unwrap().after(&cursor).unwrap();
         expected.retain(|entry| if descending { *entry < place } else { *entry > place });
         prop_assert_eq!(collect(after), expected);
     }

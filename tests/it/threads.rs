@@ -289,7 +289,7 @@ fn scans_agree_with_gets_whatever_comes_meanwhile() {
                 let page: Vec<_> = scan.by_ref().take(3).map(|node| node.unwrap().id()).collect();
                 found.extend(page.iter().map(|id| (kind.to_owned(), *id)));
                 let Some(cursor) = scan.cursor().filter(|_| page.len() == 3) else { break };
-                scan = snapshot.scan(kind).after(&cursor);
+                scan = snapshot.scan(kind).after(&cursor).unwrap();
             }
         }
         assert_eq!(found, expected);

@@ -280,14 +280,14 @@ fn back_up(disk: &SimDisk, engine: &Engine, n: usize, run: &mut Run) {
             // One of the calls that open it may be the one that fails.
             match store(disk, &SimClock::default()).create(false).open(&path) {
                 Ok(copy) => state.check(&copy.snapshot()),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Io, "{error}"),
+                Err(error) => assert!(error.io_error().is_some(), "{error}"),
             }
         }
         Err(error) => {
             // What is there stays, whatever it is; it may be that it cannot be
             // seen.
-            let refused = error.kind() == ErrorKind::Invalid;
-            assert!(refused || error.kind() == ErrorKind::Io, "{error}");
+            let refused = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NoStore);
+            assert!(refused || error.io_error().is_some(), "{error}");
             if run.backups.contains(&path)
                 && let Ok(copy) = store(disk, &SimClock::default()).create(false).open(&path)
             {
@@ -456,7 +456,7 @@ fn faults(seed: u64, len: usize, only: Option<Call>, failure: Failure, sticky: b
         let place = || format!("seed {seed}, {len} steps, call {n}: {failure:?}, sticky {sticky}");
         match &run.failed {
             Some(error) => assert!(
-                matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned),
+                error.io_error().is_some() || error.kind() == ErrorKind::Poisoned,
                 "{}: {error}",
                 place()
             ),

@@ -153,7 +153,9 @@ impl<'r> Repair<'r> {
                     self.lost_by(LostItem::Attributes(name), &error);
                 }
             }
-            Err(error) => self.lost(file, offset, LostItem::Edge(name), error.to_string()),
+            Err(error) => {
+                self.lost(file, offset, LostItem::Edge(name), error.with_causes().to_string())
+            }
         }
         Ok(())
     }

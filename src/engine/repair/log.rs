@@ -66,7 +66,7 @@ impl<'r> Repair<'r> {
         for (at, op) in ops.into_iter().enumerate() {
             if let Some(error) = self.apply(time, vec![op])? {
                 let item = LostItem::Operation { seq, op: at };
-                self.lost(dir, 0, item, error.to_string());
+                self.lost(dir, 0, item, error.with_causes().to_string());
             }
         }
         count(&mut self.report.partial_batches);

@@ -156,7 +156,7 @@ impl Options {
 
 /// The manifest of the damaged store.
 fn load(fs: &dyn Fs, from: &Path) -> Result<Manifest> {
-    let no_store = || Error::invalid(format!("path {}: there is no store", from.display()));
+    let no_store = || Error::NoStore { path: from.to_owned() };
     let names = fs.list(from).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => no_store(),
         _ => Error::io("list", from, error),

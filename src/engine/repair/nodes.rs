@@ -154,7 +154,9 @@ impl<'r> Repair<'r> {
                 self.report.keys = self.report.keys.saturating_add(keys);
                 self.report.vectors = self.report.vectors.saturating_add(vectors);
             }
-            Err(error) => self.lost(file, offset, LostItem::Node(id), error.to_string()),
+            Err(error) => {
+                self.lost(file, offset, LostItem::Node(id), error.with_causes().to_string())
+            }
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ impl<'r> Repair<'r> {
                 };
                 self.lost(&file, *offset, item, what.clone());
             }
-            error => self.lost(self.data_dir, 0, item, error.to_string()),
+            error => self.lost(self.data_dir, 0, item, error.with_causes().to_string()),
         }
     }
 

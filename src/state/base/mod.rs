@@ -343,13 +343,28 @@ impl Base {
     /// The nodes of a kind, by id, from `from` on.
     pub(crate) fn of_kind(&self, kind: u32, from: NodeId) -> Result<KindRows<'_>> {
         let partition = partition_of(&self.nodes, &from, |partition| &partition.first);
-        let mut run = KindRows { partitions: &self.nodes, kind, partition, at: 0, end: 0 };
+        let mut run =
+            KindRows { partitions: &self.nodes, kind, partition, at: 0, end: 0, descending: false };
         if let Some(partition) = self.nodes.get(partition) {
             let (start, end) = partition.kind_range(kind)?;
             run.at = partition.member_lower_bound(start, end, from)?;
             run.end = end;
         }
         Ok(run)
+    }
+
+    /// The nodes of a kind, the last first, from `to` down.
+    pub(crate) fn of_kind_descending(&self, kind: u32, to: NodeId) -> Result<KindRows<'_>> {
+        let mut rows = self.of_kind(kind, to)?;
+        rows.descending = true;
+        if let Some(partition) = self.nodes.get(rows.partition) {
+            let (start, end) = partition.kind_range(kind)?;
+            // The row at the bound itself belongs to it.
+            let at = partition.member_lower_bound(start, end, to)?;
+            rows.at = start;
+            rows.end = at.saturating_add(1).min(end);
+        }
+        Ok(rows)
     }
 
     /// The record that a change to the node starts from. The content stays

@@ -308,6 +308,7 @@ pub(crate) struct KindRows<'s> {
     pub(super) partition: usize,
     pub(super) at: usize,
     pub(super) end: usize,
+    pub(super) descending: bool,
 }
 
 impl<'s> Iterator for KindRows<'s> {
@@ -317,11 +318,21 @@ impl<'s> Iterator for KindRows<'s> {
         loop {
             let partition = self.partitions.get(self.partition)?;
             if self.at < self.end {
-                let at = self.at;
-                self.at = at.saturating_add(1);
+                let at = if self.descending {
+                    self.end = self.end.saturating_sub(1);
+                    self.end
+                } else {
+                    let at = self.at;
+                    self.at = at.saturating_add(1);
+                    at
+                };
                 return Some(partition.member(at).and_then(|row| partition.rows.row(row)));
             }
-            self.partition = self.partition.saturating_add(1);
+            self.partition = if self.descending {
+                self.partition.checked_sub(1)?
+            } else {
+                self.partition.saturating_add(1)
+            };
             let range = self.partitions.get(self.partition)?.kind_range(self.kind);
             match range {
                 Ok((start, end)) => (self.at, self.end) = (start, end),

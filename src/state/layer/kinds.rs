@@ -63,7 +63,7 @@ impl KindLog {
         let len = self.places.len();
         let known = self.runs.load();
         if len == 0 {
-            return KindEntries { cursors: Vec::new() };
+            return KindEntries { cursors: Vec::new(), descending: false };
         }
         let mut cursors: Vec<RunCursor> = Vec::with_capacity(known.runs.len().saturating_add(1));
         if known.covered < len {
@@ -82,12 +82,12 @@ impl KindLog {
                 // Another reader may do the same at this moment. Whichever stays,
                 // what it has is right for the length that it says.
                 self.runs.store(Arc::new(runs));
-                return KindEntries { cursors };
+                return KindEntries { cursors, descending: false };
             }
             cursors.push(RunCursor::new(tail.into(), from, to));
         }
         cursors.extend(known.runs.iter().map(|run| RunCursor::new(Arc::clone(run), from, to)));
-        KindEntries { cursors }
+        KindEntries { cursors, descending: false }
     }
 }
 
@@ -108,6 +108,14 @@ impl Runs {
 /// KindEntries in order, each once.
 pub(crate) struct KindEntries {
     cursors: Vec<RunCursor>,
+    descending: bool,
+}
+
+impl KindEntries {
+    /// The same entries, the last first.
+    pub(crate) fn descending(self) -> Self {
+        Self { descending: true, ..self }
+    }
 }
 
 struct RunCursor {
@@ -131,8 +139,12 @@ impl RunCursor {
         Self { run, at, end }
     }
 
-    fn head(&self) -> Option<KindEntry> {
-        if self.at < self.end { self.run.get(self.at).copied() } else { None }
+    fn head(&self, descending: bool) -> Option<KindEntry> {
+        if self.at >= self.end {
+            return None;
+        }
+        let at = if descending { self.end.checked_sub(1)? } else { self.at };
+        self.run.get(at).copied()
     }
 }
 
@@ -140,11 +152,17 @@ impl Iterator for KindEntries {
     type Item = KindEntry;
 
     fn next(&mut self) -> Option<KindEntry> {
-        let next = self.cursors.iter().filter_map(RunCursor::head).min()?;
+        let descending = self.descending;
+        let heads = self.cursors.iter().filter_map(|cursor| cursor.head(descending));
+        let next = if descending { heads.max() } else { heads.min() }?;
         for cursor in &mut self.cursors {
             // A run has a place once.
-            if cursor.head() == Some(next) {
-                cursor.at = cursor.at.saturating_add(1);
+            if cursor.head(descending) == Some(next) {
+                if descending {
+                    cursor.end = cursor.end.saturating_sub(1);
+                } else {
+                    cursor.at = cursor.at.saturating_add(1);
+                }
             }
         }
         Some(next)

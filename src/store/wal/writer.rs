@@ -174,7 +174,7 @@ impl Writer {
             self.begin_file(place)?;
         }
         let Some(current) = &mut self.current else {
-            return Err(Error::invalid("log: no file was begun"));
+            return Err(Error::internal("no file of the log was begun"));
         };
         self.buffer.clear();
         let mut last = self.last;

@@ -87,7 +87,7 @@ fn a_content_may_have_no_bytes_and_the_most_and_not_one_more() {
     let error = engine.write(put(2, vec![0; limits::CONTENT_BYTES + 1])).unwrap_err();
     let (limit, value) = (limits::CONTENT_BYTES as u64, limits::CONTENT_BYTES as u64 + 1);
     assert!(matches!(error, Error::Limit { value: v, limit: l, .. } if (v, l) == (value, limit)));
-    assert!(error.to_string().contains("bytes of content"), "{error}");
+    assert!(error.with_causes().to_string().contains("bytes of content"), "{error}");
     let mut patch = Batch::new();
     patch.patch(id(0), ingrain::Patch::new().content(vec![0; limits::CONTENT_BYTES + 1]));
     assert_eq!(engine.write(patch).unwrap_err().kind(), ErrorKind::Limit);
@@ -258,7 +258,7 @@ fn a_node_with_very_many_edges_is_read_in_order_and_deleted_at_once() {
             let (mut cursor, mut seen, mut last) = (None, 0, None);
             loop {
                 let mut page = match &cursor {
-                    Some(cursor) => of().after(cursor),
+                    Some(cursor) => of().after(cursor).unwrap(),
                     None => of(),
                 };
                 for edge in page.by_ref().take(997).map(Result::unwrap) {

@@ -114,9 +114,9 @@ pub(super) fn no_descriptors(path: &Path) {
     const TOO_MANY: i32 = 24;
     #[track_caller]
     fn assert_too_many(error: &Error, op: &str) {
-        let Error::Io { op: named, source, path } = error else { panic!("{error}") };
+        let Error::Io { op: named, source, path, .. } = error else { panic!("{error}") };
         assert_eq!((*named, source.raw_os_error()), (op, Some(TOO_MANY)), "{error}");
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.with_causes().to_string().contains(path.to_str().unwrap()), "{error}");
     }
     let take_all = || -> Vec<fs::File> {
         let taken: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
@@ -160,7 +160,7 @@ pub(super) fn no_descriptors(path: &Path) {
             Err(error) => break error,
         }
     };
-    let Error::Poisoned { cause } = &error else { panic!("{error}") };
+    let Error::Poisoned { cause, .. } = &error else { panic!("{error}") };
     assert_too_many(cause, "create");
     assert_eq!(engine.snapshot().seq().get(), n);
     drop(taken);

@@ -34,7 +34,10 @@ fn a_mapped_file_that_is_cut_short_ends_the_process_and_harms_nothing_else() {
     }
     let error = refused(&path, options());
     let Error::Corrupt { file, .. } = &error else { panic!("{error}") };
-    assert!(file.ends_with(heap) && error.to_string().contains(heap.to_str().unwrap()), "{error}");
+    assert!(
+        file.ends_with(heap) && error.with_causes().to_string().contains(heap.to_str().unwrap()),
+        "{error}"
+    );
     after.insert(heap.clone(), before[heap].clone());
     write_image(&path, &after);
     let engine = options().open(&path).unwrap();
@@ -89,7 +92,7 @@ fn files_of_a_closed_store_that_are_short_or_gone_are_named() {
                 name
             };
             assert!(file.ends_with(named), "{error} should name {}", named.display());
-            assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+            assert!(error.with_causes().to_string().contains(file.to_str().unwrap()), "{error}");
             tried += 1;
         }
     }
@@ -101,7 +104,10 @@ fn files_of_a_closed_store_that_are_short_or_gone_are_named() {
 fn assert_gone(error: &Error, store: &Path) {
     let Error::Io { path, .. } = error else { panic!("{error}") };
     assert!(path.starts_with(store), "{error}");
-    assert!(error.to_string().contains("removed, or moved away from its path"), "{error}");
+    assert!(
+        error.with_causes().to_string().contains("removed, or moved away from its path"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -120,14 +126,14 @@ fn files_that_are_removed_under_an_open_store_are_read_on() {
     // What would make a file says that it cannot, and makes nothing.
     let cause = cause_at(engine.checkpoint().unwrap_err(), "nodes");
     assert_gone(&cause, &path);
-    let Error::Poisoned { cause } = engine.write(put(2, "two")).unwrap_err() else { panic!() };
+    let Error::Poisoned { cause, .. } = engine.write(put(2, "two")).unwrap_err() else { panic!() };
     assert_gone(&cause, &path);
     assert_eq!(snapshot.digest().unwrap(), digest);
     assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::Poisoned);
     assert!(!path.exists());
     // Nobody takes the place of the store for the store.
     let error = options().create(false).open(&path).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::NoStore);
     assert!(error.to_string().contains("there is no store"), "{error}");
     assert!(!path.exists());
     // Closing tells of what was written and is gone.

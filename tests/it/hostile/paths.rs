@@ -29,13 +29,13 @@ fn files_pipes_and_links_in_place_of_a_store_are_named_in_the_error() {
     for create in [true, false] {
         let error = Options::new().create(create).open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        assert!(error.to_string().contains("it is no directory"), "{error}");
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.with_causes().to_string().contains("it is no directory"), "{error}");
+        assert!(error.with_causes().to_string().contains(path.to_str().unwrap()), "{error}");
     }
     assert_eq!(fs::read(&path).unwrap(), b"a file");
     // A store beneath a file.
     let error = Engine::open(path.join("s")).unwrap_err();
-    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(error.with_causes().to_string().contains(path.to_str().unwrap()), "{error}");
     fs::remove_file(&path).unwrap();
 
     let before = full_store(&path);
@@ -50,7 +50,7 @@ fn files_pipes_and_links_in_place_of_a_store_are_named_in_the_error() {
         }
         let error = options().open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-        assert!(error.to_string().contains(at.to_str().unwrap()), "{error}");
+        assert!(error.with_causes().to_string().contains(at.to_str().unwrap()), "{error}");
         if aside.is_dir() {
             fs::remove_file(&at).unwrap();
         } else {
@@ -69,8 +69,8 @@ fn files_pipes_and_links_in_place_of_a_store_are_named_in_the_error() {
         assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
         let error = options().open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-        assert!(error.to_string().contains(at.to_str().unwrap()), "{error}");
-        assert!(error.to_string().contains("it is no regular file"), "{error}");
+        assert!(error.with_causes().to_string().contains(at.to_str().unwrap()), "{error}");
+        assert!(error.with_causes().to_string().contains("it is no regular file"), "{error}");
         fs::remove_file(&at).unwrap();
         fs::write(&at, &image[&name]).unwrap();
     }
@@ -83,7 +83,7 @@ fn files_pipes_and_links_in_place_of_a_store_are_named_in_the_error() {
         symlink(to, &link).unwrap();
         let error = Engine::open(&link).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-        assert!(error.to_string().contains(link.to_str().unwrap()), "{error}");
+        assert!(error.with_causes().to_string().contains(link.to_str().unwrap()), "{error}");
         assert_eq!(fs::read_link(&link).unwrap(), Path::new(to));
     }
     assert!(!dir.path().join("absent").exists());
@@ -128,7 +128,7 @@ fn a_path_may_have_any_bytes() {
         let path = dir.path().join(name);
         let error = Engine::open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.with_causes().to_string().contains(path.to_str().unwrap()), "{error}");
     }
     let error = Engine::open("").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");

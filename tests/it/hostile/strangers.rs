@@ -38,7 +38,7 @@ fn files_of_another_store_are_refused() {
             _ => refused(&path, options()),
         };
         let Error::Corrupt { file, .. } = &error else { panic!("{error}") };
-        assert!(error.to_string().contains("belongs to another store"), "{error}");
+        assert!(error.with_causes().to_string().contains("belongs to another store"), "{error}");
         // With a strange manifest, it is the others that are strange.
         assert!(file.ends_with(name) || name.ends_with("MANIFEST"), "{error}");
     }
@@ -113,7 +113,10 @@ fn an_unreadable_heap_is_named_when_the_log_cannot_be_applied_for_it() {
         for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
             let error = refused(&path, Options::new().recovery(mode));
             assert_eq!(error.kind(), kind, "{mode:?}: {error}");
-            assert!(error.to_string().contains(path.join(&heap).to_str().unwrap()), "{error}");
+            assert!(
+                error.with_causes().to_string().contains(path.join(&heap).to_str().unwrap()),
+                "{error}"
+            );
         }
     }
     write_image(&path, &whole);
@@ -138,7 +141,10 @@ fn an_earlier_base_stays_beside_a_heap_that_cannot_be_read() {
     let orphan = path.join("data/0000009999.nodes");
     fs::write(&orphan, "of the base before").unwrap();
     let error = refused(&path, Options::new());
-    assert!(error.to_string().contains(path.join(&heap).to_str().unwrap()), "{error}");
+    assert!(
+        error.with_causes().to_string().contains(path.join(&heap).to_str().unwrap()),
+        "{error}"
+    );
     image.get_mut(&heap).unwrap()[16] ^= 1;
     fs::write(path.join(&heap), &image[&heap]).unwrap();
     drop(Engine::open(&path).unwrap());

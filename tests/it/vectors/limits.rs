@@ -56,7 +56,10 @@ fn bad_vectors_spaces_and_searches_are_refused_and_change_nothing() {
         ("index", Search::new("l", &[1.0; 3], 3).filter(Filter::new().index("x", KeyRange::all()))),
     ] {
         let error = snapshot.search(&search).unwrap_err();
-        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(what), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Invalid && error.with_causes().to_string().contains(what),
+            "{error}"
+        );
     }
     for name in ["x", ""] {
         assert_eq!(engine.drop_space(name).unwrap_err().kind(), ErrorKind::Invalid);

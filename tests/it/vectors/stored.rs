@@ -126,8 +126,9 @@ impl Stored {
         let damage = Self::damage(&engine);
         assert!(damage.iter().any(|what| what.contains(words)), "{words}: {damage:?}");
         let report = engine.verify().unwrap();
-        let told =
-            |error: &Error| error.kind() == ErrorKind::Corrupt && error.to_string().contains(words);
+        let told = |error: &Error| {
+            error.kind() == ErrorKind::Corrupt && error.with_causes().to_string().contains(words)
+        };
         assert!(report.damage.iter().any(told), "{words}: {:#?}", report.damage);
         if by_itself {
             // A step with each write.
