@@ -14,14 +14,7 @@
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ingrain::{
-    Batch, Durability, Edge, Effort, Metric, Node, NodeId, Op, Options, Precondition, Search, Seq,
-    Space, Timestamp,
-    format::{
-        FileKind, Header,
-        wal::{Frames, encode_batch},
-    },
-};
+use ingrain::{Batch, Durability, Edge, Metric, Node, NodeId, Op, Options, Precondition, Seq, Space, Timestamp, format::{FileKind, Header, wal::{Frames, encode_batch}}, search::{Effort, Search}};
 use ingrain_benches::scratch;
 
 const RECORDS: u64 = 1_000;

@@ -32,10 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ingrain::{
-    Batch, Effort, Engine, Filter, KeyBuilder, Metric, Node, NodeId, Options, Search, Snapshot,
-    Space,
-};
+use ingrain::{Batch, Engine, KeyBuilder, Metric, Node, NodeId, Options, Snapshot, Space, search::{Effort, Filter, Search}};
 use ingrain_benches::scratch;
 
 const K: usize = 10;

@@ -6,7 +6,7 @@ mod engine;
 #[cfg(feature = "exchange")]
 pub mod exchange;
 pub mod format;
-mod graph;
+pub mod graph;
 mod model;
 pub mod os;
 mod read;
@@ -17,14 +17,7 @@ mod vector;
 mod write;
 
 pub use checkpoint::stats::CheckpointStats;
-pub use engine::{
-    Engine,
-    backup::BackupReport,
-    options::Options,
-    repair::report::{EdgeName, Lost, LostItem, RepairReport},
-    stats::Stats,
-    verify::report::VerifyReport,
-};
+pub use engine::{Engine, options::Options};
 pub use model::{
     batch::{Batch, Durability, Op, Precondition},
     edge::Edge,
@@ -39,26 +32,69 @@ pub use model::{
 };
 pub use read::{
     cursor::{Cursor, Direction, KeyRange},
-    digest::Digest,
     edge::EdgeRef,
     edges::Edges,
     node::NodeRef,
-    paths::{Path, PathOptions, PathStep, Toward},
-    range::{IndexEntry, Range},
+    range::{IndexEntries, IndexEntry},
     scan::Scan,
-    search::query::{By, Effort, Filter, Found, Hit, Search},
     snapshot::Snapshot,
 };
-pub use state::{
-    base::vector_stats::{IndexStats, VectorFileStats},
-    stats::SpaceStats,
-};
-pub use store::wal::report::{CutTail, RecoveryMode, RecoveryReport, SetAside};
-pub use write::{
-    pacing::{Advice, Pace},
-    stats::WriteStats,
-    ticket::Ticket,
-};
+pub use write::ticket::Ticket;
+
+/// Vector search: what it is asked, and what it answers.
+///
+/// [`Snapshot::nearest`] and [`Snapshot::search`] run it.
+pub mod search {
+    pub use crate::read::search::query::{CandidateSource, Effort, Filter, Hit, HitOrigin, Search};
+}
+
+/// What those who run a store need: statistics, recovery, backup, verification
+/// and repair.
+///
+/// [`Engine::stats`], [`Engine::recovery`], [`Engine::backup`],
+/// [`Engine::verify`], [`Options::repair`] and [`Snapshot::digest`] give these.
+pub mod admin {
+    pub use crate::{
+        checkpoint::stats::CheckpointStats,
+        engine::{
+            backup::BackupReport,
+            repair::report::{EdgeName, Loss, LossItem, RepairReport},
+            stats::Stats,
+            verify::report::VerifyReport,
+        },
+        read::digest::Digest,
+        state::{
+            base::vector_stats::{IndexStats, VectorFileStats},
+            stats::SpaceStats,
+        },
+        store::wal::report::{QuarantinedFile, RecoveryMode, RecoveryReport, TornTail},
+        write::{
+            pacing::{Advice, Pace},
+            stats::WriteStats,
+        },
+    };
+}
+
+/// What most programs use, for one `use` line.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let engine = Engine::open(dir.path().join("memory"))?;
+/// let id = NodeId::new();
+/// engine.write(Batch::new().put(Node::new(id, "note").content("dogs bark")))?;
+/// assert!(engine.snapshot().contains(id)?);
+/// # Ok::<(), ingrain::Error>(())
+/// ```
+pub mod prelude {
+    pub use crate::{
+        Batch, Cursor, Direction, Durability, Edge, EdgeRef, Engine, ErrorKind, KeyBuilder,
+        KeyRange, Metric, Node, NodeId, NodeRef, Options, Patch, Seq, Snapshot, Space, Ticket,
+        Timestamp, Value,
+        search::{Effort, Filter, Hit, Search},
+    };
+}
 
 /// A disk that crashes, to test on: the engine, or any program over [`os::Fs`].
 ///

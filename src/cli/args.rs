@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
-    Durability, Effort, KeyRange, Method, Metric, Space, exchange::lines::from_hex, limits,
+    Durability, KeyRange, Method, Metric, Space, exchange::lines::from_hex, limits, search::Effort,
 };
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.

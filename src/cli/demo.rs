@@ -9,11 +9,13 @@ use std::{
 };
 
 use ingrain::{
-    Direction, Edge, Engine, Filter, KeyRange, Node, NodeId, NodeRef, PathOptions, Snapshot, Value,
+    Direction, Edge, Engine, KeyRange, Node, NodeId, NodeRef, Snapshot, Value,
     exchange::{
         json::object,
         lines::{CONTENT_FIELDS, EdgeLine, NodeLine, Parallel},
     },
+    graph::PathOptions,
+    search::Filter,
 };
 use serde_json::Value as Json;
 

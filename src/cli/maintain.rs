@@ -11,7 +11,8 @@ use std::{
 
 use indicatif::ProgressBar;
 use ingrain::{
-    CheckpointStats, Engine, Error, ErrorKind, Options, RepairReport, Seq, SpaceStats,
+    Engine, Error, ErrorKind, Options, Seq,
+    admin::{CheckpointStats, RepairReport, SpaceStats},
     exchange::json::object,
 };
 use serde_json::Value as Json;

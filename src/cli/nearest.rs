@@ -8,9 +8,10 @@ use std::{
 };
 
 use ingrain::{
-    By, Filter, Hit, KeyRange, Search, Snapshot, Space,
+    KeyRange, Snapshot, Space,
     exchange::{json::object, npy::MAGIC},
     limits,
+    search::{CandidateSource, Filter, Hit, Search},
 };
 use serde_json::Value as Json;
 
@@ -198,7 +199,7 @@ fn show(output: &mut Output, query: Json, hits: &[Hit<'_>], explain: bool) -> Re
             let id = ids::name(&hit.node)?;
             let mut fields =
                 object([("id", Json::from(id)), ("distance", Json::from(hit.distance))]);
-            if let (Some(how), Json::Object(fields)) = (hit.found, &mut fields) {
+            if let (Some(how), Json::Object(fields)) = (hit.origin, &mut fields) {
                 let how = [
                     ("by", Json::from(by(how.by))),
                     ("file", how.file.into()),
@@ -225,7 +226,7 @@ fn show(output: &mut Output, query: Json, hits: &[Hit<'_>], explain: bool) -> Re
     for hit in hits {
         let mut row = vec![format!("{:.6}", hit.distance)];
         row.extend(query::headline(&hit.node, query::BRIEF)?);
-        if let Some(how) = hit.found {
+        if let Some(how) = hit.origin {
             let number = |number: Option<u32>| number.map(|n| n.to_string()).unwrap_or_default();
             let file = how.file.map_or_else(|| "memory".to_owned(), |file| file.to_string());
             row.extend([by(how.by).to_owned(), file, number(how.rank)]);
@@ -235,10 +236,10 @@ fn show(output: &mut Output, query: Json, hits: &[Hit<'_>], explain: bool) -> Re
     output.table(&table)
 }
 
-fn by(by: By) -> &'static str {
+fn by(by: CandidateSource) -> &'static str {
     match by {
-        By::Codes => "codes",
-        By::Graph => "graph",
+        CandidateSource::Codes => "codes",
+        CandidateSource::Graph => "graph",
         _ => "comparison",
     }
 }

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use ingrain::{
-    Cursor, Direction, EdgeRef, KeyRange, NodeRef, Path, PathOptions, Snapshot, Toward,
+    Cursor, Direction, EdgeRef, KeyRange, NodeRef, Snapshot,
     exchange::{
         json::{self, map_to_json, object, to_json},
         lines::{edge_fields, from_hex, to_hex},
     },
+    graph::{EdgeDirection, GraphPath, PathOptions},
 };
 use serde_json::{Map, Value as Json};
 
@@ -285,7 +286,7 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
     let (from, to) = (ids::find(&snapshot, &args.from)?, ids::find(&snapshot, &args.to)?);
     let kinds: Vec<&str> = args.kinds.iter().map(String::as_str).collect();
     let options = PathOptions {
-        toward: if args.undirected { Toward::Both } else { Toward::Out },
+        toward: if args.undirected { EdgeDirection::Both } else { EdgeDirection::Out },
         kinds: &kinds,
         max_depth: args.max_depth,
         // Who waits at a terminal can stop it.
@@ -318,7 +319,7 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
 /// A path with its nodes and edges.
 pub(crate) fn path_json(
     snapshot: &Snapshot,
-    path: &Path<'_>,
+    path: &GraphPath<'_>,
     from: &str,
     to: &str,
 ) -> Result<Json> {
@@ -338,7 +339,7 @@ pub(crate) fn path_json(
 }
 
 /// A path, a row for each node.
-pub(crate) fn path_table(snapshot: &Snapshot, path: &Path<'_>) -> Result<comfy_table::Table> {
+pub(crate) fn path_table(snapshot: &Snapshot, path: &GraphPath<'_>) -> Result<comfy_table::Table> {
     let mut table = output::table(&["", "by", "id", "kind", "content"]);
     let mut add = |number: usize, by: String, id| -> Result<()> {
         if let Some(node) = snapshot.get(id)? {
@@ -385,7 +386,10 @@ pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
 }
 
 /// The numbers of a store.
-pub(crate) fn stats_table(snapshot: &Snapshot, stats: &ingrain::Stats) -> comfy_table::Table {
+pub(crate) fn stats_table(
+    snapshot: &Snapshot,
+    stats: &ingrain::admin::Stats,
+) -> comfy_table::Table {
     let mut table = output::facts();
     let number = |name: &str, value: usize| [name.to_owned(), output::count(value)];
     table.add_row(number("nodes", stats.nodes));

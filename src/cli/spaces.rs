@@ -3,7 +3,9 @@
 use std::{io::Write, process::ExitCode};
 
 use ingrain::{
-    Batch, Durability, IndexStats, Method, Op, Space, SpaceStats, Stats, exchange::json::object,
+    Batch, Durability, Method, Op, Space,
+    admin::{IndexStats, SpaceStats, Stats},
+    exchange::json::object,
 };
 use serde_json::Value as Json;
 

@@ -5,12 +5,7 @@
 //! file by itself: to inspect it, to recover what is whole, to test.
 //!
 //! ```
-//! use ingrain::format::{
-//!     FileKind, Header,
-//!     contents::{Contents, Keys},
-//!     segment::File,
-//!     tables::{IndexEntryRef, Le32},
-//! };
+//! use ingrain::format::{FileKind, Header, contents::{Contents, Keys}, segment::File, tables::{IndexEntryRef, Le32}};
 //! use ingrain::NodeId;
 //!
 //! let mut entries = Vec::new();

@@ -1,21 +1,10 @@
-//! Walks over a graph that is somebody else's: all they know is [`Adjacency`].
+//! The graph: paths between nodes.
+//!
+//! [`Snapshot::shortest_path`](crate::Snapshot::shortest_path) finds them. The
+//! walks themselves know a graph by its `Adjacency` only.
 
+pub(crate) mod adjacency;
 pub(crate) mod paths;
 
-use std::ops::ControlFlow;
-
-use crate::model::{error::Result, id::NodeId};
-
-/// A graph whose nodes can be asked for their neighbours.
-pub(crate) trait Adjacency {
-    /// What a step from a node to a neighbour is remembered by.
-    type Step: Clone;
-
-    /// Calls `visit` with each neighbour of `node` and the step to it, in an
-    /// order that is always the same, until it breaks.
-    fn neighbours(
-        &self,
-        node: NodeId,
-        visit: &mut dyn FnMut(NodeId, Self::Step) -> ControlFlow<()>,
-    ) -> Result<()>;
-}
+// What a snapshot gives; the walks below know nothing of it.
+pub use crate::read::paths::{EdgeDirection, GraphPath, PathOptions, PathStep};

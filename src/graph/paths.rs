@@ -8,7 +8,7 @@ use std::{
 use foldhash::quality::RandomState;
 
 use crate::{
-    graph::Adjacency,
+    graph::adjacency::Adjacency,
     model::{error::Result, id::NodeId},
 };
 

@@ -132,7 +132,7 @@ impl Snapshot {
         for (index, key) in keys {
             item.bytes(index.as_bytes()).bytes(key);
         }
-        // By name already.
+        // CandidateSource name already.
         for (name, _) in self.spaces() {
             if let Some(vector) = node.vector(name)? {
                 item.bytes(name.as_bytes());

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::{
     graph::{
-        Adjacency,
+        adjacency::Adjacency,
         paths::{Limits, Outcome, shortest},
     },
     model::{
@@ -16,7 +16,7 @@ use crate::{
 
 /// Which edges of a node a path may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Toward {
+pub enum EdgeDirection {
     /// Those that leave it.
     #[default]
     Out,
@@ -30,7 +30,7 @@ pub enum Toward {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathOptions<'o> {
     /// Which way to follow edges.
-    pub toward: Toward,
+    pub toward: EdgeDirection,
     /// The kinds of edges to follow, in this order; empty for all.
     pub kinds: &'o [&'o str],
     /// Most edges of the path: 16 by default.
@@ -41,14 +41,14 @@ pub struct PathOptions<'o> {
 
 impl Default for PathOptions<'_> {
     fn default() -> Self {
-        Self { toward: Toward::Out, kinds: &[], max_depth: 16, max_edges: 1_000_000 }
+        Self { toward: EdgeDirection::Out, kinds: &[], max_depth: 16, max_edges: 1_000_000 }
     }
 }
 
 /// A path: where it starts, and its steps.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Path<'s> {
+pub struct GraphPath<'s> {
     /// The first node.
     pub start: NodeId,
     /// The steps in order; none if the path ends where it starts.
@@ -80,7 +80,7 @@ impl Snapshot {
         from: NodeId,
         to: NodeId,
         options: &PathOptions<'_>,
-    ) -> Result<Option<Path<'_>>> {
+    ) -> Result<Option<GraphPath<'_>>> {
         if !self.contains(from)? || !self.contains(to)? {
             return Ok(None);
         }
@@ -88,7 +88,7 @@ impl Snapshot {
         match shortest(&Walk { snapshot: self, options }, from, to, limits)? {
             Outcome::Found(steps) => {
                 let step = |(edge, node)| PathStep { edge, node };
-                Ok(Some(Path { start: from, steps: steps.into_iter().map(step).collect() }))
+                Ok(Some(GraphPath { start: from, steps: steps.into_iter().map(step).collect() }))
             }
             Outcome::None => Ok(None),
             Outcome::Exhausted => Err(Error::limit(
@@ -115,8 +115,8 @@ impl<'s> Adjacency for Walk<'s, '_> {
     ) -> Result<()> {
         let Walk { snapshot, options } = *self;
         let sides = [
-            (matches!(options.toward, Toward::Out | Toward::Both), true),
-            (matches!(options.toward, Toward::In | Toward::Both), false),
+            (matches!(options.toward, EdgeDirection::Out | EdgeDirection::Both), true),
+            (matches!(options.toward, EdgeDirection::In | EdgeDirection::Both), false),
         ];
         for (_, out) in sides.into_iter().filter(|(wanted, _)| *wanted) {
             let edges = || if out { snapshot.edges_out(node) } else { snapshot.edges_in(node) };

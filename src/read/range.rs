@@ -31,17 +31,17 @@ impl Snapshot {
         index: &str,
         range: impl Into<KeyRange>,
         direction: Direction,
-    ) -> Result<Range<'_>> {
+    ) -> Result<IndexEntries<'_>> {
         let number = self.state.indexes().number(index).ok_or_else(|| unknown_index(index))?;
         let range = range.into();
         range.check()?;
-        Ok(Range::new(&self.state, number, range, direction))
+        Ok(IndexEntries::new(&self.state, number, range, direction))
     }
 
     /// The nodes that expire at `before` or earlier, the first to expire first.
     pub fn expired(&self, before: Timestamp) -> impl Iterator<Item = Result<NodeId>> {
         let range = KeyRange { start: Bound::Unbounded, end: Bound::Included(expiry_key(before)) };
-        let mut range = Range::new(&self.state, EXPIRY, range, Direction::Ascending);
+        let mut range = IndexEntries::new(&self.state, EXPIRY, range, Direction::Ascending);
         std::iter::from_fn(move || range.next_place()).map(|place| place.map(|place| place.node))
     }
 }
@@ -89,7 +89,7 @@ impl Snapshot {
             ids.dedup();
             return Ok(Some(ids));
         }
-        let mut keys = Range::new(&self.state, index, range.clone(), Direction::Ascending);
+        let mut keys = IndexEntries::new(&self.state, index, range.clone(), Direction::Ascending);
         while let Some(place) = keys.next_place() {
             if ids.len() == most {
                 return Ok(None);
@@ -106,7 +106,7 @@ type KeyMerge<'s> =
     Merge<'s, KeyEntry, bool, IndexEntryRef<'s>, Within<RowRange<'s, KeyPartition>, OwnedPlace>>;
 
 /// The entries of [`Snapshot::range`], from both ends.
-pub struct Range<'s> {
+pub struct IndexEntries<'s> {
     state: &'s State,
     index: u32,
     range: KeyRange,
@@ -130,7 +130,7 @@ pub struct IndexEntry<'s> {
     pub node: NodeRef<'s>,
 }
 
-impl<'s> Range<'s> {
+impl<'s> IndexEntries<'s> {
     fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
         let (front, back, at, back_at) = (None, None, None, None);
         Self { state, index, range, direction, left_at: None, front, back, at, back_at }
@@ -292,7 +292,7 @@ fn tighter<'k>(
     }
 }
 
-impl<'s> Iterator for Range<'s> {
+impl<'s> Iterator for IndexEntries<'s> {
     type Item = Result<IndexEntry<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -301,16 +301,16 @@ impl<'s> Iterator for Range<'s> {
     }
 }
 
-impl DoubleEndedIterator for Range<'_> {
+impl DoubleEndedIterator for IndexEntries<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         let place = self.next_place_back()?;
         Some(place.and_then(|place| self.entry(place)))
     }
 }
 
-impl FusedIterator for Range<'_> {}
+impl FusedIterator for IndexEntries<'_> {}
 
-impl std::fmt::Debug for Range<'_> {
+impl std::fmt::Debug for IndexEntries<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Range").field("at", &self.at).finish_non_exhaustive()
     }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingrain::{
-    Batch, ConflictReason, Direction, Durability, Edge, Effort, IndexKey, KeyRange, Metric, Node,
-    NodeId, Op, Options, Precondition, Search, Seq, Snapshot, Space, Timestamp,
+    Batch, ConflictReason, Direction, Durability, Edge, IndexKey, KeyRange, Metric, Node, NodeId,
+    Op, Options, Precondition, Seq, Snapshot, Space, Timestamp,
+    search::{Effort, Search},
 };
 
 pub const IDS: u8 = 6;

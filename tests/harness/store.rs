@@ -8,14 +8,17 @@ use std::{
 
 use arbitrary::{Result, Unstructured};
 use ingrain::{
-    Batch, Direction, Edge, Effort, Engine, ErrorKind, KeyRange, Method, Metric, Node, NodeId, Op,
-    Options, Patch, PathOptions, RecoveryMode, Search, Seq, Snapshot, Space, Timestamp,
+    Batch, Direction, Edge, Engine, ErrorKind, KeyRange, Method, Metric, Node, NodeId, Op, Options,
+    Patch, Seq, Snapshot, Space, Timestamp,
+    admin::RecoveryMode,
     format::{
         FileKind, Header,
         manifest::{DataFile, Manifest},
         wal::{Frames, encode_batch},
     },
+    graph::PathOptions,
     os::Fs,
+    search::{Effort, Search},
     sim::{Loss, SimDisk},
 };
 

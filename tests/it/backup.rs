@@ -12,7 +12,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Digest, Durability, Edge, Engine, ErrorKind, Metric, Node, NodeId, Options, Seq, Space,
+    Batch, Durability, Edge, Engine, ErrorKind, Metric, Node, NodeId, Options, Seq, Space,
+    admin::Digest,
 };
 
 use crate::harness::{

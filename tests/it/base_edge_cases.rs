@@ -14,7 +14,7 @@ use std::{
 
 use ingrain::{
     Batch, Direction, Durability, Engine, Error, ErrorKind, KeyRange, Node, NodeId, Options,
-    RecoveryMode,
+    admin::RecoveryMode,
 };
 
 use crate::harness::{
@@ -387,7 +387,7 @@ fn ranges_and_cursors_agree_with_a_plain_filter() {
                     if direction == Direction::Descending {
                         whole.reverse();
                     }
-                    let read = |range: ingrain::Range<'_>| -> Vec<(u8, u8)> {
+                    let read = |range: ingrain::IndexEntries<'_>| -> Vec<(u8, u8)> {
                         let entries = range.map(Result::unwrap);
                         entries.map(|e| (e.key[0], e.node.id().as_bytes()[0])).collect()
                     };
@@ -414,7 +414,8 @@ mod simulated {
     use std::collections::BTreeMap;
 
     use ingrain::{
-        Edge, Filter, Metric, Patch, Snapshot, Space,
+        Edge, Metric, Patch, Snapshot, Space,
+        search::Filter,
         sim::{Call, Failure, SimDisk},
     };
 

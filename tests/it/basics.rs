@@ -1,8 +1,8 @@
 //! What a first user does.
 
 use ingrain::{
-    Batch, Direction, Edge, Engine, ErrorKind, Filter, KeyBuilder, KeyRange, Metric, Node, NodeId,
-    Options, PathOptions, Seq, Space,
+    Batch, Direction, Edge, Engine, ErrorKind, KeyBuilder, KeyRange, Metric, Node, NodeId, Options,
+    Seq, Space, graph::PathOptions, search::Filter,
 };
 
 #[test]
@@ -92,7 +92,11 @@ fn a_closed_store_opens_while_processes_are_started() {
 fn a_life_on_a_disk_in_memory() {
     use std::sync::Arc;
 
-    use ingrain::{Effort, Patch, Search, sim::SimDisk};
+    use ingrain::{
+        Patch,
+        search::{Effort, Search},
+        sim::SimDisk,
+    };
 
     let disk = SimDisk::new();
     let open = || {

@@ -3,8 +3,10 @@
 use std::ops::Bound;
 
 use ingrain::{
-    Batch, Cursor, Direction, Edge, Engine, ErrorKind, Filter, KeyRange, Metric, Node, NodeId,
-    Options, PathOptions, Snapshot, Space, Toward,
+    Batch, Cursor, Direction, Edge, Engine, ErrorKind, KeyRange, Metric, Node, NodeId, Options,
+    Snapshot, Space,
+    graph::{EdgeDirection, PathOptions},
+    search::Filter,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -261,7 +263,7 @@ proptest! {
         if descending {
             expected.reverse();
         }
-        let collect = |range: ingrain::Range<'_>| -> Vec<(Vec<u8>, NodeId)> {
+        let collect = |range: ingrain::IndexEntries<'_>| -> Vec<(Vec<u8>, NodeId)> {
             range.map(|e| e.unwrap()).map(|e| (e.key.to_vec(), e.node.id())).collect()
         };
         let read = match s.range("i", range.clone(), direction) {
@@ -334,7 +336,7 @@ proptest! {
         links in vec((0..8_u64, 0..8_u64, 0..2_u8), 0..20),
         from in 0..8_u64,
         to in 0..9_u64,
-        toward in prop::sample::select(&[Toward::Out, Toward::In, Toward::Both][..]),
+        toward in prop::sample::select(&[EdgeDirection::Out, EdgeDirection::In, EdgeDirection::Both][..]),
         one_kind in any::<bool>(),
         max_depth in 0..5_usize,
     ) {
@@ -356,10 +358,10 @@ proptest! {
                     continue;
                 }
                 let (source, target) = (*source as usize, *target as usize);
-                if toward != Toward::In {
+                if toward != EdgeDirection::In {
                     distance[target] = distance[target].min(distance[source].saturating_add(1));
                 }
-                if toward != Toward::Out {
+                if toward != EdgeDirection::Out {
                     distance[source] = distance[source].min(distance[target].saturating_add(1));
                 }
             }
@@ -375,8 +377,8 @@ proptest! {
                 let mut at = path.start;
                 for step in &path.steps {
                     let (a, b) = (step.edge.source(), step.edge.target());
-                    let fits = (a == at && b == step.node && toward != Toward::In)
-                        || (b == at && a == step.node && toward != Toward::Out);
+                    let fits = (a == at && b == step.node && toward != EdgeDirection::In)
+                        || (b == at && a == step.node && toward != EdgeDirection::Out);
                     prop_assert!(fits, "the steps hang together");
                     prop_assert!(!one_kind || step.edge.kind() == "k0");
                     at = step.node;

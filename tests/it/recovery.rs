@@ -6,8 +6,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Durability, Engine, Error, ErrorKind, Node, NodeId, Op, Options, RecoveryMode, Seq,
-    Timestamp,
+    Batch, Durability, Engine, Error, ErrorKind, Node, NodeId, Op, Options, Seq, Timestamp,
+    admin::RecoveryMode,
     format::{
         FileKind, HEADER_BYTES, Header,
         manifest::Manifest,

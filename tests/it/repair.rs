@@ -8,8 +8,9 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Direction, Durability, Edge, Engine, ErrorKind, KeyRange, LostItem, Metric, Node,
-    NodeId, Op, Options, Patch, RepairReport, Seq, Snapshot, Space, Timestamp,
+    Batch, Direction, Durability, Edge, Engine, ErrorKind, KeyRange, Metric, Node, NodeId, Op,
+    Options, Patch, Seq, Snapshot, Space, Timestamp,
+    admin::{LossItem, RepairReport},
 };
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
@@ -189,18 +190,19 @@ impl Original {
         let (mut some_nodes, mut some_edges) = (Vec::new(), Vec::new());
         for lost in &report.lost {
             assert!(lost.file.starts_with(self.path()), "{place}: {lost}");
-            let name =
-                |e: &ingrain::EdgeName| (e.source, e.kind.clone(), e.target, e.discriminator);
+            let name = |e: &ingrain::admin::EdgeName| {
+                (e.source, e.kind.clone(), e.target, e.discriminator)
+            };
             let fresh = match &lost.item {
-                LostItem::Node(id) => lost_nodes.insert(*id),
-                LostItem::Edge(edge) => lost_edges.insert(name(edge)),
-                LostItem::Attributes(edge) => lost_attributes.insert(name(edge)),
-                LostItem::Vector { node, space } => lost_vectors.insert((*node, space.clone())),
-                LostItem::Nodes { count, from, to } => {
+                LossItem::Node(id) => lost_nodes.insert(*id),
+                LossItem::Edge(edge) => lost_edges.insert(name(edge)),
+                LossItem::Attributes(edge) => lost_attributes.insert(name(edge)),
+                LossItem::Vector { node, space } => lost_vectors.insert((*node, space.clone())),
+                LossItem::Nodes { count, from, to } => {
                     some_nodes.push((count.unwrap(), *from, *to));
                     true
                 }
-                LostItem::Edges { count, from, to } => {
+                LossItem::Edges { count, from, to } => {
                     some_edges.push((count.unwrap(), *from, *to));
                     true
                 }
@@ -391,7 +393,7 @@ fn damage_in_several_files_costs_what_is_told_and_no_more() {
             edges_lost += report
                 .lost
                 .iter()
-                .filter(|lost| matches!(lost.item, LostItem::Edges { .. }))
+                .filter(|lost| matches!(lost.item, LossItem::Edges { .. }))
                 .count();
         }
     }
@@ -495,7 +497,7 @@ fn the_log_is_applied_up_to_the_damage() {
         assert_eq!(report.batches, commits as u64);
         assert_eq!(report.lost.len(), 1, "{:?}", report.lost);
         let lost = &report.lost[0];
-        assert_eq!(lost.item, LostItem::Commits(Seq::new(report.seq.get() + 1)));
+        assert_eq!(lost.item, LossItem::Commits(Seq::new(report.seq.get() + 1)));
         assert_eq!(lost.file, *path);
         assert!(!report.is_complete());
         seen.insert(commits);
@@ -506,7 +508,7 @@ fn the_log_is_applied_up_to_the_damage() {
         fs::remove_file(path).unwrap();
     }
     let (report, found) = original.repair();
-    assert_eq!(report.lost[0].item, LostItem::Commits(Seq::new(base + 1)));
+    assert_eq!(report.lost[0].item, LossItem::Commits(Seq::new(base + 1)));
     assert!(found == states[0]);
     let wal = original.path().join("wal");
     for path in &log {
@@ -515,7 +517,7 @@ fn the_log_is_applied_up_to_the_damage() {
     fs::remove_dir(&wal).unwrap();
     let to = original.dir.path().join("to");
     let report = options().repair(original.path(), &to, &mut |_, _| {}).unwrap();
-    assert_eq!(report.lost[0].item, LostItem::Commits(Seq::new(base + 1)));
+    assert_eq!(report.lost[0].item, LossItem::Commits(Seq::new(base + 1)));
 }
 
 /// As a crash leaves it: nothing says that the last commit was durable.
@@ -562,7 +564,7 @@ fn log_operations_on_lost_nodes_are_reported_and_the_rest_applied() {
         assert_eq!(report.batches + report.partial_batches, 10);
         let operations = || {
             report.lost.iter().filter_map(|lost| match &lost.item {
-                LostItem::Operation { seq, op } => Some((*seq, *op)),
+                LossItem::Operation { seq, op } => Some((*seq, *op)),
                 _ => None,
             })
         };

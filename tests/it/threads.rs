@@ -7,8 +7,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Direction, Durability, Edge, Engine, ErrorKind, Filter, KeyRange, Metric, Node, NodeId,
-    Options, Patch, Snapshot, Space,
+    Batch, Direction, Durability, Edge, Engine, ErrorKind, KeyRange, Metric, Node, NodeId, Options,
+    Patch, Snapshot, Space, search::Filter,
 };
 
 use crate::harness::{

@@ -10,7 +10,8 @@ use std::{
 
 use ingrain::{
     Batch, Edge, Engine, Error, ErrorKind, Metric, Node, NodeId, Op, Options, Patch, Space,
-    Timestamp, VerifyReport,
+    Timestamp,
+    admin::VerifyReport,
     format::{
         FileKind,
         manifest::{DataFile, Manifest, VectorFile},
@@ -640,7 +641,7 @@ fn sums_of_the_manifest_that_are_wrong_are_found() {
 mod sim {
     use std::collections::BTreeSet;
 
-    use ingrain::{Direction, Filter, KeyRange, Result, Snapshot, os::Fs, sim::SimDisk};
+    use ingrain::{Direction, KeyRange, Result, Snapshot, os::Fs, search::Filter, sim::SimDisk};
 
     use super::*;
     use crate::harness::disks::on_disk;

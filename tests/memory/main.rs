@@ -21,8 +21,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Direction, Durability, Edge, Engine, Filter, KeyRange, Metric, Node, Options, Space,
-    Ticket,
+    Batch, Direction, Durability, Edge, Engine, KeyRange, Metric, Node, Options, Space, Ticket,
+    search::Filter,
 };
 
 #[path = "../harness/dirs.rs"]

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     engine::repair::{
-        report::{EdgeName, LostItem, MOST_LOST},
+        report::{EdgeName, LossItem, MOST_LOST},
         salvage::{Repair, count, len64},
     },
     format::{
@@ -125,13 +125,13 @@ impl<'r> Repair<'r> {
             discriminator: key.discriminator,
         };
         if kind.is_none() {
-            self.lost(file, offset, LostItem::Edge(name), "its kind has no name");
+            self.lost(file, offset, LossItem::Edge(name), "its kind has no name");
             return Ok(());
         }
         for end in [key.from, key.to] {
             if !self.snapshot.contains(end)? {
                 let why = format!("node {end} was lost");
-                self.lost(file, offset, LostItem::Edge(name), why);
+                self.lost(file, offset, LossItem::Edge(name), why);
                 return Ok(());
             }
         }
@@ -150,11 +150,11 @@ impl<'r> Repair<'r> {
             Ok(()) => {
                 count(&mut self.report.edges);
                 if let Some(error) = damage {
-                    self.lost_by(LostItem::Attributes(name), &error);
+                    self.lost_by(LossItem::Attributes(name), &error);
                 }
             }
             Err(error) => {
-                self.lost(file, offset, LostItem::Edge(name), error.with_causes().to_string())
+                self.lost(file, offset, LossItem::Edge(name), error.with_causes().to_string())
             }
         }
         Ok(())
@@ -167,7 +167,7 @@ impl<'r> Repair<'r> {
             if left == Some(0) {
                 continue;
             }
-            let item = LostItem::Edges {
+            let item = LossItem::Edges {
                 count: left,
                 from: gap.after.map_or(NodeId::MIN, |key| key.from),
                 to: gap.before.map_or(NodeId::MAX, |key| key.from),

@@ -4,7 +4,7 @@ use std::{io, path::Path, sync::Arc};
 
 use crate::{
     engine::repair::{
-        report::LostItem,
+        report::LossItem,
         salvage::{Repair, count},
     },
     format::{
@@ -43,7 +43,7 @@ impl<'r> Repair<'r> {
                 if path == dir && source.kind() == io::ErrorKind::NotFound =>
             {
                 let next = manifest.checkpoint.next();
-                self.lost(&dir, 0, LostItem::Commits(next), "the directory is missing");
+                self.lost(&dir, 0, LossItem::Commits(next), "the directory is missing");
                 return Ok(());
             }
             read => read?,
@@ -51,7 +51,7 @@ impl<'r> Repair<'r> {
         self.report.seq = read.seq;
         self.report.cut = read.cut;
         if let Some(error) = &read.damage {
-            self.lost_by(LostItem::Commits(read.seq.next()), error);
+            self.lost_by(LossItem::Commits(read.seq.next()), error);
         }
         Ok(())
     }
@@ -65,7 +65,7 @@ impl<'r> Repair<'r> {
         }
         for (at, op) in ops.into_iter().enumerate() {
             if let Some(error) = self.apply(time, vec![op])? {
-                let item = LostItem::Operation { seq, op: at };
+                let item = LossItem::Operation { seq, op: at };
                 self.lost(dir, 0, item, error.with_causes().to_string());
             }
         }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     engine::repair::{
         edges::Cursor,
-        report::LostItem,
+        report::LossItem,
         salvage::{Repair, count, len64},
     },
     format::{header::FileKind, manifest::TableFile, tables::NodeRow},
@@ -47,7 +47,7 @@ impl<'r> Repair<'r> {
                     let count = self.rows_of(FileKind::Nodes, self.manifest.counts.nodes, rows);
                     let from = first(file).unwrap_or(NodeId::MIN);
                     if let Some(error) = self.unopened(file.file) {
-                        self.lost_by(LostItem::Nodes { count, from, to: end }, error);
+                        self.lost_by(LossItem::Nodes { count, from, to: end }, error);
                     }
                 }
             }
@@ -80,14 +80,14 @@ impl<'r> Repair<'r> {
             };
             let id = row.id();
             if let Some((rows, error)) = bad.take() {
-                let item = LostItem::Nodes { count: Some(rows), from: bounds(last), to: id };
+                let item = LossItem::Nodes { count: Some(rows), from: bounds(last), to: id };
                 self.lost_by(item, &error);
             }
             last = Some(id);
             self.node(partition, at, row, cursors)?;
         }
         if let Some((rows, error)) = bad {
-            let item = LostItem::Nodes { count: Some(rows), from: bounds(last), to: end };
+            let item = LossItem::Nodes { count: Some(rows), from: bounds(last), to: end };
             self.lost_by(item, &error);
         }
         Ok(last)
@@ -105,14 +105,14 @@ impl<'r> Repair<'r> {
         let (stored, attributes) = match read {
             Ok(read) => read,
             Err(error) => {
-                self.lost_by(LostItem::Node(id), &error);
+                self.lost_by(LossItem::Node(id), &error);
                 return Ok(());
             }
         };
         let (file, offset) = (partition.segment().path(), len64(partition.rows().offset(at)));
         let Some(kind) = self.kind(row.kind.get()) else {
             let why = format!("its kind {} has no name", row.kind.get());
-            self.lost(file, offset, LostItem::Node(id), why);
+            self.lost(file, offset, LossItem::Node(id), why);
             return Ok(());
         };
         let mut node = whole_node(&stored, kind, attributes);
@@ -140,7 +140,7 @@ impl<'r> Repair<'r> {
                     node.vectors.insert(named.name.clone(), components.to_vec());
                 }
                 Some(_) => {
-                    let item = LostItem::Vector { node: id, space: named.name.clone() };
+                    let item = LossItem::Vector { node: id, space: named.name.clone() };
                     self.lost(file, offset, item, "the space does not take such a vector");
                 }
                 None => self.vector(id, space, &named.name, cursors, (file, offset)),
@@ -155,7 +155,7 @@ impl<'r> Repair<'r> {
                 self.report.vectors = self.report.vectors.saturating_add(vectors);
             }
             Err(error) => {
-                self.lost(file, offset, LostItem::Node(id), error.with_causes().to_string())
+                self.lost(file, offset, LossItem::Node(id), error.with_causes().to_string())
             }
         }
         Ok(())
@@ -170,7 +170,7 @@ impl<'r> Repair<'r> {
         cursors: &[Cursor<'r>],
         (file, offset): (&Path, u64),
     ) {
-        let item = LostItem::Vector { node, space: name.to_owned() };
+        let item = LossItem::Vector { node, space: name.to_owned() };
         let of_space = || cursors.iter().filter(|cursor| cursor.partition.rows().space() == space);
         let in_file = of_space().find_map(|cursor| cursor.error.clone());
         let of_files = || {

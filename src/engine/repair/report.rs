@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use crate::{
     format::manifest::Counts,
     model::{error::Error, id::NodeId, time::Seq},
-    store::wal::report::CutTail,
+    store::wal::report::TornTail,
 };
 
 /// What [`Options::repair`] salvaged, and what it did not.
@@ -32,12 +32,12 @@ pub struct RepairReport {
     /// Batches of the log of which some operations could not be applied.
     pub partial_batches: u64,
     /// The torn write at the end of the log, if there was one: no loss.
-    pub cut: Option<CutTail>,
+    pub cut: Option<TornTail>,
     /// Files of the base that could not be read at all. What they held may be
     /// known from others: see `lost`.
     pub unreadable: Vec<Error>,
     /// What was lost. The first 10,000.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<Loss>,
     /// How much more was lost than `lost` lists.
     pub more: u64,
 }
@@ -53,13 +53,13 @@ impl RepairReport {
 /// Something that a repair could not salvage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Lost {
+pub struct Loss {
     /// The file that had it or tells of it; of an operation, the log.
     pub file: PathBuf,
     /// Where in the file, in bytes.
     pub offset: u64,
     /// What it was.
-    pub item: LostItem,
+    pub item: LossItem,
     /// Why it is lost.
     pub why: String,
 }
@@ -67,7 +67,7 @@ pub struct Lost {
 /// What a repair could not salvage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LostItem {
+pub enum LossItem {
     /// A node, with its keys and vectors. Its edges are told each by itself.
     Node(NodeId),
     /// Nodes whose ids are not known but for their bounds.
@@ -137,7 +137,7 @@ impl fmt::Display for EdgeName {
     }
 }
 
-impl fmt::Display for LostItem {
+impl fmt::Display for LossItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let many = |f: &mut fmt::Formatter<'_>, count: &Option<u64>, what: &str| match count {
             Some(count) => write!(f, "{count} {what}"),
@@ -162,7 +162,7 @@ impl fmt::Display for LostItem {
     }
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, offset, item, why } = self;
         write!(f, "{item}: {}, byte {offset}: {why}", file.display())

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     engine::{
         Engine,
-        repair::report::{Lost, LostItem, MOST_LOST, RepairReport},
+        repair::report::{Loss, LossItem, MOST_LOST, RepairReport},
     },
     format::{
         header::FileKind,
@@ -98,19 +98,19 @@ impl<'r> Repair<'r> {
         &mut self,
         file: &Path,
         offset: u64,
-        item: LostItem,
+        item: LossItem,
         why: impl Into<String>,
     ) {
         if self.report.lost.len() < MOST_LOST {
             let file = file.to_owned();
-            self.report.lost.push(Lost { file, offset, item, why: why.into() });
+            self.report.lost.push(Loss { file, offset, item, why: why.into() });
         } else {
             count(&mut self.report.more);
         }
     }
 
     /// Something is lost because of this damage.
-    pub(crate) fn lost_by(&mut self, item: LostItem, error: &Error) {
+    pub(crate) fn lost_by(&mut self, item: LossItem, error: &Error) {
         match error {
             Error::Corrupt { file, offset, what } => {
                 // Of a file that is not open, only the name is known.

@@ -141,7 +141,7 @@ impl Snapshot {
             _ if !distance.is_finite() => {
                 Err(self.state.base().damaged(format!("the vector of node {id} has no distance")))
             }
-            Some(node) => Ok(Hit { distance, node, found: search.explain.then_some(found) }),
+            Some(node) => Ok(Hit { distance, node, origin: search.explain.then_some(found) }),
             // Vectors and nodes change in the same commit.
             None => {
                 Err(self.state.base().damaged(format!("node {id} has a vector and is not there")))

@@ -14,19 +14,19 @@ pub struct Hit<'s> {
     /// The node.
     pub node: NodeRef<'s>,
     /// How it was found, if [`Search::explain`] asked for that.
-    pub found: Option<Found>,
+    pub origin: Option<HitOrigin>,
 }
 
 /// How a hit was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
-pub struct Found {
+pub struct HitOrigin {
     /// The number of the vector file; `None` if it is in memory.
     pub file: Option<u32>,
     /// What gave it as a candidate.
-    pub by: By,
+    pub by: CandidateSource,
     /// Its place among the candidates of its file before their vectors were
-    /// compared, from 0; with [`By::Comparison`] there is none.
+    /// compared, from 0; with [`CandidateSource::Comparison`] there is none.
     pub rank: Option<u32>,
 }
 
@@ -34,7 +34,7 @@ pub struct Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum By {
+pub enum CandidateSource {
     /// Nothing: the vectors are compared.
     Comparison,
     /// A scan of the codes.
@@ -65,7 +65,7 @@ pub enum Effort {
 /// A vector search, to be given to [`Snapshot::search`].
 ///
 /// ```
-/// use ingrain::{Batch, Effort, Engine, Filter, Metric, Node, NodeId, Options, Search, Space};
+/// use ingrain::{Batch, Engine, Metric, Node, NodeId, Options, Space, search::{Effort, Filter, Search}};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let engine = Options::new().space("text", Space::new(2, Metric::Cosine)).open(dir.path().join("s"))?;
@@ -195,7 +195,7 @@ impl<'q> Search<'q> {
 /// What nodes a vector search may find. All conditions must hold.
 ///
 /// ```
-/// use ingrain::{Filter, KeyRange};
+/// use ingrain::{KeyRange, search::Filter};
 ///
 /// let filter = Filter::new()
 ///     .kind("note")

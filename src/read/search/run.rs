@@ -11,7 +11,7 @@ use crate::{
     read::{
         cursor::KeyRange,
         node::NodeRef,
-        search::query::{By, Effort, Found, Test},
+        search::query::{CandidateSource, Effort, HitOrigin, Test},
         snapshot::Snapshot,
     },
     state::{
@@ -63,7 +63,7 @@ pub(crate) struct SearchRun<'s, 'q> {
     /// Rows of the file that were candidates: not to be offered again by a
     /// second way through it.
     pub(super) judged: Vec<u32>,
-    pub(super) closest: Closest<Found>,
+    pub(super) closest: Closest<HitOrigin>,
 }
 
 /// Which rows of a file may be found: a bit for each, as
@@ -123,7 +123,7 @@ impl<'s> SearchRun<'s, '_> {
     }
 
     /// Compares a vector that is known to be its node's.
-    fn offer(&mut self, id: NodeId, components: &[f32], norm: f64, found: Found) -> Result<()> {
+    fn offer(&mut self, id: NodeId, components: &[f32], norm: f64, found: HitOrigin) -> Result<()> {
         if let Some(distance) = self.close(id, components, norm)
             && self.is_listed(id)
             && self.node_passes(id)?
@@ -327,7 +327,7 @@ impl<'s> SearchRun<'s, '_> {
         &mut self,
         partition: &VectorPartition,
         row: u32,
-        by: By,
+        by: CandidateSource,
         rank: usize,
     ) -> Result<Option<bool>> {
         self.judged.push(row);
@@ -340,7 +340,7 @@ impl<'s> SearchRun<'s, '_> {
         let distance = self.close(id, components, head.norm.get());
         if let Some(distance) = distance {
             let file = Some(partition.rows().segment().file().number);
-            let found = Found { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
+            let found = HitOrigin { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
             self.closest.offer(distance, id, found);
         }
         Ok(Some(distance.is_some()))
@@ -371,7 +371,9 @@ impl<'s> SearchRun<'s, '_> {
             table.scan(bytes, rows, allowed, &mut candidates);
             let candidates = candidates.into_sorted();
             for (rank, (_, row)) in candidates.iter().enumerate().skip(seen) {
-                if let Some(close) = self.candidate(partition, *row, By::Codes, rank)? {
+                if let Some(close) =
+                    self.candidate(partition, *row, CandidateSource::Codes, rank)?
+                {
                     counted += 1;
                     in_vain = if close { 0 } else { in_vain + 1 };
                     if counted == depth || in_vain == patience {
@@ -435,7 +437,9 @@ impl<'s> SearchRun<'s, '_> {
         let compared = self.k.saturating_mul(2).saturating_add(SPARE);
         let mut counted = 0;
         for (rank, row) in found.iter().enumerate() {
-            counted += usize::from(self.candidate(partition, *row, By::Graph, rank)?.is_some());
+            counted += usize::from(
+                self.candidate(partition, *row, CandidateSource::Graph, rank)?.is_some(),
+            );
             // Its own order is that of numbers of eight bits: nearly exact.
             if counted == compared {
                 return Ok(true);
@@ -446,10 +450,14 @@ impl<'s> SearchRun<'s, '_> {
     }
 }
 
-const IN_MEMORY: Found = Found { file: None, by: By::Comparison, rank: None };
+const IN_MEMORY: HitOrigin = HitOrigin { file: None, by: CandidateSource::Comparison, rank: None };
 
-fn compared(partition: &VectorPartition) -> Found {
-    Found { file: Some(partition.rows().segment().file().number), by: By::Comparison, rank: None }
+fn compared(partition: &VectorPartition) -> HitOrigin {
+    HitOrigin {
+        file: Some(partition.rows().segment().file().number),
+        by: CandidateSource::Comparison,
+        rank: None,
+    }
 }
 
 /// A mask of so many rows with every bit set.

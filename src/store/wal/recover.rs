@@ -22,7 +22,7 @@ use crate::{
     store::wal::{
         dir::{DAMAGED_SUFFIX, LogDir, file_path, first_seq},
         file::{LogFile, WRITE_CHUNK_BYTES},
-        report::{CutTail, RecoveryMode, RecoveryReport, SetAside},
+        report::{QuarantinedFile, RecoveryMode, RecoveryReport, TornTail},
     },
 };
 
@@ -152,7 +152,7 @@ pub(crate) fn recover(
                     let bytes = os::read_all(place.fs, &from)
                         .map_err(|error| Error::io("read", &from, error))?;
                     os::write_atomic(place.fs, &to, &bytes)?;
-                    report.set_aside.insert(0, SetAside { from, to });
+                    report.set_aside.insert(0, QuarantinedFile { from, to });
                 }
                 rewrite(place, from, last, Some((*first, end)))?.replace()?;
             }
@@ -277,8 +277,8 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
 }
 
 /// The torn write at the end of the last file.
-fn cut_tail(place: LogDir<'_>, first: Seq, end: &FileEnd) -> Option<CutTail> {
-    end.torn.then(|| CutTail {
+fn cut_tail(place: LogDir<'_>, first: Seq, end: &FileEnd) -> Option<TornTail> {
+    end.torn.then(|| TornTail {
         file: file_path(place.dir, first),
         offset: u64::try_from(end.offset).unwrap_or(u64::MAX),
     })
@@ -517,13 +517,13 @@ fn damaged_path(place: LogDir<'_>, path: &Path) -> PathBuf {
 
 /// Renames files out of the log. The manifest says meanwhile that this is under
 /// way.
-pub(crate) fn set_aside(place: LogDir<'_>, firsts: &[Seq]) -> Result<Vec<SetAside>> {
+pub(crate) fn set_aside(place: LogDir<'_>, firsts: &[Seq]) -> Result<Vec<QuarantinedFile>> {
     let mut done = Vec::new();
     for first in firsts.iter().rev() {
         let from = file_path(place.dir, *first);
         let to = damaged_path(place, &from);
         place.fs.rename(&from, &to).map_err(|error| Error::io("rename", &from, error))?;
-        done.push(SetAside { from, to });
+        done.push(QuarantinedFile { from, to });
     }
     if !done.is_empty() {
         place.fs.sync_dir(place.dir).map_err(|error| Error::io("sync", place.dir, error))?;

@@ -37,18 +37,18 @@ pub struct RecoveryReport {
     /// Bytes of the log that were read.
     pub bytes: u64,
     /// The torn write at the end of the log, if there was one.
-    pub cut: Option<CutTail>,
+    pub cut: Option<TornTail>,
     /// The damage at which a salvaging recovery stopped.
     pub damage: Option<Error>,
     /// Files that a salvaging recovery set aside.
-    pub set_aside: Vec<SetAside>,
+    pub set_aside: Vec<QuarantinedFile>,
 }
 
 /// A torn write at the end of the log. No batch in it was acknowledged as
 /// durable under [`Durability::Sync`](crate::Durability::Sync).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CutTail {
+pub struct TornTail {
     /// The log file.
     pub file: PathBuf,
     /// Where it was cut, in bytes.
@@ -58,7 +58,7 @@ pub struct CutTail {
 /// A file that was renamed out of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SetAside {
+pub struct QuarantinedFile {
     /// The name that it had.
     pub from: PathBuf,
     /// The name that it has now.

@@ -8,7 +8,7 @@ use std::{
 
 use ingrain::{
     Batch, Direction, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Node, NodeId, Op,
-    Options, PathOptions, Seq, limits,
+    Options, Seq, graph::PathOptions, limits,
 };
 
 use crate::harness::{

@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use ingrain::{Batch, Engine, Error, ErrorKind, Options, RecoveryMode, Seq, format::VERSION};
+use ingrain::{
+    Batch, Engine, Error, ErrorKind, Options, Seq, admin::RecoveryMode, format::VERSION,
+};
 
 use crate::harness::{
     dirs::temp_dir,

@@ -9,7 +9,11 @@ use std::{
     },
 };
 
-use ingrain::{Error, Filter, Method, Metric, Node, Search, Space, format::manifest::Manifest};
+use ingrain::{
+    Error, Method, Metric, Node, Space,
+    format::manifest::Manifest,
+    search::{Filter, Search},
+};
 
 use crate::harness::{
     dirs::temp_dir,

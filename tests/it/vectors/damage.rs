@@ -4,12 +4,13 @@
 use std::{fs, path::Path};
 
 use ingrain::{
-    ErrorKind, Filter, Metric, Node, Options, Search, Space,
+    ErrorKind, Metric, Node, Options, Space,
     format::{
         FileKind,
         manifest::{Manifest, VectorFile},
         segment::Layout,
     },
+    search::{Filter, Search},
 };
 
 use crate::harness::{

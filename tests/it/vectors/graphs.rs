@@ -4,7 +4,10 @@
 
 use std::{path::Path, thread};
 
-use ingrain::{By, Durability, Engine, ErrorKind, Method, Metric, Node, Options, Search, Space};
+use ingrain::{
+    Durability, Engine, ErrorKind, Method, Metric, Node, Options, Space,
+    search::{CandidateSource, Search},
+};
 
 use crate::harness::{
     dirs::temp_dir,
@@ -95,7 +98,7 @@ fn a_search_by_node_walks_the_graph_and_leaves_the_codes_alone() {
             false => Search::new("v", &stored.queries[0], 5),
         };
         let hits = snapshot.search(&search.explain(true)).unwrap();
-        assert!(hits.iter().all(|hit| hit.found.unwrap().by == By::Graph), "{hits:?}");
+        assert!(hits.iter().all(|hit| hit.origin.unwrap().by == CandidateSource::Graph), "{hits:?}");
         let file = engine.stats().spaces.remove(0).files.remove(0);
         assert!(file.graph.unwrap().memory > 0);
         assert_eq!(file.codes.unwrap().memory, 0, "like {like}: the codes were asked too");

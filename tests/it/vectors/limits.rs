@@ -1,7 +1,8 @@
 //! The bounds of vectors and of searches, and what is refused.
 
 use ingrain::{
-    Batch, Effort, ErrorKind, Filter, KeyRange, Method, Metric, Node, Patch, Search, Space, limits,
+    Batch, ErrorKind, KeyRange, Method, Metric, Node, Patch, Space, limits,
+    search::{Effort, Filter, Search},
 };
 
 use crate::harness::{

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingrain::{
-    By, Durability, Effort, Engine, Filter, Hit, KeyRange, Method, Node, NodeId, Options, Search,
-    Snapshot, Space, limits,
+    Durability, Engine, KeyRange, Method, Node, NodeId, Options, Snapshot, Space, limits,
+    search::{CandidateSource, Effort, Filter, Hit, Search},
 };
 
 use crate::harness::{
@@ -178,15 +178,16 @@ impl Model {
                     let hits = snapshot.search(&search).unwrap();
                     self.check_hits(&hits, &ranking, k, effort == Effort::Exact, &what);
                     for hit in &hits {
-                        let found = hit.found.unwrap();
+                        let found = hit.origin.unwrap();
                         let way = match found.by {
-                            By::Codes => "codes",
-                            By::Graph => "graph",
+                            CandidateSource::Codes => "codes",
+                            CandidateSource::Graph => "graph",
                             _ if found.file.is_none() => "memory",
                             _ => "comparison",
                         };
                         ways.insert(way);
-                        let ranked = matches!(found.by, By::Codes | By::Graph);
+                        let ranked =
+                            matches!(found.by, CandidateSource::Codes | CandidateSource::Graph);
                         assert_eq!(found.rank.is_some(), ranked, "{what}");
                         if let Some(file) = found.file {
                             assert!(files[*name].contains(&file), "{what}: no file {file}");
@@ -196,7 +197,7 @@ impl Model {
                     same = same.effort(effort).diversity(0.0);
                     let again = snapshot.search(&same).unwrap();
                     assert_eq!(found(&again), found(&hits), "{what}");
-                    assert!(again.iter().all(|hit| hit.found.is_none()));
+                    assert!(again.iter().all(|hit| hit.origin.is_none()));
                     singles.push(found(&hits));
                 }
                 let many = snapshot.search_many(&searches()).unwrap();

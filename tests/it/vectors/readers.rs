@@ -6,7 +6,10 @@ use std::{
     thread,
 };
 
-use ingrain::{Batch, Effort, Filter, Method, Metric, Node, NodeId, Search, Snapshot, Space};
+use ingrain::{
+    Batch, Method, Metric, Node, NodeId, Snapshot, Space,
+    search::{Effort, Filter, Search},
+};
 
 use crate::harness::{
     dirs::temp_dir,

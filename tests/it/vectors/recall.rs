@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use ingrain::{Batch, Effort, Engine, Method, Metric, Node, Search, Space};
+use ingrain::{
+    Batch, Engine, Method, Metric, Node, Space,
+    search::{Effort, Search},
+};
 
 use crate::harness::{
     dirs::temp_dir,

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ingrain::{
-    Batch, ErrorKind, Filter, Method, Metric, Node, Op, Patch, Space, format::FileKind, limits,
+    Batch, ErrorKind, Method, Metric, Node, Op, Patch, Space, format::FileKind, limits,
+    search::Filter,
 };
 
 use crate::harness::{

@@ -6,8 +6,9 @@ use std::{
 };
 
 use ingrain::{
-    Engine, Error, ErrorKind, Method, Metric, Node, Options, Search, Space,
+    Engine, Error, ErrorKind, Method, Metric, Node, Options, Space,
     format::manifest::{DataFile, Manifest, VectorFile},
+    search::Search,
 };
 
 use crate::harness::{
