@@ -13,8 +13,16 @@
 
 use std::{hint::black_box, time::Duration};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ingrain::{Batch, Durability, Edge, Metric, Node, NodeId, Op, Options, Precondition, Seq, Space, Timestamp, format::{FileKind, Header, wal::{Frames, encode_batch}}, search::{Effort, Search}};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use ingrain::{
+    Batch, Durability, Edge, Metric, Node, NodeId, Op, Options, Precondition, Seq, Space,
+    Timestamp,
+    format::{
+        FileKind, Header,
+        wal::{Frames, encode_batch},
+    },
+    search::{Effort, Search},
+};
 use ingrain_benches::scratch;
 
 const RECORDS: u64 = 1_000;
@@ -89,6 +97,58 @@ fn edges(c: &mut Criterion) {
     }
 }
 
+/// Gets of random nodes, one by one and 32 at a time.
+fn gets(c: &mut Criterion) {
+    const NODES: u64 = 500_000;
+    const AT_ONCE: u64 = 32;
+    let dir = scratch();
+    let options = Options::new().durability(Durability::Os).delta_bytes(4 << 30);
+    let engine = options.open(dir.path().join("s")).unwrap();
+    for from in (0..NODES).step_by(1_000) {
+        let nodes = (from..from + 1_000).map(|n| Node::new(id(n), "n").content(vec![7; CONTENT]));
+        engine.write(nodes.map(Op::put).collect::<Batch>()).unwrap();
+    }
+    for level in ["delta", "base"] {
+        if level == "base" {
+            engine.checkpoint().unwrap();
+        }
+        let snapshot = engine.snapshot();
+        let mut group = c.benchmark_group(format!("32_gets_from_the_{level}"));
+        group.throughput(Throughput::Elements(AT_ONCE));
+        let mut state = 1_u64;
+        let mut ids = || -> Vec<NodeId> {
+            (0..AT_ONCE)
+                .map(|_| {
+                    // A linear congruential generator (Knuth, MMIX).
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    id((state >> 33) % NODES)
+                })
+                .collect()
+        };
+        group.bench_function("get", |b| {
+            b.iter_batched(
+                &mut ids,
+                |ids| {
+                    let content = |id: &NodeId| snapshot.get(*id).unwrap().unwrap().content()[0];
+                    ids.iter().map(content).fold(0, u8::wrapping_add)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        group.bench_function("get_many", |b| {
+            b.iter_batched(
+                &mut ids,
+                |ids| {
+                    let nodes = snapshot.get_many(&ids).unwrap().into_iter().flatten();
+                    nodes.map(|node| node.content()[0]).fold(0, u8::wrapping_add)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        group.finish();
+    }
+}
+
 /// Vectors of 384 numbers: codes that are scanned and the closest compared
 /// exactly, and all compared exactly.
 fn search(c: &mut Criterion) {
@@ -137,6 +197,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(20);
-    targets = log, edges, search
+    targets = log, edges, gets, search
 }
 criterion_main!(benches);

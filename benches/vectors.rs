@@ -32,7 +32,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ingrain::{Batch, Engine, KeyBuilder, Metric, Node, NodeId, Options, Snapshot, Space, search::{Effort, Filter, Search}};
+use ingrain::{
+    Batch, Engine, KeyBuilder, Metric, Node, NodeId, Options, Snapshot, Space,
+    search::{Effort, Filter, Search},
+};
 use ingrain_benches::scratch;
 
 const K: usize = 10;

@@ -192,6 +192,11 @@ impl Oracle {
                 assert_eq!(found, expected, "edges {}", if reached { "in" } else { "out" });
             }
         }
+        let all: Vec<NodeId> = (0..IDS).map(id).collect();
+        for (id, node) in all.iter().zip(snapshot.get_many(&all).unwrap()) {
+            let found = snapshot.get(*id).unwrap();
+            assert_eq!(format!("{node:?}"), format!("{found:?}"));
+        }
         for (name, edge) in &self.edges {
             let found = snapshot.edge(name.0, &name.1, name.2, name.3).unwrap().unwrap();
             assert_eq!(found.to_edge().unwrap(), *edge);

@@ -46,6 +46,42 @@ fn pages<T>(
 }
 
 #[test]
+fn get_many_gives_what_get_does_at_each_position() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    // Of 300 nodes some are in the base, some changed or deleted since.
+    write(&engine, |b| {
+        for n in 0..300 {
+            b.put(Node::new(id(n), "a").content(vec![n as u8; n as usize]));
+        }
+    });
+    for checkpointed in [false, true] {
+        if checkpointed {
+            engine.checkpoint().unwrap();
+        }
+        write(&engine, |b| {
+            for n in (0..300).step_by(7) {
+                b.put(Node::new(id(n), "b").content("changed")).delete(id(n + 1));
+            }
+        });
+        let s = engine.snapshot();
+        // With some that never were, and some twice.
+        let ids: Vec<NodeId> = (0..500).map(|n| id(n * 53 % 400)).collect();
+        for len in [0, 1, 3, 4, 63, 64, 65, 67, 128, 500] {
+            let found = s.get_many(&ids[..len]).unwrap();
+            assert_eq!(found.len(), len);
+            for (id, found) in ids.iter().zip(found) {
+                let expected = s.get(*id).unwrap();
+                let what = |node: ingrain::NodeRef<'_>| {
+                    (node.id(), node.version(), node.content().to_vec())
+                };
+                assert_eq!(found.map(what), expected.map(what));
+            }
+        }
+    }
+}
+
+#[test]
 fn every_ordered_read_can_be_resumed_from_a_cursor() {
     let dir = temp_dir();
     let engine = open(&dir);

@@ -98,7 +98,10 @@ fn a_search_by_node_walks_the_graph_and_leaves_the_codes_alone() {
             false => Search::new("v", &stored.queries[0], 5),
         };
         let hits = snapshot.search(&search.explain(true)).unwrap();
-        assert!(hits.iter().all(|hit| hit.origin.unwrap().by == CandidateSource::Graph), "{hits:?}");
+        assert!(
+            hits.iter().all(|hit| hit.origin.unwrap().by == CandidateSource::Graph),
+            "{hits:?}"
+        );
         let file = engine.stats().spaces.remove(0).files.remove(0);
         assert!(file.graph.unwrap().memory > 0);
         assert_eq!(file.codes.unwrap().memory, 0, "like {like}: the codes were asked too");
