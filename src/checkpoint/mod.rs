@@ -208,7 +208,7 @@ impl Checkpointer {
             }
         }
         if work.wal_trim_pending {
-            let cut = self.cut(work);
+            let cut = self.truncate(work);
             self.note(cut)?;
         }
         then(&work.manifest)
@@ -287,7 +287,7 @@ impl Checkpointer {
             let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
             work.job = self.note(begun)?;
             if work.job.is_none() && work.wal_trim_pending {
-                let cut = self.cut(work);
+                let cut = self.truncate(work);
                 self.note(cut)?;
             }
             return Ok(work.job.is_some());

@@ -53,13 +53,13 @@ impl Checkpointer {
         // this makes.
         drop(job);
         self.reconciler.released();
-        self.cut(work)
+        self.truncate(work)
     }
 
     /// Removes log files that the base covers; again, if that failed before.
-    pub(crate) fn cut(&self, work: &mut Work) -> Result<()> {
+    pub(crate) fn truncate(&self, work: &mut Work) -> Result<()> {
         work.wal_trim_pending = true;
-        unless_panicked(|| self.reconciler.cut(work.manifest.checkpoint))
+        unless_panicked(|| self.reconciler.truncate(work.manifest.checkpoint))
             .map_err(|cause| at_step("truncate", cause))?;
         work.wal_trim_pending = false;
         Ok(())

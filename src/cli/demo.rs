@@ -399,7 +399,7 @@ impl Demo<'_> {
             acked,
             nodes: snapshot.node_count(),
             edges: snapshot.edge_count(),
-            cut: engine.recovery().cut.is_some(),
+            cut: engine.recovery().torn_tail.is_some(),
             took: started.elapsed(),
         };
         engine.close()?;

@@ -350,7 +350,7 @@ impl Reconciler {
     }
 
     /// Removes the log files that the checkpoint covers.
-    pub(crate) fn cut(&self, checkpoint: Seq) -> Result<()> {
+    pub(crate) fn truncate(&self, checkpoint: Seq) -> Result<()> {
         let place = wal::LogDir::new(&*self.fs, &self.wal_dir, self.store);
         self.with_core(|core| core.writer.continue_from(place, checkpoint))?;
         let mut removed = wal::Removed::default();

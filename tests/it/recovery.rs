@@ -109,7 +109,7 @@ fn a_killed_store_is_whole() {
         let engine = scratch.open(&image).unwrap();
         assert_holds(&engine, 300);
         assert_eq!(engine.recovery().batches, 300);
-        assert_eq!(engine.recovery().cut, None);
+        assert_eq!(engine.recovery().torn_tail, None);
     }
 }
 
@@ -128,7 +128,7 @@ fn a_tail_cut_at_any_byte_loses_only_what_it_cut() {
         // What was cut is said, unless nothing or only zeros were.
         let rest = &cut[&wal][starts[whole as usize]..];
         let torn = rest.iter().any(|byte| *byte != 0);
-        assert_eq!(engine.recovery().cut.is_some(), torn, "{len}");
+        assert_eq!(engine.recovery().torn_tail.is_some(), torn, "{len}");
         // The store goes on, and what is written now stays.
         assert_eq!(engine.write(put(whole + 1)).unwrap(), Seq::new(whole + 1));
         drop(engine);
@@ -165,7 +165,7 @@ fn every_flipped_byte_is_refused_or_cut_but_never_believed() {
         } else {
             let engine = scratch.open(&flipped).unwrap();
             assert_holds(&engine, frame as u64);
-            assert_eq!(engine.recovery().cut.as_ref().unwrap().offset, starts[frame] as u64);
+            assert_eq!(engine.recovery().torn_tail.as_ref().unwrap().offset, starts[frame] as u64);
         }
     }
     let mut flips = 0;
@@ -199,7 +199,7 @@ fn unsynced_frames_may_be_lost_in_any_order() {
             let engine = scratch.open(&torn).unwrap();
             assert_holds(&engine, frame as u64);
             // Zeros at the very end look like the end.
-            let cut = engine.recovery().cut.as_ref().map(|cut| cut.offset);
+            let cut = engine.recovery().torn_tail.as_ref().map(|cut| cut.offset);
             assert_eq!(cut, (!zero || frame < 9).then_some(*start as u64));
             engine.write(put(frame as u64 + 1)).unwrap();
             drop(engine);
@@ -223,7 +223,7 @@ fn garbage_after_the_log_is_cut() {
     }
     let engine = scratch.open(&garbage).unwrap();
     assert_holds(&engine, 5);
-    assert!(engine.recovery().cut.is_some());
+    assert!(engine.recovery().torn_tail.is_some());
 }
 
 #[test]
@@ -485,6 +485,29 @@ fn sequence_numbers_go_on() {
     assert_eq!(wal_files(&read_image(&scratch.path())).len(), files);
 }
 
+/// A number means one commit for as long as that commit is there: what a crash
+/// took gives its number back.
+#[test]
+fn the_numbers_of_commits_that_were_lost_are_given_again() {
+    let scratch = Scratch::new();
+    let engine = Engine::open(scratch.path()).unwrap();
+    for n in 1..=3 {
+        assert_eq!(engine.write(put(n)).unwrap(), Seq::new(n));
+    }
+    // As a crash leaves it: the last frame is torn.
+    let mut image = read_image(&scratch.path());
+    drop(engine);
+    let name = wal_files(&image).pop().unwrap();
+    let bytes = image.get_mut(&name).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end - 8..].fill(0);
+    write_image(&scratch.path(), &image);
+    let engine = Engine::open(scratch.path()).unwrap();
+    assert!(engine.recovery().torn_tail.is_some());
+    assert_holds(&engine, 2);
+    assert_eq!(engine.write(put(3)).unwrap(), Seq::new(3));
+}
+
 /// Whole frames whose batch could not have been committed: the log is applied
 /// while it is read, and yet the first of them is named, and all before it kept.
 #[test]
@@ -560,7 +583,7 @@ fn salvage_keeps_what_comes_before_the_damage() {
         if report.damage.is_none() {
             assert!(keeps + 1 >= first(&wals[3]));
         }
-        for aside in &report.set_aside {
+        for aside in &report.quarantined {
             let name = aside.from.strip_prefix(scratch.path()).unwrap();
             assert_eq!(fs::read(&aside.to).unwrap(), damaged[name], "kept as it was");
         }

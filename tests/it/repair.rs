@@ -545,7 +545,7 @@ fn a_torn_end_of_the_log_is_no_damage() {
     let to = dir.path().join("to");
     let report = options().repair(&left, &to, &mut |_, _| {}).unwrap();
     assert!(report.is_complete(), "{:?}", report.lost);
-    assert!(report.cut.is_some());
+    assert!(report.torn_tail.is_some());
     assert_eq!(report.batches, 2);
     let engine = options().open(&to).unwrap();
     assert!(contents(&engine.snapshot()) == states[1]);

@@ -406,8 +406,26 @@ fn the_format_page_is_in_step_with_the_code() {
     for (_, text) in &files {
         hash.update(text.as_bytes());
     }
-    let line = format!("Written for src/format with CRC-32 {:08x}.", hash.finalize());
+    // A hash says that somebody looked; these are what a reader goes by.
     let page = fs::read_to_string(root().join("docs/format.md")).unwrap();
+    let version = ingrain::format::VERSION;
+    for says in [
+        format!("# Format, version {version}\n"),
+        format!("| format version: {version} |"),
+        format!("`tests/golden/v{version}/`"),
+        format!("\n| {version} | "),
+    ] {
+        assert!(page.contains(&says), "docs/format.md does not say {says:?}");
+    }
+    let header = ingrain::format::Header {
+        kind: ingrain::format::FileKind::Heap,
+        store: [1; 16],
+        number: 2,
+        salt: 3,
+    };
+    let written = header.encode()[8..12].try_into().map(u32::from_le_bytes).unwrap();
+    assert_eq!(written, version, "the page has the version at byte 8");
+    let line = format!("Written for src/format with CRC-32 {:08x}.", hash.finalize());
     assert!(
         page.contains(&line),
         "src/format has changed: see whether docs/format.md still tells the truth, then let it end with\n{line}"

@@ -49,7 +49,7 @@ impl<'r> Repair<'r> {
             read => read?,
         };
         self.report.seq = read.seq;
-        self.report.cut = read.cut;
+        self.report.torn_tail = read.torn_tail;
         if let Some(error) = &read.damage {
             self.lost_by(LossItem::Commits(read.seq.next()), error);
         }

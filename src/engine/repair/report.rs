@@ -32,7 +32,7 @@ pub struct RepairReport {
     /// Batches of the log of which some operations could not be applied.
     pub partial_batches: u64,
     /// The torn write at the end of the log, if there was one: no loss.
-    pub cut: Option<TornTail>,
+    pub torn_tail: Option<TornTail>,
     /// Files of the base that could not be read at all. What they held may be
     /// known from others: see `lost`.
     pub unreadable: Vec<Error>,

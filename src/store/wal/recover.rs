@@ -138,7 +138,7 @@ pub(crate) fn recover(
         }
         before_salvage()?;
         let after = firsts.get(sound..).unwrap_or_default();
-        report.set_aside = set_aside(place, after)?;
+        report.quarantined = quarantine(place, after)?;
         report.damage = Some(error);
         // What was recovered needs a file after it, so that the damage is not
         // met again: also if there is nothing to put into it.
@@ -152,7 +152,7 @@ pub(crate) fn recover(
                     let bytes = os::read_all(place.fs, &from)
                         .map_err(|error| Error::io("read", &from, error))?;
                     os::write_atomic(place.fs, &to, &bytes)?;
-                    report.set_aside.insert(0, QuarantinedFile { from, to });
+                    report.quarantined.insert(0, QuarantinedFile { from, to });
                 }
                 rewrite(place, from, last, Some((*first, end)))?.replace()?;
             }
@@ -161,7 +161,7 @@ pub(crate) fn recover(
             }
         }
     } else if let Some((first, end)) = &last_end {
-        report.cut = cut_tail(place, *first, end);
+        report.torn_tail = cut_tail(place, *first, end);
         if let Some(written) = written? {
             written.replace()?;
         }
@@ -192,7 +192,7 @@ pub(crate) fn salvage(
         return damage.map_or(Ok(report), Err);
     }
     if damage.is_none() {
-        report.cut = last_end.and_then(|(first, end)| cut_tail(place, first, &end));
+        report.torn_tail = last_end.and_then(|(first, end)| cut_tail(place, first, &end));
     }
     report.damage = damage;
     Ok(report)
@@ -517,7 +517,7 @@ fn damaged_path(place: LogDir<'_>, path: &Path) -> PathBuf {
 
 /// Renames files out of the log. The manifest says meanwhile that this is under
 /// way.
-pub(crate) fn set_aside(place: LogDir<'_>, firsts: &[Seq]) -> Result<Vec<QuarantinedFile>> {
+pub(crate) fn quarantine(place: LogDir<'_>, firsts: &[Seq]) -> Result<Vec<QuarantinedFile>> {
     let mut done = Vec::new();
     for first in firsts.iter().rev() {
         let from = file_path(place.dir, *first);

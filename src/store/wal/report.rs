@@ -37,11 +37,11 @@ pub struct RecoveryReport {
     /// Bytes of the log that were read.
     pub bytes: u64,
     /// The torn write at the end of the log, if there was one.
-    pub cut: Option<TornTail>,
+    pub torn_tail: Option<TornTail>,
     /// The damage at which a salvaging recovery stopped.
     pub damage: Option<Error>,
     /// Files that a salvaging recovery set aside.
-    pub set_aside: Vec<QuarantinedFile>,
+    pub quarantined: Vec<QuarantinedFile>,
 }
 
 /// A torn write at the end of the log. No batch in it was acknowledged as
