@@ -1,8 +1,9 @@
-//! A data file as a whole: what its sections hold, typed, read from bytes in
-//! memory or a mapping without an engine; and the reverse.
+//! A data file as a whole: its sections as typed rows, decoded from bytes in
+//! memory or in a mapping without an engine; and encoding such a file.
 //!
-//! The engine maps files and reads row by row. This is for those who look at a
-//! file by itself: to inspect it, to recover what is whole, to test.
+//! The engine does not use this; it maps files and reads single rows. This
+//! module is for programs that read one file on its own: to inspect it, to
+//! recover what is intact, or to test.
 //!
 //! ```
 //! use ingrain::format::{FileKind, Header, contents::{Contents, Keys}, segment::File, tables::{IndexEntryRef, Le32}};
@@ -15,7 +16,7 @@
 //! let bytes = contents.encode(header)?;
 //!
 //! let file = File::decode(FileKind::Keys, &bytes)?;
-//! assert_eq!(file.damage().next(), None); // every block is what its checksum says
+//! assert_eq!(file.damage().next(), None); // every block matches its checksum
 //! let Contents::Keys(keys) = Contents::decode(&file)? else { unreachable!() };
 //! assert_eq!(keys.get(0)?.key, b"2026");
 //! # Ok::<(), ingrain::format::Damage>(())
@@ -37,65 +38,66 @@ use crate::{
     model::limits,
 };
 
-/// What a data file holds, borrowed from its bytes.
+/// The contents of a data file, borrowed from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Contents<'a> {
-    /// Of `*.nodes`.
+    /// Of a file `*.nodes`.
     Nodes(Nodes<'a>),
-    /// Of `*.out` and `*.in`.
+    /// Of a file `*.out` or `*.in`.
     Edges(Edges<'a>),
-    /// Of `*.keys`.
+    /// Of a file `*.keys`.
     Keys(Keys<'a>),
-    /// Of `*.heap`: the records, which [tables](Nodes) lead to.
-    /// [`NodeMeta`](super::heap::NodeMeta) reads one.
+    /// Of a file `*.heap`: the records, which the rows of [tables](Nodes) refer
+    /// to. [`NodeMeta`](super::heap::NodeMeta) decodes one.
     Heap(&'a [u8]),
-    /// Of `*.vec`.
+    /// Of a file `*.vec`.
     Vectors(Vectors<'a>),
-    /// Of `*.vix`.
+    /// Of a file `*.vix`.
     Index(Index<'a>),
 }
 
-/// A part of the table of nodes.
+/// A partition of the node table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nodes<'a> {
-    /// The nodes, by id.
+    /// The nodes, sorted by id.
     pub rows: &'a [NodeRow],
-    /// The kinds that there are, ascending.
+    /// The kinds that occur, in ascending order.
     pub kinds: &'a [KindRow],
-    /// The numbers of their rows, kind after kind; empty if all are of one.
+    /// The row numbers of the nodes of each kind, one kind after the other;
+    /// empty if all rows are of one kind.
     pub members: &'a [Le32],
-    /// What the rows refer to.
+    /// How many bytes the rows refer to in each heap.
     pub refs: &'a [RefRow],
 }
 
-/// A part of the table of edges, at one of their ends.
+/// A partition of an edge table, out_edges or in_edges.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Edges<'a> {
     /// The edges.
     pub rows: &'a [EdgeRow],
-    /// What the rows refer to; `None` in an in table, whose edges have their
-    /// attributes in the out table.
+    /// How many bytes the rows refer to in each heap. `None` in in_edges, whose
+    /// attributes are in the rows of out_edges.
     pub refs: Option<&'a [RefRow]>,
 }
 
-/// A part of the table of index keys.
+/// A partition of the table of index keys.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Keys<'a> {
-    /// The entries, one after the other.
+    /// The encoded entries, one after the other.
     pub entries: &'a [u8],
-    /// Where each begins.
+    /// The offset of each entry in `entries`.
     pub offsets: &'a [Le32],
 }
 
 impl<'a> Keys<'a> {
-    /// An entry.
+    /// Decodes entry `row`.
     ///
     /// # Errors
-    /// [`Damage`], with its offset in the section of entries, when there is no
-    /// such entry, or it is cut.
+    /// [`Damage`], with its offset in the section of entries, when the entry
+    /// does not exist or is cut off.
     pub fn get(&self, row: usize) -> Result<IndexEntryRef<'a>, Damage> {
         let Some(offset) = self.offsets.get(row) else {
-            return Err(Damage::new(self.entries.len(), format!("there is no entry {row}")));
+            return Err(Damage::new(self.entries.len(), format!("entry {row} does not exist")));
         };
         let at = usize::try_from(offset.get()).unwrap_or(usize::MAX);
         IndexEntryRef::decode(self.entries.get(at..).unwrap_or_default())
@@ -106,20 +108,20 @@ impl<'a> Keys<'a> {
 /// Vectors of one space.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Vectors<'a> {
-    /// Numbers of a vector.
+    /// Components of a vector.
     pub dimension: usize,
-    /// The vectors, one after the other.
+    /// The components of all vectors, one vector after the other.
     pub components: &'a [LeF32],
-    /// Whose they are, by id.
+    /// The node of each vector, sorted by id.
     pub rows: &'a [VectorHead],
     /// The kind of each node.
     pub kinds: &'a [Le32],
 }
 
-/// What is derived from a file of vectors.
+/// A vector index: what is derived from a vector file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Index<'a> {
-    /// What it is derived from, and how.
+    /// The file that the index is derived from, and the parameters.
     pub head: &'a IndexHead,
     /// The codes or the graph.
     pub body: IndexBody<'a>,
@@ -135,17 +137,18 @@ pub enum IndexBody<'a> {
         /// The codes in blocks of 32 rows.
         codes: &'a [u8],
     },
-    /// As its library writes it.
+    /// A graph, as its library serialises it (see docs/format.md).
     Graph(&'a [u8]),
 }
 
 impl<'a> Contents<'a> {
-    /// Reads the sections that a file of its kind has. Blocks are not compared
-    /// with their checksums: that is [`File::damage`]. Costs no copy.
+    /// Decodes the sections that a file of its kind has. Blocks are not
+    /// compared with their checksums; [`File::damage`] does that. Copies
+    /// nothing.
     ///
     /// # Errors
-    /// [`Damage`] when a section is missing, has rows of another size, or is
-    /// of another length than the sections beside it ask for.
+    /// [`Damage`] when a section is missing, has rows of another size, or has a
+    /// length that does not match the other sections.
     pub fn decode(file: &File<'a>) -> Result<Self, Damage> {
         Ok(match file.layout().header.kind {
             FileKind::Nodes => Self::Nodes(Nodes {
@@ -170,10 +173,11 @@ impl<'a> Contents<'a> {
         })
     }
 
-    /// The bytes of a file that holds this.
+    /// Encodes a file with these contents.
     ///
     /// # Errors
-    /// [`Damage`] when it is no contents of a file of the header's kind.
+    /// [`Damage`] when these contents do not belong into a file of the header's
+    /// kind.
     pub fn encode(&self, header: Header) -> Result<Vec<u8>, Damage> {
         fn section<R: Pod>(tag: u32, rows: &[R]) -> (u32, usize, &[u8]) {
             (tag, size_of::<R>(), bytemuck::must_cast_slice(rows))
@@ -212,19 +216,21 @@ impl<'a> Contents<'a> {
                 }
             }
             (_, kind) => {
-                return Err(Damage::new(0, format!("this is no contents of a {kind:?} file")));
+                return Err(Damage::new(
+                    0,
+                    format!("these contents do not belong into a {kind:?} file"),
+                ));
             }
         };
         segment::encode(header, &sections)
     }
 
-    /// What is wrong with it by itself: rows out of order, references that
-    /// lead nowhere in this file, numbers that no engine writes. What refers to
-    /// other files is for [`Engine::verify`](crate::Engine::verify). Costs a
-    /// reading of the rows.
+    /// Checks the file on its own: the order of rows, references within the
+    /// file, and values that no engine writes. References to other files are
+    /// checked by [`Engine::verify`](crate::Engine::verify). Reads all rows.
     ///
     /// # Errors
-    /// The first [`Damage`], its offset counted in the section that it is in.
+    /// The first [`Damage`], with its offset in the section that it is in.
     pub fn check(&self) -> Result<(), Damage> {
         match self {
             Self::Nodes(nodes) => nodes.check(),
@@ -237,7 +243,7 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// Rows are strictly ascending.
+/// Checks that rows are strictly ascending.
 fn check_order<R: SortedRow>(rows: &[R]) -> Result<(), Damage> {
     match rows.is_sorted_by(|a, b| a.key() < b.key()) {
         true => Ok(()),
@@ -265,7 +271,7 @@ impl Nodes<'_> {
     fn check(&self) -> Result<(), Damage> {
         check_order(self.rows)?;
         check_refs(self.refs)?;
-        let wrong = |what: &str| Err(Damage::new(0, format!("members of kinds: {what}")));
+        let wrong = |what: &str| Err(Damage::new(0, format!("members of the kinds: {what}")));
         if !self.kinds.is_sorted_by(|a, b| a.kind.get() < b.kind.get()) {
             return wrong("kinds are out of order");
         }
@@ -276,29 +282,36 @@ impl Nodes<'_> {
                 one.first.get() == 0 && self.rows.iter().all(|row| row.kind == one.kind)
             });
             let none = self.rows.is_empty() && self.kinds.is_empty();
-            return if all || none { Ok(()) } else { wrong("rows of several kinds have none") };
+            return if all || none {
+                Ok(())
+            } else {
+                wrong("there are none, but the rows are of several kinds")
+            };
         }
         if self.members.len() != self.rows.len() {
-            return wrong("there are not as many as rows");
+            return wrong("there are not as many as there are rows");
         }
         let mut ends = self.kinds.iter().skip(1).map(|kind| place(kind.first));
         for kind in self.kinds {
             let end = ends.next().unwrap_or(self.members.len());
             let Some(members) = self.members.get(place(kind.first)..end) else {
-                return wrong("one begins beyond the end, or before the last");
+                return wrong(
+                    "those of a kind begin beyond the end, or before those of the previous kind",
+                );
             };
             let of_kind = |row: &Le32| {
                 self.rows.get(place(*row)).is_some_and(|found| found.kind == kind.kind)
             };
             if !members.iter().all(of_kind) || !members.is_sorted_by(|a, b| a.get() < b.get()) {
-                return wrong("one is of another kind, or out of order");
+                return wrong("a member is of another kind, or out of order");
             }
         }
-        // As many as rows, each of its kind and none twice: all of them, if
-        // they begin at the first.
+        // There are as many members as rows, each is of its kind and none
+        // occurs twice. So they are all rows, provided that the first kind
+        // begins at the first member.
         match self.kinds.first() {
             Some(first) if first.first.get() == 0 => Ok(()),
-            _ => wrong("the first is of no kind"),
+            _ => wrong("the first member belongs to no kind"),
         }
     }
 }
@@ -314,7 +327,7 @@ impl Edges<'_> {
                 && (0.0..=1.0).contains(&edge.confidence.get())
                 && !foreign;
             if !sound {
-                let what = format!("row {row} is no edge: {edge:?}");
+                let what = format!("row {row} is not a valid edge: {edge:?}");
                 return Err(Damage::new(offset::<EdgeRow>(row), what));
             }
         }
@@ -339,7 +352,10 @@ impl Keys<'_> {
         }
         match self.entries.len() {
             len if len == at => Ok(()),
-            len => Err(Damage::new(at, format!("{} bytes are no entry", len.saturating_sub(at)))),
+            len => Err(Damage::new(
+                at,
+                format!("{} bytes follow after the last entry", len.saturating_sub(at)),
+            )),
         }
     }
 }
@@ -351,13 +367,13 @@ impl<'a> Vectors<'a> {
         let row_bytes = section.map_or(0, |section| section.row_bytes);
         let dimension = usize::try_from(row_bytes / 4).unwrap_or(usize::MAX);
         if row_bytes % 4 != 0 || !(1..=limits::DIMENSION).contains(&dimension) {
-            return Err(Damage::new(80, format!("vectors of {row_bytes} bytes")));
+            return Err(Damage::new(80, format!("vectors of {row_bytes} bytes each")));
         }
         let components = file.section(COMPONENTS, dimension.saturating_mul(4))?;
         let vectors = Self {
             dimension,
             components: bytemuck::try_cast_slice(components)
-                .map_err(|error| Damage::new(80, format!("numbers of vectors: {error}")))?,
+                .map_err(|error| Damage::new(80, format!("components of vectors: {error}")))?,
             rows: file.rows(ROWS)?,
             kinds: file.rows(ROW_KINDS)?,
         };
@@ -365,7 +381,7 @@ impl<'a> Vectors<'a> {
         if vectors.kinds.len() != rows || vectors.components.len() != rows.saturating_mul(dimension)
         {
             let what = format!(
-                "{} numbers of dimension {dimension} and {} kinds for {rows} vectors",
+                "{} components of dimension {dimension} and {} kinds for {rows} vectors",
                 vectors.components.len(),
                 vectors.kinds.len()
             );
@@ -374,7 +390,7 @@ impl<'a> Vectors<'a> {
         Ok(vectors)
     }
 
-    /// The numbers of a vector.
+    /// The components of the vector of a row. Costs O(1).
     #[must_use]
     pub fn get(&self, row: usize) -> Option<&'a [LeF32]> {
         self.components.chunks(self.dimension.max(1)).nth(row)
@@ -385,7 +401,7 @@ impl<'a> Vectors<'a> {
         match self.components.iter().position(|number| !number.get().is_finite()) {
             Some(at) => Err(Damage::new(
                 at.saturating_mul(4),
-                format!("number {at} of the vectors is not finite"),
+                format!("component {at} of the vectors is not finite"),
             )),
             None => Ok(()),
         }
@@ -396,7 +412,7 @@ impl<'a> Index<'a> {
     fn decode(file: &File<'a>) -> Result<Self, Damage> {
         let heads: &[IndexHead] = file.rows(HEAD)?;
         let [head] = heads else {
-            return Err(Damage::new(80, format!("{} heads of an index", heads.len())));
+            return Err(Damage::new(80, format!("{} index heads, expected one", heads.len())));
         };
         let body = match head.bits.get() {
             0 => IndexBody::Graph(file.bytes(GRAPH)?),
@@ -412,8 +428,8 @@ impl<'a> Index<'a> {
             return Err(Damage::new(
                 80,
                 format!(
-                    "a codebook of {} numbers and {} bytes of codes, where {components} and {bytes} \
-                     belong",
+                    "a codebook of {} components and {} bytes of codes; expected {components} \
+                     and {bytes}",
                     codebook.len(),
                     codes.len()
                 ),
@@ -422,7 +438,7 @@ impl<'a> Index<'a> {
         match codebook.iter().position(|number| !number.get().is_finite()) {
             Some(at) => Err(Damage::new(
                 at.saturating_mul(4),
-                format!("number {at} of the codebook is not finite"),
+                format!("component {at} of the codebook is not finite"),
             )),
             None => Ok(()),
         }

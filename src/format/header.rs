@@ -1,23 +1,24 @@
-//! What all files of a store have in common: kinds, header, damage.
+//! What all files of a store have in common: the kinds of files, the header,
+//! and how damage is reported.
 
 use std::path::Path;
 
 use crate::model::error::Error;
 
-/// The version of the format that this crate writes. It reads no other.
+/// The version of the format that this crate writes. It reads no other version.
 pub const VERSION: u32 = 2;
 
-/// Damage found by a parser: where, counted from the first byte it was given,
-/// and what.
+/// Damage that a parser found: its offset, counted from the first byte that the
+/// parser was given, and a description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {offset}: {what}")]
 pub struct Damage {
     /// Offset in bytes.
     pub offset: u64,
-    /// What was expected and what was found.
+    /// What was expected and what was found instead.
     pub what: String,
-    /// Whether the bytes are whole but of a version that this crate does not
-    /// read.
+    /// Whether the bytes are intact, but of a format version that this crate
+    /// does not read.
     pub unsupported: bool,
 }
 
@@ -30,7 +31,9 @@ impl Damage {
         }
     }
 
-    /// The error of a reader that met the damage in this file.
+    /// Turns the damage into the error of a read of `file`:
+    /// [`Error::Unsupported`] for another format version, [`Error::Corrupt`]
+    /// otherwise.
     #[must_use]
     pub fn in_file(self, file: &Path) -> Error {
         if self.unsupported {
@@ -40,35 +43,35 @@ impl Damage {
     }
 }
 
-/// The name of a store: 16 random bytes, drawn when it is created, in the
-/// header of every file. It keeps the files of two stores apart.
+/// The id of a store: 16 random bytes, drawn when the store is created and kept
+/// in the header of every file. It tells the files of two stores apart.
 pub type StoreId = [u8; 16];
 
-/// What a file is, by the last byte of its magic.
+/// What a file contains. The last byte of the magic number says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// `MANIFEST`.
     Manifest,
     /// `wal/*.wal`.
     Wal,
-    /// `data/*.nodes`: nodes by id.
+    /// `data/*.nodes`: the node table, sorted by id.
     Nodes,
-    /// `data/*.out`: edges by source.
+    /// `data/*.out`: the table out_edges, sorted by source.
     Out,
-    /// `data/*.in`: edges by target.
+    /// `data/*.in`: the table in_edges, sorted by target.
     In,
-    /// `data/*.keys`: index keys.
+    /// `data/*.keys`: the table of index keys.
     Keys,
-    /// `data/*.heap`: contents and attributes.
+    /// `data/*.heap`: node records with their content, and attributes of edges.
     Heap,
-    /// `data/*.vec`: vectors.
+    /// `data/*.vec`: vectors of one space.
     Vectors,
-    /// `data/*.vix`: what is derived from a vector file for searching it.
+    /// `data/*.vix`: an index derived from a vector file: codes or a graph.
     VectorIndex,
 }
 
 impl FileKind {
-    /// Those of the files under `data/`.
+    /// The kinds of the files under `data/`.
     pub const DATA: [Self; 7] = [
         Self::Nodes,
         Self::Out,
@@ -79,7 +82,8 @@ impl FileKind {
         Self::VectorIndex,
     ];
 
-    /// What a file says that it is; `None` if it is no file of this crate.
+    /// The kind of the file that begins with `bytes`, by its magic number.
+    /// `None` if it is not a file of this crate.
     ///
     /// ```
     /// use ingrain::format::FileKind;
@@ -94,8 +98,8 @@ impl FileKind {
         kinds.into_iter().find(|kind| kind.magic() == *magic)
     }
 
-    /// What the name of a file ends in, after the dot; a manifest's name has
-    /// no such end.
+    /// The extension of the file's name, without the dot. The manifest has
+    /// none.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -126,7 +130,7 @@ impl FileKind {
     }
 }
 
-/// Length of [`Header`] in a file, in bytes.
+/// Length of an encoded [`Header`] in bytes.
 pub const HEADER_BYTES: usize = 64;
 
 /// The first 64 bytes of every file.
@@ -137,26 +141,27 @@ pub const HEADER_BYTES: usize = 64;
 /// | 8 | 4 | format version |
 /// | 12 | 4 | zero |
 /// | 16 | 16 | store id |
-/// | 32 | 8 | number: a WAL's first sequence number, a manifest's generation, a data file's number |
-/// | 40 | 8 | salt: drawn anew for each file |
+/// | 32 | 8 | number: the first sequence number of a log file, the generation of a manifest, the number of a data file |
+/// | 40 | 8 | salt: a random number of each file; 0 in a manifest |
 /// | 48 | 12 | zero |
 /// | 60 | 4 | CRC-32 of bytes 0 to 59 |
 ///
 /// All integers are little-endian; all checksums are CRC-32 (IEEE 802.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What the file is.
+    /// What the file contains.
     pub kind: FileKind,
-    /// The store that it belongs to.
+    /// The store that the file belongs to.
     pub store: StoreId,
-    /// Its number.
+    /// First sequence number, generation or file number, depending on `kind`.
     pub number: u64,
-    /// Its salt.
+    /// A random number that enters the checksums of the file, so that bytes of
+    /// another file do not pass for its own.
     pub salt: u64,
 }
 
 impl Header {
-    /// The bytes of the header.
+    /// Encodes the header.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);
@@ -171,11 +176,12 @@ impl Header {
         out.try_into().unwrap_or([0; HEADER_BYTES])
     }
 
-    /// Reads the header at the start of `bytes`.
+    /// Decodes the header at the start of `bytes`.
     ///
     /// # Errors
-    /// [`Damage`] when it is short, of another kind, fails its checksum, or is
-    /// of another version (then [`Damage::unsupported`] is set).
+    /// [`Damage`] when `bytes` is too short, the file is of another kind, the
+    /// header fails its checksum, or the format version is another one (then
+    /// [`Damage::unsupported`] is set).
     pub fn decode(kind: FileKind, bytes: &[u8]) -> Result<Self, Damage> {
         let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(Damage::new(
@@ -187,7 +193,7 @@ impl Header {
         if fields.take::<8>()? != kind.magic() {
             return Err(Damage::new(
                 0,
-                format!("this is no {kind:?} file of ingrain: wrong magic"),
+                format!("this is not a {kind:?} file of ingrain: wrong magic"),
             ));
         }
         let version = u32::from_le_bytes(fields.take()?);
@@ -214,7 +220,7 @@ impl Header {
     }
 }
 
-/// Fixed-size fields, one after the other.
+/// A reader of consecutive fixed-size fields.
 pub(crate) struct Fields<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
@@ -224,7 +230,7 @@ impl Fields<'_> {
     pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let field = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>());
         let Some(field) = field else {
-            return Err(Damage::new(self.at, format!("{N} bytes expected, the end found")));
+            return Err(Damage::new(self.at, format!("expected {N} bytes, found the end")));
         };
         self.at = self.at.saturating_add(N);
         Ok(*field)
@@ -247,9 +253,10 @@ mod tests {
         };
     }
 
-    /// Small enough for Miri: every parser over a file of a store.
+    /// Runs every parser over the files of a small store; small enough for
+    /// Miri.
     #[test]
-    fn golden_files_are_what_they_decode_to() {
+    fn golden_files_decode_and_encode_to_the_same_bytes() {
         for (name, bytes) in golden![
             "v2/MANIFEST",
             "v2/data/0000000001.heap",
@@ -261,7 +268,7 @@ mod tests {
             "v2/data/0000000007.vix",
             "v2/wal/00000000000000000003.wal"
         ] {
-            // As a map begins.
+            // A copy in `u64` words is aligned like the start of a mapping.
             let mut words = vec![0_u64; bytes.len().div_ceil(8)];
             let copy: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
             copy.get_mut(..bytes.len()).unwrap().copy_from_slice(bytes);

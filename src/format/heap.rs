@@ -1,24 +1,24 @@
-//! Records of `data/*.heap`: what a node has beside its row.
+//! Records of `data/*.heap`: everything of a node that is not in its row.
 //!
-//! A heap has one section of bytes. Node records and the attributes of edges
-//! (as the log has them, a MessagePack map) start at multiples of 8 bytes in it,
-//! zeros between them. A node record:
+//! A heap has one section of bytes. It holds the records of nodes and the
+//! attributes of edges (a MessagePack map, as in the log). Both start at
+//! multiples of 8 bytes, with zeros between them. The record of a node is:
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 4 | length of the meta part |
+//! | 0 | 4 | length of the metadata |
 //! | 4 | 4 | length of the content |
-//! | 8 | … | the meta part |
-//! | … | … | the content, unless it is elsewhere |
+//! | 8 | … | metadata |
+//! | … | … | content, unless it is external |
 //!
-//! The meta part is MessagePack: flags, version, created; then, in this order
-//! and each if its flag is set, updated (1; else as created), accessed (2; else
-//! as created), access count (4; else 0), expires (8), strength (16; else 1),
-//! confidence (32; else 1), heap and offset of the content elsewhere (64), bytes
-//! of the keys (128), bytes of the vectors (256). Then, to the end: the keys
-//! (index and key, one after the other), the vectors (space and the sequence
-//! number of the commit that wrote it), and the attributes as a map if there are
-//! any.
+//! The metadata consists of MessagePack values: flags, version, created; then
+//! in this order, each only if its flag is set: updated (1; default: as
+//! created), accessed (2; default: as created), access count (4; default: 0),
+//! expires (8; default: never), strength (16; default: 1), confidence (32;
+//! default: 1), heap and offset of an external content (64), bytes of the keys
+//! (128), bytes of the vectors (256). Then follow the keys (index and key of
+//! each), the vectors (space of each, and the sequence number of the commit
+//! that wrote it), and the attributes as a map if there are any.
 
 use crate::{
     format::{
@@ -31,43 +31,43 @@ use crate::{
     },
 };
 
-/// Bytes of a record before its meta part.
+/// Bytes of a record before its metadata.
 pub const RECORD_HEAD_BYTES: usize = 8;
 
-/// Where a content stands that is in the record of an earlier state of its
-/// node.
+/// The position of an external content: one that is in the record of an earlier
+/// state of its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobRef {
     /// The heap file.
     pub heap: u32,
-    /// Offset in its section, in bytes.
+    /// Offset in the section of the heap, in bytes.
     pub offset: u64,
     /// Length in bytes.
     pub len: u32,
 }
 
-/// What the record of a node says, its parts borrowed.
+/// The record of a node. Keys, vectors, attributes and content are borrowed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NodeMeta<'a> {
-    /// The commit that last put or patched it.
+    /// The commit that last put or patched the node.
     pub version: Seq,
-    /// When it came to be.
+    /// When the node was created.
     pub created: Timestamp,
-    /// When it was last put or patched.
+    /// When the node was last put or patched.
     pub updated: Timestamp,
-    /// When it was last touched.
+    /// When the node was last touched.
     pub accessed: Timestamp,
-    /// How often it was touched.
+    /// How often the node was touched.
     pub access_count: u64,
-    /// When it may be pruned.
+    /// When the node expires, that is, from when it may be pruned.
     pub expires: Option<Timestamp>,
-    /// How well it is remembered.
+    /// The strength of the node.
     pub strength: f32,
-    /// How sure it is.
+    /// The confidence of the node, from 0 to 1.
     pub confidence: f32,
-    /// Where the content is, if not in this record.
+    /// The position of the content, if it is not in this record.
     pub external: Option<BlobRef>,
-    /// The keys, for [`keys`](Self::keys).
+    /// The encoded keys; [`keys`](Self::keys) decodes them.
     keys: &'a [u8],
     vectors: &'a [u8],
     attributes: &'a [u8],
@@ -86,21 +86,24 @@ const KEYS: u64 = 128;
 const VECTORS: u64 = 256;
 const ALL: u64 = 511;
 
-/// The parts of a node record that the scalars of a [`NodeMeta`] do not have.
+/// The variable-length parts of a node record, to be encoded with the scalars
+/// of a [`NodeMeta`].
 #[derive(Debug, Clone, Copy)]
 pub struct NodeParts<'a> {
-    /// Index and key of each.
+    /// The keys: the number of the index, and the key.
     pub keys: &'a [(u32, &'a [u8])],
-    /// Space of each, and the commit that wrote it.
+    /// The vectors: the number of the space, and the commit that wrote the
+    /// vector.
     pub vectors: &'a [(u32, Seq)],
     /// The attributes.
     pub attributes: &'a Attributes,
-    /// The content; empty if it is elsewhere.
+    /// The content; empty if it is external.
     pub content: &'a [u8],
 }
 
 impl NodeMeta<'_> {
-    /// A record of nothing but scalars, to be encoded with its parts.
+    /// A record with scalars only: times equal `created`, and the rest is the
+    /// default. [`encode`](Self::encode) takes the other parts.
     #[must_use]
     pub fn new(version: Seq, created: Timestamp) -> Self {
         Self {
@@ -120,7 +123,7 @@ impl NodeMeta<'_> {
         }
     }
 
-    /// The flags of what differs from what is understood.
+    /// The flags of the fields that differ from their defaults.
     fn flags(&self, keys: bool, vectors: bool) -> u64 {
         let flag = |set: bool, flag: u64| if set { flag } else { 0 };
         flag(self.updated != self.created, UPDATED)
@@ -134,7 +137,7 @@ impl NodeMeta<'_> {
             | flag(vectors, VECTORS)
     }
 
-    /// Appends a record of these scalars and those parts to `out`.
+    /// Appends a record of these scalars and `parts` to `out`.
     pub fn encode(&self, parts: &NodeParts<'_>, out: &mut Vec<u8>) {
         let mut keys = Packer::with_capacity(0);
         for (index, key) in parts.keys {
@@ -189,7 +192,7 @@ impl NodeMeta<'_> {
         let meta = out.len().saturating_sub(start).saturating_sub(RECORD_HEAD_BYTES);
         let content = match self.external {
             Some(place) => place.len,
-            // Contents are held to 16 MiB.
+            // Contents are limited to 16 MiB.
             None => u32::try_from(parts.content.len()).unwrap_or(u32::MAX),
         };
         let meta = u32::try_from(meta).unwrap_or(u32::MAX).to_le_bytes();
@@ -200,13 +203,15 @@ impl NodeMeta<'_> {
 }
 
 impl<'a> NodeMeta<'a> {
-    /// Reads a record, which takes up all of `bytes`.
+    /// Decodes a record, which takes up all of `bytes`.
     ///
     /// # Errors
-    /// [`Damage`] when it is not what [`encode`](Self::encode) writes. The
-    /// attributes are not looked at before they are asked for.
+    /// [`Damage`] when the bytes are not what [`encode`](Self::encode) writes.
+    /// The attributes are decoded only by [`attributes`](Self::attributes).
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Damage> {
-        let short = || Damage::new(0, format!("a node's record of {} bytes is cut", bytes.len()));
+        let short = || {
+            Damage::new(0, format!("the record of a node is cut off after {} bytes", bytes.len()))
+        };
         let (meta_len, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
         let (content_len, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
         let meta_len = usize::try_from(u32::from_le_bytes(*meta_len)).unwrap_or(usize::MAX);
@@ -216,7 +221,7 @@ impl<'a> NodeMeta<'a> {
         let mut u = Unpacker::new(meta);
         let flags = u.uint()?;
         if flags > ALL {
-            return Err(u.damage(format!("a node's record with flags {flags:#x}")));
+            return Err(u.damage(format!("the record of a node has unknown flags {flags:#x}")));
         }
         let version = Seq::new(u.uint()?);
         let created = Timestamp::from_micros(u.int()?);
@@ -241,7 +246,8 @@ impl<'a> NodeMeta<'a> {
         }
         if flags & EXTERNAL != 0 {
             let heap = u.uint()?;
-            let heap = u32::try_from(heap).map_err(|_| u.damage(format!("heap {heap}")))?;
+            let heap = u32::try_from(heap)
+                .map_err(|_| u.damage(format!("the number of a heap is {heap}")))?;
             record.external = Some(BlobRef { heap, offset: u.uint()?, len: content_len });
         }
         let keys = if flags & KEYS == 0 { 0 } else { u.uint()? };
@@ -250,7 +256,7 @@ impl<'a> NodeMeta<'a> {
         record.vectors = u.bytes(vectors)?;
         record.attributes = u.rest();
         if flags != record.flags(keys > 0, vectors > 0) {
-            return Err(Damage::new(0, "a node's record has what would be understood"));
+            return Err(Damage::new(0, "the record of a node has a field that equals its default"));
         }
         let expected = if record.external.is_some() { 0 } else { content_len };
         if usize::try_from(expected) != Ok(content.len()) {
@@ -269,27 +275,29 @@ impl<'a> NodeMeta<'a> {
         Ok(record)
     }
 
-    /// Index and key of each of its keys, ascending.
+    /// Iterates over the keys in ascending order: the number of the index, and
+    /// the key.
     pub fn keys(&self) -> impl Iterator<Item = Result<(u32, &'a [u8]), Damage>> + use<'a> {
         pairs(self.keys, |u| u.bin())
     }
 
-    /// Space of each of its vectors, ascending, and the commit that wrote it.
+    /// Iterates over the vectors in ascending order: the number of the space,
+    /// and the commit that wrote the vector.
     pub fn vectors(&self) -> impl Iterator<Item = Result<(u32, Seq), Damage>> + use<'a> {
         pairs(self.vectors, |u| u.uint().map(Seq::new))
     }
 
-    /// Its attributes.
+    /// Decodes the attributes.
     ///
     /// # Errors
-    /// [`Damage`] when they are none.
+    /// [`Damage`] when the bytes are not what [`encode`](Self::encode) writes.
     pub fn attributes(&self) -> Result<Attributes, Damage> {
         if self.attributes.is_empty() {
             return Ok(Attributes::new());
         }
         let attributes = decode_attributes(self.attributes)?;
         if attributes.is_empty() {
-            return Err(Damage::new(0, "a node's record has attributes and none"));
+            return Err(Damage::new(0, "the record of a node has an empty map of attributes"));
         }
         Ok(attributes)
     }
@@ -307,7 +315,8 @@ fn pairs<'a, T>(
         }
         let mut pair = || {
             let number = u.uint()?;
-            let number = u32::try_from(number).map_err(|_| u.damage(format!("number {number}")))?;
+            let number = u32::try_from(number)
+                .map_err(|_| u.damage(format!("the number of an index or a space is {number}")))?;
             Ok((number, read(&mut u)?))
         };
         let pair = pair();
@@ -316,7 +325,7 @@ fn pairs<'a, T>(
     })
 }
 
-/// Attributes as a heap has them.
+/// Encodes attributes as they are in a heap: a MessagePack map.
 #[must_use]
 pub fn encode_attributes(attributes: &Attributes) -> Vec<u8> {
     let mut packer = Packer::with_capacity(64);
@@ -324,10 +333,10 @@ pub fn encode_attributes(attributes: &Attributes) -> Vec<u8> {
     packer.finish()
 }
 
-/// The reverse of [`encode_attributes`].
+/// Decodes what [`encode_attributes`] has written.
 ///
 /// # Errors
-/// [`Damage`] when `bytes` is something else.
+/// [`Damage`] when `bytes` is not such an encoding.
 pub fn decode_attributes(bytes: &[u8]) -> Result<Attributes, Damage> {
     let mut u = Unpacker::new(bytes);
     let attributes = u.attributes()?;

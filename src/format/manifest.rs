@@ -1,8 +1,8 @@
-//! `MANIFEST`: what a store consists of.
+//! `MANIFEST`: the files of the base, and the last commit that they hold.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 64 | [`Header`], its number the generation |
+//! | 0 | 64 | [`Header`]; its number is the generation |
 //! | 64 | 4 | length of the body |
 //! | 68 | 4 | CRC-32 of the header, the length and the body |
 //! | 72 | … | body: a MessagePack map, to the end of the file |
@@ -26,21 +26,23 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The store.
+    /// The id of the store; kept in the header.
     #[serde(skip)]
     pub store: StoreId,
-    /// Counts the manifests of the store, from 1.
+    /// The generation: counts the manifests of the store, from 1. Kept in the
+    /// header.
     #[serde(skip)]
     pub generation: u64,
     /// The last commit that the base files hold. The log continues from there.
     pub checkpoint: Seq,
-    /// A commit that is known to be durable: a log that ends before it has
-    /// lost something.
+    /// A commit that is known to be durable. A log that ends before it has lost
+    /// commits.
     pub durable: Seq,
-    /// Whether a salvaging recovery began to take the log apart and has not
-    /// ended.
+    /// Whether a salvaging recovery, or a repair into this store, has begun and
+    /// not ended. Only a salvaging recovery may open the store then.
     pub salvaging: bool,
-    /// The number of the next data file: larger than any that was given.
+    /// The number of the next data file: larger than any number that the store
+    /// ever used.
     pub next_file: u32,
     /// The names of the kinds, by number.
     #[serde(deserialize_with = "items")]
@@ -48,45 +50,45 @@ pub struct Manifest {
     /// The names of the indexes, by number.
     #[serde(deserialize_with = "items")]
     pub indexes: Vec<String>,
-    /// The vector spaces that there are and were, by number.
+    /// The vector spaces that exist or existed, by number.
     #[serde(deserialize_with = "items")]
     pub spaces: Vec<NamedSpace>,
-    /// What the base holds.
+    /// How many nodes, edges, keys and vectors the base holds.
     pub counts: Counts,
-    /// Content and attributes, by number.
+    /// The heaps, by number.
     #[serde(deserialize_with = "items")]
     pub heaps: Vec<HeapFile>,
-    /// The node tables, in the order of their keys.
+    /// The partitions of the node table, in key order.
     #[serde(deserialize_with = "items")]
     pub nodes: Vec<TableFile>,
-    /// The edges by source, in the order of their keys.
+    /// The partitions of out_edges, in key order.
     #[serde(deserialize_with = "items")]
     pub out: Vec<TableFile>,
-    /// The edges by target, in the order of their keys.
+    /// The partitions of in_edges, in key order.
     #[serde(deserialize_with = "items")]
     #[serde(rename = "into")]
     pub in_edges: Vec<TableFile>,
-    /// The index keys, in order.
+    /// The partitions of the table of index keys, in key order.
     #[serde(deserialize_with = "items")]
     pub keys: Vec<TableFile>,
-    /// The vectors, by number.
+    /// The vector files, by number.
     #[serde(deserialize_with = "items")]
     pub vectors: Vec<VectorFile>,
 }
 
-/// A vector space and its name.
+/// A vector space, its name and its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedSpace {
-    /// Its name.
+    /// Its name; empty if the space was dropped.
     pub name: String,
-    /// What it is.
+    /// Its dimension, metric and element type.
     pub space: Space,
     /// How it is searched.
     pub method: Method,
-    /// Vectors in it.
+    /// How many vectors it has.
     pub vectors: u64,
-    /// Whether it was dropped. Its number is not given again.
+    /// Whether it was dropped. Its number is not used again.
     pub dropped: bool,
 }
 
@@ -98,17 +100,17 @@ impl NamedSpace {
     }
 }
 
-/// How much of everything there is.
+/// How much a base holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Nodes.
+    /// Number of nodes.
     pub nodes: u64,
-    /// Edges.
+    /// Number of edges.
     pub edges: u64,
-    /// Index keys.
+    /// Number of index keys.
     pub keys: u64,
-    /// Vectors, in all spaces together.
+    /// Number of vectors in all spaces.
     pub vectors: u64,
 }
 
@@ -116,7 +118,7 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataFile {
-    /// Its number, which no other file of the store ever had.
+    /// The number of the file, which no other file of the store ever had.
     pub number: u32,
     /// Its length in bytes.
     pub len: u64,
@@ -131,23 +133,23 @@ pub struct DataFile {
 pub struct HeapFile {
     /// The file.
     pub file: DataFile,
-    /// Bytes of it that tables refer to.
+    /// Bytes of the heap that tables refer to.
     pub live: u64,
 }
 
-/// A part of a table.
+/// A partition of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableFile {
     /// The file.
     pub file: DataFile,
-    /// Its first key: of a node table 16 bytes, of an edge table the first 44
-    /// bytes of its first row, of a key table its first entry.
+    /// The first key of the partition. For nodes the id (16 bytes); for edges
+    /// the first 44 bytes of the first row; for keys the first entry.
     #[serde(with = "serde_bytes")]
     pub first: Vec<u8>,
 }
 
-/// A file of vectors of one space, and what is derived from it.
+/// A vector file of one space, and the indexes derived from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VectorFile {
@@ -155,20 +157,20 @@ pub struct VectorFile {
     pub file: DataFile,
     /// The number of the space.
     pub space: u32,
-    /// Vectors in it that their nodes still have.
+    /// Number of live rows: those that still are the vector of their node.
     pub live: u64,
-    /// The rows that are not: bit 0 of byte 0 is that of row 0. Empty if all
-    /// are live, else a bit for each row, rounded up to bytes.
+    /// The dead rows, a bit for each row; row 0 is bit 0 of byte 0. Empty if
+    /// all rows are live. See [`dead_bits`](super::vectors::dead_bits).
     #[serde(with = "serde_bytes")]
     pub dead: Vec<u8>,
-    /// Its codes, if it has any.
+    /// The file of its codes, if it has codes.
     pub codes: Option<DataFile>,
-    /// Its graph, if it has one.
+    /// The file of its graph, if it has a graph.
     pub graph: Option<DataFile>,
 }
 
 impl VectorFile {
-    /// Its files, and what they are.
+    /// The vector file and its index files, each with its kind.
     pub fn files(&self) -> impl Iterator<Item = (FileKind, DataFile)> {
         let derived = [self.codes, self.graph].into_iter().flatten();
         let derived = derived.map(|file| (FileKind::VectorIndex, file));
@@ -179,13 +181,13 @@ impl VectorFile {
 const PREFIX_BYTES: usize = HEADER_BYTES.saturating_add(8);
 
 impl Manifest {
-    /// The manifest that follows this one, to be changed.
+    /// A copy with the next generation, for the caller to change.
     #[must_use]
     pub fn next(&self) -> Self {
         Self { generation: self.generation.saturating_add(1), ..self.clone() }
     }
 
-    /// Every data file, and what it is.
+    /// All data files of the store, each with its kind.
     pub fn files(&self) -> impl Iterator<Item = (FileKind, DataFile)> {
         let tables = [
             (FileKind::Nodes, &self.nodes),
@@ -200,11 +202,11 @@ impl Manifest {
         tables.chain(heaps).chain(vectors)
     }
 
-    /// The bytes of the file.
+    /// Encodes the manifest.
     ///
     /// # Errors
-    /// [`Damage`] if the body cannot be written as MessagePack, which no
-    /// manifest of this crate makes happen.
+    /// [`Damage`] if the body cannot be encoded as MessagePack, which no
+    /// manifest of this crate causes.
     pub fn encode(&self) -> Result<Vec<u8>, Damage> {
         let body = rmp_serde::to_vec_named(self)
             .map_err(|error| Damage::new(PREFIX_BYTES, error.to_string()))?;
@@ -224,11 +226,11 @@ impl Manifest {
         Ok(out)
     }
 
-    /// Reads a manifest that takes up all of `bytes`.
+    /// Decodes a manifest, which takes up all of `bytes`.
     ///
     /// # Errors
-    /// [`Damage`] when it is short, long, fails a checksum, is of another
-    /// version, or does not say what a manifest says.
+    /// [`Damage`] when it is too short or too long, fails a checksum, is of
+    /// another version, or is not in the canonical encoding.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
         let header = Header::decode(FileKind::Manifest, bytes)?;
         let mut fields = Fields { bytes, at: HEADER_BYTES };
@@ -252,18 +254,26 @@ impl Manifest {
         if numbers.last().is_some_and(|last| *last >= manifest.next_file)
             || !numbers.is_sorted_by(|a, b| a < b)
         {
-            return Err(Damage::new(PREFIX_BYTES, "a number stands for two files, or for none"));
+            return Err(Damage::new(
+                PREFIX_BYTES,
+                "two files have the same number, or one that is not below next_file",
+            ));
         }
         let manifest = Self { store: header.store, generation: header.number, ..manifest };
-        // MessagePack has several forms for most of it.
+        // Most values have several encodings in MessagePack; only the canonical
+        // one is accepted.
         if manifest.encode()? != bytes {
-            return Err(Damage::new(PREFIX_BYTES, "the body is not as a manifest is written"));
+            return Err(Damage::new(
+                PREFIX_BYTES,
+                "the body is not in the canonical encoding of a manifest",
+            ));
         }
         Ok(manifest)
     }
 }
 
-/// Reads a list that grows with what is there, not with what it declares.
+/// Reads a list. The memory that it takes grows with the items that exist, not
+/// with the declared number.
 fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     struct Items<T>(PhantomData<T>);
 

@@ -1,9 +1,10 @@
-//! Bytes to types and back: every file of a store, and nothing else.
+//! Bytes to types and back, for every file of a store. Nothing else belongs
+//! here.
 //!
-//! No I/O and no threads: parsers take byte slices, so they run on a `Vec`, a
-//! mapping or a fuzzer's input alike. They never panic, and compare every
-//! length with what is there before allocating. docs/format.md shows the layout
-//! byte by byte.
+//! This module does no I/O and starts no threads. Parsers take byte slices, so
+//! they read a `Vec`, a mapping or the input of a fuzzer alike. They never
+//! panic, and they compare every length with the bytes that exist before they
+//! allocate. docs/format.md describes the layout byte by byte.
 #![deny(
     clippy::indexing_slicing,
     clippy::as_conversions,

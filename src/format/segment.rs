@@ -4,67 +4,68 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4,096 | block 0: [`Header`], length of the file, the sections, checksum |
-//! | 4,096 | … | the sections, each from a multiple of 4,096, zeros between them |
+//! | 4,096 | … | the sections; each starts at a multiple of 4,096, with zeros between them |
 //! | … | … | checksum pages, to the end of the file |
 //!
 //! Block 0:
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 64 | [`Header`], its number that of the file |
+//! | 0 | 64 | [`Header`]; its number is that of the file |
 //! | 64 | 8 | length of the file |
-//! | 72 | 4 | number of sections: up to 8 |
+//! | 72 | 4 | number of sections, at most 8 |
 //! | 76 | 4 | zero |
 //! | 80 | 24 each | section: tag (4), bytes of a row (4), offset (8), length (8) |
 //! | … | … | zeros |
 //! | 4,092 | 4 | CRC-32 of bytes 0 to 4,091 |
 //!
-//! A checksum page has the CRC-32 of 1,023 blocks, the first being that of the
-//! block after block 0, and in its last 4 bytes the CRC-32 of: store id, number,
-//! salt, index of the page (8 bytes), the page's first 4,092 bytes. Pages belong
-//! to their file that way, and blocks to their place in it.
+//! A checksum page holds the CRC-32 of 1,023 blocks; the first page begins with
+//! that of the block after block 0. Its last 4 bytes are the CRC-32 of: store
+//! id, number of the file, salt, index of the page (8 bytes), and the page's
+//! first 4,092 bytes. This ties a page to its file, and a block to its place in
+//! the file.
 
 use bytemuck::Pod;
 
 use crate::format::header::{Damage, Fields, FileKind, HEADER_BYTES, Header};
 
-/// Bytes of a block, the unit of checking.
+/// Bytes of a block, the unit that a checksum covers.
 pub const BLOCK_BYTES: usize = 4096;
-/// Checksums in a page.
+/// Checksums in a checksum page.
 pub const PAGE_CHECKSUMS: usize = 1023;
-/// Most sections of a file.
+/// The largest number of sections of a file.
 pub const SECTIONS: usize = 8;
 
 const BLOCK: u64 = 4096;
 const CRC_AT: usize = BLOCK_BYTES.saturating_sub(4);
 
-/// A run of rows, or of bytes, in a file.
+/// A range of a data file with rows of one type, or with bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section {
-    /// What it is, to the kind of the file.
+    /// What the section holds. The meaning depends on the kind of the file.
     pub tag: u32,
-    /// Bytes of a row; 1 for bytes.
+    /// Bytes of a row; 1 for a section of bytes.
     pub row_bytes: u32,
-    /// Where it begins in the file: a multiple of [`BLOCK_BYTES`].
+    /// Offset in the file in bytes: a multiple of [`BLOCK_BYTES`].
     pub offset: u64,
-    /// Its length in bytes: a multiple of `row_bytes`.
+    /// Length in bytes: a multiple of `row_bytes`.
     pub len: u64,
 }
 
 impl Section {
-    /// Rows of the section.
+    /// Number of rows of the section.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.len.checked_div(u64::from(self.row_bytes)).unwrap_or(0)
     }
 
-    /// Where the section ends, and the zeros begin.
+    /// The end of the section, where the zeros begin.
     fn end(&self) -> Option<u64> {
         self.offset.checked_add(self.len)
     }
 }
 
-/// What block 0 says.
+/// What block 0 says: the header and the sections of a data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The header of the file.
@@ -77,17 +78,17 @@ pub struct Layout {
     blocks: u64,
 }
 
-/// Checksum pages of a file with so many blocks.
+/// Checksum pages of a file with this many blocks.
 const fn pages(blocks: u64) -> u64 {
     blocks.div_ceil(1023)
 }
 
 impl Layout {
-    /// The layout of a file with these sections, one after the other.
+    /// The layout of a file with these sections, in this order.
     ///
     /// # Errors
-    /// [`Damage`] if they are too many, too long or not in order, which no
-    /// writer of this crate makes happen.
+    /// [`Damage`] if there are too many sections, or they are too long or not
+    /// in order. No writer of this crate causes that.
     pub fn new(header: Header, sections: Vec<Section>) -> Result<Self, Damage> {
         let end = sections.last().map_or(Some(BLOCK), |last| last.end());
         let len = end.and_then(|end| {
@@ -100,7 +101,10 @@ impl Layout {
 
     fn checked(header: Header, len: u64, sections: Vec<Section>) -> Result<Self, Damage> {
         if sections.len() > SECTIONS {
-            return Err(Damage::new(72, format!("{} sections declared", sections.len())));
+            return Err(Damage::new(
+                72,
+                format!("{} sections declared, at most {SECTIONS} are allowed", sections.len()),
+            ));
         }
         let mut end = BLOCK;
         for (index, section) in sections.iter().enumerate() {
@@ -111,7 +115,7 @@ impl Layout {
             let Some(section_end) = section_end else {
                 return Err(Damage::new(
                     at,
-                    format!("section {index} is out of place: {section:?}"),
+                    format!("section {index} is not where it has to be: {section:?}"),
                 ));
             };
             end = section_end;
@@ -123,13 +127,13 @@ impl Layout {
         if expected != Some(len) {
             return Err(Damage::new(
                 64,
-                format!("the file has {len} bytes, its sections make {expected:?}"),
+                format!("the file has {len} bytes, its sections need {expected:?}"),
             ));
         }
         Ok(Self { header, len, sections, blocks })
     }
 
-    /// Block 0.
+    /// Encodes block 0.
     #[must_use]
     pub fn encode(&self) -> [u8; BLOCK_BYTES] {
         let mut out = Vec::with_capacity(BLOCK_BYTES);
@@ -148,11 +152,11 @@ impl Layout {
         out.try_into().unwrap_or([0; BLOCK_BYTES])
     }
 
-    /// Reads block 0 of a file of `len` bytes.
+    /// Decodes block 0 of a file of `len` bytes.
     ///
     /// # Errors
-    /// [`Damage`] when it is short, of another kind or version, fails its
-    /// checksum, or does not fit the length.
+    /// [`Damage`] when it is too short, of another kind or version, fails its
+    /// checksum, or does not match the length of the file.
     pub fn decode(kind: FileKind, bytes: &[u8], len: u64) -> Result<Self, Damage> {
         let header = Header::decode(kind, bytes)?;
         let Some((block, _)) = bytes.split_first_chunk::<BLOCK_BYTES>() else {
@@ -189,10 +193,10 @@ impl Layout {
         Self::checked(header, len, sections)
     }
 
-    /// The section with this tag, whose rows have this size.
+    /// The section with this tag and this size of rows.
     ///
     /// # Errors
-    /// [`Damage`] when there is none.
+    /// [`Damage`] when the file has no such section.
     pub fn section(&self, tag: u32, row_bytes: usize) -> Result<Section, Damage> {
         let found = self.sections.iter().find(|section| section.tag == tag);
         match found {
@@ -201,23 +205,24 @@ impl Layout {
                 80,
                 format!("section {tag} has rows of {} bytes, not {row_bytes}", section.row_bytes),
             )),
-            None => Err(Damage::new(72, format!("there is no section {tag}"))),
+            None => Err(Damage::new(72, format!("section {tag} is missing"))),
         }
     }
 
-    /// Blocks that the checksum pages cover; the first of them is block 1.
+    /// Number of blocks that the checksum pages cover; the first of them is
+    /// block 1.
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// Where the checksum pages begin.
+    /// Offset of the checksum pages in the file.
     #[must_use]
     pub fn pages_offset(&self) -> u64 {
         self.blocks.saturating_add(1).saturating_mul(BLOCK)
     }
 
-    /// The checksum pages over blocks with these checksums.
+    /// Encodes the checksum pages for blocks with these checksums.
     #[must_use]
     pub fn encode_pages(&self, checksums: &[u32]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -242,24 +247,24 @@ impl Layout {
         crc.finalize()
     }
 
-    /// Where the checksum page of a block stands in the file.
+    /// Offset in the file of the checksum page of a block.
     #[must_use]
     pub fn page_of(&self, block: u64) -> u64 {
         let page = block.saturating_sub(1) / 1023;
         self.pages_offset().saturating_add(page.saturating_mul(BLOCK))
     }
 
-    /// Whether block `index` (from 1) is what the checksum page of it, the
-    /// bytes at [`page_of`](Self::page_of), says. The page itself is checked
-    /// too.
+    /// Checks block `index` (from 1) against `page`, its checksum page, which
+    /// is at [`page_of`](Self::page_of). The page itself is checked too.
     ///
     /// # Errors
-    /// [`Damage`], with its offset in the file.
+    /// [`Damage`], with its offset in the file, when the block or the page does
+    /// not match its checksum, or the file has no such block.
     pub fn check_block(&self, index: u64, block: &[u8], page: &[u8]) -> Result<(), Damage> {
         let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
         let before = index.checked_sub(1).filter(|before| *before < self.blocks);
         let Some(before) = before else {
-            return Err(Damage::new(place(self.len), format!("there is no block {index}")));
+            return Err(Damage::new(place(self.len), format!("block {index} does not exist")));
         };
         let page_at = place(self.page_of(index));
         let mut crc = Fields { bytes: page, at: CRC_AT };
@@ -280,8 +285,8 @@ impl Layout {
     }
 }
 
-/// A data file in memory, or in a mapping.
-/// [`Contents`](super::contents::Contents) reads its sections.
+/// A data file in memory or in a mapping.
+/// [`Contents`](super::contents::Contents) decodes its sections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File<'a> {
     layout: Layout,
@@ -289,8 +294,8 @@ pub struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    /// Reads block 0 of a file, `bytes` being all of it. The rest is not looked
-    /// at.
+    /// Decodes block 0 of a file. `bytes` is the whole file; the rest of it is
+    /// not read.
     ///
     /// # Errors
     /// As [`Layout::decode`].
@@ -299,15 +304,15 @@ impl<'a> File<'a> {
         Ok(Self { layout: Layout::decode(kind, bytes, len)?, bytes })
     }
 
-    /// What block 0 says.
+    /// What block 0 says: the header and the sections of a data file.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Every block that is not what its checksum says, with its offset in the
-    /// file; a checksum page that is bad itself, for each of its blocks. Costs
-    /// a reading of the file.
+    /// Iterates over all blocks that do not match their checksum, with their
+    /// offset in the file. A damaged checksum page is reported for each of its
+    /// blocks. Reads the whole file.
     pub fn damage(&self) -> impl Iterator<Item = Damage> {
         (1..=self.layout.blocks()).filter_map(|index| self.check_block(index).err())
     }
@@ -322,22 +327,23 @@ impl<'a> File<'a> {
         self.bytes.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
     }
 
-    /// Whether the blocks that these bytes of the file lie in are what their
-    /// checksums say.
+    /// Whether all blocks that overlap this byte range of the file match their
+    /// checksums.
     #[must_use]
     pub fn is_good(&self, range: std::ops::Range<u64>) -> bool {
         let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
         range.is_empty() || blocks.into_iter().all(|index| self.check_block(index).is_ok())
     }
 
-    /// The [digest] of the file, by which a manifest names it.
+    /// The [digest] of the file, as it is in the manifest.
     #[must_use]
     pub fn digest(&self) -> [u8; 16] {
         let pages = usize::try_from(self.layout.pages_offset()).unwrap_or(usize::MAX);
         digest(self.block(0), self.bytes.get(pages..).unwrap_or_default())
     }
 
-    /// The bytes of a section whose rows have this size, unchecked.
+    /// The bytes of a section with this size of rows. Checksums are not
+    /// compared.
     ///
     /// # Errors
     /// As [`Layout::section`].
@@ -346,14 +352,16 @@ impl<'a> File<'a> {
         let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let rest = self.bytes.get(place(section.offset)..);
         let bytes = rest.and_then(|rest| rest.get(..place(section.len)));
-        bytes.ok_or_else(|| Damage::new(80, format!("section {tag} goes beyond the file")))
+        bytes.ok_or_else(|| {
+            Damage::new(80, format!("section {tag} ends beyond the end of the file"))
+        })
     }
 
     pub(super) fn bytes(&self, tag: u32) -> Result<&'a [u8], Damage> {
         self.section(tag, 1)
     }
 
-    /// The rows of a section, unchecked.
+    /// The rows of a section. Checksums are not compared.
     ///
     /// # Errors
     /// As [`Layout::section`].
@@ -363,8 +371,8 @@ impl<'a> File<'a> {
     }
 }
 
-/// The bytes of a data file with these sections: of each its tag, the bytes of
-/// a row, and all of its bytes.
+/// Encodes a data file with these sections. Each is given as its tag, the bytes
+/// of a row, and all of its bytes.
 ///
 /// # Errors
 /// As [`Layout::new`].
@@ -392,7 +400,8 @@ pub fn encode(header: Header, sections: &[(u32, usize, &[u8])]) -> Result<Vec<u8
 }
 
 /// The digest of a file: the first 16 bytes of the BLAKE3 hash of its block 0
-/// and its checksum pages, and so of everything in it as far as CRC-32 tells.
+/// and its checksum pages. It stands for the whole file, as far as CRC-32
+/// detects changes.
 #[must_use]
 pub fn digest(block0: &[u8], pages: &[u8]) -> [u8; 16] {
     let mut digest = [0; 16];

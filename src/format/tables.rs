@@ -1,8 +1,8 @@
 //! The rows of `data/*.nodes`, `*.out`, `*.in`, `*.keys` and `*.vec`: the
-//! sections of each kind of file, and what they are sorted by.
+//! sections of each kind of file, and the order of their rows.
 //!
-//! Rows are plain bytes without alignment: any bytes are a row, and a row is
-//! borrowed from a mapping without a copy. All integers are little-endian.
+//! Rows are plain bytes without alignment. Any bytes are a valid row, and a row
+//! is borrowed from a mapping without a copy. All integers are little-endian.
 
 use std::cmp::Ordering;
 
@@ -13,23 +13,23 @@ use crate::{
     model::{id::NodeId, limits, time::Seq},
 };
 
-/// The rows of a table: [`NodeRow`], [`EdgeRow`] or [`VectorHead`]; of a key
-/// table the entries as bytes.
+/// Section of all tables: the rows ([`NodeRow`], [`EdgeRow`] or
+/// [`VectorHead`]); in a key table the encoded entries.
 pub const ROWS: u32 = 1;
-/// Of a node table: [`KindRow`], ascending.
+/// Section of a node table: [`KindRow`]s, ascending.
 pub const KINDS: u32 = 2;
-/// Of a node table: [`Le32`] row numbers, for each kind those of its nodes,
-/// ascending. Empty if all are of one kind.
+/// Section of a node table: [`Le32`] row numbers. For each kind, those of its
+/// nodes, ascending. Empty if all nodes are of one kind.
 pub const MEMBERS: u32 = 3;
-/// Of a node or out table: [`RefRow`], ascending: the heaps that its rows
-/// refer to.
+/// Section of a node table or out_edges: [`RefRow`]s, ascending; the heaps that
+/// its rows refer to.
 pub const REFS: u32 = 4;
-/// Of a key table: [`Le32`] offsets of the entries in [`ROWS`].
+/// Section of a key table: the [`Le32`] offset in [`ROWS`] of each entry.
 pub const OFFSETS: u32 = 5;
-/// Of a vector file: the vectors, in the order of its rows, each number
-/// binary32.
+/// Section of a vector file: the components of the vectors, binary32, in the
+/// order of the rows.
 pub const COMPONENTS: u32 = 6;
-/// Of a vector file: [`Le32`], the kind of the node of each row.
+/// Section of a vector file: for each row the kind of its node, [`Le32`].
 pub const ROW_KINDS: u32 = 7;
 
 macro_rules! little_endian {
@@ -40,13 +40,13 @@ macro_rules! little_endian {
         pub struct $name([u8; $bytes]);
 
         impl $name {
-            /// The number as bytes.
+            /// Converts from the native number.
             #[must_use]
             pub const fn new(value: $int) -> Self {
                 Self(value.to_le_bytes())
             }
 
-            /// The number.
+            /// Converts to the native number.
             #[must_use]
             pub const fn get(self) -> $int {
                 <$int>::from_le_bytes(self.0)
@@ -62,11 +62,11 @@ little_endian! {
     LeF64: f64, 8;
 }
 
-/// Where bytes stand in a heap: file, slot of 8 bytes in its only section, and
-/// length.
+/// The position of a record in a heap: the heap file, the slot in its only
+/// section, and the length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HeapRef {
-    /// The number of the heap file.
+    /// Number of the heap file.
     pub heap: u32,
     /// Offset in units of [`SLOT_BYTES`].
     pub slot: u32,
@@ -74,11 +74,11 @@ pub struct HeapRef {
     pub len: u32,
 }
 
-/// Records of a heap start at multiples of this.
+/// Bytes of a slot. Records of a heap start at multiples of this.
 pub const SLOT_BYTES: u64 = 8;
 
 impl HeapRef {
-    /// Bytes that it takes in its file, with the zeros after it.
+    /// Bytes that the record takes in its file, including the zeros after it.
     #[must_use]
     pub fn size(&self) -> u64 {
         u64::from(self.len).next_multiple_of(SLOT_BYTES)
@@ -91,7 +91,7 @@ impl HeapRef {
     }
 }
 
-/// A node: 32 bytes, sorted by id.
+/// A row of a node table: 32 bytes. Rows are sorted by id.
 ///
 /// | offset | bytes | what |
 /// |---|---|---|
@@ -99,11 +99,11 @@ impl HeapRef {
 /// | 16 | 4 | kind |
 /// | 20 | 4 | heap file of its record |
 /// | 24 | 4 | slot of its record |
-/// | 28 | 4 | length of its record; the highest bit tells that the content is elsewhere |
+/// | 28 | 4 | length of its record; the highest bit is set if the content is external |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct NodeRow {
-    /// The name.
+    /// The id of the node.
     pub id: [u8; 16],
     /// The number of the kind.
     pub kind: Le32,
@@ -112,10 +112,13 @@ pub struct NodeRow {
     len: Le32,
 }
 
+const _: () = assert!(size_of::<NodeRow>() == 32);
+
 const EXTERNAL: u32 = 1 << 31;
 
 impl NodeRow {
-    /// A row. `elsewhere`: the record refers to a content that is not in it.
+    /// Makes a row. With `external`, the content of the node is in another
+    /// record.
     #[must_use]
     pub fn new(id: NodeId, kind: u32, place: HeapRef, external: bool) -> Self {
         let flag = if external { EXTERNAL } else { 0 };
@@ -128,34 +131,35 @@ impl NodeRow {
         }
     }
 
-    /// The name.
+    /// The id of the node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         NodeId::from_bytes(self.id)
     }
 
-    /// Where the record stands.
+    /// The position of the node's record.
     #[must_use]
     pub fn place(&self) -> HeapRef {
         HeapRef { heap: self.heap.get(), slot: self.slot.get(), len: self.len.get() & !EXTERNAL }
     }
 
-    /// Whether the content is in another record.
+    /// Whether the content of the node is in another record.
     #[must_use]
     pub fn external(&self) -> bool {
         self.len.get() & EXTERNAL != 0
     }
 }
 
-/// An edge's place at one of its ends; edges are sorted by it.
+/// The key of an edge, as seen from one of its two ends. Edge tables are sorted
+/// by it, in the order of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeKey {
-    /// The end at which it is found: the source in an out table, the target in
-    /// an in table.
+    /// The end by which the edge is found: the source in out_edges, the target
+    /// in in_edges.
     pub from: NodeId,
     /// The number of the kind.
     pub kind: u32,
-    /// The other end.
+    /// The other end of the edge.
     pub to: NodeId,
     /// The discriminator.
     pub discriminator: u64,
@@ -170,18 +174,18 @@ impl EdgeKey {
         Self { from, kind, to: NodeId::MAX, discriminator: u64::MAX }
     }
 
-    /// The same edge at its other end.
+    /// The key of the same edge as seen from its other end.
     #[must_use]
     pub const fn reversed(self) -> Self {
         Self { from: self.to, to: self.from, ..self }
     }
 }
 
-/// An edge: 88 bytes, sorted by [`EdgeKey`].
+/// A row of an edge table: 88 bytes. Rows are sorted by [`EdgeKey`].
 ///
 /// | offset | bytes | what |
 /// |---|---|---|
-/// | 0 | 16 | the end at which it is found |
+/// | 0 | 16 | the end by which it is found |
 /// | 16 | 16 | the other end |
 /// | 32 | 8 | discriminator |
 /// | 40 | 4 | kind |
@@ -189,9 +193,9 @@ impl EdgeKey {
 /// | 48 | 8 | weight (binary64) |
 /// | 56 | 8 | created |
 /// | 64 | 8 | updated |
-/// | 72 | 4 | heap file of the attributes; 0 in an in table |
-/// | 76 | 4 | slot of the attributes; 0 in an in table |
-/// | 80 | 4 | length of the attributes; 0 for none |
+/// | 72 | 4 | heap file of the attributes; 0 in in_edges |
+/// | 76 | 4 | slot of the attributes; 0 in in_edges |
+/// | 80 | 4 | length of the attributes; 0 if it has none |
 /// | 84 | 4 | zero |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -200,13 +204,13 @@ pub struct EdgeRow {
     to: [u8; 16],
     discriminator: Le64,
     kind: Le32,
-    /// How sure it is.
+    /// The confidence, from 0 to 1.
     pub confidence: LeF32,
     /// The weight.
     pub weight: LeF64,
-    /// When it came to be.
+    /// When the edge was created, in microseconds since 1970-01-01 UTC.
     pub created: Le64s,
-    /// When it was last linked.
+    /// When the edge was last linked, in microseconds since 1970-01-01 UTC.
     pub updated: Le64s,
     heap: Le32,
     slot: Le32,
@@ -214,8 +218,11 @@ pub struct EdgeRow {
     zero: Le32,
 }
 
+const _: () = assert!(size_of::<EdgeRow>() == 88);
+
 impl EdgeRow {
-    /// The row of an edge whose other fields are set afterwards.
+    /// A row with this key and these attributes. Confidence and weight are 1
+    /// and the times are 0; the caller sets them.
     #[must_use]
     pub fn new(key: EdgeKey, attributes: HeapRef) -> Self {
         Self {
@@ -234,7 +241,7 @@ impl EdgeRow {
         }
     }
 
-    /// What it is sorted by.
+    /// The key, by which rows are sorted.
     #[must_use]
     pub fn key(&self) -> EdgeKey {
         EdgeKey {
@@ -245,13 +252,14 @@ impl EdgeRow {
         }
     }
 
-    /// Where the attributes stand; of length 0 if there are none.
+    /// The position of the attributes in a heap. The length is 0 if the edge
+    /// has none.
     #[must_use]
     pub fn attributes(&self) -> HeapRef {
         HeapRef { heap: self.heap.get(), slot: self.slot.get(), len: self.len.get() }
     }
 
-    /// The same edge with its attributes elsewhere.
+    /// The same row with its attributes at another position.
     #[must_use]
     pub fn with_attributes(self, place: HeapRef) -> Self {
         Self {
@@ -263,42 +271,49 @@ impl EdgeRow {
     }
 }
 
-/// A kind of a node table: 8 bytes.
+/// A kind that occurs in a node table: 8 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct KindRow {
     /// The number of the kind.
     pub kind: Le32,
-    /// Where its members begin in [`MEMBERS`].
+    /// Index of its first member in [`MEMBERS`].
     pub first: Le32,
 }
 
-/// What the rows of a table refer to in one heap: 16 bytes.
+const _: () = assert!(size_of::<KindRow>() == 8);
+
+/// How many bytes the rows of a table refer to in one heap: 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct RefRow {
-    /// The heap file.
+    /// Number of the heap file.
     pub heap: Le32,
     /// Zero.
     pub zero: Le32,
-    /// Bytes of it that they refer to, with the zeros after each.
+    /// Bytes that the rows refer to, including the zeros after each record.
     pub bytes: Le64,
 }
 
-/// Whose a vector is: 32 bytes. Rows are sorted by id.
+const _: () = assert!(size_of::<RefRow>() == 16);
+
+/// A row of a vector file: the node of a vector, and when it was written. 32
+/// bytes; rows are sorted by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct VectorHead {
-    /// The node.
+    /// The id of the node.
     pub id: [u8; 16],
     /// The commit that wrote the vector.
     pub seq: Le64,
-    /// Its Euclidean length (binary64).
+    /// The Euclidean length of the vector.
     pub norm: LeF64,
 }
 
+const _: () = assert!(size_of::<VectorHead>() == 32);
+
 impl VectorHead {
-    /// The node.
+    /// The id of the node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         NodeId::from_bytes(self.id)
@@ -311,22 +326,22 @@ impl VectorHead {
     }
 }
 
-/// Bytes of a vector's numbers.
+/// Bytes of the components of a vector.
 #[must_use]
 pub fn vector_bytes(dimension: usize) -> usize {
     dimension.saturating_mul(4)
 }
 
-/// A row that is found by what it is sorted by.
+/// A row of a sorted table, which is found by its key.
 pub trait SortedRow: Pod {
-    /// What rows are sorted by.
+    /// The key by which rows are sorted.
     type Key: Ord + Copy;
 
-    /// Its key.
+    /// The key of the row.
     fn key(&self) -> Self::Key;
 
-    /// A number that does not fall when keys rise, spread as they are: the
-    /// guess of a search is made of it.
+    /// Maps a key to a number that is monotonic in the key and distributed like
+    /// the keys. An interpolation search guesses positions from it.
     fn rank(key: &Self::Key) -> u64;
 }
 
@@ -371,7 +386,7 @@ impl SortedRow for EdgeRow {
 }
 
 /// An entry of a key table: index (4), length of the key (4), node (16), key.
-/// Sorted by index, key, node.
+/// Entries are sorted by index, key, node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexEntryRef<'k> {
     /// The number of the index, or [`EXPIRY`].
@@ -382,8 +397,9 @@ pub struct IndexEntryRef<'k> {
     pub node: NodeId,
 }
 
-/// The number of the index that the engine keeps of expiries: the key is the
-/// time, as [`KeyBuilder::time`](crate::KeyBuilder::time) has it.
+/// The number of the index in which the engine lists the nodes that expire. The
+/// key is the time, as encoded by
+/// [`KeyBuilder::time`](crate::KeyBuilder::time).
 pub const EXPIRY: u32 = u32::MAX;
 
 /// Bytes of an entry of a key table before the key.
@@ -398,36 +414,38 @@ impl<'k> IndexEntryRef<'k> {
         out.extend(self.key);
     }
 
-    /// Reads the first part of an entry: the entry without its key, and the
-    /// length of the key.
+    /// Decodes the fixed part of an entry. Returns the entry without its key,
+    /// and the length of the key.
     ///
     /// # Errors
-    /// [`Damage`] when it is short, or declares a key beyond the limit.
+    /// [`Damage`] when `bytes` is too short, or declares a key longer than
+    /// [`limits::KEY_BYTES`].
     pub fn decode_head(bytes: &[u8]) -> Result<(Self, usize), Damage> {
         let mut fields = Fields { bytes, at: 0 };
         let index = u32::from_le_bytes(fields.take()?);
         let len = usize::try_from(u32::from_le_bytes(fields.take()?)).unwrap_or(usize::MAX);
         let node = NodeId::from_bytes(fields.take()?);
         if len > limits::KEY_BYTES {
-            return Err(Damage::new(4, format!("a key of {len} bytes")));
+            return Err(Damage::new(4, format!("a key of {len} bytes is too long")));
         }
         Ok((Self { index, key: &[], node }, len))
     }
 
-    /// Reads an entry.
+    /// Decodes the entry at the start of `bytes`.
     ///
     /// # Errors
-    /// [`Damage`] when it is short, or declares a key beyond the limit.
+    /// [`Damage`] when `bytes` is too short, or declares a key longer than
+    /// [`limits::KEY_BYTES`].
     pub fn decode(bytes: &'k [u8]) -> Result<Self, Damage> {
         let (head, len) = Self::decode_head(bytes)?;
-        let key = bytes
-            .get(KEY_HEAD_BYTES..)
-            .and_then(|rest| rest.get(..len))
-            .ok_or_else(|| Damage::new(KEY_HEAD_BYTES, format!("a key of {len} bytes is cut")))?;
+        let key =
+            bytes.get(KEY_HEAD_BYTES..).and_then(|rest| rest.get(..len)).ok_or_else(|| {
+                Damage::new(KEY_HEAD_BYTES, format!("a key of {len} bytes is cut off"))
+            })?;
         Ok(Self { key, ..head })
     }
 
-    /// The order of entries.
+    /// Compares two entries in the order of the table.
     #[must_use]
     pub fn compare(&self, other: &IndexEntryRef<'_>) -> Ordering {
         (self.index, self.key, self.node).cmp(&(other.index, other.key, other.node))

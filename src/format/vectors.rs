@@ -1,19 +1,20 @@
-//! `data/*.vix`: what is derived from a vector file for searching it. Such a
-//! file has codes or a graph; both begin with an [`IndexHead`] that names the
-//! vector file by its number and its digest.
+//! `data/*.vix`: an index derived from a vector file. It has codes or a graph;
+//! both begin with an [`IndexHead`] that names the vector file by its number
+//! and its digest.
 //!
 //! | section | codes | graph |
 //! |---|---|---|
 //! | [`HEAD`] | one [`IndexHead`] | the same |
 //! | [`CODEBOOK`] | the centroids, binary32 | – |
 //! | [`CODES`] | blocks of 32 rows | – |
-//! | [`GRAPH`] | – | the graph as its library writes it |
+//! | [`GRAPH`] | – | the graph, as its library serialises it (see docs/format.md) |
 //!
-//! A codebook has for each sub-vector, for each of its numbers, those of all
-//! centroids; the last sub-vector is filled up with zeros. A block of four-bit codes has 16
-//! bytes for each sub-vector: byte `j` is the code of row `j`, and of row
-//! `j + 16` in the upper half. A block of eight-bit codes has 32 bytes for each,
-//! one a row. Rows after the last have code 0.
+//! A codebook holds, for each sub-vector and each of its components, that
+//! component of all centroids; the last sub-vector is filled up with zeros. A
+//! block of four-bit codes has 16 bytes for each sub-vector: byte `j` has the
+//! code of row `j` in its lower half, and that of row `j + 16` in its upper
+//! half. A block of eight-bit codes has 32 bytes for each sub-vector, one for
+//! each row. Rows after the last have code 0.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -26,20 +27,20 @@ use crate::{
     model::space::Metric,
 };
 
-/// One [`IndexHead`].
+/// Section: one [`IndexHead`].
 pub const HEAD: u32 = 8;
-/// Numbers of a codebook, binary32.
+/// Section: components of the centroids, binary32.
 pub const CODEBOOK: u32 = 9;
-/// Codes of rows, in blocks.
+/// Section: codes of the rows, in blocks of 32 rows.
 pub const CODES: u32 = 10;
-/// A graph.
+/// Section: a graph.
 pub const GRAPH: u32 = 11;
 
-/// Recalls of ten that are asked of an index, in thousandths, and the places
-/// of [`IndexHead::depths`].
+/// The recalls at 10 (the share of the ten nearest that is found) for which an
+/// index has depths, in thousandths. In the order of [`IndexHead::depths`].
 pub const RECALLS: [u32; 3] = [950, 990, 999];
 
-/// What a file is derived from, and how: 96 bytes.
+/// The head of an index: what it is derived from, and its parameters. 96 bytes.
 ///
 /// | offset | bytes | what |
 /// |---|---|---|
@@ -48,12 +49,12 @@ pub const RECALLS: [u32; 3] = [950, 990, 999];
 /// | 20 | 4 | its rows |
 /// | 24 | 4 | dimension |
 /// | 28 | 4 | metric: 1 cosine, 2 dot, 3 L2 |
-/// | 32 | 4 | bits of a code; 0 of a graph |
-/// | 36 | 4 | sub-vectors; of a graph: links of a row, twice as many on the lowest level |
-/// | 40 | 4 | numbers of a sub-vector; of a graph: candidates when it was built |
-/// | 44 | 4 | of a graph of L2 or dot: the largest absolute number (binary32) |
-/// | 48 | 4 | vectors whose nearest were looked for, to measure recall |
-/// | 52 | 4 | recall of ten that was measured: of codes with 100 candidates, of a graph with the depth for 0.99 (binary32) |
+/// | 32 | 4 | bits of a code; 0: a graph |
+/// | 36 | 4 | sub-vectors; graph: links of a row, twice as many on the lowest level |
+/// | 40 | 4 | components of a sub-vector; graph: candidates when it was built |
+/// | 44 | 4 | graph of an L2 or dot space: the largest absolute component (binary32) |
+/// | 48 | 4 | number of vectors with which the recall was measured |
+/// | 52 | 4 | measured recall at 10 (binary32): of codes with 100 candidates, of a graph with the depth for 0.99 |
 /// | 56 | 12 | depths for a recall of 0.95, 0.99 and 0.999 |
 /// | 68 | 28 | zero |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
@@ -65,24 +66,26 @@ pub struct IndexHead {
     pub file: Le32,
     /// Its rows.
     pub rows: Le32,
-    /// Numbers of a vector.
+    /// Components of a vector.
     pub dimension: Le32,
     metric: Le32,
-    /// Bits of a code; 0 of a graph.
+    /// Bits of a code; 0 for a graph.
     pub bits: Le32,
-    /// Sub-vectors; of a graph: links of a row.
+    /// Number of sub-vectors; for a graph, links of a row.
     pub subs: Le32,
-    /// Numbers of a sub-vector; of a graph: candidates when it was built.
+    /// Components of a sub-vector; for a graph, candidates when it was built.
     pub sub_dimension: Le32,
-    /// Of a graph of L2 or dot: the largest absolute number of its rows.
+    /// For a graph of an L2 or dot space, the largest absolute component of its
+    /// rows.
     pub max_abs: LeF32,
-    /// Vectors whose nearest were looked for, to measure recall.
+    /// Number of vectors with which the recall was measured.
     pub sample: Le32,
-    /// The recall of ten that was measured: of codes with 100 candidates, of a
-    /// graph with the depth for 0.99, or the largest that was tried.
+    /// The recall at 10 that was measured: of codes with 100 candidates, of a
+    /// graph with the depth for 0.99, or with the largest depth that was tried.
     pub recall: LeF32,
-    /// How many candidates have to be compared for each of [`RECALLS`]; the
-    /// largest number if all have.
+    /// How many candidates have to be compared with the query for each of
+    /// [`RECALLS`]. `u32::MAX` if no number suffices and all rows have to be
+    /// compared.
     pub depths: [Le32; 3],
     zero: [Le32; 7],
 }
@@ -90,7 +93,7 @@ pub struct IndexHead {
 const _: () = assert!(size_of::<IndexHead>() == 96);
 
 impl IndexHead {
-    /// The head of what is derived from this file; the rest is zero.
+    /// The head of an index over `file`. The other fields are zero.
     #[must_use]
     pub fn new(file: &DataFile, rows: u32, dimension: u32, metric: Metric) -> Self {
         Self {
@@ -107,10 +110,10 @@ impl IndexHead {
         }
     }
 
-    /// Numbers of the codebook, and bytes of the codes.
+    /// Number of components in the codebook, and bytes of the codes.
     ///
     /// # Errors
-    /// [`Damage`] when it is no head of codes.
+    /// [`Damage`] when the index has no codes, or contradictory parameters.
     pub fn code_lens(&self) -> Result<(usize, usize), Damage> {
         let number = |number: Le32| usize::try_from(number.get()).unwrap_or(usize::MAX);
         let (subs, sub_dimension) = (number(self.subs), number(self.sub_dimension));
@@ -120,13 +123,16 @@ impl IndexHead {
             bits => return Err(Damage::new(32, format!("codes of {bits} bits"))),
         };
         if number(self.dimension).checked_div(sub_dimension).is_none_or(|whole| whole > subs) {
-            return Err(Damage::new(36, format!("{subs} sub-vectors of {sub_dimension} numbers")));
+            return Err(Damage::new(
+                36,
+                format!("{subs} sub-vectors of {sub_dimension} components do not make a vector"),
+            ));
         }
         let numbers = subs.saturating_mul(sub_dimension).saturating_mul(centroids);
         Ok((numbers, number(self.rows).div_ceil(32).saturating_mul(block)))
     }
 
-    /// Whether it is derived from the same rows as `other` is.
+    /// Whether both are derived from the same rows.
     #[must_use]
     pub fn same_rows(&self, other: &Self) -> bool {
         self.rows_digest == other.rows_digest
@@ -137,7 +143,8 @@ impl IndexHead {
     }
 }
 
-/// Bits of rows, as a manifest has them: set for those that are not live.
+/// Encodes the set of dead rows as it is in a manifest: a bit for each of `len`
+/// rows, set if the row is dead. Empty if no row is.
 ///
 /// ```
 /// use ingrain::format::vectors::{dead_bits, dead_rows};

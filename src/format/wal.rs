@@ -1,7 +1,7 @@
-//! `wal/*.wal`: the log of committed batches.
+//! `wal/*.wal`: the write-ahead log of committed batches.
 //!
-//! A file is a [`Header`], whose number is the sequence number
-//! of the first frame, and frames at multiples of 8 bytes:
+//! A file is a [`Header`], whose number is the sequence number of the first
+//! frame, and frames at multiples of 8 bytes:
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -13,13 +13,13 @@
 //! | 28 | … | payload |
 //! | … | 0–7 | zeros, to the next multiple of 8 |
 //!
-//! The header has a checksum of its own, so that what it says about durability
-//! can be believed where the payload is torn, and so that a search for headers
-//! costs the same whatever the bytes between them look like.
+//! The header of a frame has its own checksum, for two reasons. What it says
+//! about durability can be believed even if the payload is torn. And a search
+//! for headers costs the same whatever the bytes between them are.
 //!
 //! The payload is a MessagePack array: the time of the batch in microseconds,
 //! then its operations, each an array that starts with its tag. The log holds
-//! committed batches only, so preconditions are not in it.
+//! committed batches only, so it has no preconditions.
 
 use std::{cell::Cell, ops::Range, sync::Arc};
 
@@ -46,11 +46,11 @@ pub const FRAME_HEADER_BYTES: usize = 28;
 /// Frames start at multiples of this.
 pub const FRAME_ALIGN: usize = 8;
 
-/// Seals frames for, and opens frames of, one file.
+/// Encodes and decodes the frames of one file.
 ///
-/// The checksum of a frame's header starts from the file's store and salt, so
-/// that a frame of another store, or of an earlier life of the same blocks, is
-/// no frame here.
+/// The checksum of a frame's header covers the store id and the salt of the
+/// file. So a frame of another store, or of a file that used the same disk
+/// blocks before, is not taken for a frame of this file.
 #[derive(Debug, Clone)]
 pub struct Frames {
     seed: crc32fast::Hasher,
@@ -59,7 +59,7 @@ pub struct Frames {
 /// What the header of a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// The sequence number of the batch.
+    /// Sequence number of the batch.
     pub seq: Seq,
     /// A commit that was durable when this frame was written.
     pub durable: Seq,
@@ -71,7 +71,7 @@ pub struct FrameHeader {
 /// A frame, borrowed from the file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// The sequence number of the batch.
+    /// Sequence number of the batch.
     pub seq: Seq,
     /// A commit that was durable when this frame was written.
     pub durable: Seq,
@@ -82,7 +82,7 @@ pub struct Frame<'a> {
 }
 
 impl Frames {
-    /// For the file with this header.
+    /// The frames of the file with this header.
     #[must_use]
     pub fn new(header: &Header) -> Self {
         let mut seed = crc32fast::Hasher::new();
@@ -91,13 +91,14 @@ impl Frames {
         Self { seed }
     }
 
-    /// Bytes that a payload of `len` bytes takes as a frame.
+    /// Bytes of a frame whose payload has `len` bytes, including the padding.
     #[must_use]
     pub const fn size(len: usize) -> usize {
         FRAME_HEADER_BYTES.saturating_add(len).next_multiple_of(FRAME_ALIGN)
     }
 
-    /// Appends a frame to `out`.
+    /// Appends a frame to `out`. `durable` is a commit that is known to be
+    /// durable.
     pub fn seal(&self, seq: Seq, durable: Seq, payload: &[u8], out: &mut Vec<u8>) {
         let end = out.len().saturating_add(Self::size(payload.len()));
         let padding = Self::size(payload.len())
@@ -106,7 +107,7 @@ impl Frames {
         let mut crc = crc32fast::Hasher::new();
         crc.update(payload);
         crc.update([0; FRAME_ALIGN].get(..padding).unwrap_or_default());
-        // Batches are held to `limits::BATCH_BYTES`, far below 4 GiB.
+        // Batches are limited to `limits::BATCH_BYTES`, far below 4 GiB.
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let mut header = Vec::with_capacity(FRAME_HEADER_BYTES);
         header.extend(crc.finalize().to_le_bytes());
@@ -120,8 +121,8 @@ impl Frames {
         out.resize(end, 0);
     }
 
-    /// Reads the header of a frame at `offset`, or `None` if there is none of
-    /// this file there. The payload may still be torn.
+    /// Decodes the header of the frame at `offset`. `None` if no frame of this
+    /// file begins there. The payload may still be torn.
     #[must_use]
     pub fn header(&self, bytes: &[u8], offset: usize) -> Option<FrameHeader> {
         let bytes = bytes.get(offset..)?.first_chunk::<FRAME_HEADER_BYTES>()?;
@@ -141,8 +142,8 @@ impl Frames {
         })
     }
 
-    /// Reads the frame at `offset`, or `None` if there is no whole frame of
-    /// this file there.
+    /// Decodes the frame at `offset`. `None` if no complete frame of this file
+    /// begins there. Reads the payload to check it.
     #[must_use]
     pub fn open<'a>(&self, bytes: &'a [u8], offset: usize) -> Option<Frame<'a>> {
         let FrameHeader { seq, durable, len, crc } = self.header(bytes, offset)?;
@@ -160,7 +161,7 @@ impl Frames {
     }
 }
 
-/// A log file in memory, or in a mapping.
+/// A log file in memory or in a mapping.
 ///
 /// ```
 /// use ingrain::format::{FileKind, Header, wal::{File, Frames}};
@@ -184,7 +185,7 @@ pub struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    /// Reads the header of a file, `bytes` being all of it.
+    /// Decodes the header of a file. `bytes` is the whole file.
     ///
     /// # Errors
     /// As [`Header::decode`].
@@ -193,10 +194,10 @@ impl<'a> File<'a> {
         Ok(Self { header, frames: Frames::new(&header), bytes })
     }
 
-    /// The frames and their offsets, up to the first place where no whole frame
-    /// with the next sequence number stands. Whether that is the end of the
-    /// log, a torn write or damage depends on what follows in this file and in
-    /// others: docs/format.md has the rules of recovery.
+    /// Iterates over the frames and their offsets, up to the first position
+    /// that has no complete frame with the next sequence number. Whether that
+    /// is the end of the log, a torn tail or damage depends on what follows in
+    /// this file and in others; docs/format.md has the rules of recovery.
     pub fn frames(&self) -> impl Iterator<Item = (usize, Frame<'a>)> {
         let mut at = HEADER_BYTES;
         let mut next = Seq::new(self.header.number);
@@ -210,10 +211,11 @@ impl<'a> File<'a> {
     }
 }
 
-/// A batch as the log has it.
+/// A batch as it is in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedBatch {
-    /// When the batch was made. Every "now" in it is this.
+    /// The time of the batch. It is used wherever an operation needs the
+    /// current time.
     pub time: Timestamp,
     /// Its operations, in order.
     pub ops: Vec<Op>,
@@ -247,14 +249,14 @@ const HNSW: u64 = 4;
 /// Preconditions are left out.
 ///
 /// # Errors
-/// [`Error::Limit`](crate::Error::Limit) when the attributes of one node or edge, or the whole,
-/// come out too large.
+/// [`Error::Limit`](crate::Error::Limit) when the attributes of one node or
+/// edge, or the whole batch, are too large when encoded.
 pub fn encode_batch(time: Timestamp, ops: &[Op]) -> Result<Vec<u8>> {
     encode(time, ops, Vec::with_capacity(capacity(ops)), &mut |_| {})
 }
 
-/// Encodes into a buffer, whose content goes, and tells of each operation where
-/// its content stands.
+/// Encodes into `buffer`, whose old content is dropped. Calls `content` for
+/// each operation with the position of its content.
 fn encode(
     time: Timestamp,
     ops: &[Op],
@@ -272,7 +274,7 @@ fn encode(
     Ok(packer.finish())
 }
 
-/// The payload of a batch, and where its contents stay.
+/// The payload of a batch, and the memory that keeps its contents.
 #[derive(Debug)]
 pub(crate) struct Payload {
     bytes: Arc<[u8]>,
@@ -286,29 +288,32 @@ impl Payload {
     }
 }
 
-/// Where the contents of a batch stay.
+/// The memory that keeps the contents of a batch, and their positions in it.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    /// What has them: the payload, with what lies around it, or a copy of
-    /// nothing but them if that is less than half of it.
+    /// The memory that has the contents: the buffer that the payload is in, or,
+    /// if the contents are less than half of the payload, a copy of the
+    /// contents only.
     kept: Arc<[u8]>,
-    /// Where in that, one for each operation.
+    /// The positions in `kept`, one for each operation.
     at: Vec<ContentAt>,
-    /// Bytes of memory that stay for this batch: of what several keep, with the
-    /// first of them.
+    /// Bytes of memory that are kept for this batch. A buffer that several
+    /// batches keep counts with the first of them.
     memory: usize,
 }
 
 impl Contents {
-    /// What has them: the payload, with what lies around it, or a copy of
-    /// nothing but them if that is less than half of it.
+    /// The memory that has the contents: the buffer that the payload is in, or,
+    /// if the contents are less than half of the payload, a copy of the
+    /// contents only.
     #[inline]
     pub(crate) fn kept(&self) -> &Arc<[u8]> {
         &self.kept
     }
 }
 
-/// Where the content of an operation stands; of one that has none, empty.
+/// The position of the content of an operation; empty if the operation has
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ContentAt {
     offset: u32,
@@ -328,7 +333,8 @@ impl ContentAt {
 }
 
 impl ContentAt {
-    /// The last `len` bytes before `end`. Batches are held to 64 MiB.
+    /// The last `len` bytes before `end`. Batches are limited to 64 MiB, so
+    /// positions fit into `u32`.
     fn ending(end: usize, len: usize) -> Self {
         let offset = u32::try_from(end.saturating_sub(len)).unwrap_or(u32::MAX);
         Self { offset, len: u32::try_from(len).unwrap_or(u32::MAX) }
@@ -336,7 +342,8 @@ impl ContentAt {
 }
 
 impl Contents {
-    /// Of a payload of so many bytes of `around`.
+    /// The contents of a payload of `payload` bytes that is in the buffer
+    /// `around`.
     fn new(around: &Arc<[u8]>, payload: usize, mut at: Vec<ContentAt>) -> Self {
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let total = at.iter().map(|at| size(at.len)).fold(0, usize::saturating_add);
@@ -344,7 +351,7 @@ impl Contents {
             let from = size(at.offset);
             around.get(from..from.saturating_add(size(at.len)))
         };
-        // None of what is empty is looked at.
+        // Empty contents need no memory.
         if total == 0 {
             return Self { kept: Arc::default(), at, memory: 0 };
         }
@@ -358,25 +365,26 @@ impl Contents {
             }
             return Self { kept: parts.concat().into(), at, memory: total };
         }
-        // It stays whole, and counts with the first batch for which it does.
+        // The whole buffer is kept, and counts with the first batch that keeps
+        // it.
         let memory = if Arc::strong_count(around) == 1 { around.len() } else { 0 };
         let kept = Arc::clone(around);
         Self { kept, at, memory }
     }
 
-    /// Where the content of an operation stands.
+    /// The position of the content of operation `op`.
     pub(crate) fn of(&self, op: usize) -> ContentAt {
         self.at.get(op).copied().unwrap_or_default()
     }
 
-    /// Bytes of memory that stay for the contents, if there are any.
+    /// Bytes of memory that are kept for the contents.
     pub(crate) fn memory(&self) -> usize {
         self.memory
     }
 }
 
 impl Payload {
-    /// Of operations that are not there.
+    /// A payload without operations.
     #[cfg(all(test, loom))]
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self::new(bytes.into(), Vec::new())
@@ -387,15 +395,15 @@ impl Payload {
         Self { bytes, contents }
     }
 
-    /// Encodes a batch, and takes the contents out of its operations.
+    /// Encodes a batch, and removes the contents from its operations.
     pub(crate) fn encode(time: Timestamp, ops: &mut [Op]) -> Result<Self> {
-        /// What a thread keeps from one batch to the next.
+        /// The largest buffer that a thread keeps for its next batch.
         const KEPT_BYTES: usize = 1 << 20;
         thread_local! {
             static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
         let mut contents = Vec::with_capacity(ops.len());
-        // There is none while a thread ends.
+        // While a thread ends, its buffer no longer exists.
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.reserve(capacity(ops));
         let buffer = encode(time, ops, buffer, &mut |at| contents.push(at))?;
@@ -415,7 +423,7 @@ impl Payload {
         Ok(Self::new(bytes, contents))
     }
 
-    /// Puts the contents back that [`encode`](Self::encode) took out of these
+    /// Puts back the contents that [`encode`](Self::encode) removed from these
     /// operations.
     pub(crate) fn give_back(&self, ops: &mut [Op]) {
         for (op, at) in ops.iter_mut().zip(&self.contents.at) {
@@ -431,8 +439,8 @@ impl Payload {
         }
     }
 
-    /// Decodes a batch whose payload is that part of `around`, and leaves the
-    /// contents out of its operations.
+    /// Decodes a batch whose payload is the range `part` of `around`. The
+    /// operations get empty contents; their positions are returned.
     pub(crate) fn decode(
         around: &Arc<[u8]>,
         part: Range<usize>,
@@ -449,13 +457,13 @@ impl Payload {
         Ok((batch, Contents::new(around, payload, contents)))
     }
 
-    /// The contents, of which this keeps the bytes.
+    /// Moves the contents out; the payload keeps its bytes.
     pub(crate) fn take(&mut self) -> Contents {
         let at = std::mem::take(&mut self.contents.at);
         Contents { kept: Arc::clone(&self.contents.kept), at, memory: self.contents.memory }
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that the payload and the contents take.
     pub(crate) fn weight(&self) -> usize {
         let kept =
             if Arc::ptr_eq(&self.bytes, &self.contents.kept) { 0 } else { self.contents.memory };
@@ -464,7 +472,7 @@ impl Payload {
     }
 }
 
-/// A guess at the encoded size that saves most of the reallocations.
+/// An estimate of the encoded size, which avoids most reallocations.
 fn capacity(ops: &[Op]) -> usize {
     let per_op = |op: &Op| match op {
         Op::Put { node, .. } => node
@@ -644,14 +652,15 @@ fn checked_attributes(p: &mut Packer, attributes: &Attributes) -> Result<()> {
 /// Decodes the payload of a frame.
 ///
 /// # Errors
-/// [`Damage`] when it is not what [`encode_batch`] writes, or has an operation
-/// that no store takes.
+/// [`Damage`] when the bytes are not what [`encode_batch`] writes, or an
+/// operation is invalid.
 pub fn decode_batch(payload: &[u8]) -> Result<LoggedBatch, Damage> {
     decode(payload, &mut |_| {}, true)
 }
 
-/// Decodes a batch, with its contents in its operations or left out, and tells
-/// where they stand.
+/// Decodes a batch. Its operations get their contents if `keep`, and empty ones
+/// otherwise. Calls `content` for each operation with the position of its
+/// content.
 fn decode(
     payload: &[u8],
     content: &mut dyn FnMut(ContentAt),
@@ -660,11 +669,11 @@ fn decode(
     let mut u = Unpacker::new(payload);
     let len = u.array()?;
     let Some(ops_len) = len.checked_sub(1) else {
-        return Err(u.damage("a batch without a time"));
+        return Err(u.damage("a batch has no time"));
     };
     let time = Timestamp::from_micros(u.int()?);
-    // Each operation takes more bytes than one, so this is no blind trust:
-    // an array's length has been held to the bytes that are left.
+    // `u.array` has checked the length against the bytes that are left, and an
+    // operation takes more than one byte, so the reserved memory is bounded.
     let mut ops = Vec::with_capacity(ops_len.min(1024));
     for _ in 0..ops_len {
         let op = decode_op(&mut u, content, keep)?;
@@ -695,7 +704,7 @@ fn decode_op(
         DELETE | CREATE_INDEX | DROP_SPACE => 2,
         LINK => 10,
         UNLINK | CREATE_SPACE => 5,
-        _ => return Err(u.damage(format!("operation with unknown tag {tag}"))),
+        _ => return Err(u.damage(format!("an operation has the unknown tag {tag}"))),
     };
     if len != expected {
         return Err(u.damage(format!("operation {tag} has {expected} fields, not {len}")));
@@ -741,7 +750,11 @@ fn decode_op(
                 let value = match change {
                     1 => None,
                     2 => Some(u.value(1)?),
-                    n => return Err(u.damage(format!("an attribute's change has {n} parts"))),
+                    n => {
+                        return Err(u.damage(format!(
+                            "the change of an attribute has {n} fields, not 1 or 2"
+                        )));
+                    }
                 };
                 u.insert(&mut patch.attributes, name, value)?;
             }
@@ -800,7 +813,7 @@ fn decode_op(
         }
         CREATE_INDEX => Op::CreateIndex { name: u.str()?.to_owned() },
         DROP_SPACE => Op::DropSpace { name: u.str()?.to_owned() },
-        // The tag was checked above: only SET_METHOD is left.
+        // The tag was checked above, so this is SET_METHOD.
         _ => {
             let name = u.str()?.to_owned();
             let method = match u.uint()? {
