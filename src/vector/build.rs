@@ -1,5 +1,5 @@
-//! What building an index over vectors takes: a sample, codes, and how well it
-//! finds what an exact search finds.
+//! What building an index over vectors needs: a sample, codes, and measuring
+//! the recall against an exact search.
 
 use rayon::prelude::*;
 
@@ -12,33 +12,36 @@ use crate::{
     vector::{exact::Closest, metric::Measure, pq::Codebook, stop::Stop},
 };
 
-/// Vectors by number.
+/// Vectors, numbered from 0.
 pub(crate) trait Rows: Sync {
-    /// How many there are.
+    /// The number of vectors.
     fn count(&self) -> usize;
 
-    /// One of them, and its Euclidean length.
+    /// The components of a vector, and its Euclidean length.
     fn get(&self, row: usize) -> Result<(&[f32], f64)>;
 }
 
-/// Rows that are looked at in one piece.
+/// Rows that a task compares with all queries. Between two tasks, `stop` is
+/// asked.
 const CHUNK_ROWS: usize = 4096;
-/// The neighbours whose recall is measured.
+/// Recall is measured for this number of nearest neighbours.
 const NEIGHBOURS: usize = 10;
-/// Candidates for each neighbour with which recall is reported.
+/// The recall that is reported is measured with this many candidates per
+/// neighbour.
 const USUAL: usize = 10;
-/// Rows whose neighbours are looked for.
+/// The largest number of rows that serve as queries.
 const QUERIES: usize = 64;
-/// Comparisons that measuring recall may take.
+/// The largest number of comparisons for measuring recall, unless fewer than 8
+/// queries would remain.
 const COMPARISONS: usize = 1 << 26;
 
-/// `count` rows from all over, or all.
+/// The numbers of `count` rows that are spread evenly over all, or of all rows.
 pub(crate) fn spread(rows: usize, count: usize) -> impl Iterator<Item = usize> {
     let count = count.min(rows);
     (0..count).map(move |at| at.saturating_mul(rows).checked_div(count).unwrap_or(0))
 }
 
-/// The numbers of up to `count` rows from all over.
+/// The components of up to `count` rows that are spread evenly over all.
 pub(crate) fn sample(rows: &impl Rows, count: usize) -> Result<Vec<f32>> {
     let mut components = Vec::new();
     for row in spread(rows.count(), count) {
@@ -47,8 +50,8 @@ pub(crate) fn sample(rows: &impl Rows, count: usize) -> Result<Vec<f32>> {
     Ok(components)
 }
 
-/// Appends the codes of the rows `from..to`. `from` is a multiple of the rows of
-/// a block.
+/// Appends the codes of the rows `from..to`. `from` is a multiple of
+/// [`BLOCK_ROWS`](crate::vector::pq::BLOCK_ROWS).
 pub(crate) fn encode(
     codebook: &Codebook,
     rows: &impl Rows,
@@ -61,7 +64,8 @@ pub(crate) fn encode(
     Ok(())
 }
 
-/// Some rows, and the rows that are closest to each but itself.
+/// The exact result that recall is measured against: some rows as queries, and
+/// for each its nearest other rows.
 #[derive(Debug)]
 pub(crate) struct Truth {
     queries: Vec<(usize, Vec<u32>)>,
@@ -75,7 +79,9 @@ impl Truth {
 }
 
 impl Truth {
-    /// Compares some rows with all, in parallel. `Closed` when told to `stop`.
+    /// Compares some rows with all rows, in parallel. Returns `Closed` if
+    /// `stop` says so. Costs up to [`COMPARISONS`] distances, or 8 for each row
+    /// if that is more.
     pub(crate) fn from_rows(rows: &impl Rows, metric: Metric, stop: Stop<'_>) -> Result<Self> {
         let count = rows.count();
         let queries = QUERIES.min(COMPARISONS.checked_div(count).unwrap_or(0).max(8));
@@ -84,7 +90,7 @@ impl Truth {
             .iter()
             .map(|row| Ok(Measure::new(metric, rows.get(*row)?.0)))
             .collect::<Result<Vec<_>>>()?;
-        // Rows by number in the place of nodes by id: the same order of ties.
+        // Row numbers stand in for node ids, so that ties are ordered by row.
         let name = |row: usize| {
             let row = u128::try_from(row).unwrap_or(u128::MAX);
             NodeId::from_bytes(row.to_be_bytes())
@@ -123,9 +129,9 @@ impl Truth {
         Ok(Self { queries: queries.into_iter().zip(neighbours).collect() })
     }
 
-    /// How many candidates the codes have to give for each recall, in
-    /// thousandths, and the share of the neighbours that are among as many
-    /// times [`NEIGHBOURS`] as [`USUAL`] says.
+    /// For each recall (in thousandths), how many candidates the codes have to
+    /// give to reach it. Also the share of the neighbours that are among the
+    /// first [`NEIGHBOURS`] times [`USUAL`] candidates.
     pub(crate) fn of_codes<const N: usize>(
         &self,
         codebook: &Codebook,
@@ -144,7 +150,8 @@ impl Truth {
                 let at = |row: u32| {
                     usize::try_from(row).ok().and_then(|row| distances.get(row)).copied()
                 };
-                // The query itself is closest, and no neighbour.
+                // The query itself is usually ranked first and counts, although
+                // it is not a neighbour.
                 let rank = |row: u32| {
                     let mine = at(row).unwrap_or(u32::MAX);
                     let all = (0_u32..).zip(&distances);
@@ -162,13 +169,13 @@ impl Truth {
             let last = needed.checked_sub(1).and_then(|at| ranks.get(at));
             last.map_or(0, |rank| rank.saturating_add(1))
         });
-        // Both are far below 2^52.
+        // Both are far below 2^52, so the casts are exact.
         let recall = if ranks.is_empty() { 1.0 } else { usual as f64 / ranks.len() as f64 };
         Ok((depths, recall))
     }
 
-    /// The share of the neighbours that a search finds which gives candidates
-    /// for a row.
+    /// The share of the neighbours that `search` finds. It gets the number of a
+    /// query row and returns candidate rows.
     pub(crate) fn recall(&self, mut search: impl FnMut(usize) -> Result<Vec<u32>>) -> Result<f64> {
         let (mut found, mut all) = (0_u32, 0_u32);
         for (query, neighbours) in &self.queries {

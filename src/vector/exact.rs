@@ -1,14 +1,15 @@
-//! The closest `k` of many, best first, ties by id.
+//! The closest `k` of many candidates, best first, with ties ordered by id.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 use crate::model::id::NodeId;
 
-/// Collects the closest `k` candidates, each with something that comes with it.
+/// Collects the closest `k` candidates, each with a value. Memory: `k`
+/// candidates.
 #[derive(Debug)]
 pub(crate) struct Closest<T> {
     k: usize,
-    /// The worst of the best is on top.
+    /// The worst of the kept candidates is on top.
     heap: BinaryHeap<Candidate<T>>,
 }
 
@@ -61,7 +62,7 @@ impl<T> Closest<T> {
         }
     }
 
-    /// The candidates that were kept, best first.
+    /// The kept candidates, best first.
     pub(crate) fn into_sorted(self) -> impl Iterator<Item = (f64, NodeId, T)> {
         let sorted = self.heap.into_sorted_vec().into_iter();
         sorted.map(|candidate| (candidate.distance, candidate.id, candidate.with))

@@ -1,17 +1,17 @@
-//! A graph that is walked to the nearest rows: HNSW, of the C++ library
-//! usearch. No other file names it.
+//! Vector search by a graph (HNSW), with the C++ library usearch. No other file
+//! names the library.
 //!
 //! Source: Malkov and Yashunin, "Efficient and robust approximate nearest
 //! neighbor search using Hierarchical Navigable Small World graphs",
 //! arXiv:1603.09320.
 //!
 //! The library is used in two ways only. A [`Builder`] adds rows from one
-//! thread and is then serialised; a [`Graph`] is a view of those bytes that is
-//! only searched. docs/decisions/0010-hnsw.md has what each check here keeps
-//! out.
+//! thread and is then serialised. A [`Graph`] is a view of those bytes, which
+//! is only searched. docs/decisions/0010-hnsw.md explains what each check here
+//! prevents.
 //!
-//! The graph holds its rows in i8, and orders by the distance of those: what it
-//! finds is to be ranked again with the raw vectors.
+//! The graph holds its rows quantised to i8 and orders by their distances. The
+//! rows that it finds have to be ranked again with the stored vectors.
 #![allow(unsafe_code)]
 
 use std::{
@@ -44,18 +44,20 @@ pub(crate) const AVAILABLE: bool = true;
 const CONNECTIVITY: usize = 16;
 /// Candidates among which the links of a new row are chosen.
 const EXPANSION_ADD: usize = 128;
-/// Most links that are read back: what fits the checks of [`layout`].
+/// The largest number of links that is read back. The arithmetic of [`layout`]
+/// does not overflow with it.
 const CONNECTIVITY_MAX: usize = 256;
-/// Most rows: usearch numbers them in u32 and keeps the last for itself.
+/// The largest number of rows. usearch numbers them with u32 and reserves the
+/// last number.
 const ROWS_MAX: usize = u32::MAX as usize - 1;
-/// Most searches of one graph at once.
+/// The largest number of concurrent searches of one graph.
 const CONTEXTS_MAX: usize = 1_024;
-/// Most candidates of a search. A walk leaves behind a set as large as what it
-/// visited, which each later search of its context clears; so none visits much
-/// of a large graph.
+/// The largest number of candidates of a search. A walk leaves behind a set as
+/// large as the number of rows that it visited, which each later search in its
+/// context clears; so no walk may visit much of a large graph.
 const EXPANSION_MAX: usize = 4_096;
-/// How often a filter is asked before the walk is given up, as multiple of the
-/// candidates and at least.
+/// How often a filter is asked before the walk is given up: this multiple of
+/// the candidates, but at least the second number.
 const FILTER_CALLS: (usize, usize) = (16, 2_048);
 
 impl GraphParameters {
@@ -64,19 +66,19 @@ impl GraphParameters {
         bounded("rows of a graph", self.rows, ROWS_MAX)?;
         bounded("links of a node", self.connectivity, CONNECTIVITY_MAX)?;
         if self.connectivity < 2 {
-            return Err(Error::invalid("graph: its nodes have 1 link, the least is 2"));
+            return Err(Error::invalid("graph: its nodes have 1 link, the minimum is 2"));
         }
         let scaled = self.metric != Metric::Cosine;
         if !self.max_abs.is_finite() || self.max_abs < 0.0 || (!scaled && self.max_abs != 0.0) {
             return Err(Error::invalid(format!(
-                "largest number of the rows of a graph: {}",
+                "largest component of the rows of a graph: {}",
                 self.max_abs
             )));
         }
         Ok(())
     }
 
-    /// An empty index of usearch.
+    /// Makes an empty usearch index.
     fn index(&self) -> Result<Index> {
         let options = IndexOptions {
             dimensions: self.dimension,
@@ -84,25 +86,27 @@ impl GraphParameters {
             quantization: ScalarKind::I8,
             connectivity: self.connectivity,
             expansion_add: self.expansion_add,
-            // A search expands to the larger of this and the rows it wants.
-            // The setting is the whole index's and a plain number, which
-            // others read as they search: so it is the least and stays, and
-            // each search says by the second what it needs.
+            // A search uses the larger of this and the number of rows that it
+            // asks for. The setting belongs to the whole index and is read by
+            // concurrent searches without synchronisation. So it is set once to
+            // the minimum, and each search asks for as many rows as it wants
+            // candidates.
             expansion_search: 1,
             multi: false,
         };
         let index = Index::new(&options).map_err(refused)?;
         // A new index has as many contexts as the machine has cores, and
-        // reserving never lowers their number. The contexts take turns, each
-        // with its own source of levels: what is built would depend on the
-        // machine.
+        // reserving never lowers that number. Additions use the contexts in
+        // turn, and each has its own random generator of levels. Without the
+        // reset, the bytes that are built would depend on the machine.
         index.reset().map_err(refused)?;
         Ok(index)
     }
 
-    /// The numbers as the graph holds them. Nothing leaves -127 to 127.
+    /// Quantises components to i8: `max_abs` becomes 127, and the values are
+    /// from -127 to 127.
     fn quantise(&self, numbers: &[f32], max_abs: f32, to: &mut Vec<i8>) {
-        // In f64 the scale of no number overflows.
+        // In f64 the scale does not overflow for any f32.
         let scale = if max_abs == 0.0 { 0.0 } else { 127.0 / f64::from(max_abs) };
         to.clear();
         to.extend(numbers.iter().map(|x| {
@@ -112,17 +116,18 @@ impl GraphParameters {
         }));
     }
 
-    /// The largest absolute number of a vector that is fit for this graph.
+    /// Checks that a vector fits this graph, and returns its largest absolute
+    /// component.
     fn check(&self, numbers: &[f32]) -> Result<f32> {
         if numbers.len() != self.dimension {
             return Err(Error::invalid(format!(
-                "vector of {} numbers, the graph has {}",
+                "vector of {} components, the graph has {}",
                 numbers.len(),
                 self.dimension
             )));
         }
         if !numbers.iter().all(|x| x.is_finite()) {
-            return Err(Error::invalid("vector with a number that is not finite"));
+            return Err(Error::invalid("vector with a component that is not finite"));
         }
         let max_abs = numbers.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
         if self.metric == Metric::Cosine && max_abs == 0.0 {
@@ -148,7 +153,7 @@ fn metric_kind(metric: Metric) -> Result<MetricKind> {
     }
 }
 
-/// An exception of the library, which is a text and no more.
+/// Converts an exception of the library, which is only a text.
 fn refused(exception: impl fmt::Display) -> Error {
     Error::invalid(format!("graph: usearch: {exception}"))
 }
@@ -157,9 +162,10 @@ fn disagrees(what: impl fmt::Display) -> Error {
     Error::invalid(format!("graph: {what}"))
 }
 
-/// Builds a graph, row by row, on the caller's thread.
+/// Builds a graph, row by row, in the caller's thread.
 ///
-/// The same rows give the same bytes, on machines with the same kernels.
+/// The same rows give the same bytes, on machines where usearch selects the
+/// same kernels.
 pub(crate) struct Builder {
     index: Index,
     parameters: GraphParameters,
@@ -177,12 +183,13 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Takes the memory for the links of all `rows` at once. `max_abs` is the
-    /// largest absolute number of all rows, for [`Metric::L2`] and
-    /// [`Metric::Dot`]; [`Metric::Cosine`] has no use for it.
+    /// Allocates the memory for the links of all `rows` at once. `max_abs` is
+    /// the largest absolute component of all rows, for [`Metric::L2`] and
+    /// [`Metric::Dot`]; it is ignored for [`Metric::Cosine`].
     ///
-    /// One row far larger than the others leaves these few of the 255 levels,
-    /// and a poor graph; [`Builder::probe`] shows it.
+    /// If one row is far larger than the others, these use few of the 255
+    /// quantisation levels, and the graph is poor; [`Builder::probe`] shows
+    /// that.
     pub(crate) fn new(dimension: usize, metric: Metric, rows: usize, max_abs: f32) -> Result<Self> {
         let parameters = GraphParameters {
             dimension,
@@ -198,7 +205,7 @@ impl Builder {
         Ok(Self { index, parameters, added: 0, quantised: Vec::with_capacity(dimension) })
     }
 
-    /// What is to be stored beside the bytes of [`Builder::finish`].
+    /// The parameters to store with the bytes of [`Builder::finish`].
     pub(crate) fn parameters(&self) -> &GraphParameters {
         &self.parameters
     }
@@ -206,14 +213,15 @@ impl Builder {
     /// Adds the next row; rows come in order from 0.
     ///
     /// # Errors
-    /// A row that is not the next or past the last, or a vector of the wrong
-    /// length, with a number that is not finite or beyond `max_abs`, or zero
-    /// under cosine: nothing was added. One from the library ends the build.
+    /// A row that is not the next one or beyond the last; a vector of the wrong
+    /// length, with a component that is not finite or larger than `max_abs`, or
+    /// the zero vector under cosine. Nothing was added then. After an error of
+    /// the library, no further row is accepted.
     pub(crate) fn add(&mut self, row: u32, numbers: &[f32]) -> Result<()> {
         let parameters = self.parameters;
         if row as usize != self.added || self.added >= parameters.rows {
             return Err(Error::invalid(format!(
-                "row {row} of a graph: the next is {} of {}",
+                "row {row} of a graph: expected row {} of {}",
                 self.added, parameters.rows
             )));
         }
@@ -222,41 +230,42 @@ impl Builder {
             Metric::Cosine => own,
             Metric::L2 | Metric::Dot if own > parameters.max_abs => {
                 return Err(Error::invalid(format!(
-                    "row {row} of a graph: {own} is beyond its largest number, {}",
+                    "row {row} of a graph: its component {own} is larger than the declared maximum {}",
                     parameters.max_abs
                 )));
             }
             Metric::L2 | Metric::Dot => parameters.max_abs,
         };
         parameters.quantise(numbers, max_abs, &mut self.quantised);
-        // A failed add leaks in usearch: no second is tried.
+        // A failed add leaks memory in usearch, so no further one is tried.
         let next = std::mem::replace(&mut self.added, usize::MAX);
         self.index.add(u64::from(row), &self.quantised).map_err(refused)?;
         self.added = next + 1;
         Ok(())
     }
 
-    /// The share of the `k` nearest of `sample` rows, spread evenly, that the
-    /// graph finds with effort `ef`, measured against all rows as the graph
-    /// holds them.
+    /// Measures the recall: the share of the `k` nearest rows that the graph
+    /// finds with `ef` candidates, for `sample` evenly spread rows, compared
+    /// with an exact search over the quantised rows.
     ///
-    /// Costs `sample` scans of the rows in i8.
+    /// Costs `sample` scans of all rows in i8.
     pub(crate) fn probe(&mut self, sample: usize, k: usize, ef: usize) -> Result<f64> {
         let rows = self.complete()?;
         let sample = sample.clamp(1, rows);
         let k = k.clamp(1, rows.min(EXPANSION_MAX));
         let wanted = ef.clamp(k, EXPANSION_MAX).min(rows);
-        // get() writes what it has, whatever the length of the slice.
+        // get() writes a whole row, whatever the length of the slice.
         let mut own = vec![0_i8; self.parameters.dimension];
         let (mut found, mut of) = (0, 0);
         for i in 0..sample {
             let row = i as u128 * rows as u128 / sample as u128;
             if self.index.get(row as u64, &mut own).map_err(refused)? != 1 {
-                return Err(disagrees(format_args!("row {row} is not in it")));
+                return Err(disagrees(format_args!("row {row} is missing")));
             }
             let exact = self.index.exact_search(&own, k).map_err(refused)?.distances;
             let walked = self.index.search(&own, wanted).map_err(refused)?.distances;
-            // By distance: of rows as near as the last, any will do.
+            // Compared by distance, because rows that are as near as the last
+            // are equally good.
             let Some(last) = exact.last() else { continue };
             found += walked.iter().take(k).filter(|distance| *distance <= last).count();
             of += exact.len();
@@ -264,17 +273,17 @@ impl Builder {
         Ok(found as f64 / of.max(1) as f64)
     }
 
-    /// The graph as bytes, for [`Graph::open`]. Takes as much memory again.
+    /// Serialises the graph for [`Graph::open`]. Needs as much memory again.
     ///
     /// # Errors
-    /// When rows are missing.
+    /// When rows are missing, or there is no memory for the bytes.
     pub(crate) fn finish(self) -> Result<Vec<u8>> {
         self.complete()?;
         let len = self.index.serialized_length();
         let mut bytes = Vec::new();
         bytes
             .try_reserve_exact(len)
-            .map_err(|_| Error::invalid(format!("graph of {len} bytes: no memory for them")))?;
+            .map_err(|_| Error::invalid(format!("graph of {len} bytes: out of memory")))?;
         bytes.resize(len, 0);
         self.index.save_to_buffer(&mut bytes).map_err(refused)?;
         layout(&bytes, &self.parameters)?;
@@ -293,13 +302,14 @@ impl Builder {
     }
 }
 
-/// A graph, served from bytes that stay where they are.
+/// A graph, searched in place in bytes that somebody else owns.
 ///
-/// Any number of threads search it at once; those beyond its contexts are sent
-/// away. Usearch takes a mutex for the moment in which it hands out a context.
+/// Any number of threads may search it at once. A search that finds no free
+/// context returns without a result. usearch takes a mutex for the moment in
+/// which it hands out a context.
 pub(crate) struct Graph {
-    // Before the owner of the bytes that it points into: fields are dropped in
-    // order.
+    // Must be declared before the owner of the bytes that it points to, because
+    // fields are dropped in order.
     index: Index,
     _owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
     parameters: GraphParameters,
@@ -317,13 +327,13 @@ impl fmt::Debug for Graph {
 }
 
 impl Graph {
-    /// Opens the graph in `range` of the bytes of `owner`, to be searched by
-    /// `contexts` threads at once. The bytes have passed a checksum; all of
-    /// their structure is checked here again, so that no bytes whatever make
-    /// the library leave them. Reads the links, not the vectors.
+    /// Opens the graph in `range` of the bytes of `owner`, to be searched by up
+    /// to `contexts` threads at once. The bytes have passed a checksum; their
+    /// whole structure is checked here again, so that no input makes the
+    /// library access memory outside of them. Reads the links, not the vectors.
     ///
     /// # Errors
-    /// When the bytes are not those of a graph with these parameters.
+    /// When the bytes are not a graph with these parameters.
     pub(crate) fn open(
         owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
         range: Range<usize>,
@@ -332,26 +342,26 @@ impl Graph {
     ) -> Result<Self> {
         parameters.validate()?;
         bounded("searches of a graph at once", contexts, CONTEXTS_MAX)?;
-        // Once only: another call might give other bytes.
+        // Called only once, because another call might return other bytes.
         let bytes = (*owner).as_ref();
         let bytes = bytes.get(range.clone()).ok_or_else(|| {
-            disagrees(format_args!("bytes {range:?} of {} are not there", bytes.len()))
+            disagrees(format_args!("bytes {range:?} are beyond the end, {}", bytes.len()))
         })?;
         layout(bytes, parameters)?;
         metadata(bytes, parameters)?;
         let index = parameters.index()?;
-        // Kept by the view. Reserving on a view would do too, once nobody
-        // searches it yet, and copies its node table.
+        // The view keeps these contexts. Reserving after opening the view would
+        // also work as long as nobody searches it, but copies its node table.
         index.reserve_capacity_and_threads(0, contexts).map_err(refused)?;
-        // SAFETY: the index keeps a pointer to the bytes, which must stay as
-        // they are until it is dropped. They were borrowed from the value in
-        // `owner`, and that borrow may last as long as the value is neither
-        // moved, dropped nor borrowed mutably, which an `Arc` allows nobody
-        // while this graph holds its own clone of it; the graph gives that up
-        // after the index. The view only reads: it never writes to a node, and
-        // of the methods that would free or change one none is called.
-        // `layout` has seen that every link, level and offset that a walk
-        // follows stays within the bytes.
+        // SAFETY: the index keeps a pointer to the bytes, which must stay
+        // unchanged until it is dropped. They were borrowed from the value in
+        // `owner`. That borrow may last as long as the value is neither moved,
+        // dropped nor borrowed mutably, and an `Arc` allows nobody to do that
+        // while this graph holds its own clone of it. The graph drops that
+        // clone after the index. The view only reads: it never writes to a
+        // node, and none of the methods that would free or change one is
+        // called. `layout` has checked that every link, level and offset that a
+        // walk follows stays within the bytes.
         unsafe { index.view_from_buffer(bytes) }.map_err(refused)?;
         let agrees = index.size() == parameters.rows
             && index.dimensions() == parameters.dimension
@@ -360,26 +370,28 @@ impl Graph {
             && index.scalar_kind() == ScalarKind::I8
             && !index.multi();
         if !agrees {
-            return Err(disagrees("the view has another shape than its parameters"));
+            return Err(disagrees("the view does not match its parameters"));
         }
         let (parameters, free) = (*parameters, AtomicUsize::new(contexts));
         Ok(Self { index, _owner: owner, parameters, contexts, free })
     }
 
-    /// The rows nearest to `query` by the graph, at most `k`, best first in its
-    /// own order. It keeps the larger of `k` and `ef` candidates as it walks,
-    /// at most [`EXPANSION_MAX`]; more find better and cost more. `allowed`
-    /// says of a row whether it may be found.
+    /// The rows nearest to `query` according to the graph, at most `k`, best
+    /// first in the order of the quantised distances. The walk keeps the larger
+    /// of `k` and `ef` candidates, at most [`EXPANSION_MAX`]; more candidates
+    /// find more neighbours and cost more. `allowed` says whether a row may be
+    /// returned.
     ///
-    /// `None` where the graph is not the way: as many searches as it has
-    /// contexts are under way, `k` is larger than [`EXPANSION_MAX`], so few rows
-    /// are allowed that the walk was given up, or links to other rows are
-    /// missing. Never waits. Fewer than `k` come only when `allowed` lets no
-    /// more of those pass that the walk can reach.
+    /// `None` if the graph cannot answer: as many searches as it has contexts
+    /// are running, `k` is larger than [`EXPANSION_MAX`], so few rows are
+    /// allowed that the walk was given up, or the walk reached fewer than `k`
+    /// rows. Never waits. Without a filter, the result has `k` rows; with one
+    /// it has fewer if the walk reaches no more that are allowed.
     ///
     /// # Errors
-    /// A query of the wrong length, with a number that is not finite, or zero
-    /// under cosine. A panic of `allowed`: it cannot pass through the library.
+    /// A query of the wrong length, with a component that is not finite, or the
+    /// zero vector under cosine. A panic of `allowed` is returned as an error,
+    /// because it must not unwind through the library.
     pub(crate) fn search(
         &self,
         query: &[f32],
@@ -389,7 +401,7 @@ impl Graph {
     ) -> Result<Option<Vec<u32>>> {
         let own = self.parameters.check(query)?;
         let max_abs = match self.parameters.metric {
-            // Any multiple of the query orders the rows alike.
+            // Scaling the query does not change the order of the rows.
             Metric::Cosine | Metric::Dot => own,
             Metric::L2 => self.parameters.max_abs,
         };
@@ -410,8 +422,8 @@ impl Graph {
         let keys = match allowed {
             None => {
                 let keys = self.index.search(&quantised, wanted).map_err(refused)?.keys;
-                // Rows that are equal in i8, by the dozen, may link only to
-                // each other.
+                // Dozens of rows that are equal in i8 may be linked only to
+                // each other, so that the walk does not reach others.
                 if keys.len() < k {
                     return Ok(None);
                 }
@@ -430,29 +442,33 @@ impl Graph {
         };
         let row = |key| match u32::try_from(key) {
             Ok(row) if (row as usize) < rows => Ok(row),
-            _ => Err(disagrees(format_args!("it found row {key} of {rows}"))),
+            _ => Err(disagrees(format_args!("it returned row {key} of {rows}"))),
         };
         keys.into_iter().take(k).map(row).collect::<Result<Vec<_>>>().map(Some)
     }
 
-    /// Bytes of memory beside those that it is served from: what usearch keeps
-    /// of each row, and as much as its searches can come to keep.
+    /// Bytes of memory that the graph takes in addition to its bytes: what
+    /// usearch keeps for each row, and the most that its searches can come to
+    /// keep.
     pub(crate) fn memory(&self) -> usize {
         let rows = self.parameters.rows;
-        // Where the node is and where the vector, and in a hash table the key
-        // with its slot. usearch counts the first of the three.
+        // A pointer to the node, a pointer to the vector, and an entry of a
+        // hash table with the key and its slot. usearch reports only the first
+        // of the three.
         let of_rows = rows * 16 + (rows * 5 / 3).next_power_of_two() * 16;
-        // The set of visited rows: at most all neighbours of all candidates.
+        // The set of visited rows holds at most all neighbours of all
+        // candidates.
         let visited = rows.min(EXPANSION_MAX * 2 * self.parameters.connectivity);
         of_rows + self.contexts * (visited * 5 / 3).next_power_of_two() * 4
     }
 }
 
-/// One of the contexts of a graph, given back when dropped.
+/// One of the contexts of a graph, returned when dropped.
 struct Context<'g>(&'g AtomicUsize);
 
 impl<'g> Context<'g> {
-    /// Never more at once than the index has: it gives an error then.
+    /// Takes a free context. There are never more than the index has, since it
+    /// returns an error if all are in use.
     fn take(free: &'g AtomicUsize) -> Option<Self> {
         free.try_update(Ordering::Acquire, Ordering::Relaxed, |free| free.checked_sub(1))
             .ok()
@@ -466,12 +482,12 @@ impl Drop for Context<'_> {
     }
 }
 
-/// A filter on its way through C++, where a panic would end the process, and
-/// with a bound on how often it is asked: a walk that finds nobody allowed goes
-/// on through the whole graph.
+/// Wraps a filter that is called from C++. A panic that unwinds into C++ would
+/// end the process, so it is caught. The number of calls is bounded, because a
+/// walk that finds no allowed row goes through the whole graph.
 ///
-/// Once it panicked or the bound is passed, everything is allowed, so that the
-/// walk ends soon; what it found then counts for nothing.
+/// After a panic, or when the bound is exceeded, everything is allowed, so that
+/// the walk ends soon; its result is then discarded.
 struct Gate<'f> {
     allowed: &'f dyn Fn(u32) -> bool,
     calls_left: Cell<usize>,
@@ -510,7 +526,8 @@ impl<'f> Gate<'f> {
         }
     }
 
-    /// Whether it was given up; a panic as an error.
+    /// Whether the walk was given up. A panic of the filter is returned as an
+    /// error.
     fn close(self) -> Result<bool> {
         match self.panic.into_inner() {
             None => Ok(self.given_up.get()),
@@ -524,8 +541,8 @@ impl<'f> Gate<'f> {
     }
 }
 
-/// Compares what usearch itself says of the bytes with the parameters. A view
-/// would take over whatever is there.
+/// Compares the metadata that usearch reads from the bytes with the parameters.
+/// Opening a view would accept any metadata.
 fn metadata(bytes: &[u8], parameters: &GraphParameters) -> Result<()> {
     let found = Index::metadata_from_buffer(bytes).map_err(refused)?;
     let agrees = found.dimensions == parameters.dimension as u64
@@ -534,50 +551,60 @@ fn metadata(bytes: &[u8], parameters: &GraphParameters) -> Result<()> {
         && !found.multi
         && found.count_present == parameters.rows as u64
         && found.count_deleted == 0
-        // Those before the bound of Cargo.toml are read in other ways.
+        // Versions older than Cargo.toml requires are read differently.
         && (found.version_major, found.version_minor >= 26) == (2, true);
-    if agrees { Ok(()) } else { Err(disagrees(format_args!("{found:?} is not {parameters:?}"))) }
+    if agrees {
+        Ok(())
+    } else {
+        Err(disagrees(format_args!("its metadata {found:?} does not match {parameters:?}")))
+    }
 }
 
-/// The bytes before the vectors: their number and their length, in u32.
+/// The bytes before the vectors: their number and their dimension, u32 each.
 #[cfg(test)]
 const MATRIX_BYTES: usize = 8;
-/// The description of the index, which begins with [`MAGIC`].
+/// The head of the index, which begins with [`MAGIC`].
 const HEAD_BYTES: usize = 64;
 const MAGIC: &[u8] = b"usearch";
-/// In the head, after the version, four kinds of a byte each and three numbers
-/// of 8: whether a key may have several vectors.
+/// Offset in the head of the flag that a key may have several vectors. Before
+/// it are the version, four enumerations of a byte each, and three numbers of 8
+/// bytes.
 const MULTI_AT: usize = MAGIC.len() + 3 * 2 + 4 + 3 * 8;
-/// Size, links, links on the lowest level, highest level and entry, in u64.
+/// Size, links, links on the lowest level, highest level and entry, u64 each.
 #[cfg(test)]
 const GRAPH_BYTES: usize = 40;
-/// The key and the level of a node.
+/// Bytes of the key and the level of a node.
 const NODE_BYTES: usize = 8 + 2;
 
-/// Checks the structure of a serialised index of usearch 2, which is, all
-/// little-endian: the number and the length of the vectors (u32 each), the
+/// Checks the structure of a serialised index of usearch 2. It consists of, all
+/// little-endian: the number and the dimension of the vectors (u32 each), the
 /// vectors, a head of 64 bytes, the size, links, links on the lowest level,
 /// highest level and entry of the graph (u64 each), the level of each node
-/// (i16), and the nodes: key (u64), level (i16), and for the lowest level and
-/// each other of the node the number of its links (u32) and room for them (u32
-/// each).
+/// (i16), and the nodes. A node is its key (u64), its level (i16), and for the
+/// lowest level and each other level of the node the number of its links (u32)
+/// and space for them (u32 each).
 ///
-/// A walk trusts all of it: it begins at the entry on the highest level and
-/// follows links to nodes that must be there and have that level.
+/// A walk trusts all of that: it begins at the entry on the highest level and
+/// follows links to nodes, which must exist and have that level.
 fn layout(bytes: &[u8], parameters: &GraphParameters) -> Result<()> {
     let mut rest = bytes;
     let (rows, connectivity) = (parameters.rows, parameters.connectivity);
 
     if (take_u32(&mut rest)?, take_u32(&mut rest)?) != (rows as u64, parameters.dimension as u64) {
-        return Err(disagrees("its vectors are not as many or as long as they should be"));
+        return Err(disagrees(
+            "the number or the dimension of its vectors does not match its parameters",
+        ));
     }
     let vectors = rows.checked_mul(parameters.dimension).ok_or_else(short)?;
     take(&mut rest, vectors)?;
     let head = take(&mut rest, HEAD_BYTES)?;
-    // usearch reads the flag as a bool, whatever the byte, and hands it on to
-    // Rust: what `metadata` gets would be undefined.
+    // usearch reads the flag as a bool, whatever the byte is, and passes it on
+    // to Rust. A byte other than 0 or 1 would be undefined behaviour in
+    // `metadata`.
     if !head.starts_with(MAGIC) || head.get(MULTI_AT) != Some(&0) {
-        return Err(disagrees("its head is not one of usearch with one vector for each key"));
+        return Err(disagrees(
+            "its head is not that of a usearch index with one vector for each key",
+        ));
     }
     let [size, links, links_base, highest, entry] = {
         let mut numbers = [0; 5];
@@ -587,7 +614,7 @@ fn layout(bytes: &[u8], parameters: &GraphParameters) -> Result<()> {
         numbers
     };
     if (size, links, links_base) != (rows as u64, connectivity as u64, 2 * connectivity as u64) {
-        return Err(disagrees("it has other rows or links than it should have"));
+        return Err(disagrees("its number of rows or links does not match its parameters"));
     }
 
     let levels = take(&mut rest, rows.checked_mul(2).ok_or_else(short)?)?;
@@ -595,11 +622,11 @@ fn layout(bytes: &[u8], parameters: &GraphParameters) -> Result<()> {
     let level = |row: usize| usize::try_from(i16::from_le_bytes(*levels.get(row)?)).ok();
     let entry_level = usize::try_from(entry).ok().and_then(level);
     if entry_level.is_none_or(|level| highest > level as u64) {
-        return Err(disagrees("its entry is not a row of the highest level"));
+        return Err(disagrees("its entry is not on the highest level"));
     }
 
     for row in 0..rows {
-        let wrong = || disagrees(format_args!("row {row} is not as it should be"));
+        let wrong = || disagrees(format_args!("the node of row {row} is malformed"));
         let of_row = level(row).ok_or_else(wrong)?;
         let mut node = take(&mut rest, NODE_BYTES)?;
         if take_u64(&mut node)? != row as u64 || node != (of_row as i16).to_le_bytes() {
@@ -620,7 +647,7 @@ fn layout(bytes: &[u8], parameters: &GraphParameters) -> Result<()> {
         }
     }
     if !rest.is_empty() {
-        return Err(disagrees(format_args!("{} bytes follow it", rest.len())));
+        return Err(disagrees(format_args!("{} bytes follow after its end", rest.len())));
     }
     Ok(())
 }
@@ -656,7 +683,7 @@ mod tests {
 
     const DIMENSION: usize = 24;
 
-    /// Numbers that look random, the same each time.
+    /// Pseudo-random numbers, the same each time.
     struct Numbers(u64);
 
     impl Numbers {
@@ -672,13 +699,13 @@ mod tests {
             (self.next() % bound as u64) as usize
         }
 
-        /// From -1 to 1.
+        /// A number from -1 to 1.
         fn unit(&mut self) -> f32 {
             (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
         }
     }
 
-    /// Rows about 40 centres.
+    /// Rows in clusters around 40 centres.
     fn clustered(rows: usize) -> Vec<Vec<f32>> {
         let mut numbers = Numbers(7);
         let mut vector =
@@ -702,7 +729,7 @@ mod tests {
     }
 
     fn opened(bytes: &[u8], parameters: &GraphParameters) -> Result<Graph> {
-        // Neither first nor aligned.
+        // Bytes before the graph make it unaligned.
         let mut around = vec![0xaa; 13];
         around.extend(bytes);
         around.extend([0xaa; 5]);
@@ -778,7 +805,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_equal_may_hide_each_other_but_not_from_the_caller() {
+    fn equal_rows_give_a_complete_result_or_none() {
         let rows: Vec<_> = (0..2_000).map(|row| vec![(row % 20) as f32 / 20.0, 1.0]).collect();
         let graph = graph(Metric::L2, &rows);
         for k in [1, 10, 100, 1_000, 2_000] {
@@ -811,7 +838,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_cannot_be_are_refused() {
+    fn impossible_shapes_are_refused() {
         for (dimension, rows, max_abs) in [
             (0, 1, 1.0),
             (limits::DIMENSION + 1, 1, 1.0),
@@ -825,12 +852,12 @@ mod tests {
         }
         assert!(
             Builder::new(limits::DIMENSION, Metric::Cosine, 1, f32::NAN).is_ok(),
-            "no use for it"
+            "cosine ignores max_abs"
         );
     }
 
     #[test]
-    fn vectors_are_checked_at_the_door() {
+    fn invalid_vectors_are_refused() {
         let rows = clustered(50);
         for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
             let graph = graph(metric, &rows);
@@ -865,7 +892,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_rows_and_extreme_ones_make_a_graph() {
+    fn zero_and_extreme_components_make_a_graph() {
         for (metric, numbers) in [
             (Metric::L2, 0.0),
             (Metric::Dot, 0.0),
@@ -885,7 +912,7 @@ mod tests {
     }
 
     #[test]
-    fn more_threads_than_contexts_are_sent_away_or_answered_right() {
+    fn with_more_threads_than_contexts_results_are_right_or_none() {
         let rows = clustered(2_000);
         let graph = graph(Metric::Cosine, &rows);
         let expected: Vec<_> =
@@ -919,8 +946,9 @@ mod tests {
     }
 
     #[test]
-    fn a_search_beyond_the_contexts_is_sent_away() {
-        // More than most machines have cores: usearch would take their number.
+    fn a_search_without_a_free_context_returns_none() {
+        // More than most machines have cores, which is the number of contexts
+        // that usearch takes by default.
         const CONTEXTS: usize = 65;
         let rows = clustered(100);
         let builder = built(Metric::Cosine, &rows);
@@ -950,7 +978,7 @@ mod tests {
             assert_eq!(beyond.unwrap(), None);
         });
         assert_eq!(graph.search(&rows[0], 1, 1, None).unwrap(), Some(vec![0]));
-        // From within a filter it takes a context of its own.
+        // A search from within a filter takes a context of its own.
         let again = |_| graph.search(&rows[0], 1, 1, None).unwrap().is_some();
         assert_eq!(graph.search(&rows[0], 1, 1, Some(&again)).unwrap(), Some(vec![0]));
     }
@@ -979,7 +1007,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_see_rows_and_find_no_others() {
+    fn filters_get_row_numbers_and_decide_what_is_found() {
         let rows = clustered(1_000);
         let graph = graph(Metric::L2, &rows);
         let odd = |row: u32| {
@@ -989,7 +1017,7 @@ mod tests {
         let found = graph.search(&rows[4], 20, 128, Some(&odd)).unwrap().unwrap();
         assert_eq!(found.len(), 20);
         assert!(found.iter().all(|row| row % 2 == 1));
-        // A small graph is walked to its end.
+        // A small graph is walked completely.
         assert_eq!(graph.search(&rows[4], 20, 20, Some(&|_| false)).unwrap(), Some(Vec::new()));
         let one = graph.search(&rows[4], 20, 20, Some(&|row| row == 777)).unwrap();
         assert_eq!(one, Some(vec![777]));
@@ -1012,7 +1040,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_another_shape_are_refused() {
+    fn bytes_that_do_not_match_the_parameters_are_refused() {
         let rows = clustered(200);
         let builder = built(Metric::Cosine, &rows);
         let right = *builder.parameters();
@@ -1058,7 +1086,7 @@ mod tests {
         assert!(error.to_string().contains("F32"), "{error}");
     }
 
-    /// What would crash the library: each is refused, or searched like any.
+    /// Bytes that could crash the library are refused or searched safely.
     #[test]
     fn cut_and_damaged_bytes_never_leave_the_buffer() {
         let rows = clustered(150);
@@ -1075,7 +1103,7 @@ mod tests {
             let mut damaged = bytes.clone();
             for _ in 0..[1, 1, 1, 64][i % 4] {
                 let at = match i % 3 {
-                    // The two heads, often.
+                    // The two heads are damaged most often.
                     0 => graph_at + numbers.below(HEAD_BYTES + GRAPH_BYTES),
                     1 => graph_at + numbers.below(bytes.len() - graph_at),
                     _ => numbers.below(bytes.len()),
@@ -1127,7 +1155,7 @@ mod tests {
         assert!(graph.memory() >= graph.index.memory_usage());
         drop(graph);
         assert!(dropped.load(Ordering::Relaxed));
-        // Neither does one that could not be opened keep them.
+        // A graph that could not be opened does not keep its bytes either.
         let dropped = Arc::new(AtomicBool::new(false));
         let owner = Arc::new(Watched(bytes.clone(), Arc::clone(&dropped)));
         assert!(Graph::open(owner, 1..bytes.len(), &parameters, 1).is_err());
@@ -1135,12 +1163,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_thread_is_changed() {
+    fn a_search_does_not_change_the_floating_point_mode() {
         let rows = clustered(100);
         let graph = graph(Metric::Cosine, &rows);
         graph.search(&rows[0], 1, 1, None).unwrap();
-        // The library is compiled with fast mathematics, which elsewhere turns
-        // off the numbers below the least normal one.
+        // The library is compiled with fast-math, which with some compilers
+        // turns on flushing of subnormal numbers to zero.
         let least = std::hint::black_box(f32::MIN_POSITIVE) / std::hint::black_box(2.0);
         assert!(least > 0.0 && least * 2.0 == f32::MIN_POSITIVE);
     }

@@ -1,5 +1,5 @@
-//! The graph index of a crate that was built without one: nothing of it can be
-//! made.
+//! Stands in for `hnsw.rs` when the crate is built without the feature `hnsw`:
+//! no graph can be built or opened.
 
 use std::{convert::Infallible, ops::Range, sync::Arc};
 
@@ -15,10 +15,12 @@ use crate::{
 pub(crate) const AVAILABLE: bool = false;
 
 fn unsupported<T>() -> Result<T> {
-    Err(Error::Unsupported { what: "a graph index: built without the feature `hnsw`".into() })
+    Err(Error::Unsupported {
+        what: "a graph index: ingrain was built without the feature `hnsw`".into(),
+    })
 }
 
-/// Builds nothing.
+/// A type without values in place of the builder.
 #[derive(Debug)]
 pub(crate) struct Builder(Infallible);
 
@@ -44,7 +46,7 @@ impl Builder {
     }
 }
 
-/// Serves nothing.
+/// A type without values in place of the graph.
 #[derive(Debug)]
 pub(crate) struct Graph(Infallible);
 

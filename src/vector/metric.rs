@@ -1,4 +1,5 @@
-//! The metrics of [`Metric`], over finite vectors of one length.
+//! The distances that [`Metric`] names, between finite vectors of the same
+//! length.
 
 use crate::{
     model::space::Metric,
@@ -7,8 +8,8 @@ use crate::{
 
 /// Measures distances to one query.
 ///
-/// Products are summed in f64 in a fixed order: finite f32 never overflow, and
-/// a result does not depend on the machine.
+/// Products are summed in f64 in a fixed order: sums of finite f32 never
+/// overflow, and a result does not depend on the machine.
 #[derive(Debug)]
 pub(crate) struct Measure<'q> {
     metric: Metric,
@@ -21,8 +22,9 @@ impl<'q> Measure<'q> {
         Self { metric, query, norm: norm(query) }
     }
 
-    /// The distance to `vector`, whose Euclidean length is `vector_norm`. The
-    /// lengths of query and vector are equal. Smaller is closer.
+    /// The distance to `vector`, which has as many components as the query and
+    /// the Euclidean length `vector_norm`. Smaller is closer. The cosine
+    /// distance is from 0 to 2; the dot distance is the negated inner product.
     pub(crate) fn distance(&self, vector: &[f32], vector_norm: f64) -> f64 {
         match self.metric {
             Metric::Cosine => {
@@ -44,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_are_those_of_the_definitions() {
+    fn distances_match_their_definitions() {
         let (a, b) = ([3.0, 4.0], [4.0, -3.0]);
         for (metric, expected) in
             [(Metric::Cosine, 1.0), (Metric::Dot, 0.0), (Metric::L2, 50f64.sqrt())]
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn all_lengths_sum_every_number_and_extremes_stay_finite() {
+    fn every_component_is_summed_and_extremes_stay_finite() {
         for len in 1..70_u8 {
             let a: Vec<f32> = (1..=len).map(f32::from).collect();
             let expected: f64 = a.iter().map(|x| f64::from(*x).powi(2)).sum();

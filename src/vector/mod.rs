@@ -1,5 +1,5 @@
-//! Distances between vectors, and the searches: of all of them, by codes, and
-//! by a graph.
+//! Distances between vectors, and three ways to search them: exactly, by codes,
+//! and by a graph.
 
 pub(crate) mod build;
 pub(crate) mod exact;

@@ -1,21 +1,22 @@
-//! What is stored beside a graph of vectors.
+//! The parameters of a graph of vectors.
 
 use crate::model::space::Metric;
 
-/// What is stored beside a graph and must be known to serve it.
+/// The parameters of a graph. They are stored outside of its bytes and needed
+/// to search it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct GraphParameters {
-    /// Numbers in each row.
+    /// Components of a row.
     pub(crate) dimension: usize,
-    /// How distance is measured.
+    /// The metric of the distances.
     pub(crate) metric: Metric,
-    /// Rows of the graph: each is named by its number, from 0.
+    /// Number of rows. The key of a row in the graph is its number, from 0.
     pub(crate) rows: usize,
-    /// Of L2 and dot: the largest absolute number of all rows, which becomes
-    /// 127. Of cosine 0: each row has its own.
+    /// For L2 and dot: the largest absolute component of all rows, which is
+    /// scaled to 127. For cosine 0, because each row is scaled by its own.
     pub(crate) max_abs: f32,
     /// Links of a node on each level but the lowest, which has twice as many.
     pub(crate) connectivity: usize,
-    /// Candidates among which the links of a row were chosen.
+    /// Candidates among which the links of a new row are chosen.
     pub(crate) expansion_add: usize,
 }

@@ -1,14 +1,13 @@
-//! Product quantisation: vectors are cut into short parts, and each part is
-//! replaced by the number of the closest of 16 or 256 centroids.
+//! Product quantisation: vectors are cut into sub-vectors, and each sub-vector
+//! is replaced by the number of the closest of 16 or 256 centroids.
 //!
-//! The codes are searched through a table of the distances between the parts
-//! of a query and the centroids (Jégou, Douze and Schmid, "Product
-//! quantization for nearest neighbor search", TPAMI 2011). What is found is
-//! approximate: the best candidates are to be measured with the vectors
-//! themselves.
+//! The codes are searched with a table of the distances between the sub-vectors
+//! of a query and the centroids (Jégou, Douze and Schmid, "Product quantization
+//! for nearest neighbor search", TPAMI 2011). The distances are approximate:
+//! the best candidates have to be compared with the stored vectors.
 //!
-//! Codebooks and codes are functions of the vectors, the shape, the metric and
-//! the seed alone: not of the machine, not of the number of threads.
+//! Codebooks and codes are a function of the vectors, the shape, the metric and
+//! the seed alone. They do not depend on the machine or the number of threads.
 
 use rayon::prelude::*;
 
@@ -23,36 +22,39 @@ use crate::{
 
 pub(crate) use crate::vector::simd::BLOCK_ROWS;
 
-/// Rounds of k-means at most: more of them find no more neighbours.
+/// The largest number of rounds of k-means; more rounds do not raise the
+/// recall.
 const ROUNDS: usize = 20;
 /// k-means ends when a round lowers the error by less than this share.
 const GAIN: f64 = 1e-4;
-/// A 4-bit code is scanned in groups of so many subs.
+/// 4-bit codes are scanned in groups of this many sub-vectors.
 const SUBS_AT_ONCE: usize = 4;
-/// Up to so many subs entries of 4-bit tables use a whole byte: their sum fits
-/// in 16 bits, and short vectors need the finer steps.
+/// Up to this number of sub-vectors, entries of 4-bit tables use a whole byte:
+/// their sum fits in 16 bits, and short vectors need the finer steps.
 const FINE_SUBS: usize = 64;
-/// Numbers are kept below this, so that no square overflows an f32.
+/// Components are clamped to this magnitude, so that no square overflows an
+/// f32.
 const REACH: f64 = 1e18;
-/// Blocks that a thread encodes at least, to be worth being woken.
+/// The smallest number of blocks that is worth a task of its own.
 const BLOCKS_PER_TASK: usize = 16;
 
-/// How vectors of a dimension are cut and coded.
+/// How vectors of a dimension are cut into sub-vectors and coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Numbers of a vector.
+    /// Components of a vector.
     pub dimension: usize,
-    /// Parts that a vector is cut into.
+    /// Number of sub-vectors of a vector.
     pub subs: usize,
-    /// Numbers of a part: 1, 2, 4 or 8. The last part is filled up with zeros.
+    /// Components of a sub-vector: 1, 2, 4 or 8. The last sub-vector is filled
+    /// up with zeros.
     pub sub_dimension: usize,
-    /// Bits of the code of a part: 4 or 8.
+    /// Bits of the code of a sub-vector: 4 or 8.
     pub bits: u32,
 }
 
 impl Shape {
-    /// The shape for vectors of a dimension, `None` if there is none of so
-    /// many dimensions (1 to [`limits::DIMENSION`]) or bits (4 or 8).
+    /// The shape for vectors of a dimension. `None` if the dimension is not
+    /// from 1 to [`limits::DIMENSION`], or `bits` is not 4 or 8.
     pub(crate) fn new(dimension: usize, bits: u32) -> Option<Self> {
         if dimension == 0 || dimension > limits::DIMENSION {
             return None;
@@ -67,23 +69,24 @@ impl Shape {
         Some(Self { dimension, subs: dimension.div_ceil(sub_dimension), sub_dimension, bits })
     }
 
-    /// Centroids of a part.
+    /// Number of centroids of a sub-vector.
     pub(crate) fn centroids(&self) -> usize {
         1 << self.bits
     }
 
-    /// Numbers of a codebook.
+    /// Number of components in a codebook.
     pub(crate) fn codebook_len(&self) -> usize {
         self.subs * self.book_len()
     }
 
-    /// Bytes of the codes of so many rows, in whole blocks; `usize::MAX`,
-    /// which no memory holds, if they cannot be counted.
+    /// Bytes of the codes of `rows` rows, in whole blocks. `usize::MAX`, which
+    /// no memory can hold, if the number overflows.
     pub(crate) fn code_bytes(&self, rows: usize) -> usize {
         rows.div_ceil(BLOCK_ROWS).saturating_mul(self.block_bytes())
     }
 
-    /// Rows of a sample beyond which [`Codebook::train`] takes only some.
+    /// The largest number of rows that [`Codebook::train`] uses. Of a larger
+    /// sample it uses an even selection.
     pub(crate) fn sample_rows(&self) -> usize {
         match self.bits {
             4 => 16 * 512,
@@ -91,14 +94,15 @@ impl Shape {
         }
     }
 
-    /// Numbers of the centroids of a part.
+    /// Number of components of the centroids of a sub-vector.
     fn book_len(&self) -> usize {
         self.sub_dimension * self.centroids()
     }
 
-    /// Bytes of the codes of a block. 4 bits: 16 bytes a part, byte `j` the
-    /// code of row `j` plus 16 times that of row `j + 16`; after the last part
-    /// zeros up to a multiple of 4 parts. 8 bits: 32 bytes a part.
+    /// Bytes of the codes of a block. With 4 bits: 16 bytes for each
+    /// sub-vector, byte `j` being the code of row `j` plus 16 times that of row
+    /// `j + 16`; after the last sub-vector zeros up to a multiple of 4
+    /// sub-vectors. With 8 bits: 32 bytes for each sub-vector.
     fn block_bytes(&self) -> usize {
         match self.bits {
             4 => self.subs.next_multiple_of(SUBS_AT_ONCE) * (BLOCK_ROWS / 2),
@@ -107,27 +111,27 @@ impl Shape {
     }
 }
 
-/// The centroids of each part. A codebook is trained: none is made but from
-/// vectors or from the numbers of one that was.
+/// The centroids of each sub-vector. A codebook is made only by training, or
+/// from the components of one that was trained.
 #[derive(Debug, Clone)]
 pub(crate) struct Codebook {
     shape: Shape,
     metric: Metric,
     components: Vec<f32>,
-    /// A power of two that brings the numbers to about 1: squares then neither
-    /// overflow nor vanish.
+    /// A power of two that scales the components to about 1, so that squares
+    /// neither overflow nor vanish.
     scale: f64,
-    /// The numbers times the scale.
+    /// The components times the scale.
     scaled: Vec<f32>,
 }
 
 impl Codebook {
-    /// Trains a codebook on rows of `shape.dimension` numbers, all of the
-    /// sample's or as many as [`Shape::sample_rows`], evenly chosen. `None`
-    /// for a sample without rows, or when told to `stop`.
+    /// Trains a codebook on rows of `shape.dimension` components: on all rows
+    /// of the sample, or on [`Shape::sample_rows`] of them, chosen evenly.
+    /// `None` for a sample without rows, or if `stop` says so.
     ///
-    /// k-means for each part, in parallel, started by k-means++ (Arthur and
-    /// Vassilvitskii, 2007).
+    /// Runs k-means for each sub-vector, in parallel, initialised by k-means++
+    /// (Arthur and Vassilvitskii, 2007).
     pub(crate) fn train(
         shape: Shape,
         metric: Metric,
@@ -139,8 +143,8 @@ impl Codebook {
         let count = all.min(shape.sample_rows());
         let rows: Vec<&[f32]> = (0..count)
             .filter_map(|at| {
-                // No overflow: the product is less than that of two counts of
-                // rows in memory, the second below 2^14.
+                // The product does not overflow: one factor is a number of rows
+                // in memory, the other is below 2^14.
                 let start = at * all / count * shape.dimension;
                 sample.get(start..start + shape.dimension)
             })
@@ -155,7 +159,7 @@ impl Codebook {
         let books: Vec<Vec<f32>> = (0..shape.subs)
             .into_par_iter()
             .map(|sub| {
-                // Too few numbers make no codebook.
+                // from_parts refuses a codebook with too few components.
                 if stop() {
                     return Vec::new();
                 }
@@ -164,7 +168,7 @@ impl Codebook {
                     let cut = sub * shape.sub_dimension..(sub + 1) * shape.sub_dimension;
                     cut_columns(block, cut, &mut columns);
                 }
-                // A seed of its own for each part.
+                // Each sub-vector has its own seed.
                 let random = Random(seed ^ (sub as u64).wrapping_mul(0xa076_1d64_78bd_642f));
                 k_means(shape, &columns, rows.len(), random)
             })
@@ -173,9 +177,9 @@ impl Codebook {
         Self::from_parts(shape, metric, components)
     }
 
-    /// The codebook of such numbers: for each part, for each of its
-    /// dimensions, those of all centroids. `None` if they are too few, too
-    /// many, not finite or, though of directions, all zero.
+    /// Makes a codebook from its components: for each sub-vector and each of
+    /// its dimensions, those of all centroids. `None` if there are too few or
+    /// too many, one is not finite, or, under cosine, all are zero.
     pub(crate) fn from_parts(shape: Shape, metric: Metric, components: Vec<f32>) -> Option<Self> {
         let most = components.iter().fold(0_f32, |most, x| most.max(x.abs()));
         let untrained = most == 0.0 && metric == Metric::Cosine;
@@ -190,14 +194,15 @@ impl Codebook {
         Some(Self { shape, metric, components, scale, scaled })
     }
 
-    /// The numbers to store.
+    /// The components to store, in the order that
+    /// [`from_parts`](Self::from_parts) takes.
     pub(crate) fn components(&self) -> &[f32] {
         &self.components
     }
 
-    /// Appends the codes of rows, each with its Euclidean length, in whole
-    /// blocks. The last block is filled up with the codes of zero vectors.
-    /// Runs in parallel.
+    /// Appends the codes of rows, each given with its Euclidean length, in
+    /// whole blocks. The last block is filled up with the codes of zero
+    /// vectors. Runs in parallel.
     pub(crate) fn encode(&self, rows: &[(&[f32], f64)], out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + self.shape.code_bytes(rows.len()), 0);
@@ -245,13 +250,14 @@ impl Codebook {
         }
     }
 
-    /// The table of a query, given with its Euclidean length.
+    /// The table of distances for a query, which is given with its Euclidean
+    /// length.
     pub(crate) fn table(&self, query: &[f32], query_norm: f64) -> DistanceTable {
         let shape = &self.shape;
         let centroids = shape.centroids();
         let factor = match self.metric {
             Metric::L2 => self.scale,
-            // The length of a query changes no order.
+            // The length of the query does not change the order of rows.
             Metric::Cosine | Metric::Dot => factor(Metric::Cosine, 1.0, query_norm),
         };
         let l2 = self.metric == Metric::L2;
@@ -277,8 +283,9 @@ impl Codebook {
     }
 }
 
-/// The distances between the parts of a query and the centroids, in whole
-/// steps of one size for all parts, each part's counted from its least.
+/// The distances between the sub-vectors of a query and the centroids,
+/// quantised to integer steps. The step is the same for all sub-vectors; the
+/// distances of each are counted from its smallest.
 #[derive(Debug)]
 pub(crate) struct DistanceTable {
     block_bytes: usize,
@@ -287,7 +294,7 @@ pub(crate) struct DistanceTable {
 
 #[derive(Debug)]
 enum Entries {
-    /// With zeros for the parts that fill up.
+    /// The tables, padded with zeros to a multiple of 4.
     Four {
         tables: Vec<[u8; 16]>,
         folded: bool,
@@ -309,10 +316,11 @@ impl DistanceTable {
             4 => f32::from(u8::MAX),
             _ => f32::from(u16::MAX),
         };
-        // Spans too small for a step to be inverted count as none.
+        // If the range is so small that the step is not finite, all distances
+        // count as equal.
         let step = top / widest;
         let step = if step.is_finite() { step } else { 0.0 };
-        // At most half above the top, and the cast rounds down.
+        // `min` keeps the rounded value in range; the cast rounds down.
         let entry = |x: f32, least: f32| ((x - least) * step + 0.5).min(top);
         let entries = if shape.bits == 4 {
             let mut tables = vec![[0; 16]; shape.subs.next_multiple_of(SUBS_AT_ONCE)];
@@ -334,9 +342,10 @@ impl DistanceTable {
         Self { block_bytes: shape.block_bytes(), entries }
     }
 
-    /// Offers the first `rows` rows of the codes to `nearest`, those that
-    /// `allowed` has a bit for: bit `i` of number `b` for row `32 b + i`; none
-    /// beyond its end. Rows whose codes are not there are no rows.
+    /// Offers the first `rows` rows of the codes to `nearest`. With `allowed`,
+    /// only rows whose bit is set: bit `i` of number `b` for row `32 b + i`;
+    /// rows beyond its end are not allowed. Rows beyond the end of the codes
+    /// are skipped.
     pub(crate) fn scan(
         &self,
         codes: &[u8],
@@ -376,8 +385,8 @@ impl DistanceTable {
         }
     }
 
-    /// The approximate distances of the first `rows` rows, in steps of the
-    /// table.
+    /// Appends the approximate distances of the first `rows` rows, in steps of
+    /// the table. Fewer if the codes have fewer rows.
     pub(crate) fn distances(&self, codes: &[u8], rows: usize, out: &mut Vec<u32>) {
         let (codes, rows) = self.clamp(codes, rows);
         let start = out.len();
@@ -404,9 +413,10 @@ impl DistanceTable {
         out.truncate(start + rows);
     }
 
-    /// The blocks of so many rows, or as many rows as there are blocks for.
+    /// The blocks of the first `rows` rows, and their number of rows, limited
+    /// to the blocks that exist.
     fn clamp<'c>(&self, codes: &'c [u8], rows: usize) -> (&'c [u8], usize) {
-        // A row is known by 32 bits.
+        // Row numbers have 32 bits.
         let rows = rows.min(u32::MAX as usize);
         let blocks = rows.div_ceil(BLOCK_ROWS).min(codes.len() / self.block_bytes);
         (&codes[..blocks * self.block_bytes], rows.min(blocks * BLOCK_ROWS))
@@ -421,7 +431,7 @@ fn present(block: usize, rows: usize) -> u32 {
     }
 }
 
-/// The numbers of the bits that are set.
+/// The positions of the bits that are set.
 fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
@@ -430,7 +440,7 @@ fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The sums of a block of 8-bit codes.
+/// The sums of the table entries of a block of 8-bit codes, one for each row.
 fn sums(tables: &[[u16; 256]], codes: &[u8]) -> [u32; BLOCK_ROWS] {
     const GROUP: usize = 8;
     let (codes, _) = codes.as_chunks::<BLOCK_ROWS>();
@@ -445,24 +455,25 @@ fn sums(tables: &[[u16; 256]], codes: &[u8]) -> [u32; BLOCK_ROWS] {
     sums
 }
 
-/// The `n` rows of least approximate distance, ties by row.
+/// The `n` rows of smallest approximate distance, with ties ordered by row.
 #[derive(Debug)]
 pub(crate) struct Candidates {
     n: usize,
-    /// Distance, then row, in one number. Cut down to `n` when they are twice
-    /// as many: cheaper than a heap, for the limit is a little late.
+    /// Distance and row in one number. Reduced to `n` whenever there are twice
+    /// as many; that is cheaper than a heap, although the limit is updated
+    /// late.
     keys: Vec<u64>,
-    /// Keys from here on are not among the `n`.
+    /// Keys that are not below this are not among the `n`.
     end: u64,
 }
 
 impl Candidates {
-    /// No rows yet, to become `n`.
+    /// An empty collection for `n` rows.
     pub(crate) fn new(n: usize) -> Self {
         Self { n, keys: Vec::new(), end: if n == 0 { 0 } else { u64::MAX } }
     }
 
-    /// Offers a row, given by its block and its number in the block.
+    /// Offers a row, given by its block and its position in the block.
     fn offer(&mut self, distance: u32, block: usize, row: usize) {
         let key = u64::from(distance) << 32 | (block * BLOCK_ROWS + row) as u64;
         if key < self.end {
@@ -473,7 +484,7 @@ impl Candidates {
         }
     }
 
-    /// Drops what is not among the `n` closest so far.
+    /// Drops all keys that are not among the `n` smallest so far.
     fn cut(&mut self) {
         if self.n > 0 && self.keys.len() >= self.n {
             let (_, last, _) = self.keys.select_nth_unstable(self.n - 1);
@@ -482,7 +493,7 @@ impl Candidates {
         }
     }
 
-    /// No row of a greater distance is wanted.
+    /// Rows of a larger distance would not be kept.
     fn limit(&self) -> u16 {
         u16::try_from(self.end >> 32).unwrap_or(u16::MAX)
     }
@@ -495,9 +506,9 @@ impl Candidates {
     }
 }
 
-/// A power of two that brings `most` to between 1 and 2.
+/// A power of two that scales `most` to between 1 and 2.
 fn unit(most: f32) -> f64 {
-    // Every f32 but zero is a normal f64, and so is the inverse.
+    // Every f32 except zero is a normal f64, and so is its inverse.
     let exponent = f64::from(most).to_bits() >> 52;
     if most == 0.0 || !most.is_finite() {
         1.0
@@ -506,7 +517,8 @@ fn unit(most: f32) -> f64 {
     }
 }
 
-/// What the numbers of a row are multiplied by before they are coded.
+/// The factor that the components of a row are multiplied with before they are
+/// coded.
 fn factor(metric: Metric, scale: f64, norm: f64) -> f64 {
     match metric {
         Metric::Cosine if norm > 0.0 => scale / norm,
@@ -515,13 +527,13 @@ fn factor(metric: Metric, scale: f64, norm: f64) -> f64 {
     }
 }
 
-/// A number times a factor, within what can be squared.
+/// A component times a factor, clamped to what can be squared.
 fn bounded(number: f32, factor: f64) -> f32 {
     (f64::from(number) * factor).clamp(-REACH, REACH) as f32
 }
 
-/// Appends columns of up to 32 rows, each with its factor. What is missing is
-/// zero.
+/// Appends the components `cut` of up to 32 rows as columns, each row
+/// multiplied by its factor. Missing rows and components are zero.
 fn cut_columns(
     rows: &[(&[f32], f64)],
     cut: std::ops::Range<usize>,
@@ -537,8 +549,8 @@ fn cut_columns(
     }
 }
 
-/// The centroids of the points in blocks of columns, a dimension after the
-/// other. `count` of the points are there, at least one.
+/// Computes the centroids of `count` points, at least one, which are given in
+/// blocks of columns. Returns their components, one dimension after the other.
 fn k_means(
     shape: Shape,
     columns: &[[f32; BLOCK_ROWS]],
@@ -578,7 +590,8 @@ fn k_means(
                         (sums[code * dimension + d] / f64::from(*size)) as f32;
                 }
             } else if let Some(row) = farthest(&found, count) {
-                // A centroid without points takes the point that is worst off.
+                // A centroid without points moves to the point that is
+                // farthest from its own.
                 found[row / BLOCK_ROWS].distances[row % BLOCK_ROWS] = 0.0;
                 for d in 0..dimension {
                     book[d * centroids + code] = point(row, d);
@@ -589,8 +602,8 @@ fn k_means(
     book
 }
 
-/// The point farthest from its centroid, the first of equals; `None` if every
-/// point has a centroid where it is.
+/// The point farthest from its centroid, the first of equals. `None` if all
+/// distances are zero.
 fn farthest(found: &[Nearest], count: usize) -> Option<usize> {
     let all = found.iter().flat_map(|found| &found.distances).take(count).enumerate();
     let (row, distance) =
@@ -598,8 +611,9 @@ fn farthest(found: &[Nearest], count: usize) -> Option<usize> {
     (distance > 0.0).then_some(row)
 }
 
-/// Points to start from: each the likelier chosen, the farther it is from
-/// those that were. When no point is left, the first again.
+/// The initial centroids by k-means++: points chosen with a probability
+/// proportional to the squared distance from those chosen before. If all
+/// distances are zero, the last point is repeated.
 fn start(
     shape: Shape,
     columns: &[[f32; BLOCK_ROWS]],
@@ -626,7 +640,8 @@ fn start(
             total += f64::from(*least);
         }
         let mut at = random.share() * total;
-        // Rounding may leave a little at the end: then the last that has any.
+        // Rounding may leave a remainder; the last point with a distance is
+        // chosen then.
         for (row, distance) in least.iter().enumerate().filter(|(_, distance)| **distance > 0.0) {
             chosen = row;
             at -= f64::from(*distance);
@@ -638,7 +653,7 @@ fn start(
     book
 }
 
-/// SplitMix64.
+/// The generator SplitMix64 (Steele, Lea and Flood, 2014).
 struct Random(u64);
 
 impl Random {
@@ -650,12 +665,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to below 1.
+    /// A number from 0 to below 1.
     fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A number below a count that is not zero.
+    /// A number below `count`, which is not zero.
     fn below(&mut self, count: usize) -> usize {
         (self.next() % count as u64) as usize
     }
@@ -676,7 +691,7 @@ mod tests {
 
     const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
-    /// Rows around centres, as embeddings lie.
+    /// Rows in clusters around centres, as embeddings often are.
     fn clustered(rows: usize, dimension: usize, seed: u64) -> Vec<f32> {
         let mut random = Random(seed);
         let mut normal = move || -> f32 { (0..6).map(|_| random.share() as f32 - 0.5).sum() };
@@ -703,7 +718,8 @@ mod tests {
         codes
     }
 
-    /// The code of a part of a row, read as `Shape::block_bytes` tells it.
+    /// The code of a sub-vector of a row, read as documented at
+    /// `Shape::block_bytes`.
     fn code(shape: &Shape, codes: &[u8], row: usize, sub: usize) -> usize {
         let block = &codes[row / 32 * shape.block_bytes()..];
         let row = row % 32;
@@ -739,11 +755,11 @@ mod tests {
         assert_eq!(shape(384, 4).code_bytes(100_000), 4_800_000);
     }
 
-    /// Every row takes the closest centroid, and its distance is the sum of
-    /// the entries of its codes, close to the true distance to what the codes
-    /// stand for.
+    /// Every sub-vector gets the closest centroid. The distance of a row is the
+    /// sum of the table entries of its codes, and close to the true distance to
+    /// the coded vector.
     #[test]
-    fn codes_and_distances_are_those_of_the_definitions() {
+    fn codes_and_distances_match_their_definitions() {
         for metric in METRICS {
             for bits in [4, 8] {
                 for (dimension, rows) in [(1, 3), (7, 70), (33, 64), (130, 41), (300, 31)] {
@@ -808,8 +824,8 @@ mod tests {
                         assert_eq!(distances[at], entries, "{metric:?} {bits} {dimension}");
                         true_distances.push(sum);
                     }
-                    // In steps of the table the two differ by a constant, up
-                    // to the rounding of each part.
+                    // In steps of the table, the two differ by a constant,
+                    // apart from the rounding of each sub-vector.
                     let spans = (0..shape.subs).map(|sub| {
                         let all = (0..shape.centroids()).map(|code| measure(&asked, sub, code));
                         all.clone().fold(f64::NEG_INFINITY, f64::max)
@@ -837,7 +853,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_and_measured_again_is_nearly_always_the_closest() {
+    fn reranked_candidates_have_a_high_recall() {
         let (dimension, rows, k) = (128, 2_000, 10);
         let components = clustered(rows + 20, dimension, 9);
         let (queries, components) = components.split_at(20 * dimension);
@@ -867,15 +883,15 @@ mod tests {
                     let exact = closest(&mut (0..rows as u32));
                     common += exact.iter().filter(|id| found.contains(id)).count();
                 }
-                // Noise in every direction, unlike that of embeddings, is
-                // all that tells the rows of a cluster apart.
+                // The rows of a cluster differ only by noise in every
+                // direction, which is harder than embeddings.
                 assert!(common >= 190, "{metric:?} {bits}: {common} of 200");
             }
         }
     }
 
     #[test]
-    fn threads_do_not_matter() {
+    fn the_number_of_threads_does_not_change_the_result() {
         let components = clustered(3_000, 40, 2);
         let of = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -892,7 +908,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_codebook_is_the_trained_one() {
+    fn a_codebook_from_stored_components_gives_the_same_codes() {
         for metric in METRICS {
             let components = clustered(500, 37, 2);
             let book = Codebook::train(shape(37, 4), metric, &components, 7, &|| false).unwrap();
@@ -903,7 +919,7 @@ mod tests {
     }
 
     #[test]
-    fn no_codebook_is_made_of_nothing() {
+    fn invalid_samples_and_components_make_no_codebook() {
         for bits in [4, 8] {
             let shape = shape(5, bits);
             let book = |metric, components| Codebook::from_parts(shape, metric, components);
@@ -922,10 +938,10 @@ mod tests {
         }
     }
 
-    /// Few rows, equal rows, parts that never change, numbers at the ends of
-    /// f32: a row is found by itself.
+    /// Few rows, equal rows, constant sub-vectors, components at the limits of
+    /// f32: each row is among the nearest of itself.
     #[test]
-    fn degenerate_rows_are_found_by_themselves() {
+    fn degenerate_rows_are_near_themselves() {
         let spread = |by: f32| -> Vec<f32> { clustered(50, 6, 1).iter().map(|x| x * by).collect() };
         let mut constant = clustered(50, 6, 1);
         constant.iter_mut().step_by(3).for_each(|x| *x = 4.0);
@@ -954,9 +970,9 @@ mod tests {
                     let table = book.table(row, *norm);
                     let mut distances = Vec::new();
                     table.distances(&codes, rows.len(), &mut distances);
-                    // Within a quarter of the widest part; but under Dot
-                    // another may be closer, and beside the huge all the
-                    // rest is one.
+                    // Within a quarter of the largest range. Under dot, another
+                    // row may be closer; and in the last case the huge row
+                    // makes all others equal.
                     let slack = if bits == 4 { 64 } else { 16_384 };
                     let least = distances.iter().min().unwrap();
                     assert!(
@@ -1021,7 +1037,7 @@ mod tests {
             let shape = shape(dimension, bits);
             let book = Codebook::train(shape, Metric::Dot, &clustered(20, dimension, seed), 1, &|| false).unwrap();
             let mut random = Random(seed);
-            // Few different codes, so that many distances are equal.
+            // Few distinct codes, so that many distances are equal.
             let codes: Vec<u8> =
                 (0..shape.code_bytes(rows)).map(|_| (random.next() as u8) & 0x11).collect();
             let query = clustered(1, dimension, seed ^ 1);

@@ -1,7 +1,8 @@
-//! Which of many numbers are equal to one.
+//! A comparison of many numbers with one.
 
-/// Appends to `out` a bit for each of the little-endian numbers, set where it
-/// is `wanted`: those of 32 in one number, the first in the lowest bit.
+/// Appends to `out` a bit for each of the little-endian `u32` in `numbers`, set
+/// if it equals `wanted`. Each `u32` of `out` has the bits of 32 numbers, the
+/// first in the lowest bit.
 pub(crate) fn equal(numbers: &[u8], wanted: u32, out: &mut Vec<u32>) {
     let (numbers, _) = numbers.as_chunks::<4>();
     let wanted = wanted.to_le_bytes();

@@ -1,41 +1,42 @@
-//! Kernels, each in the forms that processors have instructions for. The form
-//! is chosen once the program runs.
+//! SIMD kernels. Each is compiled in several forms, one for each set of
+//! instructions that processors have. The form is chosen when the program runs.
 //!
 //! Every form of a kernel gives the same bits: sums run over a fixed number of
-//! lanes in a fixed order, and a product is rounded before it is added. What
-//! is computed from stored vectors can therefore be computed again elsewhere
-//! and compared.
+//! lanes in a fixed order, and a product is rounded before it is added.
+//! Whatever is computed from stored vectors can therefore be computed again on
+//! another machine and compared.
 //!
-//! The floating-point kernels are one portable body, compiled once for each
-//! form, and the compiler finds the vector instructions. The scan of codes is
-//! written out: its heart is a byte shuffle, which no compiler finds.
+//! A floating-point kernel is one portable body, compiled once for each form;
+//! the compiler vectorises it. The scan of codes is written with intrinsics,
+//! because its core is a byte shuffle, which compilers do not generate.
 #![allow(
     unsafe_code,
-    reason = "a function compiled for more than the baseline may be called only where the processor has it: Form is the proof"
+    reason = "a function compiled for instructions beyond the baseline may be called only on a processor that has them: Form is the proof"
 )]
 
 /// Rows of a block of codes.
 pub(crate) const BLOCK_ROWS: usize = 32;
 
-/// Lanes of a sum in f64: enough additions side by side that none waits for
-/// another, in registers of any width.
+/// Lanes of a sum in f64. Enough independent additions that none waits for
+/// another, for registers of any width.
 const LANES: usize = 32;
 
-/// Most an entry of a 4-bit table may be, so that the sum of [`FOLD`] of them
-/// fits in a byte.
+/// The largest entry of a folded 4-bit table, so that the sum of [`FOLD`]
+/// entries fits in a byte.
 pub(crate) const FOLDED_ENTRY: u8 = u8::MAX / FOLD as u8;
-/// Entries that are added as bytes before the sum is widened.
+/// How many entries are added as bytes before the sum is widened to 16 bits.
 const FOLD: usize = 4;
 
 /// A set of instructions that this processor has.
 ///
-/// Only detection makes one, so a value is proof that they may be executed.
+/// Values are made by detection only, so a value proves that the processor can
+/// execute them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form(Kind);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// What the compiler was allowed to take for granted.
+    /// The instructions that the compiler may assume.
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -65,7 +66,7 @@ impl Form {
         Self(Kind::Portable)
     }
 
-    /// Every form that this processor has, the portable one first.
+    /// All forms that this processor has, the portable one first.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         let mut forms = vec![Self(Kind::Portable)];
@@ -96,8 +97,8 @@ impl Form {
     }
 }
 
-/// A portable body. `run` is `#[inline(always)]` in each, so that it is
-/// compiled with the instructions of the function that it is called from.
+/// A portable body of a kernel. `run` is `#[inline(always)]` in each, so that
+/// it is compiled with the instructions of the function that calls it.
 trait Kernel {
     type Output;
     fn run(self) -> Self::Output;
@@ -115,7 +116,7 @@ fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-/// The inner product of two vectors of one length.
+/// The inner product of two vectors of the same length.
 ///
 /// Summed in f64, in which products of f32 are exact and finite.
 #[inline]
@@ -123,8 +124,8 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     dot_in(Form::best(), a, b)
 }
 
-/// The square of the Euclidean distance of two vectors of one length, summed
-/// in f64.
+/// The squared Euclidean distance of two vectors of the same length, summed in
+/// f64.
 #[inline]
 pub(crate) fn l2_squared(a: &[f32], b: &[f32]) -> f64 {
     l2_squared_in(Form::best(), a, b)
@@ -174,13 +175,13 @@ impl<T: Fn(f64, f64) -> f64> Kernel for Sum<'_, T> {
     }
 }
 
-/// Finds for each point the closest of a book's centroids.
+/// Finds the closest centroid of a book for each point.
 ///
 /// `points` are blocks of `dimension` columns of 32 points. `books` are one or
-/// more books of `dimension` times `centroids` numbers, a dimension after the
-/// other; the blocks take the books in turn. The number of the closest
-/// centroid (the first of equals) goes to `codes` and the square of its
-/// distance to `distances`, a block each. `dimension` is 1, 2, 4 or 8 and
+/// more books, each with the components of `centroids` centroids, one dimension
+/// after the other; the blocks use the books in turn. For each block, an entry
+/// of `found` gets the number of the closest centroid of each point (the first
+/// of equals) and the squared distance to it. `dimension` is 1, 2, 4 or 8 and
 /// `centroids` at most 256.
 pub(crate) fn nearest_centroids(
     dimension: usize,
@@ -195,14 +196,14 @@ pub(crate) fn nearest_centroids(
 /// What [`nearest_centroids`] found for a block of points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Nearest {
-    /// Numbers of centroids.
+    /// The numbers of the closest centroids.
     pub codes: [u8; BLOCK_ROWS],
-    /// Squares of the distances to them.
+    /// The squared distances to them.
     pub distances: [f32; BLOCK_ROWS],
 }
 
 impl Nearest {
-    /// A place for what is to be found.
+    /// An entry that is not filled yet.
     pub(crate) const NONE: Self =
         Self { codes: [0; BLOCK_ROWS], distances: [f32::INFINITY; BLOCK_ROWS] };
 }
@@ -273,21 +274,21 @@ impl<const D: usize> Kernel for Centroids<'_, D> {
     }
 }
 
-/// Adds up the table entries of every row of a run of 4-bit codes, and tells
-/// of the rows whose sum is not above a limit.
+/// Adds up the table entries of every row of 4-bit codes, and calls `hit` for
+/// the rows whose sum is not above a limit.
 ///
-/// `codes` holds a block of `tables.len()` times 16 bytes for 32 rows: byte `j`
-/// of a sub is the code of row `j` in its low half and that of row `j + 16` in
-/// its high half. (The layout, and the shuffle that looks up 16 entries at a
-/// time, are those of André, Kermarrec and Le Scouarnec, "Cache locality is
-/// not enough", VLDB 2015, and of faiss's fast scan.) The number of tables is
-/// a multiple of 4. The entries of all tables add up to at most 65,535; if
+/// `codes` has a block of `tables.len()` times 16 bytes for 32 rows: byte `j`
+/// of a sub-vector is the code of row `j` in its low half and that of row `j +
+/// 16` in its high half. (The layout, and the shuffle that looks up 16 entries
+/// at a time, are those of André, Kermarrec and Le Scouarnec, "Cache locality
+/// is not enough", VLDB 2015, and of faiss's fast scan.) The number of tables
+/// is a multiple of 4. The entries of all tables add up to at most 65,535; if
 /// `folded`, none is above [`FOLDED_ENTRY`].
 ///
-/// `allowed` gives for a block the rows that count, bit `i` for row `i`; a
-/// block without any is not looked at. `hit` takes a block's number, the rows
+/// `allowed` returns the rows of a block that count, bit `i` for row `i`; a
+/// block without any is skipped. `hit` takes the number of the block, the rows
 /// whose sum is at most the limit, and all sums of the block; it returns the
-/// limit from there on.
+/// limit for the following blocks.
 pub(crate) fn scan(
     folded: bool,
     tables: &[[u8; 16]],
@@ -325,10 +326,10 @@ fn scan_in(
         // SAFETY: the form exists, so the processor has AVX-512 F and BW.
         (Kind::Avx512, true) => unsafe { x86::scan_avx512::<FOLD, _, _>(scan) },
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-        // SAFETY: the form exists only where NEON is taken for granted.
+        // SAFETY: the form exists only if the compiler may assume NEON.
         (Kind::Neon, false) => unsafe { neon::scan::<1, _, _>(scan) },
         #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-        // SAFETY: the form exists only where NEON is taken for granted.
+        // SAFETY: the form exists only if the compiler may assume NEON.
         (Kind::Neon, true) => unsafe { neon::scan::<FOLD, _, _>(scan) },
     }
 }
@@ -341,7 +342,8 @@ struct Scan<'c, A, H> {
     hit: H,
 }
 
-/// The sums of a block's rows, and a bit for each that is at most the limit.
+/// A bit for each row of a block whose sum is at most the limit, and the sums
+/// of all rows.
 type Sums = (u32, [u16; BLOCK_ROWS]);
 
 impl<A, H> Scan<'_, A, H>
@@ -363,7 +365,7 @@ where
     }
 }
 
-/// The definition that the other forms are held to.
+/// The reference implementation, which the other forms have to agree with.
 fn sums(tables: &[[u8; 16]], block: &[[u8; 16]], limit: u16) -> Sums {
     let mut sums = [0_u16; BLOCK_ROWS];
     for (table, codes) in tables.iter().zip(block) {
@@ -396,8 +398,8 @@ mod x86 {
     {
         scan.run(|tables, block, limit| {
             let zero = _mm256_setzero_si256();
-            // Sums of two rows lie in a lane of 16 bits: `both` adds up the
-            // whole lane, `odd` its upper byte.
+            // A lane of 16 bits has the byte sums of two rows: `both` adds up
+            // the whole lanes, `odd` their upper bytes.
             let (mut low_both, mut low_odd) = (zero, zero);
             let (mut high_both, mut high_odd) = (zero, zero);
             let mut widen = |(low, high)| {
@@ -418,7 +420,8 @@ mod x86 {
         });
     }
 
-    /// The entries of rows 0 to 15 and of rows 16 to 31, summed as bytes.
+    /// Looks up the entries of rows 0 to 15 and of rows 16 to 31, and sums them
+    /// as bytes.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn entries_avx2(tables: &[[u8; 32]], block: &[[u8; 32]]) -> (__m256i, __m256i) {
@@ -463,7 +466,8 @@ mod x86 {
         });
     }
 
-    /// The entries of rows 0 to 15 and of rows 16 to 31, summed as bytes.
+    /// Looks up the entries of rows 0 to 15 and of rows 16 to 31, and sums them
+    /// as bytes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn entries_avx512(tables: &[[u8; 64]], block: &[[u8; 64]]) -> (__m512i, __m512i) {
@@ -487,11 +491,11 @@ mod x86 {
         _mm256_add_epi16(_mm512_castsi512_si256(register), _mm512_extracti64x4_epi64::<1>(register))
     }
 
-    /// Adds up the sums of the subs of the lower and the upper half of a
-    /// register and brings the rows into order. `low` is of rows 0 to 15,
-    /// `high` of rows 16 to 31; in a lane `both` has the sum of an even row
-    /// plus 256 times that of the odd row after it, modulo 65,536, and `odd`
-    /// the latter.
+    /// Adds up the sums in the lower and the upper half of a register, which
+    /// are of different sub-vectors, and brings the rows into order. `low` is
+    /// of rows 0 to 15, `high` of rows 16 to 31. In a lane, `both` has the sum
+    /// of an even row plus 256 times that of the odd row after it, modulo
+    /// 65,536, and `odd` the latter.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn finish(
@@ -562,7 +566,8 @@ mod neon {
         });
     }
 
-    /// The entries of rows 0 to 15 and of rows 16 to 31, summed as bytes.
+    /// Looks up the entries of rows 0 to 15 and of rows 16 to 31, and sums them
+    /// as bytes.
     #[inline]
     #[target_feature(enable = "neon")]
     fn entries(tables: &[[u8; 16]], block: &[[u8; 16]]) -> (uint8x16_t, uint8x16_t) {
@@ -583,7 +588,7 @@ mod neon {
 mod tests {
     use super::*;
 
-    /// Numbers that look random and are the same everywhere.
+    /// Pseudo-random numbers, the same on every machine.
     fn numbers(mut state: u64) -> impl FnMut() -> u64 {
         move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -668,10 +673,10 @@ mod tests {
                     (0..len).map(|_| (next() % below) as u8).collect()
                 };
                 let tables = bytes(subs * 16, most + 1);
-                // The greatest sums there can be.
+                // The largest possible sums.
                 let full = vec![most as u8; subs * 16];
                 let blocks = 5;
-                // One byte more, so that blocks start where registers do not.
+                // One byte more, so that blocks are not aligned.
                 let codes = bytes(blocks * subs * 16 + 1, 256);
                 for tables in [tables, full] {
                     let tables = tables.as_chunks().0;

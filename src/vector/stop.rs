@@ -1,4 +1,5 @@
-//! How long work is given up.
+//! How long-running work is cancelled.
 
-/// Whether to give up what takes long.
+/// Returns whether long-running work has to be cancelled. It is asked
+/// repeatedly.
 pub(crate) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
