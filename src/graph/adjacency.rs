@@ -1,16 +1,16 @@
-//! A graph as a walk sees it.
+//! The interface of a graph that the algorithms use.
 
 use std::ops::ControlFlow;
 
 use crate::model::{error::Result, id::NodeId};
 
-/// A graph whose nodes can be asked for their neighbours.
+/// A graph that can list the neighbours of a node.
 pub(crate) trait Adjacency {
-    /// What a step from a node to a neighbour is remembered by.
+    /// Describes the step from a node to a neighbour, for example the edge.
     type Step: Clone;
 
-    /// Calls `visit` with each neighbour of `node` and the step to it, in an
-    /// order that is always the same, until it breaks.
+    /// Calls `visit` with each neighbour of `node` and the step to it, until it
+    /// breaks. The order is the same each time.
     fn neighbours(
         &self,
         node: NodeId,

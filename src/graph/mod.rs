@@ -1,10 +1,10 @@
-//! The graph: paths between nodes.
+//! Graphs: paths between nodes.
 //!
 //! [`Snapshot::shortest_path`](crate::Snapshot::shortest_path) finds them. The
-//! walks themselves know a graph by its `Adjacency` only.
+//! algorithms run over any graph that implements `Adjacency`.
 
 pub(crate) mod adjacency;
 pub(crate) mod paths;
 
-// What a snapshot gives; the walks below know nothing of it.
+// The public types of paths, which the algorithms below do not use.
 pub use crate::read::paths::{EdgeDirection, GraphPath, PathOptions, PathStep};

@@ -12,28 +12,30 @@ use crate::{
     model::{error::Result, id::NodeId},
 };
 
-/// How far a search may go.
+/// The bounds of a search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Most steps of a path.
+    /// The largest number of steps of a path.
     pub(crate) depth: usize,
-    /// Most steps examined.
+    /// The largest number of steps that are examined.
     pub(crate) budget: usize,
 }
 
 /// How a search ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome<S> {
-    /// The steps of a shortest path, in order, each with the node it reaches.
+    /// The steps of a shortest path in order, each with the node that it
+    /// reaches.
     Found(Vec<(S, NodeId)>),
-    /// There is no path of that depth.
+    /// No path with at most `depth` steps exists.
     None,
-    /// The budget was spent before either was known.
+    /// The budget was used up before the result was known.
     Exhausted,
 }
 
-/// The first shortest path from `from` to `to` in the order of the neighbours.
-/// Memory: one entry for each node reached, at most one for each step examined.
+/// A shortest path from `from` to `to`: the first in the order of the
+/// neighbours. Time: one call of `visit` for each step examined. Memory: one
+/// entry for each node reached.
 pub(crate) fn shortest<A: Adjacency>(
     graph: &A,
     from: NodeId,
