@@ -1,16 +1,16 @@
-//! What the engine asks of a clock.
+//! The trait of a clock.
 
 use std::{fmt, time::Duration};
 
 use crate::model::time::Timestamp;
 
-/// The two clocks.
+/// The wall clock and the monotonic clock.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The wall clock. It may be wrong and may jump; the engine only records
-    /// it.
+    /// The time of the wall clock. It may be wrong and may jump; the engine
+    /// only records it.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed point; it never goes back. Deadlines and rates
-    /// are made of it.
+    /// The time since a fixed point; it never decreases. The engine computes
+    /// deadlines and rates from it.
     fn monotonic(&self) -> Duration;
 }

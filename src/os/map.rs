@@ -1,22 +1,21 @@
-//! Files that are mapped.
+//! Mapped files.
 
 use std::{fmt, io, ops::Deref, sync::Arc};
 
-/// The bytes of a file, mapped for reading by [`Fs::map`].
+/// The bytes of a file, as mapped by [`Fs::map`](crate::os::Fs::map).
 pub struct Mapping(pub(super) Bytes);
 
-/// Variants and not a trait object: looking at the bytes is a branch, not a
+/// Variants rather than a trait object, so that an access is a branch and not a
 /// virtual call.
 pub(crate) enum Bytes {
     Mapped(Mapped),
     Owned(Arc<Vec<u8>>),
-    /// A copy, where the bytes did not begin as a map does.
+    /// An aligned copy, for bytes that were not aligned like a mapping.
     Aligned(Box<[u64]>, usize),
 }
 
 impl Mapping {
-    /// Bytes in memory, for a file system that has its files there and for
-    /// tests.
+    /// A mapping of bytes in memory, for file systems in memory and for tests.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self::from_shared(Arc::new(bytes))
@@ -26,7 +25,8 @@ impl Mapping {
         if bytes.as_ptr().addr().is_multiple_of(align_of::<u64>()) {
             return Self(Bytes::Owned(bytes));
         }
-        // Few allocators do that. Numbers are read where they lie.
+        // Few allocators return such memory. Rows are read in place, so the
+        // bytes have to be aligned.
         let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
         let copy: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
         copy.iter_mut().zip(&*bytes).for_each(|(to, from)| *to = *from);
@@ -35,8 +35,8 @@ impl Mapping {
 }
 
 impl Mapping {
-    /// Tells the operating system what to read, which is the same bytes in any
-    /// case.
+    /// Advises the operating system what to read ahead. It does not change
+    /// which bytes are read.
     pub(crate) fn advise(&self, expected: Expected) {
         if let Bytes::Mapped(mapped) = &self.0 {
             mapped.advise(expected);
@@ -44,12 +44,12 @@ impl Mapping {
     }
 }
 
-/// How much of a mapped file is going to be looked at.
+/// How much of a mapped file is expected to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// A page here and there, and these many bytes at the beginning.
+    /// Single pages, and this number of bytes at the beginning.
     Little { first: usize },
-    /// So much that what lies around a page is read with it.
+    /// Much of it, so that the pages around each page are read ahead.
     Much,
 }
 
@@ -74,19 +74,23 @@ impl fmt::Debug for Mapping {
     }
 }
 
-/// A file that is mapped: it lives as long as this, without a descriptor.
+/// A mapped file. It stays readable as long as this value exists; no descriptor
+/// stays open.
 pub(crate) struct Mapped(memmap2::Mmap);
 
 impl Mapped {
-    #[allow(unsafe_code, reason = "a slice of a mapped file is sound only while the file stays")]
+    #[allow(
+        unsafe_code,
+        reason = "a slice of a mapped file is sound only while the file does not change"
+    )]
     pub(crate) fn new(file: impl memmap2::MmapAsRawDesc) -> io::Result<Self> {
-        // SAFETY: the bytes must not change, nor the file become shorter, while
-        // they are borrowed. The engine maps only files that it has written and
-        // synced and never changes again: they are replaced by new files under
-        // new names and removed, and a removed file lasts as long as its
-        // mappings. Other callers of `Fs::map` promise the same. Another program
-        // that cuts the file short brings SIGBUS upon this one, which is
-        // documented at `RealFs` as the fault of its user.
+        // SAFETY: the bytes must not change, and the file must not become
+        // shorter, while they are borrowed. The engine maps only files that it
+        // has written and synced and never changes again: they are replaced by
+        // new files under new names and removed, and a removed file lasts as
+        // long as its mappings. Other callers of `Fs::map` promise the same. If
+        // another program truncates the file, this process gets SIGBUS; the
+        // documentation of `RealFs` says so.
         let map = unsafe { memmap2::Mmap::map(file) }?;
         Ok(Self(map))
     }
@@ -106,7 +110,7 @@ impl Mapped {
             }
             Expected::Much => self.0.advise(memmap2::Advice::Normal),
         };
-        // Some kernels take no advice. What is read is the same.
+        // Some kernels ignore advice. It does not change which bytes are read.
         let _ = told;
     }
 }

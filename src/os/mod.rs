@@ -1,8 +1,9 @@
-//! What the engine needs of an operating system, as traits: [`Fs`] and
-//! [`Clock`]. Nothing above this module touches `std::fs` or a clock.
+//! What the engine needs from an operating system, as traits: [`Fs`] and
+//! [`Clock`]. No other module uses `std::fs` or a clock.
 //!
-//! [`RealFs`] and [`RealClock`] are the machine. A test passes its own `Fs` to
-//! [`Options::fs`](crate::Options::fs) to make a disk fail where it wants.
+//! [`RealFs`] and [`RealClock`] are the implementations for the real machine. A
+//! test can pass its own `Fs` to [`Options::fs`](crate::Options::fs), for
+//! example to inject failures.
 
 pub(crate) mod clock;
 pub(crate) mod file;

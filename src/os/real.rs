@@ -1,8 +1,9 @@
-//! The machine: the one file that uses `std::fs`, memory maps and the clocks.
+//! The real machine. This is the only file that uses `std::fs`, memory maps and
+//! the clocks.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "this is where the rest of the crate is sent to"
+    reason = "this module wraps the calls for the rest of the crate"
 )]
 
 use std::{
@@ -24,14 +25,14 @@ use crate::{
 };
 
 #[cfg(not(unix))]
-compile_error!("ingrain needs the file locks and directory syncs of a Unix");
+compile_error!("ingrain needs the file locks and directory syncs of Unix");
 
 /// The file system of the machine.
 ///
-/// A file that is mapped ([`Fs::map`]) must not be changed by anybody. The
-/// engine never changes one that it maps; if another program cuts it short, the
-/// operating system ends the process (SIGBUS), and if another program writes to
-/// it, what is read is undefined. Both are faults of whoever does it.
+/// A mapped file ([`Fs::map`]) must not be changed by anybody. The engine never
+/// changes a file that it maps. If another program truncates it, the operating
+/// system ends the process (SIGBUS); if another program writes to it, what is
+/// read is undefined.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
 
@@ -66,7 +67,7 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        // The parent of a relative path of one name is the empty path.
+        // The parent of a relative path with one component is the empty path.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         fs::File::open(path)?.sync_all()
     }
@@ -82,8 +83,8 @@ impl Fs for RealFs {
             .create(true)
             .truncate(false)
             .open(path)?;
-        // flock: it goes with its holder, and a second descriptor of the same
-        // process is refused as one of another is.
+        // This is flock: it ends with its holder, and a second descriptor of
+        // the same process is refused like that of another process.
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(RealLock { path: path.to_owned(), file }))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -92,16 +93,18 @@ impl Fs for RealFs {
     }
 
     fn random(&self) -> [u8; 16] {
-        // Two UUIDs of version 4 for the bits that its version and variant fix.
+        // Version and variant are fixed bits in a UUID of version 4; the second
+        // one, rotated, makes these bits random as well.
         let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
         (a.as_u128() ^ b.as_u128().rotate_left(61)).to_le_bytes()
     }
 }
 
-/// Opens a file to be read. A pipe would wait for whoever has its other end.
+/// Opens a regular file for reading. Opening a pipe would block until somebody
+/// opens its other end.
 fn open_regular(path: &Path) -> io::Result<fs::File> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     fs::File::open(path)
 }
@@ -143,14 +146,14 @@ impl Lock for RealLock {
 
 impl Drop for RealLock {
     fn drop(&mut self) {
-        // Closing is not enough: a process that was forked and has not yet come
-        // to its exec holds a copy of the descriptor, and with it the lock. If
-        // this fails, closing is what is left.
+        // Closing the descriptor is not enough: a process that was forked and
+        // has not reached its exec yet has a copy of the descriptor, and with
+        // it the lock. If unlocking fails, the descriptor is still closed.
         let _ = self.file.unlock();
     }
 }
 
-/// The clocks of the machine.
+/// The clocks of the real machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealClock;
 

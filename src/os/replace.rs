@@ -1,4 +1,4 @@
-//! Whole files that take the place of others, atomically.
+//! Atomic replacement of whole files.
 
 use std::{
     io,
@@ -7,9 +7,9 @@ use std::{
 
 use crate::os::file::{File, Fs};
 
-/// Writes a whole file under a temporary name, syncs it, renames it to `path`
-/// and syncs the directory. After a crash `path` is the old file or the new
-/// one; the temporary one may be left.
+/// Writes a file under a temporary name, syncs it, renames it to `path` and
+/// syncs the directory. After a crash, `path` is either the old file or the new
+/// one; the temporary file may remain.
 pub(crate) fn write_atomic(
     fs: &dyn Fs,
     path: &Path,
@@ -21,13 +21,13 @@ pub(crate) fn write_atomic(
     replacement.replace()
 }
 
-/// A whole file in the making, under a temporary name, which goes if it is not
-/// finished.
+/// A file that is being written under a temporary name. Dropping it before
+/// [`replace`](Self::replace) removes the temporary file.
 pub(crate) struct Replacement<'f> {
     fs: &'f dyn Fs,
     path: PathBuf,
     temporary: PathBuf,
-    /// `None` once it has its place.
+    /// `None` after the file was renamed.
     file: Option<Box<dyn File>>,
     len: u64,
 }
@@ -65,7 +65,8 @@ impl<'f> Replacement<'f> {
         self.with("sync", |file| file.sync())
     }
 
-    /// Gives it its place, after [`sync`](Self::sync).
+    /// Renames the file to its path and syncs the directory. Call
+    /// [`sync`](Self::sync) before.
     pub(crate) fn replace(mut self) -> Result<Box<dyn File>, Failure> {
         let fail = |op, path: &Path, error| {
             let path = path.to_owned();
@@ -84,21 +85,21 @@ impl<'f> Replacement<'f> {
 impl Drop for Replacement<'_> {
     fn drop(&mut self) {
         if self.file.take().is_some() {
-            // What failed is what the caller must hear of. A temporary file that
-            // stays is removed by the next opening.
+            // The caller gets the error that came before. A temporary file that
+            // remains is removed by the next opening.
             let _ = self.fs.remove(&self.temporary);
         }
     }
 }
 
-/// The temporary name of a file in the making.
+/// The temporary name of a file while it is written.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(TEMPORARY_SUFFIX);
     PathBuf::from(name)
 }
 
-/// What the names of files in the making end in.
+/// The suffix of temporary names.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// A call to the file system that failed.
@@ -110,12 +111,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// One that left everything as it was.
+    /// A failure before the rename: the old file is unchanged.
     pub(crate) fn before(op: &'static str, path: &Path, error: io::Error) -> Self {
         Self { op, path: path.to_owned(), error, replaced: false }
     }
 
-    /// Whether the new file may be in its place, now or after a crash.
+    /// Whether the new file may be at its path, now or after a crash.
     pub(crate) fn may_have_replaced(&self) -> bool {
         self.replaced
     }

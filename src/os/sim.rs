@@ -1,4 +1,5 @@
-//! A disk in memory that crashes: feature `sim`, public as [`ingrain::sim`](crate::sim).
+//! A simulated disk in memory, which can crash and fail: feature `sim`, public
+//! as [`ingrain::sim`](crate::sim).
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,18 +20,19 @@ use crate::{
         file::{File, Fs, Lock},
         map::Mapping,
     },
-    // So that a model checker may let others run at each call.
+    // Of the crate, so that a model checker can switch threads at each call.
     sync::{Mutex, MutexGuard},
 };
 
-/// Writes are torn at multiples of this.
+/// The unit in which writes are torn. A sector is written completely or not at
+/// all.
 pub const SECTOR_BYTES: usize = 512;
 
-/// A file system in memory that keeps, beside what programs see, what the
-/// medium has, and every operation in order.
+/// A file system in memory. It keeps what programs see, what the medium has,
+/// and a record of every operation in order.
 ///
-/// A clone is another handle of the same disk. Paths begin at `/`, which is
-/// there.
+/// A clone is another handle of the same disk. Paths begin with `/`, which
+/// exists.
 #[derive(Clone)]
 pub struct SimDisk {
     shared: Arc<Mutex<Shared>>,
@@ -45,7 +47,7 @@ impl fmt::Debug for SimDisk {
 struct Shared {
     medium: Medium,
     record: Vec<Op>,
-    /// The state before the first operation of the record.
+    /// The state before the first recorded operation.
     start: Medium,
     locks: HashSet<PathBuf>,
     draws: u64,
@@ -62,7 +64,7 @@ pub enum Call {
     Create,
     /// [`Fs::open`].
     Open,
-    /// [`Fs::map`]. It is one call, and looking at the bytes is none.
+    /// [`Fs::map`]. The call counts; reading the mapped bytes does not.
     Map,
     /// [`Fs::link`].
     Link,
@@ -86,16 +88,16 @@ pub enum Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// An input/output error. A write writes nothing, a sync syncs nothing.
+    /// An input/output error. A write writes nothing, and a sync syncs nothing.
     Io,
     /// No space. A write writes nothing.
     NoSpace,
-    /// A write that writes only its first bytes, up to this many, then fails
-    /// for lack of space. Other calls fail as with [`NoSpace`](Self::NoSpace).
+    /// A write writes only its first bytes, up to this many, and then fails for
+    /// lack of space. Other calls fail as with [`NoSpace`](Self::NoSpace).
     Short(usize),
-    /// A sync that fails, and after which the file's unsynced writes are
-    /// marked as clean: programs see them still, later syncs succeed, and the
-    /// medium never gets them. Other calls fail as with [`Io`](Self::Io).
+    /// A sync fails, and the unsynced writes of the file are marked as clean:
+    /// programs still see them, later syncs succeed, but the medium never gets
+    /// them. Other calls fail as with [`Io`](Self::Io).
     LoseDirty,
 }
 
@@ -105,9 +107,10 @@ struct Faults {
     countdown: u64,
     sticky: bool,
     failure: Option<Failure>,
-    /// Bytes that writes may still take.
+    /// Bytes that can still be written.
     space: Option<usize>,
-    /// Reads and maps until one gives flipped bits, and which.
+    /// How many reads and maps it takes until one returns flipped bits, and
+    /// which bits.
     flip: Option<(u64, u8)>,
     calls: BTreeMap<Call, u64>,
 }
@@ -129,8 +132,8 @@ impl Faults {
         Some(failure)
     }
 
-    /// Counts what is about to be given to a reader, and flips its bits if it is
-    /// the one. What is empty leaves the fault to the next.
+    /// Counts a read and flips bits of its first byte if it is the chosen one.
+    /// An empty read leaves the fault to the next.
     fn flip_read(&mut self, bytes: &mut [u8]) {
         let Some((countdown, bits)) = &mut self.flip else { return };
         *countdown = countdown.saturating_sub(1);
@@ -165,7 +168,7 @@ enum Op {
     Mark(u64),
 }
 
-/// Where [`SimDisk::crashes`] stops: before or after which operations.
+/// The points at which [`SimDisk::crashes`] crashes the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Points {
@@ -175,46 +178,47 @@ pub enum Points {
     Boundaries,
 }
 
-/// What a crash leaves of what was not synced. Data of files and entries of
-/// directories are decided apart.
+/// What a crash loses of what was not synced. File data and directory entries
+/// are decided separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
     /// Nothing is lost: the process died, not the machine.
     Nothing,
-    /// Everything that was not synced is.
+    /// Everything that was not synced is lost.
     All,
-    /// Entries are kept, data is not: names without content.
+    /// Directory entries are kept, file data is lost: names without content.
     Data,
-    /// Data is kept, entries are not.
+    /// File data is kept, directory entries are lost.
     Entries,
-    /// Sizes and entries are kept, the data between is zeros.
+    /// Sizes and entries are kept; the unsynced data is zeros.
     Zeros,
-    /// Each write and each change of an entry by the toss of a coin.
+    /// Each write and each change of an entry is lost or kept at random.
     Some,
-    /// As [`Some`](Self::Some), but each sector of each write by itself.
+    /// As [`Some`](Self::Some), but each sector of a write is decided
+    /// separately.
     Torn,
 }
 
 impl Loss {
-    /// All of them.
+    /// All kinds of loss.
     pub const EACH: [Self; 7] =
         [Self::Nothing, Self::All, Self::Data, Self::Entries, Self::Zeros, Self::Some, Self::Torn];
 }
 
-/// A disk as a crash leaves it.
+/// A disk after a crash.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Crash {
-    /// The disk after the crash: all that is on it is durable.
+    /// The disk after the crash. Everything on it is durable.
     pub disk: SimDisk,
-    /// Operations that had been done.
+    /// Number of operations before the crash.
     pub point: usize,
-    /// What was lost.
+    /// The kind of loss.
     pub loss: Loss,
-    /// The seed of its coin.
+    /// The seed of the random decisions.
     pub seed: u64,
-    /// The marks that had been set: see [`SimDisk::mark`].
+    /// The marks that were set before the crash: see [`SimDisk::mark`].
     pub marks: Vec<u64>,
 }
 
@@ -225,8 +229,7 @@ struct Medium {
     dirs: BTreeMap<PathBuf, Dir>,
 }
 
-/// Bytes are shared by the disks and maps that have the same, until one of them
-/// writes.
+/// Disks and maps with the same bytes share them, until one of them writes.
 #[derive(Debug, Clone, Default)]
 struct Inode {
     live: Arc<Vec<u8>>,
@@ -265,8 +268,8 @@ impl Change {
             Self::Remove(name) => {
                 entries.remove(name);
             }
-            // Of a file whose creation was lost there is nothing to rename,
-            // whatever else has its name.
+            // If the creation of the file was lost, nothing is renamed, even if
+            // another file has its name.
             Self::Rename(from, to, entry) => {
                 if entries.get(from) == Some(entry) {
                     entries.remove(from);
@@ -316,7 +319,7 @@ impl Medium {
         Ok(self.dir(parent)?.live.get(name).copied())
     }
 
-    /// The file of that name.
+    /// The number of the file at a path.
     fn file(&self, path: &Path) -> io::Result<usize> {
         match self.entry(path)? {
             Some(Entry::File(file)) => Ok(file),
@@ -336,7 +339,7 @@ impl Medium {
         }
     }
 
-    /// Does an operation that was found to be possible.
+    /// Applies an operation. The caller has checked that it is possible.
     fn apply(&mut self, op: &Op) {
         match op {
             Op::CreateDir(path) | Op::Create(path) => {
@@ -396,7 +399,7 @@ impl Medium {
         }
     }
 
-    /// What a crash leaves.
+    /// The state after a crash with this loss.
     fn crashed(&self, loss: Loss, coin: &mut Coin) -> Self {
         let mut left = Self::default();
         for inode in &self.files {
@@ -430,8 +433,8 @@ impl Medium {
             }
             left.files.push(Inode { live: Arc::clone(&bytes), durable: bytes, dirty: Vec::new() });
         }
-        // A directory whose own entry is lost takes what is in it along; it
-        // sorts after the one that it is in.
+        // If the entry of a directory is lost, so is everything in it. A
+        // directory sorts after its parent, so the parent was decided before.
         for (path, dir) in &self.dirs {
             let found = match split(path) {
                 Ok((parent, name)) => {
@@ -460,7 +463,7 @@ impl Medium {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, good enough for coins.
+/// The random generator SplitMix64 (Steele, Lea, Flood 2014): small and seeded.
 #[derive(Debug, Clone)]
 struct Coin(u64);
 
@@ -505,30 +508,31 @@ impl SimDisk {
     }
 
     fn lock_shared(&self) -> MutexGuard<'_, Shared> {
-        // Each step leaves the state whole.
+        // Every operation leaves the state consistent, so a poisoned lock can
+        // be used.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many operations have changed the disk, marks included.
+    /// The number of operations that changed the disk, including marks.
     #[must_use]
     pub fn operations(&self) -> usize {
         self.lock_shared().record.len()
     }
 
-    /// How many calls of each kind there were, failed ones included.
+    /// The number of calls of each kind, including failed ones.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<Call, u64> {
         self.lock_shared().faults.calls.clone()
     }
 
-    /// Notes a number in the record: say, that a write was acknowledged. A
-    /// [`Crash`] has the marks that were set before it.
+    /// Adds a number to the record, for example when a write was acknowledged.
+    /// A [`Crash`] lists the marks that were set before it.
     pub fn mark(&self, mark: u64) {
         self.lock_shared().record.push(Op::Mark(mark));
     }
 
-    /// Fails the `n`th call from now on, counted from 1, of a kind or of any;
-    /// with `sticky` every one after it too.
+    /// Makes the `n`th call from now on fail, counted from 1, of one kind or of
+    /// any. With `sticky`, all later ones fail too.
     pub fn fail(&self, n: u64, only: Option<Call>, failure: Failure, sticky: bool) {
         let mut shared = self.lock_shared();
         let calls = std::mem::take(&mut shared.faults.calls);
@@ -537,24 +541,24 @@ impl SimDisk {
         shared.faults = Faults { only, countdown: n, sticky, failure, space, flip, calls };
     }
 
-    /// Lets writes take this many bytes more, then fail for lack of space,
-    /// having written what fits; `None` for no bound.
+    /// Lets writes take this many more bytes. The write that exceeds them
+    /// writes what fits and fails for lack of space. `None` removes the limit.
     pub fn limit_space(&self, bytes: Option<usize>) {
         self.lock_shared().faults.space = bytes;
     }
 
-    /// Ends all faults.
+    /// Removes all faults.
     pub fn heal(&self) {
         let mut shared = self.lock_shared();
         let calls = std::mem::take(&mut shared.faults.calls);
         shared.faults = Faults { calls, ..Faults::default() };
     }
 
-    /// Flips bits of a file behind everybody's back, on the medium and in what
-    /// is read; not in what was mapped before.
+    /// Flips bits of a byte of a file, on the medium and in what is read later;
+    /// not in maps that exist already.
     ///
     /// # Errors
-    /// `NotFound` if there is no such file or byte.
+    /// `NotFound` if the file or the byte does not exist.
     pub fn flip(&self, path: &Path, offset: usize, bits: u8) -> io::Result<()> {
         let mut shared = self.lock_shared();
         let file = shared.medium.file(path)?;
@@ -572,19 +576,18 @@ impl SimDisk {
         if found { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// Flips bits in the first byte of what the `n`th read from now on gives,
-    /// counted from 1, and leaves the file as it is. A map counts as one read,
-    /// however much of it is looked at; it keeps the flipped byte as long as it
-    /// lives, and the next map of the file has the right one.
+    /// Flips bits in the first byte that the `n`th read from now on returns,
+    /// counted from 1, and leaves the file unchanged. A map counts as one read,
+    /// however much of it is used; it keeps the flipped byte as long as it
+    /// exists, and the next map of the file has the right one.
     pub fn flip_reads(&self, n: u64, bits: u8) {
         self.lock_shared().faults.flip = Some((n, bits));
     }
 
-    /// Cuts a file short behind everybody's back. What was mapped before stays
-    /// whole.
+    /// Truncates a file. Maps that exist already keep all bytes.
     ///
     /// # Errors
-    /// `NotFound` if there is no such file.
+    /// `NotFound` if the file does not exist.
     pub fn truncate(&self, path: &Path, len: usize) -> io::Result<()> {
         let mut shared = self.lock_shared();
         let file = shared.medium.file(path)?;
@@ -596,17 +599,18 @@ impl SimDisk {
         Ok(())
     }
 
-    /// The disk after a crash now.
+    /// The disk after a crash at this moment.
     #[must_use]
     pub fn crash(&self, loss: Loss, seed: u64) -> Self {
         let shared = self.lock_shared();
         Self::with(shared.medium.crashed(loss, &mut Coin(seed)), shared.draws)
     }
 
-    /// Every crash that the record holds: for each point, each loss, those
-    /// with a coin `coins` times. Points where nothing is unsynced give one.
+    /// Iterates over the crashes that were possible: for each point each kind
+    /// of loss, and the random ones with `coins` seeds each. A point with
+    /// nothing unsynced gives one crash.
     ///
-    /// The disks are made one at a time; the record is replayed once.
+    /// The disks are made one at a time; the record is replayed once in total.
     pub fn crashes(&self, points: Points, coins: u64) -> impl Iterator<Item = Crash> + use<> {
         let shared = self.lock_shared();
         let record = shared.record.clone();
@@ -659,7 +663,7 @@ impl SimDisk {
         })
     }
 
-    /// A clock that goes with the disk: it stands still until it is set.
+    /// A clock for use with the disk. Its time changes only when it is set.
     #[must_use]
     pub fn clock(&self) -> SimClock {
         SimClock::default()
@@ -670,40 +674,40 @@ impl SimDisk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explored {
-    /// Operations of the workload.
+    /// Number of operations of the workload.
     pub operations: usize,
-    /// Crashes that were checked.
+    /// Number of crashes that were checked.
     pub crashes: usize,
 }
 
-/// A crash that [`explore`] found not to be survived.
+/// A crash after which the check of [`explore`] failed.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "after operation {point} of {operations}, loss {loss:?}, seed {seed}: {what}\n\
-     to see it again: run the workload on a new SimDisk, then take the crash with this point, \
+     to reproduce it: run the workload on a new SimDisk, then take the crash with this point, \
      loss and seed from its crashes"
 )]
 #[non_exhaustive]
 pub struct Found {
-    /// Operations that had been done.
+    /// Number of operations before the crash.
     pub point: usize,
-    /// Operations of the workload.
+    /// Number of operations of the workload.
     pub operations: usize,
-    /// What was lost.
+    /// The kind of loss.
     pub loss: Loss,
-    /// The seed of its coin.
+    /// The seed of the random decisions.
     pub seed: u64,
-    /// What the check said.
+    /// The message of the check.
     pub what: String,
 }
 
-/// Runs a workload on a new disk, then checks every crash that it could have
-/// met. The workload says by [`SimDisk::mark`] what it was promised; the check
-/// opens the disk of the crash, compares it with the marks, and says what is
-/// wrong.
+/// Runs a workload on a new disk, and then checks every crash that could have
+/// happened during it. With [`SimDisk::mark`], the workload records what was
+/// promised to it; the check opens the disk after a crash, compares it with the
+/// marks, and returns what is wrong. Time: one check for each crash.
 ///
 /// # Errors
-/// The first crash that the check does not pass.
+/// The first crash for which the check fails.
 pub fn explore(
     points: Points,
     coins: u64,
@@ -769,7 +773,7 @@ impl Fs for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), file, writable: false }))
     }
 
-    /// What programs see now, whatever is written later.
+    /// Maps the current bytes; later writes do not change the map.
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         let mut shared = self.lock_shared();
         shared.meet(Call::Map)?;
@@ -804,13 +808,13 @@ impl Fs for SimDisk {
         if from.parent() != to.parent() {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "the simulated disk renames within a directory",
+                "the simulated disk renames only within a directory",
             ));
         }
         let Some(entry) = shared.medium.entry(from)? else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        // Two names of one file: nothing is done.
+        // If both are names of the same file, nothing is done, as in POSIX.
         if matches!(entry, Entry::File(_)) && shared.medium.entry(to)? == Some(entry) {
             return Ok(());
         }
@@ -943,7 +947,8 @@ impl Drop for SimLock {
     }
 }
 
-/// A clock that stands still until it is set.
+/// A clock whose time changes only when it is set. Its monotonic time is always
+/// zero.
 #[derive(Debug, Clone, Default)]
 pub struct SimClock {
     now: Arc<AtomicI64>,
@@ -952,7 +957,7 @@ pub struct SimClock {
 impl SimClock {
     /// Sets the wall clock, forward or back.
     pub fn set(&self, now: Timestamp) {
-        // A number that orders nothing else.
+        // Relaxed: other memory does not depend on the order.
         self.now.store(now.as_micros(), Ordering::Relaxed);
     }
 }

@@ -70,7 +70,7 @@ fn files_pipes_and_links_in_place_of_a_store_are_named_in_the_error() {
         let error = options().open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");
         assert!(error.with_causes().to_string().contains(at.to_str().unwrap()), "{error}");
-        assert!(error.with_causes().to_string().contains("it is no regular file"), "{error}");
+        assert!(error.with_causes().to_string().contains("it is not a regular file"), "{error}");
         fs::remove_file(&at).unwrap();
         fs::write(&at, &image[&name]).unwrap();
     }
