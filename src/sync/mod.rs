@@ -1,9 +1,10 @@
-//! What threads meet at: the locks, atomics, threads, queue and swap of the
-//! machine; in a build with `--cfg loom` or `--cfg shuttle` those of a model
-//! checker, which tries the orders that threads could run in.
+//! The primitives by which threads synchronise: locks, atomics, threads, the
+//! queue and the swap cell. Usually those of the machine; in a build with
+//! `--cfg loom` or `--cfg shuttle` those of a model checker, which explores the
+//! possible orders of the threads.
 //!
-//! What hands something from one thread to another, or holds one up, takes its
-//! types from here. docs/testing.md says what is explored.
+//! All code that hands data from one thread to another, or blocks one, takes
+//! its types from here. docs/testing.md says what is explored.
 
 #[cfg(any(loom, shuttle))]
 pub(crate) mod models;

@@ -1,5 +1,5 @@
-//! Stand-ins for what the machine has, made of the primitives of a model
-//! checker: no more than the code asks for.
+//! The types of this module built on the primitives of a model checker. They
+//! have only the methods that the code uses.
 
 use std::{
     collections::VecDeque,
@@ -17,15 +17,17 @@ pub(crate) use tool::sync::{MutexGuard, RwLock, atomic};
 #[cfg(loom)]
 use atomic::Ordering;
 
-/// Runs a model in the orders of its threads that have no more than so many
-/// preemptions, or in all of them, up to a number that is not reached by most.
-/// `LOOM_MAX_PREEMPTIONS` and `LOOM_MAX_PERMUTATIONS` override that.
+/// Runs a model in all orders of its threads with at most `preemptions`
+/// preemptions, or in all orders; at most 10,000, which most models do not
+/// reach. `LOOM_MAX_PREEMPTIONS` and `LOOM_MAX_PERMUTATIONS` override the
+/// limits.
 #[cfg(all(test, loom))]
 pub(crate) fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(preemptions);
     builder.max_permutations = builder.max_permutations.or(Some(10_000));
-    // Only then does the tool look at that number.
+    // loom compares the number of permutations with the maximum only at a
+    // checkpoint.
     builder.checkpoint_interval = 100;
     builder.max_branches = 100_000;
     let orders = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -35,7 +37,7 @@ pub(crate) fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync
         count.fetch_add(1, Ordering::Relaxed);
         time::reset(false);
         let model = Arc::clone(&model);
-        // The first thread has a small stack.
+        // The first thread of a model has a small stack.
         spawn(move || model()).join().unwrap();
     };
     if std::env::var("LOOM_LOG").is_ok() {
@@ -46,9 +48,10 @@ pub(crate) fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync
     report(&format_args!("{} orders", orders.load(Ordering::Relaxed)));
 }
 
-/// Runs a model in so many orders that are drawn by lot, and in as many that
-/// are drawn by priorities which change two times. `INGRAIN_MODELS` is a factor;
-/// a failure prints its seed, for `SHUTTLE_RANDOM_SEED`.
+/// Runs a model in `orders` random orders of its threads, and in as many that
+/// PCT generates: by random priorities, which change at two points.
+/// `INGRAIN_MODELS` multiplies the number; a failure prints its seed, for
+/// `SHUTTLE_RANDOM_SEED`.
 #[cfg(all(test, shuttle))]
 pub(crate) fn explore(
     orders: usize,
@@ -82,19 +85,19 @@ pub(crate) fn explore(
 pub(crate) fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> thread::JoinHandle<T> {
-    // In words.
+    // In machine words.
     const STACK: usize = 1 << 16;
     thread::Builder::new().stack_size(STACK).spawn(work).unwrap()
 }
 
 #[cfg(test)]
-#[expect(clippy::print_stdout, reason = "how much was explored")]
+#[expect(clippy::print_stdout, reason = "shows how much was explored")]
 fn report(what: &dyn fmt::Display) {
     println!("{what}");
 }
 
-/// Of the tool. None of them knows poison to be cleared: a model that panics
-/// has failed.
+/// The mutex of the model checker. Clearing poison does nothing: a model that
+/// panics has failed.
 #[derive(Default)]
 pub(crate) struct Mutex<T>(tool::sync::Mutex<T>);
 
@@ -120,7 +123,8 @@ impl<T> fmt::Debug for Mutex<T> {
     }
 }
 
-/// Of the tool, which knows no time: here it passes as [`time`] says.
+/// The condition variable of the model checker. It has no notion of time;
+/// timeouts are simulated by [`time`].
 #[derive(Default)]
 pub(crate) struct Condvar(Arc<tool::sync::Condvar>);
 
@@ -133,7 +137,7 @@ impl Condvar {
         self.0.wait(guard)
     }
 
-    /// Gives whether it timed out.
+    /// Returns whether it timed out.
     pub(crate) fn wait_timeout<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -141,7 +145,8 @@ impl Condvar {
     ) -> LockResult<(MutexGuard<'a, T>, bool)> {
         let waiters = Arc::clone(&self.0);
         let timer = time::start(wait, move || waiters.notify_all());
-        // Who timed out before it waited had the lock all the while.
+        // If the timer fired before the wait began, the lock was never
+        // released.
         if !timer.has_fired() {
             guard = self.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
@@ -176,7 +181,7 @@ impl fmt::Debug for Condvar {
     }
 }
 
-/// Of the tool, with [`time`].
+/// The threads of the model checker, with timeouts simulated by [`time`].
 pub(crate) mod thread {
     use std::time::Duration;
 
@@ -193,13 +198,13 @@ pub(crate) mod thread {
     }
 }
 
-/// A time that stands still unless a model lets it pass: then each wait that
-/// has a limit may end by it, whenever the tool likes, and the clock has moved
-/// by as much. While it stands still a lost wake-up is not mended by a limit,
-/// and the tool reports that nobody can go on.
+/// Simulated time. It stands still unless a model lets it pass. If it passes,
+/// each wait with a timeout may time out whenever the model checker chooses,
+/// and the clock advances by the timeout. While it stands still, a timeout
+/// cannot hide a lost wake-up, and the checker reports a deadlock.
 ///
-/// Only shuttle can let it pass. With loom, which has too few threads for it, a
-/// model wakes whoever is to have waited long enough.
+/// Only shuttle can let it pass. With loom, which allows too few threads for
+/// it, a model wakes those threads that are to time out.
 pub(crate) mod time {
     use std::{
         cell::Cell,
@@ -211,12 +216,12 @@ pub(crate) mod time {
     };
 
     thread_local! {
-        // All threads of a model are one to the machine.
+        // All threads of a model run on one thread of the machine.
         static PASSES: Cell<bool> = const { Cell::new(false) };
         static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
-    /// To be called when a model begins.
+    /// Resets the time; called when a model begins.
     pub(crate) fn reset(passes: bool) {
         PASSES.set(passes);
         NOW.set(Duration::ZERO);
@@ -238,7 +243,7 @@ pub(crate) mod time {
             self.0.load(Relaxed) == FIRED
         }
 
-        /// Gives whether it has fired.
+        /// Stops the timer and returns whether it had fired.
         pub(super) fn stop(self) -> bool {
             self.0.swap(STOPPED, Relaxed) == FIRED
         }
@@ -260,14 +265,14 @@ pub(crate) mod time {
     }
 }
 
-/// A queue that hands over what is pushed by release and acquire, and nothing
-/// more: who was told of a push by nothing else may find the queue empty. The
-/// real one looks at its ends by sequentially consistent loads, on which the
-/// engine does not build.
+/// A queue whose only synchronisation is release and acquire between a push and
+/// a pop. A thread that learned of a push only by other means may find the
+/// queue empty. The real queue loads its ends with sequential consistency,
+/// which the engine does not depend on.
 #[cfg(loom)]
 pub(crate) struct SegQueue<T> {
-    /// Of the machine: nobody else runs while it is held, nor between it and the
-    /// change of the length before.
+    /// A mutex of the machine, not of the checker: no other thread runs while
+    /// it is held, or between it and the preceding change of `len`.
     items: std::sync::Mutex<VecDeque<T>>,
     len: atomic::AtomicUsize,
 }
@@ -298,7 +303,8 @@ impl<T> SegQueue<T> {
     }
 }
 
-/// A queue behind a lock: this tool knows sequential consistency only.
+/// A queue behind a lock, since shuttle explores only sequentially consistent
+/// executions.
 #[cfg(shuttle)]
 pub(crate) struct SegQueue<T>(Mutex<VecDeque<T>>);
 
@@ -335,8 +341,8 @@ impl<T> fmt::Debug for SegQueue<T> {
     }
 }
 
-/// A cell behind a lock: what it promises beyond release and acquire, that all
-/// see its changes in one order, the engine does not build on.
+/// A cell behind a lock. Beyond release and acquire it guarantees that all
+/// threads see its changes in one order, which the engine does not depend on.
 pub(crate) struct ArcSwap<T>(Mutex<Arc<T>>);
 
 impl<T> ArcSwap<T> {
@@ -356,7 +362,7 @@ impl<T> ArcSwap<T> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let old = mem::replace(&mut *held, value);
         drop(held);
-        // What goes with it may take locks.
+        // Dropping the old value may take locks.
         drop(old);
     }
 }
