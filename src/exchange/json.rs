@@ -1,8 +1,8 @@
-//! Values as JSON and back, without loss.
+//! Converts values to JSON and back, without loss.
 //!
-//! JSON has no bytes: they are `{"$bytes": "<base64>"}`. A map that would be
-//! taken for that, or for the following, is `{"$map": {..}}`. A float that is
-//! not finite, which no store holds, becomes null.
+//! JSON has no type for bytes; they are written as `{"$bytes": "<base64>"}`. A
+//! map that has this form, or the following, is written as `{"$map": {..}}`. A
+//! float that is not finite, which no store holds, becomes null.
 //!
 //! ```
 //! use ingrain::{Value, exchange::json::to_json};
@@ -20,18 +20,18 @@ use crate::model::value::{Attributes, Value};
 
 const BYTES: &str = "$bytes";
 const MAP: &str = "$map";
-/// The one number that may be as large as an unsigned one gets.
+/// The only field whose number may exceed `i64`, up to `u64`.
 pub(super) const DISCRIMINATOR: &str = "$discriminator";
 
-/// A JSON object that is a line of input.
+/// A line of input, which is a JSON object.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) fields: Attributes,
     pub(super) discriminator: Option<u64>,
 }
 
-/// Reads a line that is a JSON object. An object with the same name twice, or
-/// a whole number that does not fit, is refused rather than changed.
+/// Parses a line that is a JSON object. An object with the same name twice, or
+/// an integer that does not fit, is refused rather than changed.
 pub(super) fn parse_line(line: &[u8]) -> Result<Line, String> {
     let large = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_slice(line);
@@ -49,8 +49,8 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Line, String> {
     Ok(parsed)
 }
 
-/// What serde_json says, with the column only: it counts lines from the start
-/// of what it was given, which is one line.
+/// The message of serde_json, with the column only: it counts lines from the
+/// start of its input, which is a single line here.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -60,7 +60,7 @@ fn reason(error: &serde_json::Error) -> String {
     }
 }
 
-/// The first whole number of JSON text that is not in the range of `i64`.
+/// The first integer in a JSON text that is not in the range of `i64`.
 fn large_integer(line: &[u8]) -> Option<&str> {
     let (mut at, mut quoted) = (0, false);
     while let Some(byte) = line.get(at) {
@@ -122,7 +122,7 @@ impl<'de> Visitor<'de> for LineSeed<'_> {
 }
 
 fn twice<E: Error>(name: &str) -> E {
-    E::custom(format!("the field {name:?} is there twice"))
+    E::custom(format!("the field {name:?} occurs twice"))
 }
 
 fn insert<E: Error>(fields: &mut Attributes, name: String, value: Value) -> Result<(), E> {
@@ -173,7 +173,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        // serde_json gives whole numbers of more than 64 bits as floats.
+        // serde_json returns integers of more than 64 bits as floats.
         if value.fract() == 0.0 && value.abs() >= 9.2e18 {
             self.0.set(true);
         }
@@ -206,8 +206,8 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 }
 
-/// The value that was read, with its marks taken for what they mean. From
-/// without to within: what stands in `$map` is no mark.
+/// Replaces the marks `$bytes` and `$map` in a value by what they stand for.
+/// Works from the outside in, because the object in a `$map` is not a mark.
 fn resolve(value: Value) -> Result<Value, String> {
     let values = |map: Attributes| -> Result<Attributes, String> {
         map.into_iter().map(|(name, value)| Ok((name, resolve(value)?))).collect()
@@ -220,7 +220,7 @@ fn resolve(value: Value) -> Result<Value, String> {
             Some((name, Value::Text(text))) if name == BYTES => decode(&text).map(Value::Bytes),
             Some((name, Value::Map(inner))) if name == MAP => values(inner).map(Value::Map),
             _ => Err(format!(
-                "{{\"{BYTES}\": ..}} is for base64 text and {{\"{MAP}\": ..}} for an object"
+                "{{\"{BYTES}\": ..}} must hold base64 text and {{\"{MAP}\": ..}} an object"
             )),
         },
         Value::Map(map) => values(map).map(Value::Map),
@@ -228,23 +228,23 @@ fn resolve(value: Value) -> Result<Value, String> {
     }
 }
 
-/// Whether a map has the form of one of the marks.
+/// Whether a map has the form of a mark.
 fn is_marked(map: &Attributes) -> bool {
     map.len() == 1 && (map.contains_key(BYTES) || map.contains_key(MAP))
 }
 
-/// Bytes from base64.
+/// Decodes base64.
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
-    STANDARD.decode(text).map_err(|error| format!("the base64 text cannot be read: {error}"))
+    STANDARD.decode(text).map_err(|error| format!("the base64 text cannot be decoded: {error}"))
 }
 
-/// Bytes as base64, as `$bytes` has them.
+/// Encodes bytes as base64, as in `$bytes`.
 #[must_use]
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// A value as JSON.
+/// Converts a value to JSON.
 #[must_use]
 pub fn to_json(value: &Value) -> serde_json::Value {
     use serde_json::Value as Json;
@@ -261,13 +261,13 @@ pub fn to_json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// Named values as a JSON object, in the order of their names.
+/// Converts attributes to a JSON object, in the order of their names.
 #[must_use]
 pub fn map_to_json(map: &Attributes) -> serde_json::Map<String, serde_json::Value> {
     map.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
 }
 
-/// A JSON object of these fields.
+/// Makes a JSON object of these fields.
 #[must_use]
 pub fn object<const N: usize>(fields: [(&str, serde_json::Value); N]) -> serde_json::Value {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

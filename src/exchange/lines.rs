@@ -1,20 +1,19 @@
-//! The lines of nodes and edges: what they say, and how what a store holds is
-//! said by them. What is written here is read here, to the same nodes and
-//! edges.
+//! The JSON lines of nodes and edges: decoding them, and encoding what a store
+//! holds. Decoding a line that was encoded here gives the same node or edge.
 //!
-//! Fields whose name begins with `$` are ours:
+//! Fields whose name begins with `$` are reserved:
 //!
 //! | field | of | meaning |
 //! |---|---|---|
-//! | `$content` | node | the field that is the content, where the usual choice would be another; null for none |
+//! | `$content` | node | the name of the field with the content, if the default choice would be another; null if there is none |
 //! | `$content_base64` | node | content that is not UTF-8 |
-//! | `$kind` | node | the kind, where the field `kind` does not tell it |
-//! | `$attributes` | both | attributes whose names have a meaning on a line |
-//! | `$node`, `$edge` | node, edge | what the engine keeps, in a full export |
-//! | `$discriminator` | edge | what tells it from parallel edges, in a full export |
+//! | `$kind` | node | the kind, if the field `kind` does not have it |
+//! | `$attributes` | both | attributes whose names have a special meaning on a line |
+//! | `$node`, `$edge` | node, edge | the fields that the engine maintains, in a full export |
+//! | `$discriminator` | edge | distinguishes the edge from parallel ones, in a full export |
 //!
-//! A node is named by a string: a lower-case UUID with hyphens is its id, of
-//! any other string the id is the hash.
+//! A node is identified by a string. If it is a lower-case UUID with hyphens,
+//! it is the id itself; otherwise the id is the hash of the string.
 //!
 //! ```
 //! use ingrain::exchange::lines::{CONTENT_FIELDS, NodeLine, node_id};
@@ -43,82 +42,83 @@ use crate::{
     },
 };
 
-/// The attribute that keeps the string of a node's id.
+/// The attribute that keeps the string from which a node's id was made.
 pub const ID: &str = "id";
 
 const KIND: &str = "kind";
 const DEFAULT_KIND: &str = "node";
 const CONTENT: &str = "content";
-/// The attribute that says which field the content came from, and the field
-/// that says so where it has to be said.
+/// The attribute that says which field the content came from, and the field of
+/// a line that says so if necessary.
 const CONTENT_FIELD: &str = "$content";
 const CONTENT_BASE64: &str = "$content_base64";
 const KIND_FIELD: &str = "$kind";
 const ATTRIBUTES: &str = "$attributes";
 const NODE: &str = "$node";
 const EDGE: &str = "$edge";
-/// Where the content is looked for, if nothing else is said.
+/// The fields in which the content is looked for by default, in this order.
 pub const CONTENT_FIELDS: [&str; 4] = ["content", "text", "gloss", "description"];
 
-/// The id that is written as a UUID, lower-case with hyphens.
+/// Parses an id that is written as a UUID in lower case with hyphens. `None`
+/// for any other text.
 #[must_use]
 pub fn canonical_id(text: &str) -> Option<NodeId> {
     NodeId::parse(text).ok().filter(|id| id.to_string() == text)
 }
 
-/// The id of the node that a string names.
+/// The id of the node that a string identifies.
 #[must_use]
 pub fn node_id(text: &str) -> NodeId {
     canonical_id(text).unwrap_or_else(|| NodeId::of_content(text.as_bytes()))
 }
 
-/// Whether a node with this attribute "id" is named by it: only then does the
-/// attribute say nothing that the id does not.
+/// Whether the attribute "id" of a node is the string from which its id was
+/// made. Only then it holds nothing that the id does not imply.
 #[must_use]
 pub fn is_name(value: &Value, id: NodeId) -> bool {
     matches!(value, Value::Text(text)
         if !text.is_empty() && canonical_id(text).is_none() && node_id(text) == id)
 }
 
-/// A line of the nodes.
+/// A decoded line of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeLine {
-    /// The node.
+    /// The id of the node.
     pub id: NodeId,
-    /// Its kind.
+    /// The kind of the node.
     pub kind: String,
-    /// Its content.
+    /// The content of the node.
     pub content: Vec<u8>,
-    /// Its attributes; with one that names the field of the content, if that
-    /// is not "content".
+    /// The attributes of the node. One of them names the field of the content,
+    /// if that is not "content".
     pub attributes: Attributes,
-    /// What the engine keeps about it.
+    /// The fields that the engine maintains.
     pub kept: Kept,
 }
 
-/// What the engine keeps about a node, as far as a line says it.
+/// The fields of a node that the engine maintains, as far as a line has them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Kept {
-    /// How well it is remembered.
+    /// The strength of the node.
     pub strength: Option<f32>,
-    /// How sure it is.
+    /// The confidence of the node.
     pub confidence: Option<f32>,
-    /// When it came to be.
+    /// When the node was created.
     pub created: Option<Timestamp>,
-    /// When it was last put or patched.
+    /// When the node was last put or patched.
     pub updated: Option<Timestamp>,
-    /// When it was last touched.
+    /// When the node was last touched.
     pub accessed: Option<Timestamp>,
-    /// How often it was touched.
+    /// How often the node was touched.
     pub access_count: Option<u64>,
-    /// When it may be pruned, if ever.
+    /// When the node expires; `Some(None)` if it does not.
     pub expires: Option<Option<Timestamp>>,
-    /// Its index keys, ascending.
+    /// The index keys of the node, ascending.
     pub keys: Option<Vec<IndexKey>>,
 }
 
 impl From<Node> for NodeLine {
-    /// All that a node has but its vectors.
+    /// Everything of a node except its vectors.
     fn from(node: Node) -> Self {
         let mut keys = node.keys;
         keys.sort_unstable();
@@ -139,7 +139,7 @@ impl From<Node> for NodeLine {
 }
 
 impl NodeLine {
-    /// Puts what the line says into a node.
+    /// Sets the fields of `node` that the line has.
     pub fn apply(self, node: &mut Node) {
         node.kind = self.kind;
         node.content = self.content;
@@ -157,19 +157,20 @@ impl NodeLine {
         }
     }
 
-    /// Reads a line. The content is in the first of `candidates` that is text.
+    /// Decodes a line. The content is the first of the fields `candidates` that
+    /// is text.
     ///
     /// # Errors
-    /// [`Damage`] when it is no JSON object, without an id, with a field twice,
-    /// with a number that would have to be changed, or with a field whose name
-    /// begins with `$` and that is none of ours. Its offset is 0: lines are
-    /// counted by who reads them.
+    /// [`Damage`] when the line is not a JSON object, has no id, a field twice,
+    /// a number that cannot be kept exactly, or an unknown field whose name
+    /// begins with `$`. The offset is 0: the caller counts lines.
     pub fn decode<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<Self, Damage> {
         parse_node(line, candidates).map_err(|what| Damage::new(0, what))
     }
 
-    /// The fields of the line: reading them with [`CONTENT_FIELDS`] gives the
-    /// same again. What the engine keeps is in them as far as it is known here.
+    /// Encodes the fields of the line. Decoding them with [`CONTENT_FIELDS`]
+    /// gives the same value. The fields that the engine maintains are included
+    /// as far as `kept` has them.
     #[must_use]
     pub fn encode(&self) -> Map<String, Json> {
         encode_node(self)
@@ -249,7 +250,7 @@ fn may_be_content(name: &str) -> bool {
     !name.is_empty() && name != ID && name != KIND && !name.starts_with('$')
 }
 
-/// The kind that a field says, or that of a node without.
+/// The kind according to the field `kind`, or the default.
 fn kind_of(fields: &Attributes) -> &str {
     match fields.get(KIND) {
         Some(Value::Text(kind)) if (1..=limits::NAME_BYTES).contains(&kind.len()) => kind,
@@ -258,7 +259,7 @@ fn kind_of(fields: &Attributes) -> &str {
 }
 
 fn not_ours(name: &str) -> String {
-    format!("the field {name:?} has no meaning here, and names with $ are reserved: rename it")
+    format!("the field {name:?} is unknown, and names with $ are reserved: rename it")
 }
 
 fn check_names(fields: &Attributes) -> Result<(), String> {
@@ -279,7 +280,7 @@ fn take_map(fields: &mut Attributes, name: &str) -> Result<Option<Attributes>, S
 fn add_own(fields: &mut Attributes, own: Option<Attributes>) -> Result<(), String> {
     for (name, value) in own.into_iter().flatten() {
         if fields.contains_key(&name) {
-            return Err(format!("the attribute {name:?} is there twice"));
+            return Err(format!("the attribute {name:?} occurs twice"));
         }
         fields.insert(name, value);
     }
@@ -311,7 +312,7 @@ fn parse_kept(kept: Attributes) -> Result<Kept, String> {
                 });
             }
             "keys" => node.keys = Some(parse_keys(value)?),
-            _ => return Err(format!("the field {name:?} of {NODE:?} is not known")),
+            _ => return Err(format!("the field {name:?} of {NODE:?} is unknown")),
         }
     }
     Ok(node)
@@ -338,7 +339,7 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
     Ok(keys)
 }
 
-#[expect(clippy::as_conversions, reason = "there is no other way to the closest binary32")]
+#[expect(clippy::as_conversions, reason = "only a cast rounds to the closest binary32")]
 fn number(name: &str, value: &Value) -> Result<f32, String> {
     let number = match value {
         Value::Float(number) => *number as f32,
@@ -355,7 +356,7 @@ fn time(name: &str, value: &Value) -> Result<Timestamp, String> {
     }
 }
 
-/// Bytes as hexadecimal digits.
+/// Encodes bytes as hexadecimal digits.
 #[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -366,7 +367,8 @@ pub fn to_hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Bytes from hexadecimal digits.
+/// Decodes hexadecimal digits. `None` if `text` has an odd length or other
+/// characters.
 #[must_use]
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
@@ -379,8 +381,8 @@ fn encode_node(line: &NodeLine) -> Map<String, Json> {
     let mut fields = Map::new();
     let mut own = Attributes::new();
     let text = str::from_utf8(content).ok();
-    // The attribute that names the field of the content becomes that field,
-    // if reading the line brings it back.
+    // The content goes into the field that the attribute `$content` names, if
+    // decoding the line restores that attribute.
     let origin = match (attributes.get(CONTENT_FIELD), text) {
         (Some(Value::Text(name)), Some(_))
             if may_be_content(name) && name != CONTENT && !attributes.contains_key(name) =>
@@ -422,7 +424,8 @@ fn encode_node(line: &NodeLine) -> Map<String, Json> {
     if text.is_some() && chosen != field {
         fields.insert(CONTENT_FIELD.to_owned(), Json::from(field));
     }
-    // An own attribute "kind" is none that the line would be judged by.
+    // The kind is compared with all attributes: when the line is decoded, an
+    // attribute "kind" in `$attributes` is not considered.
     if kind_of(attributes) != kind {
         fields.insert(KIND_FIELD.to_owned(), Json::from(kind.as_str()));
     }
@@ -455,23 +458,24 @@ fn encode_kept(kept: &Kept) -> Map<String, Json> {
     fields.into_iter().filter_map(said).collect()
 }
 
-/// A line of the edges.
+/// A decoded line of an edge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgeLine {
-    /// The string of the node it leaves.
+    /// The string that identifies the source node.
     pub source: String,
-    /// The string of the node it reaches.
+    /// The string that identifies the target node.
     pub target: String,
-    /// The edge; with discriminator 0 if the line does not say it.
+    /// The edge. Its discriminator is 0 if the line has none.
     pub edge: Edge,
-    /// Whether the line says the discriminator.
+    /// Whether the line has a discriminator.
     pub named: bool,
-    /// How sure the line says that it is.
+    /// The confidence, if the line has it.
     pub confidence: Option<f32>,
 }
 
 impl EdgeLine {
-    /// The edge as it shall be, where there is one of its name.
+    /// The edge to write if `existing` has the same key: what the line does not
+    /// have is taken from `existing`.
     #[must_use]
     pub fn over(mut self, existing: &Edge) -> Edge {
         self.edge.confidence = self.confidence.unwrap_or(existing.confidence);
@@ -479,7 +483,7 @@ impl EdgeLine {
         self.edge
     }
 
-    /// Reads a line.
+    /// Decodes a line.
     ///
     /// # Errors
     /// As [`NodeLine::decode`].
@@ -487,7 +491,7 @@ impl EdgeLine {
         parse_edge(line).map_err(|what| Damage::new(0, what))
     }
 
-    /// The fields of the line: reading them gives the same again.
+    /// Encodes the fields of the line. Decoding them gives the same value.
     #[must_use]
     pub fn encode(&self) -> Map<String, Json> {
         let Self { source, target, edge, named, confidence } = self;
@@ -539,20 +543,20 @@ fn parse_edge(line: &[u8]) -> Result<EdgeLine, String> {
             "confidence" => confidence = Some(number(&name, &value)?),
             "created" => edge.created = Some(time(&name, &value)?),
             "updated" => edge.updated = Some(time(&name, &value)?),
-            _ => return Err(format!("the field {name:?} of {EDGE:?} is not known")),
+            _ => return Err(format!("the field {name:?} of {EDGE:?} is unknown")),
         }
     }
     edge.confidence = confidence.unwrap_or(edge.confidence);
     Ok(EdgeLine { source, target, edge, named: line.discriminator.is_some(), confidence })
 }
 
-#[expect(clippy::as_conversions, reason = "there is no other way to the closest binary64")]
+#[expect(clippy::as_conversions, reason = "only a cast rounds to the closest binary64")]
 fn binary64(number: i64) -> f64 {
     number as f64
 }
 
-/// The fields of an edge; its weight always, if `weight`, else where it is not
-/// 1.
+/// The fields of an edge. The weight is included always if `weight`, otherwise
+/// only if it is not 1.
 #[must_use]
 pub fn edge_fields(edge: &Edge, source: &str, target: &str, weight: bool) -> Map<String, Json> {
     let mut fields = Map::new();
@@ -578,15 +582,15 @@ pub fn edge_fields(edge: &Edge, source: &str, target: &str, weight: bool) -> Map
     fields
 }
 
-/// Attributes as JSON, the same for the same attributes.
+/// The attributes as JSON text; equal attributes give equal text.
 #[must_use]
 pub fn canonical(attributes: &Attributes) -> String {
     Json::Object(map_to_json(attributes)).to_string()
 }
 
-/// The discriminator of the edge with these attributes that comes after
-/// `before` others with the same ends, kind and attributes. So each line of a
-/// file is an edge, and the same one whenever the file is read.
+/// The discriminator of an edge with these attributes that comes after `before`
+/// others with the same ends, kind and attributes. With it, each line of a file
+/// is an edge of its own, and the same one whenever the file is read.
 #[must_use]
 pub fn discriminator(canonical: &str, before: u64) -> u64 {
     if before == 0 && canonical == "{}" {
@@ -594,18 +598,19 @@ pub fn discriminator(canonical: &str, before: u64) -> u64 {
     }
     let hash = NodeId::of_content(&[canonical.as_bytes(), &before.to_le_bytes()].concat());
     let hash = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    // 0 is the edge without attributes.
+    // 0 is reserved for the edge without attributes.
     hash.max(1)
 }
 
-/// Counts the lines that say the same edge.
+/// Counts lines of the same edge, to give them discriminators.
 #[derive(Debug, Default)]
 pub struct Parallel {
     seen: HashMap<NodeId, u64>,
 }
 
 impl Parallel {
-    /// Gives the next line of a file its discriminator, unless it says it.
+    /// Sets the discriminator of the next line of a file, unless the line has
+    /// one.
     pub fn number(&mut self, line: &mut EdgeLine) {
         if line.named {
             return;

@@ -1,4 +1,5 @@
-//! JSON lines and `.npy` arrays, as the program imports and exports them.
+//! JSON lines and `.npy` arrays, the formats that the program imports and
+//! exports.
 
 pub mod json;
 pub mod lines;

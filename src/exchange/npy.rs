@@ -1,5 +1,5 @@
 //! NumPy's `.npy` files, as far as vectors need them: versions 1 to 3, f32 and
-//! f16, little-endian, in C order. The format is that of
+//! f16, little-endian, in C order. The format is documented in
 //! `numpy.lib.format`.
 //!
 //! ```
@@ -19,11 +19,11 @@ use half::f16;
 
 use crate::{format::header::Damage, model::limits};
 
-/// What every `.npy` file begins with.
+/// The bytes that every `.npy` file begins with.
 pub const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Most bytes before the numbers: more than the header of any matrix needs,
-/// though version 2 allows 4 GiB.
+/// The largest number of bytes before the data: more than the header of any
+/// matrix needs, although version 2 allows 4 GiB.
 pub const HEADER_BYTES: usize = 1 << 20;
 
 /// The type of the numbers of an array.
@@ -35,34 +35,34 @@ pub enum Number {
     F32,
 }
 
-/// What the header of an array says.
+/// The header of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Array {
-    /// Rows; 1 if there is one dimension only.
+    /// Number of rows; 1 if the array has one dimension only.
     pub rows: u64,
-    /// Numbers of a row: 1 to [`limits::DIMENSION`].
+    /// Numbers in a row: 1 to [`limits::DIMENSION`].
     pub dimension: usize,
-    /// Whether it has two dimensions, and not one.
+    /// Whether the array has two dimensions rather than one.
     pub matrix: bool,
-    /// The type of its numbers.
+    /// The type of the numbers.
     pub number: Number,
-    /// Where the numbers begin in the file.
+    /// Offset of the data in the file.
     pub data: usize,
 }
 
 impl Array {
-    /// Reads the header at the start of a file of `len` bytes, of which `bytes`
-    /// are the first, or all: [`HEADER_BYTES`] are enough.
+    /// Decodes the header of a file of `len` bytes. `bytes` is the beginning of
+    /// the file, or all of it; [`HEADER_BYTES`] suffice.
     ///
     /// # Errors
-    /// [`Damage`] when it is no `.npy` file, of a shape or of numbers that
-    /// vectors do not have, or of another length than its header says.
+    /// [`Damage`] when it is not a `.npy` file, has a shape or a type that
+    /// vectors cannot have, or has another length than its header implies.
     pub fn decode(bytes: &[u8], len: u64) -> Result<Self, Damage> {
         let cut = || Damage::new(bytes.len(), "the file ends within the .npy header");
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
             return Err(match MAGIC.starts_with(bytes) {
                 true => cut(),
-                false => Damage::new(0, "it is no .npy file"),
+                false => Damage::new(0, "it is not a .npy file"),
             });
         };
         let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
@@ -75,7 +75,7 @@ impl Array {
                 .map(|(length, rest)| (u32::from_le_bytes(*length), rest)),
             [major, minor] => {
                 let what = format!(
-                    "version {major}.{minor} of the .npy format is not known; save it as 1.0"
+                    "version {major}.{minor} of the .npy format is unknown; save it as 1.0"
                 );
                 return Err(Damage { unsupported: true, ..Damage::new(MAGIC.len(), what) });
             }
@@ -86,18 +86,20 @@ impl Array {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let data = at.saturating_add(length);
         if data > HEADER_BYTES {
-            return Err(wrong(format!("its header of {length} bytes is too long to be right")));
+            return Err(wrong(format!(
+                "its header claims to have {length} bytes, which is too long"
+            )));
         }
         let text = rest.get(..length).ok_or_else(cut)?;
         let text = String::from_utf8_lossy(text);
         let header = Header::parse(&text)
-            .ok_or_else(|| wrong(format!("the .npy header cannot be read: {}", text.trim())))?;
+            .ok_or_else(|| wrong(format!("the .npy header cannot be parsed: {}", text.trim())))?;
         let number = match header.descr {
             "<f2" => Number::F16,
             "<f4" => Number::F32,
             other => {
                 return Err(wrong(format!(
-                    "its numbers are {other}; vectors are <f4 or <f2: use astype(\"<f4\")"
+                    "its numbers are of type {other}, not <f4 or <f2; use astype(\"<f4\")"
                 )));
             }
         };
@@ -133,19 +135,19 @@ impl Array {
         Ok(array)
     }
 
-    /// The header of an array of two dimensions, of f32, with all that comes
-    /// before the numbers.
+    /// Encodes the header of a two-dimensional array of f32: everything before
+    /// the data.
     #[must_use]
     pub fn header(rows: usize, dimension: usize) -> Vec<u8> {
         let mut text =
             format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimension}), }}");
-        // The numbers are to begin at a multiple of 64, after a line end.
+        // The data has to begin at a multiple of 64, after a line end.
         let before = MAGIC.len().saturating_add(4);
         let end = before.saturating_add(text.len()).saturating_add(1).next_multiple_of(64);
         let spaces = end.saturating_sub(before).saturating_sub(text.len()).saturating_sub(1);
         text.extend(std::iter::repeat_n(' ', spaces));
         text.push('\n');
-        // Two numbers and 60 characters are far from 65,535.
+        // Two numbers and 60 characters are far below 65,535.
         let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
         [MAGIC, &[1, 0], &length.to_le_bytes(), text.as_bytes()].concat()
     }
@@ -159,7 +161,8 @@ impl Array {
         })
     }
 
-    /// The row at the start of `bytes`; `None` if they are too few.
+    /// Decodes the row at the start of `bytes`. `None` if there are too few
+    /// bytes.
     #[must_use]
     pub fn row(&self, bytes: &[u8]) -> Option<Vec<f32>> {
         let bytes = bytes.get(..self.row_bytes())?;
@@ -176,7 +179,7 @@ impl Array {
     }
 }
 
-/// The header: a literal of a Python dictionary.
+/// The fields of the header, which is a literal of a Python dictionary.
 struct Header<'a> {
     descr: &'a str,
     fortran_order: bool,
@@ -223,7 +226,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A quoted text at the start, and what follows it.
+/// The quoted text at the start, and the rest after it.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
     text.get(1..)?.split_once(quote)
