@@ -1,4 +1,4 @@
-//! `MANIFEST`, read and replaced.
+//! Reading and replacing the file `MANIFEST`.
 
 use std::{io, path::Path};
 
@@ -8,10 +8,10 @@ use crate::{
     os::{self, file::Fs},
 };
 
-/// The name of the file in the store's directory.
+/// The name of the file in the directory of the store.
 pub(crate) const FILE: &str = "MANIFEST";
 
-/// Reads the manifest of the store in `dir`, or `None` if there is none.
+/// Reads the manifest of the store in `dir`. `None` if it is missing.
 pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Manifest>> {
     let path = dir.join(FILE);
     let bytes = match os::read_all(fs, &path) {

@@ -1,4 +1,5 @@
-//! The files of a store: the log, data files, and the manifest that names them.
+//! The files of a store: the log, the data files, and the manifest that lists
+//! them.
 
 pub(crate) mod manifest;
 pub(crate) mod segment;

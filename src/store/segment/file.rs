@@ -1,4 +1,4 @@
-//! Maps data files and checks what is read of them.
+//! Mapping data files and checking the blocks that are read.
 
 use std::{
     fmt,
@@ -26,13 +26,13 @@ use crate::{
 
 const BLOCK: u64 = 4096;
 
-/// Once so many blocks of a file were met, the operating system reads ahead in
-/// it. Before, it would read megabytes for each of the few that an opening and
-/// the first look-ups need.
+/// After this many checks of blocks of a file, the operating system is allowed
+/// to read ahead in it. Earlier it would read megabytes for each of the few
+/// blocks that an opening and the first lookups need.
 const FEW: u32 = 16;
 
-/// Whether the store is still the engine's that mapped its files. What has its
-/// path afterwards is nobody's here to remove files from.
+/// Whether the engine still owns the store. After it was closed, another engine
+/// may own the path, so no files may be removed there.
 #[derive(Debug)]
 pub(crate) struct StoreLease(RwLock<bool>);
 
@@ -41,13 +41,13 @@ impl StoreLease {
         Self(RwLock::new(true))
     }
 
-    /// Waits for whoever is removing a file.
+    /// Ends the lease. Waits for a removal that is under way.
     pub(crate) fn end(&self) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = false;
     }
 }
 
-/// A data file, mapped.
+/// A mapped data file. Its blocks are checked on first access.
 pub(crate) struct Segment {
     fs: Arc<dyn Fs>,
     path: PathBuf,
@@ -55,16 +55,17 @@ pub(crate) struct Segment {
     store: StoreId,
     file: DataFile,
     map: Mapping,
-    /// What the first block says, once it was read.
+    /// The decoded block 0, once it was read.
     layout: OnceLock<Layout>,
-    /// A bit for each block that was found to be good.
+    /// A bit for each block, set if the block was found to be good.
     ///
-    /// Relaxed throughout: a bit tells about bytes that never change, and
-    /// hands over nothing else.
+    /// All accesses are relaxed: a bit describes bytes that never change, and
+    /// no other memory depends on it.
     checked: Box<[AtomicU64]>,
     /// How many times a block was checked.
     checks: AtomicU32,
-    /// If the file goes with the last who has it: as long as this says so.
+    /// Set if the file is to be removed when the last user drops it, provided
+    /// that the lease is still valid then.
     retired: OnceLock<Arc<StoreLease>>,
 }
 
@@ -79,16 +80,16 @@ impl Drop for Segment {
         if let Some(lease) = self.retired.get() {
             let lease = lease.0.read().unwrap_or_else(PoisonError::into_inner);
             if *lease {
-                // What stays is removed by the next opening.
+                // If it fails, the next opening removes the file.
                 let _ = self.fs.remove(&self.path);
             }
         }
     }
 }
 
-/// Maps a file, and has its first block fetched, if that is looked at when it is
-/// opened. A store of many millions has dozens of heaps, of which the first
-/// look-ups read one or two.
+/// Maps a file. Requests its first block to be read ahead, if opening the file
+/// reads it; of heaps it does not. A store of many millions of nodes has dozens
+/// of heaps, of which the first lookups read one or two.
 pub(crate) fn map(fs: &Arc<dyn Fs>, dir: &Path, kind: FileKind, file: DataFile) -> Result<Mapping> {
     let path = file_path(dir, kind, file.number);
     let map = fs.map(&path).map_err(|error| match error.kind() {
@@ -101,9 +102,9 @@ pub(crate) fn map(fs: &Arc<dyn Fs>, dir: &Path, kind: FileKind, file: DataFile) 
 }
 
 impl Segment {
-    /// A file that is mapped, if it has the length that it is to have, and if its
-    /// first block says what it is to say. Of a heap that is read when anything
-    /// else of it is.
+    /// Opens a mapped file, after checking that it has the length that the
+    /// manifest says and that block 0 is right. Block 0 of a heap is checked
+    /// only when the heap is first read.
     pub(crate) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
@@ -118,7 +119,8 @@ impl Segment {
             return Err(match Layout::decode(kind, &map, len) {
                 Err(damage) if damage.unsupported => damage.in_file(&path),
                 _ => {
-                    let what = format!("the manifest says {} bytes, there are {len}", file.len);
+                    let what =
+                        format!("the manifest says {} bytes, but the file has {len}", file.len);
                     Error::corrupt(path, 64, what)
                 }
             });
@@ -147,7 +149,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// What the first block says.
+    /// The decoded block 0.
     fn layout(&self) -> Result<&Layout> {
         match self.layout.get() {
             Some(layout) => Ok(layout),
@@ -177,33 +179,35 @@ impl Segment {
         &self.path
     }
 
-    /// All of the file, unchecked.
+    /// All bytes of the file, without checking them.
     pub(crate) fn mapped(&self) -> &[u8] {
         self.map.advise(Expected::Much);
         &self.map
     }
 
-    /// Lets the file go with the last who has it, while the store is owned.
+    /// Removes the file when the last user drops it, if `lease` is still valid
+    /// then.
     pub(crate) fn retire(&self, lease: &Arc<StoreLease>) {
         self.retired.get_or_init(|| Arc::clone(lease));
     }
 
-    /// The error of damage at an offset within this file.
+    /// The error for damage at an offset of this file.
     pub(crate) fn damaged(&self, at: usize, what: impl Into<String>) -> Error {
         Damage::new(at, what).in_file(&self.path)
     }
 
-    /// The section with this tag, whose rows have this size.
+    /// The section with this tag and this size of rows.
     pub(crate) fn section(&self, tag: u32, row_bytes: usize) -> Result<Section> {
         self.layout()?.section(tag, row_bytes).map_err(|damage| damage.in_file(&self.path))
     }
 
-    /// Bytes of the file, checked.
+    /// A range of bytes of the file. Its blocks are checked if they were not
+    /// before.
     #[inline]
     pub(crate) fn bytes(&self, at: usize, len: usize) -> Result<&[u8]> {
         let bytes = at.checked_add(len).and_then(|end| self.map.get(at..end));
         let Some(bytes) = bytes else {
-            return Err(self.damaged(at, format!("{len} bytes expected, the end found")));
+            return Err(self.damaged(at, format!("expected {len} bytes, found the end")));
         };
         if len > 0 {
             let last = at.saturating_add(len).saturating_sub(1) / BLOCK_BYTES;
@@ -220,7 +224,7 @@ impl Segment {
 
     #[cold]
     fn check(&self, block: usize) -> Result<()> {
-        // Relaxed: it counts, and hands over nothing.
+        // Relaxed: only a counter; no other memory depends on it.
         if self.checks.fetch_add(1, Ordering::Relaxed) == FEW {
             self.map.advise(Expected::Much);
         }
@@ -236,7 +240,7 @@ impl Segment {
         if let Some(word) = word {
             match checked {
                 Ok(()) => word.fetch_or(bit, Ordering::Relaxed),
-                // It may have been good once.
+                // It may have been good in an earlier check.
                 Err(_) => word.fetch_and(!bit, Ordering::Relaxed),
             };
         }
@@ -250,8 +254,8 @@ impl Segment {
         word & (1 << (block % 64)) != 0
     }
 
-    /// Checks that the file is the one that the manifest names, by its first
-    /// block and its checksums.
+    /// Checks by block 0 and the checksum pages that the file is the one that
+    /// the manifest names.
     pub(crate) fn check_named(&self) -> Result<()> {
         self.check_named_by(self.layout()?)
     }
@@ -266,17 +270,17 @@ impl Segment {
         }
     }
 
-    /// Checks every byte of the file, whatever was checked before, and that it
-    /// is the one that the manifest names. Gives bytes as they are found to be
-    /// good, and all the damage there is. From then on, what is damaged is not
-    /// read.
+    /// Checks every byte of the file, regardless of earlier checks, and that it
+    /// is the file that the manifest names. Yields the number of bytes for each
+    /// good part, and all damage. Reads of blocks that are found to be damaged
+    /// fail from then on.
     pub(crate) fn verify(&self) -> impl Iterator<Item = Result<u64>> {
         let layout = self.layout();
-        // Without a first block, that is all there is to tell.
+        // If block 0 cannot be read, its error is the only item.
         let count = layout.as_ref().map_or(0, |layout| layout.blocks());
         let beside = self.file.len.saturating_sub(count.saturating_mul(BLOCK));
         let named = layout.and_then(|layout| self.check_named_by(layout)).map(|()| beside);
-        // A bad page is named once, not for each of its blocks.
+        // A bad checksum page is reported once, not for each of its blocks.
         let mut last = None;
         let blocks = (1..=count).filter_map(move |block| {
             match self.check(usize::try_from(block).unwrap_or(usize::MAX)) {

@@ -1,4 +1,4 @@
-//! Tables of index keys.
+//! The table of index keys.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     store::segment::{file::Segment, table::Table},
 };
 
-/// The entries of a key table.
+/// A partition of the table of index keys.
 #[derive(Debug)]
 pub(crate) struct KeyTable {
     segment: Arc<Segment>,
@@ -44,8 +44,8 @@ impl KeyTable {
         u64::try_from(self.len).unwrap_or(u64::MAX)
     }
 
-    /// Where an entry stands in the file; where the entries begin if that
-    /// cannot be read.
+    /// The offset of an entry in the file; that of the first entry if the
+    /// offset cannot be read.
     pub(crate) fn offset(&self, row: usize) -> usize {
         let offset = self.offsets.row(row).map_or(0, |offset| offset.get());
         self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
@@ -60,12 +60,13 @@ impl KeyTable {
         let (_, key) = IndexEntryRef::decode_head(head).map_err(damaged)?;
         let len = KEY_HEAD_BYTES.saturating_add(key);
         if offset.saturating_add(len) > self.len {
-            return Err(self.segment.damaged(at, "an entry goes beyond its section"));
+            return Err(self.segment.damaged(at, "an entry ends beyond its section"));
         }
         IndexEntryRef::decode(self.segment.bytes(at, len)?).map_err(damaged)
     }
 
-    /// The first entry that is not less than `place`.
+    /// The number of the first entry that is not less than `place`, by binary
+    /// search.
     pub(crate) fn lower_bound(&self, place: &IndexEntryRef<'_>) -> Result<usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {

@@ -1,10 +1,9 @@
-//! The files under `data/`: [`Writer`](writer::Writer) makes one,
+//! The data files: [`Writer`](writer::Writer) writes one,
 //! [`Segment`](file::Segment) maps it, and [`Table`](table::Table) searches its
 //! rows.
 //!
-//! A file is written once, synced, named by a manifest, and never changed
-//! again. What is read of it has been checked against its checksums, block by
-//! block, when it is first touched.
+//! A file is written once, synced, listed in a manifest, and never changed
+//! again. Each block is compared with its checksum when it is first read.
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 
 pub(crate) mod file;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::format::header::FileKind;
 
-/// The name of the data files' directory in the store's.
+/// The name of the data files' directory in that of the store.
 pub(crate) const DIR: &str = "data";
 
 const DIGITS: usize = 10;
 
-/// The data file of that kind and number.
+/// The path of the data file of this kind and number.
 pub(crate) fn file_path(dir: &Path, kind: FileKind, number: u32) -> PathBuf {
     dir.join(format!("{number:0DIGITS$}.{}", kind.suffix()))
 }

@@ -1,10 +1,12 @@
-//! Search in sorted rows.
+//! Interpolation search in sorted rows.
 
 use crate::model::error::Result;
 
-/// The first of `low..high` of which `look` does not say that it is less than
-/// what is looked for, and its rank. `ranks` are those at `low` and at about
-/// `high`; they steer, and decide nothing.
+/// Returns the first position of `low..high` that is not less than the wanted
+/// key. `look` returns the rank at a position, and whether it is less. `ranks`
+/// are those at `low` and approximately at `high`; they only affect the speed.
+/// `look` is called about as often as the distance of the guesses requires, at
+/// most about twice as often as by a binary search.
 pub(crate) fn search(
     (mut low, mut high): (usize, usize),
     (mut low_rank, mut high_rank): (u64, u64),
@@ -27,7 +29,7 @@ pub(crate) fn search(
         }
         rising = Some(less);
     }
-    // From the last guess on in growing steps.
+    // Galloping from the last guess, with steps that double.
     let mut step = 1_usize;
     while let Some(rising) = rising {
         let next = if rising { low.saturating_add(step) } else { high.saturating_sub(step) };
@@ -57,7 +59,8 @@ pub(crate) fn search(
     Ok(low)
 }
 
-/// A row of `low..high` in proportion to where `rank` lies between the ranks.
+/// The row of `low..high` whose position is proportional to that of `rank`
+/// between the two ranks.
 pub(crate) fn interpolate(
     low: usize,
     high: usize,
@@ -71,13 +74,14 @@ pub(crate) fn interpolate(
     else {
         return if rank < low_rank { low } else { low.midpoint(last) };
     };
-    // 32 bits of each are enough for a guess, and a quotient of 64 bits is not
-    // worth a quarter of one of 128.
+    // 32 bits of each are enough for a guess; a division of 64 bits takes less
+    // than a quarter of the time of one of 128 bits.
     let shift = 32_u32.saturating_sub(span.leading_zeros());
     let rows = u64::try_from(last.saturating_sub(low)).unwrap_or(0);
     let ahead = rows.saturating_mul(partition >> shift).checked_div(span >> shift).unwrap_or(0);
     low.saturating_add(usize::try_from(ahead).unwrap_or(usize::MAX)).min(last)
 }
 
-/// Guesses by interpolation before a search goes by halves.
+/// Number of guesses by interpolation before the search gallops and then
+/// continues as a binary search.
 const GUESSES: usize = 4;

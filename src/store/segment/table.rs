@@ -1,4 +1,4 @@
-//! Tables of sorted rows.
+//! A table of sorted rows.
 
 use std::{
     marker::PhantomData,
@@ -20,18 +20,19 @@ use crate::{
     },
 };
 
-/// Rows of one section of a file.
+/// The rows of one section of a file.
 #[derive(Debug)]
 pub(crate) struct Table<R> {
     segment: Arc<Segment>,
     at: usize,
     count: usize,
-    /// Ranks of every so many'th row and of the last one, each once it was
-    /// needed or filled in, 0 before: with them a search touches one block of the
-    /// file.
+    /// The fences: the rank of every [`STRIDE`](Self::STRIDE)th row and of the
+    /// last one. Each is set when it is first needed or by
+    /// [`fill_fences`](Self::fill_fences), and 0 before. With them, a search
+    /// reads one block of the file.
     ///
-    /// Relaxed: they tell about bytes that never change, and hand over nothing
-    /// else.
+    /// All accesses are relaxed: fences describe bytes that never change, and
+    /// no other memory depends on them.
     fences: OnceLock<Box<[AtomicU64]>>,
     rows: PhantomData<fn() -> R>,
 }
@@ -60,17 +61,17 @@ impl<R: Pod> Table<R> {
         self.count
     }
 
-    /// Bytes of the rows.
+    /// Total bytes of the rows.
     pub(crate) fn bytes(&self) -> u64 {
         u64::try_from(self.count.saturating_mul(size_of::<R>())).unwrap_or(u64::MAX)
     }
 
-    /// Where a row stands in the file.
+    /// The offset of a row in the file.
     pub(crate) fn offset(&self, row: usize) -> usize {
         self.at.saturating_add(row.saturating_mul(size_of::<R>()))
     }
 
-    /// The bytes of all rows, checked.
+    /// The bytes of all rows. Blocks are checked if they were not before.
     pub(crate) fn bytes_of_all(&self) -> Result<&[u8]> {
         self.segment.bytes(self.at, self.count.saturating_mul(size_of::<R>()))
     }
@@ -79,30 +80,32 @@ impl<R: Pod> Table<R> {
     pub(crate) fn row(&self, row: usize) -> Result<&R> {
         let at = self.offset(row);
         if row >= self.count {
-            return Err(self.segment.damaged(at, format!("there is no row {row}")));
+            return Err(self.segment.damaged(at, format!("row {row} does not exist")));
         }
         let bytes = self.segment.bytes(at, size_of::<R>())?;
-        // Rows have no alignment and any bytes are one: this does not fail.
+        // Rows have no alignment and any bytes are a valid row, so this does
+        // not fail.
         bytemuck::try_from_bytes(bytes)
             .map_err(|error| self.segment.damaged(at, format!("row {row}: {error}")))
     }
 }
 
 impl<R: Pod> Table<R> {
-    /// Rows from one fence to the next: a fence is 8 bytes of memory for about
-    /// 1,024 of the file.
+    /// Rows from one fence to the next: a fence takes 8 bytes of memory for
+    /// about 1,024 bytes of the file.
     const STRIDE: usize = if size_of::<R>() < 1_024 { 1_024 / size_of::<R>() } else { 1 };
-    /// Rows in the 64 bytes that a processor fetches at once.
+    /// Rows in a cache line of 64 bytes.
     const LINE: usize = if size_of::<R>() < 64 { 64 / size_of::<R>() } else { 1 };
 }
 
 impl<R: SortedRow> Table<R> {
-    /// The first row whose key is not less than `key`.
+    /// The number of the first row whose key is not less than `key`.
     ///
-    /// Ids are spread evenly if they are hashes, and nearly so if they are
-    /// times: a guess in proportion lands close. It is made among the fences,
-    /// which are in memory once they were met, and then among the rows between
-    /// two of them. What spread ids have beyond that costs a search by halves.
+    /// Ids are distributed evenly if they are hashes, and nearly so if they are
+    /// times, so interpolation lands close. It is done among the fences, which
+    /// are in memory after their first use, and then among the rows between two
+    /// fences. If the ids are distributed otherwise, the search continues by
+    /// binary search.
     pub(crate) fn lower_bound(&self, key: &R::Key) -> Result<usize> {
         let Some(last) = self.count.checked_sub(1) else { return Ok(0) };
         let rank = R::rank(key);
@@ -110,11 +113,13 @@ impl<R: SortedRow> Table<R> {
             Ok(self.row(at.saturating_mul(Self::STRIDE).min(last))?.key() < *key)
         })?;
         let Some(before) = block.checked_sub(1) else { return Ok(0) };
-        // The row at the fence before is less, that at the next one is not.
+        // The row at this fence is less than the key, and the row at the next
+        // fence is not.
         let ((first, high), ranks) = self.between_fences(before)?;
         let low = first.saturating_add(1);
         if high > low {
-            // What lies beside the guess comes with it, not after it.
+            // The neighbouring cache lines are fetched together with that of
+            // the guess, not after it.
             let guess = interpolate(low, high, ranks.0, ranks.1, rank);
             self.prefetch(guess);
         }
@@ -124,15 +129,16 @@ impl<R: SortedRow> Table<R> {
         })
     }
 
-    /// Looks at every fence, and so at every block of rows that are small.
+    /// Computes all fences. Reads every block of the section, if rows are
+    /// small.
     pub(crate) fn fill_fences(&self) -> Result<()> {
         let fences =
             if self.count == 0 { 0 } else { self.count.div_ceil(Self::STRIDE).saturating_add(1) };
         (0..fences).try_for_each(|at| self.fence(at).map(drop))
     }
 
-    /// A row near to which `key` is, without a look at more of the file than
-    /// fences that were never met.
+    /// An estimate of the row of `key`. Reads nothing of the file except for
+    /// fences that are not known yet.
     pub(crate) fn guess(&self, key: &R::Key) -> Result<usize> {
         let rank = R::rank(key);
         let before = self.fences_before(rank, |_| Ok(false))?.saturating_sub(1);
@@ -140,7 +146,7 @@ impl<R: SortedRow> Table<R> {
         Ok(interpolate(low, high, ranks.0, ranks.1, rank))
     }
 
-    /// Has the processor fetch a row and those beside it.
+    /// Prefetches the cache lines of a row and those beside it.
     #[inline]
     pub(crate) fn prefetch(&self, row: usize) {
         let last = self.count.saturating_sub(1);
@@ -151,8 +157,8 @@ impl<R: SortedRow> Table<R> {
         }
     }
 
-    /// The number of fences that are less: by their ranks, and where these are
-    /// the same, as `tie` says.
+    /// The number of fences that are less than the key: by their ranks, and if
+    /// these are equal, according to `tie`.
     fn fences_before(&self, rank: u64, tie: impl Fn(usize) -> Result<bool>) -> Result<usize> {
         let count = self.count.div_ceil(Self::STRIDE);
         search((0, count), (self.fence(0)?, self.fence(count)?), rank, |at| {
@@ -161,18 +167,19 @@ impl<R: SortedRow> Table<R> {
         })
     }
 
-    /// The rows from a fence to the next, and the ranks of both.
+    /// The rows from fence `at` to the next one, and the ranks of both.
     fn between_fences(&self, at: usize) -> Result<((usize, usize), (u64, u64))> {
         let next = at.saturating_add(1);
         let row = |fence: usize| fence.saturating_mul(Self::STRIDE).min(self.count);
         Ok(((row(at), row(next)), (self.fence(at)?, self.fence(next)?)))
     }
 
-    /// The rank of the first row of a block, or after the blocks of the last.
+    /// The rank of the row at fence `at`; that of the last row for the fence
+    /// after the last.
     fn fence(&self, at: usize) -> Result<u64> {
         let fences = self.fences.get_or_init(|| {
-            // Zeros that nobody wrote take no memory. Without any, rows are looked
-            // at instead.
+            // Zeroed pages take no memory until they are written. If the
+            // allocation fails, the rows are read instead.
             let fences = self.count.div_ceil(Self::STRIDE).saturating_add(1);
             bytemuck::allocation::try_zeroed_slice_box(fences).unwrap_or_default()
         });
@@ -196,10 +203,10 @@ mod tests {
 
     use super::*;
 
-    /// Whatever the keys are spread like, and whatever the ranks say that steer:
-    /// the place is that of a search by halves, and few rows are looked at.
+    /// For any distribution of the keys, and any ranks, the result is that of a
+    /// binary search, and few rows are read.
     #[test]
-    fn searches_end_where_halving_does() {
+    fn searches_agree_with_a_binary_search() {
         let spread = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let key = |what, n: u64| match what {
             "evenly spread" => n << 40,
@@ -226,7 +233,7 @@ mod tests {
                             Ok((found, found < wanted))
                         });
                         assert_eq!(found.unwrap(), expected, "{what} {len} {wanted} {ranks:?}");
-                        // Guesses, growing steps, and halves of what those left.
+                        // Guesses, galloping, and binary search in the rest.
                         assert!(looks.get() <= 4 + 10 + 10, "{what} {len}: {}", looks.get());
                     }
                 }

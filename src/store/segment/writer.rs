@@ -1,4 +1,4 @@
-//! Writes a data file from its first byte to its last.
+//! Writing a data file sequentially.
 
 use std::path::PathBuf;
 
@@ -12,34 +12,35 @@ use crate::{
     os::file::{File, Fs},
 };
 
-/// Written at once, at a multiple of as much.
+/// Bytes of a write chunk. Chunks are written at multiples of their size.
 pub(crate) const WRITE_CHUNK_BYTES: usize = 1 << 20;
 
-/// Of which a file system makes pages of that size, if it makes any so large.
+/// Bytes of a write chunk with `huge_pages`. A file system that supports large
+/// pages in its cache uses pages of this size for such writes.
 pub(crate) const HUGE_WRITE_CHUNK_BYTES: usize = 2 << 20;
 
-/// A data file in the making. Block 0 comes last: a file that was not finished
-/// is none.
+/// A data file that is being written. Block 0 is written last, so a file that
+/// was not finished is not valid.
 #[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
     file: Box<dyn File>,
     header: Header,
     sections: Vec<Section>,
-    /// What follows the last written block.
+    /// The bytes after the last written block.
     buffer: Vec<u8>,
     piece: usize,
-    /// With how much the buffer is written, so that pieces stand at their
-    /// multiples.
+    /// The length at which the buffer is written, so that chunks are at
+    /// multiples of their size. The first one is shorter by block 0.
     full: usize,
-    /// Where the buffer goes in the file: a multiple of the block size.
+    /// Offset of the buffer in the file: a multiple of the block size.
     at: u64,
     checksums: Vec<u32>,
 }
 
 impl Writer {
-    /// `piece`: bytes that are written at once, a multiple of the block size and
-    /// more than one.
+    /// Creates the file. `piece` is the number of bytes of a write chunk: a
+    /// multiple of the block size, and larger than one block.
     pub(crate) fn create(fs: &dyn Fs, path: PathBuf, header: Header, piece: usize) -> Result<Self> {
         let file = fs.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
         Ok(Self {
@@ -55,7 +56,7 @@ impl Writer {
         })
     }
 
-    /// Begins a section; the one before ends here.
+    /// Ends the current section and begins a new one.
     pub(crate) fn section(&mut self, tag: u32, row_bytes: usize) {
         self.pad();
         self.sections.push(Section {
@@ -66,12 +67,12 @@ impl Writer {
         });
     }
 
-    /// Bytes in the section that was begun last.
+    /// Length of the current section in bytes.
     pub(crate) fn section_len(&self) -> u64 {
         self.sections.last().map_or(0, |section| section.len)
     }
 
-    /// Appends to the section that was begun last.
+    /// Appends to the current section.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(section) = self.sections.last_mut() {
             section.len =
@@ -90,7 +91,7 @@ impl Writer {
         }
     }
 
-    /// Where the next byte goes in the file.
+    /// Offset of the next byte in the file.
     fn end(&self) -> u64 {
         self.at.saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX))
     }
@@ -100,7 +101,7 @@ impl Writer {
         self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK_BYTES), 0);
     }
 
-    /// Writes the buffer, which is full blocks.
+    /// Writes the buffer, which consists of complete blocks.
     fn flush(&mut self) -> Result<()> {
         let (blocks, _) = self.buffer.as_chunks::<BLOCK_BYTES>();
         self.checksums.extend(blocks.iter().map(|block| crc32fast::hash(block)));
@@ -113,7 +114,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Finishes the file and syncs it. Its name is for the caller to sync.
+    /// Finishes the file and syncs it. The caller has to sync the directory.
     pub(crate) fn finish(mut self) -> Result<DataFile> {
         self.pad();
         if !self.buffer.is_empty() {

@@ -1,4 +1,4 @@
-//! Where a log is, and the names of its files.
+//! The directory of a log, and the names of its files.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use crate::{
     os::{self, file::Fs},
 };
 
-/// The name of the log's directory in the store's.
+/// The name of the log's directory in that of the store.
 pub(crate) const DIR: &str = "wal";
 
 const SUFFIX: &str = ".wal";
@@ -23,7 +23,7 @@ const DIGITS: usize = 20;
 
 pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
 
-/// Where a log is, and whose.
+/// The directory of a log, its file system, and the store that it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogDir<'a> {
     pub(super) fs: &'a dyn Fs,
@@ -32,23 +32,24 @@ pub(crate) struct LogDir<'a> {
 }
 
 impl<'a> LogDir<'a> {
-    /// The log of a store, in this directory.
+    /// The log of `store`, in the directory `dir`.
     pub(crate) fn new(fs: &'a dyn Fs, dir: &'a Path, store: StoreId) -> Self {
         Self { fs, dir, store }
     }
 
-    /// A salt for a new file.
+    /// Draws a salt for a new file.
     pub(crate) fn salt(&self) -> u64 {
         self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt))
     }
 }
 
-/// The name of the file whose first frame is `first`.
+/// The path of the log file whose first frame is `first`.
 pub(crate) fn file_path(dir: &Path, first: Seq) -> PathBuf {
     dir.join(format!("{:0DIGITS$}{SUFFIX}", first.get()))
 }
 
-/// The reverse of [`file_path`].
+/// The number of the first frame, from the name of a log file. `None` for any
+/// other name.
 pub(crate) fn first_seq(name: &str) -> Option<Seq> {
     let digits = name.strip_suffix(SUFFIX)?;
     if digits.len() != DIGITS || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -57,7 +58,7 @@ pub(crate) fn first_seq(name: &str) -> Option<Seq> {
     digits.parse().ok().map(Seq::new)
 }
 
-/// Whether a file of the log's directory was never finished, by its name.
+/// Whether this is the temporary name of a log file that was never finished.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(os::TEMPORARY_SUFFIX).is_some_and(|name| {
         let (log, damaged) =
@@ -66,8 +67,9 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     })
 }
 
-/// The error of a log that has a history, for a store that has no manifest to
-/// say which: what a creation that was cut short leaves is none.
+/// For a store without a manifest: returns an error if its log was ever written
+/// to, because the manifest is lost then. What an interrupted creation of a
+/// store leaves is not an error.
 pub(crate) fn check_unused(fs: &dyn Fs, dir: &Path, manifest: &Path) -> Result<Option<Error>> {
     let names = match fs.list(dir) {
         Ok(names) => names,
@@ -78,7 +80,8 @@ pub(crate) fn check_unused(fs: &dyn Fs, dir: &Path, manifest: &Path) -> Result<O
         let Some(first) = first_seq(name) else { continue };
         let path = dir.join(name);
         let bytes = os::read_all(fs, &path).map_err(|error| Error::io("read", &path, error))?;
-        // Whatever was once written, even damaged, is a history.
+        // Anything but an empty first file was written by a store that was
+        // open, even if it is damaged.
         let unused = first == Seq::ZERO.next()
             && Header::decode(FileKind::Wal, &bytes).is_ok()
             && bytes.iter().skip(HEADER_BYTES).all(|byte| *byte == 0);

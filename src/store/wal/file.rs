@@ -1,5 +1,4 @@
-//! A file of the log that is read from its beginning to its end, a piece at a
-//! time.
+//! Reading a log file from its beginning to its end, one chunk at a time.
 
 use std::{io, ops::Range, path::Path, sync::Arc};
 
@@ -12,32 +11,32 @@ use crate::{
     os,
 };
 
-/// Bytes that are read or written at once. Where a disk is simulated, files are
-/// small.
+/// Bytes that are read or written at once. Smaller for simulated disks, whose
+/// files are small.
 pub(crate) const WRITE_CHUNK_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
 
-/// Frames that are larger do not stay in their piece, of which too much would
-/// stay with them for nothing.
+/// The payload of a larger frame is copied out of its chunk. Otherwise it would
+/// keep too much of the chunk in memory.
 const LARGE_BYTES: usize = WRITE_CHUNK_BYTES / 3;
 
-/// A file that is read from the beginning to the end. What was read stays as
-/// long as somebody has it.
+/// A log file that is read from the beginning to the end. A chunk stays in
+/// memory as long as somebody refers to it.
 pub(crate) struct LogFile {
     file: Box<dyn os::File>,
     len: usize,
     piece: Arc<[u8]>,
-    /// Where the piece begins.
+    /// Offset of the current chunk in the file.
     at: usize,
-    /// A copy of the payload of a large frame.
+    /// A copy of the payload of the last large frame.
     large: Arc<[u8]>,
 }
 
-/// A frame, and what it was read with.
+/// A frame, and the buffer that it is in.
 pub(crate) struct ReadFrame<'a> {
     pub(super) seq: Seq,
     pub(super) durable: Seq,
     pub(super) around: &'a Arc<[u8]>,
-    /// The payload.
+    /// The range of the payload in `around`.
     pub(super) part: Range<usize>,
     /// Bytes that the frame takes in the file.
     pub(super) size: usize,
@@ -56,13 +55,13 @@ impl LogFile {
         self.len
     }
 
-    /// Bytes from `at` on: so many at least, if the file has them.
+    /// Reads bytes from `at` on: at least `least`, if the file has them.
     fn from(&mut self, at: usize, least: usize) -> io::Result<&[u8]> {
         let left = self.len.saturating_sub(at);
         let least = least.min(left);
         let have = self.piece.len().saturating_sub(at.saturating_sub(self.at));
         if at < self.at || have < least {
-            // Both the one piece and the other need not be there at once.
+            // Drops the old chunk first, so that only one is in memory.
             self.piece = Arc::default();
             self.at = at;
             let bytes = left.min(least.max(WRITE_CHUNK_BYTES));
@@ -80,7 +79,7 @@ impl LogFile {
         Ok(Header::decode(FileKind::Wal, self.from(0, HEADER_BYTES)?))
     }
 
-    /// The header of the frame at `at`, if there is one.
+    /// The header of the frame at `at`. `None` if no frame begins there.
     pub(crate) fn frame_header(
         &mut self,
         frames: &Frames,
@@ -89,7 +88,7 @@ impl LogFile {
         Ok(frames.header(self.from(at, FRAME_HEADER_BYTES)?, 0))
     }
 
-    /// The frame at `at`, if there is a whole one.
+    /// The frame at `at`. `None` if no complete frame begins there.
     pub(crate) fn frame(
         &mut self,
         frames: &Frames,
@@ -114,7 +113,7 @@ impl LogFile {
         Ok(Some(ReadFrame { seq, durable, around: &self.piece, part, size }))
     }
 
-    /// Whether there are nothing but zeros from `at` on.
+    /// Whether the file has only zeros from `at` on.
     pub(crate) fn is_zero_from(&mut self, mut at: usize) -> io::Result<bool> {
         while at < self.len {
             let bytes = self.from(at, 1)?;

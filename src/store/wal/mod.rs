@@ -1,11 +1,11 @@
-//! The write-ahead log in its directory: [`Writer`](writer::Writer) appends groups of frames,
+//! The write-ahead log: [`Writer`](writer::Writer) appends groups of frames,
 //! [`recover`](recover::recover) reads them back.
 //!
-//! A log is a row of files, each named by the sequence number of its first
-//! frame. A file is complete and synced before the next is begun, so that
-//! damage in any but the last is never a torn write. Each life of the engine
-//! begins a file of its own with its first write, so that nothing is appended
-//! to what another life left.
+//! A log is a sequence of files, each named by the sequence number of its first
+//! frame. A file is complete and synced before the next is created, so damage
+//! in any file but the last is never a torn tail. Each lifetime of the engine
+//! begins a file of its own with its first write, so nothing is appended to a
+//! file of an earlier lifetime.
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 
 pub(crate) mod dir;

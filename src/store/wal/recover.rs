@@ -1,5 +1,5 @@
-//! Reads the log back: every rule by which recovery tells a torn write, which
-//! is cut, from damage, which is refused.
+//! Reading the log back. All rules are here by which recovery distinguishes a
+//! torn tail, which it truncates, from damage, which it refuses.
 
 use std::{
     io,
@@ -26,19 +26,19 @@ use crate::{
     },
 };
 
-/// What [`recover`] found.
+/// The result of [`recover`].
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    /// The last commit; it and all before it are durable.
+    /// The last commit. It and all earlier ones are durable.
     pub(crate) last: Seq,
-    /// Files of the log.
+    /// Number of files of the log.
     pub(crate) files: u64,
     /// Bytes of those files.
     pub(crate) bytes: u64,
     pub(crate) report: RecoveryReport,
 }
 
-/// The payload of a batch, and what was read with it.
+/// The payload of a batch, and the buffer that it is in.
 pub(crate) struct Logged<'a> {
     around: &'a Arc<[u8]>,
     part: Range<usize>,
@@ -64,26 +64,26 @@ impl Logged<'_> {
     }
 }
 
-/// Takes a batch's sequence number and payload, or refuses it.
+/// Takes the sequence number and the payload of a batch, or refuses it.
 pub(crate) type Apply<'a> = dyn FnMut(Seq, Logged<'_>) -> Result<(), Refusal> + 'a;
 
-/// What the log is read for.
+/// The receiver of the batches that recovery reads.
 pub(crate) trait Replay {
     /// Takes a batch, or refuses it.
     fn apply(&mut self, seq: Seq, logged: Logged<'_>) -> Result<(), Refusal>;
 
-    /// Applies all that was taken. If something of it could not be, it begins
-    /// anew and gives `false`: the log is to be read again, and each batch is
-    /// then refused in its turn or not at all.
+    /// Waits until all batches that were taken are applied. If one could not be
+    /// applied, starts from scratch and returns `false`: the log has to be read
+    /// again, and this time each batch is refused at its turn or applied.
     fn settle(&mut self) -> bool;
 }
 
-/// Why a batch of the log is not taken.
+/// Why a batch of the log is refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// The batch is damaged.
     Damage(Damage),
-    /// Something else is, which the log is not to be blamed for.
+    /// Something else failed; the log is not damaged.
     Other(Error),
 }
 
@@ -93,27 +93,26 @@ impl From<Damage> for Refusal {
     }
 }
 
-/// What a file of the log gave.
+/// The state at the end of reading a log file.
 struct FileEnd {
     /// The sequence number that follows its last frame.
     next: Seq,
-    /// Where the frame with that number would stand.
+    /// Offset at which the frame with that number would be.
     offset: usize,
-    /// Whether something other than zeros stands there.
+    /// Whether there is something other than zeros at that offset.
     torn: bool,
-    /// The latest commit that one of its frames says was durable.
+    /// The latest commit that was durable according to the frames.
     durable: Seq,
-    /// A frame before which all are durable, and where it stands.
+    /// A frame before which all commits are durable, and its offset.
     mark: (Seq, usize),
     file: LogFile,
 }
 
-/// Hands every batch after `checkpoint` to `replay`, in order, and leaves a log
-/// in which everything that was handed over is durable and can be followed by
-/// a new file.
+/// Hands every batch after the manifest's checkpoint to `replay`, in order.
+/// Afterwards, everything that was handed over is durable in the log, and the
+/// log can be continued with a new file.
 ///
-/// `before_salvage` is called before a salvaging recovery first changes
-/// something.
+/// `before_salvage` is called before a salvaging recovery changes anything.
 pub(crate) fn recover(
     place: LogDir<'_>,
     manifest: &Manifest,
@@ -122,10 +121,10 @@ pub(crate) fn recover(
     replay: &mut dyn Replay,
 ) -> Result<Recovered> {
     let mut reading = read(place, manifest, &mut |seq, logged| replay.apply(seq, logged));
-    // What is still being applied goes on meanwhile.
+    // Batches may still be applied in the background meanwhile.
     let mut written = write_again(place, manifest.durable, &mut reading);
     if !replay.settle() {
-        // Its file goes before another of its name is made.
+        // Removes its temporary file before another one of that name is made.
         drop(written);
         reading = read(place, manifest, &mut |seq, logged| replay.apply(seq, logged));
         written = write_again(place, manifest.durable, &mut reading);
@@ -140,13 +139,14 @@ pub(crate) fn recover(
         let after = firsts.get(sound..).unwrap_or_default();
         report.quarantined = quarantine(place, after)?;
         report.damage = Some(error);
-        // What was recovered needs a file after it, so that the damage is not
-        // met again: also if there is nothing to put into it.
+        // The recovered commits need a file after them, even an empty one, so
+        // that the next recovery does not reach the damage.
         match last_end.as_mut().filter(|_| sound > 0) {
             Some((first, end)) => {
                 let from = uncertain_from(*first, end, Seq::ZERO, last);
                 if from == *first && !after.contains(first) {
-                    // The rewritten file takes the name of the damaged one.
+                    // The rewritten file replaces the damaged one, so a copy
+                    // of that is kept.
                     let from = file_path(place.dir, *first);
                     let to = damaged_path(place, &from);
                     let bytes = os::read_all(place.fs, &from)
@@ -167,7 +167,8 @@ pub(crate) fn recover(
         }
     }
 
-    // The next file replaces one of its name, which holds nothing.
+    // A file that begins after `last` has no frames, and the writer replaces
+    // it.
     let mut files = 0_u64;
     let mut bytes = 0_u64;
     let all = list(place)?;
@@ -180,8 +181,9 @@ pub(crate) fn recover(
     Ok(Recovered { last, files, bytes, report })
 }
 
-/// Hands every batch after `checkpoint` to `apply`, in order, up to the end or
-/// to the first damage, and changes nothing. The report tells which.
+/// Hands every batch after the manifest's checkpoint to `apply`, in order, up
+/// to the end of the log or the first damage, which the report contains.
+/// Changes nothing.
 pub(crate) fn salvage(
     place: LogDir<'_>,
     manifest: &Manifest,
@@ -198,16 +200,16 @@ pub(crate) fn salvage(
     Ok(report)
 }
 
-/// What the files of a log gave.
+/// The result of reading a log.
 struct Reading {
     /// The first sequence numbers of the files.
     firsts: Vec<Seq>,
     report: RecoveryReport,
-    /// Where it stopped.
+    /// The damage at which reading stopped.
     damage: Option<Error>,
-    /// Files before this index hold what was read.
+    /// The files before this index hold the commits that were read.
     sound: usize,
-    /// The file that was read last, by its first sequence number.
+    /// The file that was read last, and its first sequence number.
     last_end: Option<(Seq, FileEnd)>,
 }
 
@@ -215,7 +217,7 @@ struct Reading {
 fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result<Reading> {
     let Manifest { checkpoint, durable, .. } = *manifest;
     let all = list(place)?;
-    // A checkpoint that was cut short may have left some of what it covers.
+    // An interrupted checkpoint may have left files that it covers.
     let firsts = all.get(covered(&all, checkpoint)..).unwrap_or_default().to_vec();
     let mut report = RecoveryReport { seq: checkpoint, ..RecoveryReport::default() };
     let mut apply = |seq: Seq, logged: Logged<'_>| {
@@ -232,7 +234,7 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
     let mut log_bytes = 0_u64;
     let mut sound = firsts.len();
     if firsts.first().is_none_or(|first| *first > checkpoint.next()) {
-        let what = format!("no log file begins at commit {} or before", checkpoint.next());
+        let what = format!("no log file begins at or before commit {}", checkpoint.next());
         damage = Some(Error::corrupt(place.dir, 0, what));
         sound = 0;
     }
@@ -254,7 +256,8 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
             Err(Stop::Other(error)) => return Err(error),
             Err(Stop::Damaged(error, end)) => {
                 damage = Some(error);
-                // A file whose first frame is bad gives its name to the next.
+                // If its first frame is bad, the file holds nothing, and the
+                // next one gets its name.
                 sound = if end.next == *first { index } else { index.saturating_add(1) };
                 last_end = Some((*first, *end));
             }
@@ -276,7 +279,7 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
     Ok(Reading { firsts, report, damage, sound, last_end })
 }
 
-/// The torn write at the end of the last file.
+/// The torn tail at the end of the last file, if it has one.
 fn cut_tail(place: LogDir<'_>, first: Seq, end: &FileEnd) -> Option<TornTail> {
     end.torn.then(|| TornTail {
         file: file_path(place.dir, first),
@@ -284,19 +287,20 @@ fn cut_tail(place: LogDir<'_>, first: Seq, end: &FileEnd) -> Option<TornTail> {
     })
 }
 
-/// The first commit that may not be durable: nothing says that a sync covered
-/// it. Everything in files before the last is.
+/// The first commit that may not be durable, because nothing proves that a sync
+/// covered it. All commits in files before the last are durable.
 fn uncertain_from(first: Seq, end: &FileEnd, durable: Seq, last: Seq) -> Seq {
     let before_file = Seq::new(first.get().saturating_sub(1));
     end.durable.max(durable).max(before_file).min(last).next()
 }
 
-/// How many of the log's files, from the first, a checkpoint covers whole.
+/// How many of the log files, from the first on, a checkpoint covers
+/// completely.
 pub(crate) fn covered(firsts: &[Seq], checkpoint: Seq) -> usize {
     firsts.partition_point(|first| *first <= checkpoint.next()).saturating_sub(1)
 }
 
-/// The first sequence numbers of the log's files, in order.
+/// The first sequence numbers of the log files, in order.
 pub(crate) fn list(place: LogDir<'_>) -> Result<Vec<Seq>> {
     let names = place.fs.list(place.dir).map_err(|error| Error::io("list", place.dir, error))?;
     let mut firsts: Vec<Seq> = names.iter().filter_map(|name| first_seq(name.to_str()?)).collect();
@@ -304,10 +308,10 @@ pub(crate) fn list(place: LogDir<'_>) -> Result<Vec<Seq>> {
     Ok(firsts)
 }
 
-/// Checks a file of the log from its first frame to the one before `stop`, and
-/// hands their payloads on. What follows there does not count. Returns the
-/// bytes of the file, of which a piece is in memory at a time; `None` if there
-/// is no such file.
+/// Checks a log file from its first frame to the one before `stop`, and hands
+/// the payloads to `each`. What follows in the file is ignored. Returns the
+/// bytes of the file, of which one chunk is in memory at a time; `None` if the
+/// file does not exist.
 pub(crate) fn check_file(
     place: LogDir<'_>,
     first: Seq,
@@ -330,9 +334,9 @@ pub(crate) fn check_file(
 enum Stop {
     /// The header is bad.
     Unreadable(Error),
-    /// Nothing is known to be wrong with the file.
+    /// Reading failed, but the file is not known to be damaged.
     Other(Error),
-    /// A frame is bad, those before it are good.
+    /// A frame is bad; those before it are good.
     Damaged(Error, Box<FileEnd>),
 }
 
@@ -352,7 +356,8 @@ fn read_file(
         return Err(unreadable(Damage::new(16, "the file belongs to another store")));
     }
     if header.number != first.get() {
-        let what = format!("the file begins at commit {}, its name says {first}", header.number);
+        let what =
+            format!("the file begins at commit {}, but its name says {first}", header.number);
         return Err(unreadable(Damage::new(32, what)));
     }
     let frames = Frames::new(&header);
@@ -366,7 +371,7 @@ fn read_file(
     };
     let damage = loop {
         if Some(end.next) == stop {
-            // The rest, if any, was written again in the file that follows.
+            // Whatever follows was written again in the next file.
             return Ok(end);
         }
         match end.file.frame(&frames, end.offset).map_err(failed)? {
@@ -387,10 +392,10 @@ fn read_file(
                 end.next = end.next.next();
             }
             Some(frame) => {
-                break format!("commit {} stands where {} belongs", frame.seq, end.next);
+                break format!("found commit {} where {} is expected", frame.seq, end.next);
             }
             None if stop.is_some() => {
-                break format!("no whole frame where commit {} belongs", end.next);
+                break format!("no complete frame where commit {} is expected", end.next);
             }
             None => match tail(&frames, &mut end).map_err(failed)? {
                 Tail::Clean => return Ok(end),
@@ -409,17 +414,17 @@ fn read_file(
 enum Tail {
     /// Zeros to the end of the file.
     Clean,
-    /// A write that a crash tore.
+    /// A torn tail.
     Torn,
-    /// Something was durable here once.
+    /// A durable commit is damaged.
     Damaged(String),
 }
 
-/// Tells what follows the last good frame of the log.
+/// Determines what follows the last good frame of the log.
 ///
-/// A crash leaves any part of the writes since the last sync, so good frames
-/// may well stand behind a bad one. Whether a sync covered the bad one is what
-/// later frames say: each carries a commit that was durable when it was
+/// A crash may keep any part of the writes since the last sync, so good frames
+/// may follow a bad one. Whether the bad one was covered by a sync is known
+/// from later frames: each has a commit that was durable when the frame was
 /// written.
 fn tail(frames: &Frames, end: &mut FileEnd) -> io::Result<Tail> {
     let good = Seq::new(end.next.get().saturating_sub(1));
@@ -431,8 +436,8 @@ fn tail(frames: &Frames, end: &mut FileEnd) -> io::Result<Tail> {
             && header.durable > good
         {
             return Ok(Tail::Damaged(format!(
-                "no whole frame where commit {} belongs, which was durable: commit {} at byte \
-                 {at} says so",
+                "no complete frame where commit {} is expected, which was durable according to \
+                 commit {} at byte {at}",
                 end.next, header.seq
             )));
         }
@@ -440,8 +445,8 @@ fn tail(frames: &Frames, end: &mut FileEnd) -> io::Result<Tail> {
     Ok(Tail::Torn)
 }
 
-/// Writes what nothing says to be durable, of a log without damage, into a new
-/// file that is yet to be given its place; `None` if there is nothing.
+/// Writes the commits of an undamaged log that are not known to be durable into
+/// a new file, which the caller moves to its path. `None` if there are none.
 fn write_again<'p>(
     place: LogDir<'p>,
     durable: Seq,
@@ -455,8 +460,8 @@ fn write_again<'p>(
 }
 
 /// Writes commits `from` to `last` of the file that was read last into a new
-/// file and syncs it. After a sync that failed, the pages that this process
-/// read may be all there is of them.
+/// file and syncs it. If an earlier sync of these commits failed, the cached
+/// pages that this process read may be the only copy.
 fn rewrite<'p>(
     place: LogDir<'p>,
     from: Seq,
@@ -471,7 +476,7 @@ fn rewrite<'p>(
     let durable = Seq::new(from.get().saturating_sub(1));
     let mut next = from;
     if let Some((first, FileEnd { file, next: end, mark, .. })) = end {
-        // What a checkpoint covers may go on where the file does not.
+        // A checkpoint may cover commits after the end of this file.
         let last = last.min(Seq::new(end.get().saturating_sub(1)));
         let path = file_path(place.dir, first);
         let failed = |error| Error::io("read", &path, error);
@@ -489,7 +494,7 @@ fn rewrite<'p>(
                 frame.and_then(|frame| Some((frame.size, frame.around.get(frame.part)?)))
             else {
                 let at = u64::try_from(at).unwrap_or(u64::MAX);
-                let what = format!("commit {next} was there a moment ago");
+                let what = format!("commit {next} can no longer be read");
                 return Err(Error::corrupt(path, at, what));
             };
             frames.seal(next, durable, payload, &mut out);
@@ -508,15 +513,15 @@ fn rewrite<'p>(
     Ok(replacement)
 }
 
-/// A name that nothing has, for what could not be read.
+/// An unused path for a damaged file.
 fn damaged_path(place: LogDir<'_>, path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{:016x}{DAMAGED_SUFFIX}", place.salt()));
     PathBuf::from(name)
 }
 
-/// Renames files out of the log. The manifest says meanwhile that this is under
-/// way.
+/// Renames files out of the log. During this, the manifest says that a salvage
+/// is under way.
 pub(crate) fn quarantine(place: LogDir<'_>, firsts: &[Seq]) -> Result<Vec<QuarantinedFile>> {
     let mut done = Vec::new();
     for first in firsts.iter().rev() {

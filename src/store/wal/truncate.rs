@@ -1,4 +1,4 @@
-//! Removes what of a log a checkpoint covers.
+//! Removing the log files that a checkpoint covers.
 
 use crate::{
     model::{
@@ -12,9 +12,9 @@ use crate::{
     },
 };
 
-/// Removes the files that a checkpoint covers: those that another file follows
-/// at the commit after it, or before. Adds how many, and their bytes, to
-/// `removed`, also when it fails half way.
+/// Removes the log files that a checkpoint covers completely: those whose next
+/// file begins at or before the commit after the checkpoint. Adds their number
+/// and bytes to `removed`, also if it fails half way.
 pub(crate) fn cut(place: LogDir<'_>, checkpoint: Seq, removed: &mut Removed) -> Result<()> {
     let firsts = replay::list(place)?;
     for first in firsts.iter().take(covered(&firsts, checkpoint)) {
@@ -31,7 +31,7 @@ pub(crate) fn cut(place: LogDir<'_>, checkpoint: Seq, removed: &mut Removed) -> 
     Ok(())
 }
 
-/// What was removed of a log.
+/// How much of a log was removed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Removed {
     pub(super) files: u64,

@@ -1,4 +1,5 @@
-//! Appends groups of frames: one write and at most one sync a group.
+//! Appending groups of frames to the log, with one write and at most one sync
+//! for each group.
 
 use std::path::PathBuf;
 
@@ -19,37 +20,38 @@ use crate::{
 };
 
 /// How far ahead of the frames a file is filled with zeros. A sync of blocks
-/// that were written before has no metadata to write: 114 µs against 190 µs on
-/// the machine that this was measured on. Space that is only allocated does not
-/// have that effect.
+/// that were written before has no metadata to write: it took 114 µs instead of
+/// 190 µs in our measurement. Space that is only allocated does not have that
+/// effect.
 ///
-/// A file begins with the smaller amount and doubles to the larger one, so that
-/// a life with few writes leaves a small file.
+/// A file begins with the smaller amount, which doubles up to the larger one,
+/// so that a lifetime with few writes leaves a small file.
 const LEAST_AHEAD_BYTES: usize = 32 << 10;
 
 const MOST_AHEAD_BYTES: usize = 1 << 20;
 
-/// The buffer keeps at most this between groups.
+/// The largest capacity that the buffer keeps between groups.
 const BUFFER_BYTES: usize = 4 << 20;
 
-/// The end of the log.
+/// The end of the log, to which frames are appended.
 #[derive(Debug)]
 pub(crate) struct Writer {
     store: StoreId,
     dir: PathBuf,
     rotate_bytes: u64,
-    /// The file of this life, once there is one.
+    /// The current file of this lifetime of the engine; `None` before its first
+    /// write.
     current: Option<Current>,
     /// The last frame that was written.
     last: Seq,
     /// The last frame that a sync covers.
     durable: Seq,
-    /// Set by a failure: the log takes nothing more.
+    /// Set by a failure: the log accepts no more writes.
     failed: Option<Error>,
     buffer: Vec<u8>,
     files: u64,
     bytes: u64,
-    /// The next frame goes into a new file.
+    /// Whether the next frame goes into a new file.
     rotate: bool,
 }
 
@@ -58,15 +60,15 @@ struct Current {
     path: PathBuf,
     file: Box<dyn File>,
     frames: Frames,
-    /// Where the next frame goes.
+    /// Offset of the next frame.
     end: u64,
-    /// Where the zeros that were written end; at least `end`.
+    /// Offset at which the written zeros end; at least `end`.
     filled: u64,
 }
 
 impl Writer {
-    /// Continues a log of `files` files and `bytes` bytes after `last`, all of
-    /// which is durable.
+    /// Continues a log of `files` files and `bytes` bytes after the commit
+    /// `last`. All of it is durable.
     pub(crate) fn new(
         place: LogDir<'_>,
         rotate_bytes: u64,
@@ -94,42 +96,44 @@ impl Writer {
         self.durable
     }
 
-    /// Files of the log.
+    /// Number of files of the log.
     pub(crate) fn files(&self) -> u64 {
         self.files
     }
 
-    /// Bytes of the log's files, zeros ahead of the frames included.
+    /// Bytes of the log files, including zeros ahead of the frames.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Has the next frame go into a new file, so that those before it can be
-    /// removed once a checkpoint covers them.
+    /// Makes the next frame go into a new file, so that the files before it can
+    /// be removed once a checkpoint covers them.
     pub(crate) fn rotate(&mut self) {
         self.rotate = true;
     }
 
-    /// Begins a file for what follows `checkpoint` if there is none, so that
-    /// all before it can go. The log has a file that continues the checkpoint
-    /// at any time.
+    /// Begins a file for the commits after `checkpoint` if no file has any, so
+    /// that all files before it can be removed. At any time, the log has a file
+    /// that continues the checkpoint.
     ///
-    /// If the file cannot be made, nothing of the log has changed, and the next
-    /// frame has it made again. A sync that fails is the log's end, as ever.
+    /// If the file cannot be created, nothing of the log has changed, and the
+    /// next frame tries it again. A failed sync fails the log for good, as
+    /// always.
     pub(crate) fn continue_from(&mut self, place: LogDir<'_>, checkpoint: Seq) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         if self.last == checkpoint && (self.rotate || self.current.is_none()) {
             self.sync()?;
-            // A failure stops nothing: the next frame needs a new file as
-            // before, and what may be there of this one holds none.
+            // A failure is not recorded in `failed`: the next frame needs a new
+            // file as before, and a file that may have been left holds no
+            // frame.
             return self.begin_file(place);
         }
         Ok(())
     }
 
-    /// Notes that files were removed.
+    /// Subtracts files that were removed.
     pub(crate) fn removed(&mut self, removed: Removed) {
         self.files = self.files.saturating_sub(removed.files);
         self.bytes = self.bytes.saturating_sub(removed.bytes);
@@ -140,11 +144,11 @@ impl Writer {
         self.begin_file(place)
     }
 
-    /// Appends a group of batches, which continue the sequence, in one write;
-    /// with `sync`, one sync makes them and all before them durable.
+    /// Appends a group of batches, which continue the sequence, in one write.
+    /// With `sync`, one sync makes them and all earlier ones durable.
     ///
-    /// After an error the writer takes nothing more: what reached the disk is
-    /// for recovery to find out.
+    /// After an error, the writer accepts no more writes. How much of the group
+    /// reached the disk is for recovery to find out.
     pub(crate) fn append<'p>(
         &mut self,
         place: LogDir<'_>,
@@ -174,7 +178,7 @@ impl Writer {
             self.begin_file(place)?;
         }
         let Some(current) = &mut self.current else {
-            return Err(Error::internal("no file of the log was begun"));
+            return Err(Error::internal("the log has no current file"));
         };
         self.buffer.clear();
         let mut last = self.last;
@@ -183,7 +187,7 @@ impl Writer {
             current.frames.seal(last, self.durable, payload, &mut self.buffer);
         }
         let grown = current.write(&mut self.buffer)?;
-        // One large group shall not hold its memory for ever.
+        // The memory of a large group is released.
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES);
         self.bytes = self.bytes.saturating_add(grown);
@@ -191,7 +195,7 @@ impl Writer {
         if sync { self.sync() } else { Ok(()) }
     }
 
-    /// Makes all that was appended durable.
+    /// Makes everything that was appended durable.
     pub(crate) fn sync(&mut self) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -218,8 +222,8 @@ impl Writer {
             && current.end.saturating_add(size) > self.rotate_bytes
     }
 
-    /// Begins the file whose first frame is the next one. It appears whole:
-    /// header, zeros and name, durably, before any frame goes into it.
+    /// Begins the file whose first frame is the next one. Header, zeros and
+    /// name are durable before any frame is written to it.
     fn begin_file(&mut self, place: LogDir<'_>) -> Result<()> {
         let first = self.last.next();
         let path = file_path(&self.dir, first);
@@ -248,13 +252,13 @@ impl Writer {
 }
 
 impl Current {
-    /// Writes `frames` at the end, followed by zeros if they pass those that
-    /// are there. Returns by how much the file grew.
+    /// Writes `frames` at the end, followed by zeros if they exceed the zeros
+    /// that were written before. Returns by how many bytes the file grew.
     fn write(&mut self, frames: &mut Vec<u8>) -> Result<u64> {
         let len = u64::try_from(frames.len()).unwrap_or(u64::MAX);
         let end = self.end.saturating_add(len);
-        // A large group pays for its own metadata; zeros would only double
-        // what it writes.
+        // No zeros after a large group, since they would only double the bytes
+        // that it writes.
         let ahead =
             usize::try_from(end).unwrap_or(usize::MAX).clamp(LEAST_AHEAD_BYTES, MOST_AHEAD_BYTES);
         if end > self.filled && frames.len() < ahead / 2 {
