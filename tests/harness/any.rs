@@ -1,5 +1,5 @@
-//! Operations at random, as strategies of proptest: on few ids, kinds, indexes
-//! and spaces, so that they meet.
+//! Random operations as strategies of proptest. They use few ids, kinds,
+//! indexes and spaces, so that operations concern the same ones.
 
 use ingrain::{Edge, Node, NodeId, Op, Patch, Precondition, Seq, Timestamp, Value};
 use proptest::{collection::vec, option, prelude::*};
@@ -35,7 +35,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Small whole numbers, never all zero: their sums are exact in any order.
+/// Vectors of small integers, never all zero: their sums are exact in any
+/// order.
 fn any_vector(dimension: usize) -> impl Strategy<Value = Vec<f32>> {
     vec(-4..=4_i8, dimension).prop_map(|numbers| {
         let mut vector: Vec<f32> = numbers.iter().map(|n| f32::from(*n)).collect();
@@ -50,7 +51,7 @@ fn any_key() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![Just(0_u8), Just(1), Just(0xff)], 0..3)
 }
 
-/// Long ones stay where they are when something else of the node changes.
+/// Contents. Long ones become external when something else of the node changes.
 fn any_content() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![vec(any::<u8>(), 0..20), vec(any::<u8>(), 65..90)]
 }
@@ -114,7 +115,7 @@ pub fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::None }),
         1 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::Absent }),
-        // Versions are small: some are right.
+        // Versions are small, so that some are right.
         1 => (any_node(), 3..12_u64).prop_map(|(node, version)| Op::Put {
             node,
             precondition: Precondition::Version(Seq::new(version)),

@@ -13,25 +13,26 @@ use ingrain::{
     os::{Clock, RealClock},
 };
 
-/// A wall clock that says what it was told, beside a clock that goes on. Clones
-/// are the same clock.
+/// A wall clock whose time is set, and a monotonic clock that runs on. Clones
+/// share their time.
 #[derive(Debug, Clone, Default)]
 pub struct TestClock(Arc<Wall>);
 
 #[derive(Debug, Default)]
 struct Wall {
     micros: AtomicI64,
-    /// What each look at it adds.
+    /// What each reading adds to the time.
     step: AtomicI64,
 }
 
 impl TestClock {
-    /// Says that it is now so many microseconds since 1970.
+    /// Sets the time, in microseconds since 1970.
     pub fn set(&self, micros: i64) {
         self.0.micros.store(micros, Ordering::SeqCst);
     }
 
-    /// Jumps by so many microseconds, also back, at each look.
+    /// Makes the time jump by this many microseconds, which may be negative, at
+    /// each reading.
     pub fn step(&self, micros: i64) {
         self.0.step.store(micros, Ordering::SeqCst);
     }

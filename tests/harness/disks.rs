@@ -7,8 +7,8 @@ use ingrain::{
     sim::{SimClock, SimDisk},
 };
 
-/// The same options on this disk, with a clock that stands still and without a
-/// thread: an engine that does the same each time.
+/// The options with this disk, a clock that stands still and no threads, so
+/// that an engine behaves the same each time.
 pub fn on_disk(disk: &SimDisk, options: Options) -> Options {
     options.inline(true).fs(Arc::new(disk.clone())).clock(Arc::new(SimClock::default()))
 }

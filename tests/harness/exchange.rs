@@ -1,4 +1,4 @@
-//! What programs import: lines of JSON and arrays of numbers.
+//! Properties of the import formats: JSON lines and `.npy` arrays.
 
 use ingrain::exchange::{
     lines::{CONTENT_FIELDS, EdgeLine, NodeLine},
@@ -7,11 +7,11 @@ use ingrain::exchange::{
 
 use super::memory::bounded;
 
-/// Most memory of what a line says, as a multiple of its bytes.
+/// The largest memory of a decoded line, as a multiple of its bytes.
 const VALUES: usize = 400;
 
-/// A line, which the first byte takes for one of a node or of an edge. What it
-/// says is written and read again without loss.
+/// The first byte chooses whether the rest is a line of a node or of an edge.
+/// What is decoded from it is encoded and decoded again without loss.
 pub fn import_line(data: &[u8]) {
     let Some((how, line)) = data.split_first() else { return };
     if how % 2 == 0 {
@@ -26,8 +26,8 @@ pub fn import_line(data: &[u8]) {
     }
 }
 
-/// An array is as long as its header says, and has the rows that it counts. The
-/// first byte says how many bytes are known of a longer file.
+/// An array has the length that its header says, and the rows that it counts.
+/// The first byte says how much of a longer file is given.
 pub fn npy(data: &[u8]) {
     let Some((more, bytes)) = data.split_first() else { return };
     let len = bytes.len() as u64 + u64::from(*more) * 8;

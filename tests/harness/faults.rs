@@ -41,11 +41,11 @@ struct Plan {
     short_write: usize,
 }
 
-/// What a test makes of a call: lets it pass, fails it, holds it, panics.
+/// Decides about a call: it returns, fails the call, blocks it, or panics.
 type Hook = Box<dyn Fn(Call, &Path) -> io::Result<()> + Send + Sync>;
 
-/// The machine's file system with a plan of failures, a record of the calls,
-/// a gate before each sync, and a hook of the test's own.
+/// The file system of the machine with planned failures, a record of the calls,
+/// a gate before each sync, and a hook.
 #[derive(Default)]
 pub struct FaultFs {
     plan: Mutex<Plan>,
@@ -54,7 +54,7 @@ pub struct FaultFs {
     syncs: Gate,
     hook: OnceLock<Hook>,
     thread: Mutex<Option<ThreadId>>,
-    /// What names and salts are made of, if not of chance.
+    /// The seed of the random bytes; 0 for real random bytes.
     seed: AtomicU64,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Debug for FaultFs {
     }
 }
 
-/// A place where threads are held while it is closed.
+/// A gate that holds threads while it is closed.
 #[derive(Debug, Default)]
 pub struct Gate {
     state: Mutex<GateState>,
@@ -95,7 +95,7 @@ impl Gate {
         }
     }
 
-    /// Goes through, when it is open.
+    /// Passes the gate; blocks while it is closed.
     pub fn pass(&self) {
         let mut state = self.state.lock().unwrap();
         state.waiting += 1;
@@ -107,15 +107,15 @@ impl Gate {
     }
 }
 
-/// A file system each call of which the hook sees before it is done.
+/// A file system that calls the hook before each call.
 pub fn hooked(hook: impl Fn(Call, &Path) -> io::Result<()> + Send + Sync + 'static) -> Arc<Handle> {
     let fs = FaultFs::new();
     assert!(fs.hook.set(Box::new(hook)).is_ok());
     Arc::new(Handle(fs))
 }
 
-/// A file system that fails, while it is told to, each call that is picked: for
-/// lack of space.
+/// A file system that fails the picked calls for lack of space, as long as
+/// `failing` is true.
 pub fn failing_while(
     failing: &Arc<AtomicBool>,
     picked: impl Fn(Call, &Path) -> bool + Send + Sync + 'static,
@@ -129,7 +129,7 @@ pub fn failing_while(
     })
 }
 
-/// Whether a path is that of something in the directory of that name.
+/// Whether a path is directly in a directory of that name.
 pub fn within(path: &Path, dir: &str) -> bool {
     path.parent().is_some_and(|parent| parent.ends_with(dir))
 }
@@ -139,13 +139,13 @@ impl FaultFs {
         Arc::default()
     }
 
-    /// This file system, to be given to an engine.
+    /// A handle that can be passed to an engine.
     pub fn handle(self: &Arc<Self>) -> Arc<Handle> {
         Arc::new(Handle(Arc::clone(self)))
     }
 
-    /// Fails the `n`th call from now on (of a kind, or of any), and with
-    /// `sticky` all after it.
+    /// Makes the `n`th call from now on fail, of one kind or of any. With
+    /// `sticky`, all later ones fail too.
     pub fn fail(&self, n: u64, only: Option<Call>, sticky: bool) {
         self.calls.store(0, Ordering::SeqCst);
         *self.plan.lock().unwrap() =
@@ -158,7 +158,7 @@ impl FaultFs {
         self.plan.lock().unwrap().panic = true;
     }
 
-    /// The calls since the last look.
+    /// The calls since this was last called.
     pub fn take_record(&self) -> Vec<Call> {
         std::mem::take(&mut self.record.lock().unwrap())
     }
@@ -177,12 +177,12 @@ impl FaultFs {
         self.syncs.wait_until_held();
     }
 
-    /// Makes names and salts the same each time.
+    /// Makes store ids and salts reproducible.
     pub fn seed(&self, seed: u64) {
         self.seed.store(seed, Ordering::SeqCst);
     }
 
-    /// Fails every call that another thread makes.
+    /// Fails every call from a thread other than this one.
     pub fn expect_thread(&self, thread: Option<ThreadId>) {
         *self.thread.lock().unwrap() = thread;
     }
@@ -210,7 +210,7 @@ impl FaultFs {
     }
 }
 
-/// A handle that can be given to an engine.
+/// A handle that can be passed to an engine.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<FaultFs>);
 

@@ -1,5 +1,5 @@
-//! The files of a store: all of them as names and bytes, and data files taken
-//! apart and put together again.
+//! The files of a store: reading and writing all of them, and taking data files
+//! apart and putting them together again.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +13,12 @@ use ingrain::format::{
     segment::{BLOCK_BYTES, Layout, Section, digest},
 };
 
-/// Where the golden files of the format's version are.
+/// The directory of the golden files of the current format version.
 pub fn golden_dir() -> PathBuf {
     Path::new(crate::REPOSITORY).join(format!("tests/golden/v{VERSION}"))
 }
 
-/// A directory as names and bytes.
+/// The files of a directory, by relative path.
 pub type Image = BTreeMap<PathBuf, Vec<u8>>;
 
 /// The files of a directory and of those below it.
@@ -38,7 +38,7 @@ pub fn read_image(dir: &Path) -> Image {
     image
 }
 
-/// A store's directory that has these files and no others.
+/// A directory of a store with exactly these files.
 pub fn write_image(dir: &Path, image: &Image) {
     let _ = fs::remove_dir_all(dir);
     for below in ["wal", "data"] {
@@ -49,7 +49,7 @@ pub fn write_image(dir: &Path, image: &Image) {
     }
 }
 
-/// What a data file is, by its name.
+/// The kind of a data file, from its name.
 pub fn data_kind(name: &Path) -> Option<FileKind> {
     let suffix = name.extension()?.to_str()?;
     FileKind::DATA.into_iter().find(|kind| kind.suffix() == suffix)
@@ -58,7 +58,7 @@ pub fn data_kind(name: &Path) -> Option<FileKind> {
 /// Sections of a data file: tag, bytes of a row, bytes.
 pub type Sections = Vec<(u32, u32, Vec<u8>)>;
 
-/// The sections of a file, without what is between them.
+/// The sections of a file, without the zeros between them.
 pub fn read_file(layout: &Layout, bytes: &[u8]) -> Sections {
     let section = |s: &Section| {
         let (from, len) = (s.offset as usize, s.len as usize);
@@ -67,7 +67,7 @@ pub fn read_file(layout: &Layout, bytes: &[u8]) -> Sections {
     layout.sections.iter().map(section).collect()
 }
 
-/// The file with right checksums, and what a manifest says of it.
+/// Makes a file with correct checksums, and its entry in a manifest.
 pub fn write_file(layout: &Layout, sections: &Sections) -> (Vec<u8>, DataFile) {
     let mut bytes = vec![0; BLOCK_BYTES];
     let mut placed = Vec::new();

@@ -1,4 +1,4 @@
-//! The parsers of bytes.
+//! Properties of the parsers.
 
 use ingrain::format::{
     FileKind, Header,
@@ -13,20 +13,21 @@ use ingrain::format::{
 
 use super::{memory::bounded, seal};
 
-/// Most memory of what a payload says, as a multiple of its bytes: a list of
-/// maps of one entry, three bytes each, takes a node of a tree for each.
+/// The largest memory of a decoded payload, as a multiple of its bytes. The
+/// worst case is a list of maps with one entry, three bytes each, where each
+/// takes a tree node.
 const VALUES: usize = 400;
 
-/// A batch that decodes is what encoding it gives.
+/// A batch that decodes encodes to the same bytes.
 pub fn wal_payload(data: &[u8]) {
     let Ok(batch) = bounded(data, VALUES, || decode_batch(data)) else { return };
-    // What passes a limit was never written.
+    // A batch beyond a limit is not encoded, and was never written.
     if let Ok(again) = encode_batch(batch.time, &batch.ops) {
         assert_eq!(again, data);
     }
 }
 
-/// A record that decodes, with attributes that do, is what encoding it gives.
+/// A record that decodes, with its attributes, encodes to the same bytes.
 pub fn heap_record(data: &[u8]) {
     let Ok(meta) = bounded(data, 1, || NodeMeta::decode(data)) else { return };
     let keys: Vec<_> = meta.keys().collect::<Result<_, _>>().unwrap();
@@ -44,8 +45,8 @@ pub fn heap_record(data: &[u8]) {
     assert!(decode_attributes(&encode_attributes(&attributes)).is_ok());
 }
 
-/// The first byte says whether the checksums are made right. A manifest that
-/// decodes is what encoding it gives.
+/// The first byte says whether the checksums are corrected. A manifest that
+/// decodes encodes to the same bytes.
 pub fn manifest(data: &[u8]) {
     let Some((how, file)) = data.split_first() else { return };
     let mut file = file.to_vec();
@@ -57,8 +58,8 @@ pub fn manifest(data: &[u8]) {
     assert!(manifest.files().all(|(_, data)| data.number < manifest.next_file));
 }
 
-/// A file of what follows: of each section its length, two bytes, and then that
-/// much.
+/// Makes a file of the rest of the bytes: for each section its length in two
+/// bytes, and then as many bytes.
 fn built(kind: FileKind, data: &[u8]) -> Option<Vec<u8>> {
     let (how, mut rest) = data.split_first()?;
     let numbers = 4 * (1 + usize::from(how % 8));
@@ -84,10 +85,10 @@ fn built(kind: FileKind, data: &[u8]) -> Option<Vec<u8>> {
     Some(encode(header, &parts).unwrap())
 }
 
-/// The first byte says whether the rest is a file as it stands, one whose
-/// checksums are made right, or sections of which one is made. Block 0 and
-/// contents that decode are what encoding them gives; blocks pass exactly if
-/// they are what was sealed.
+/// The first byte says whether the rest is a file as given, a file whose
+/// checksums are corrected, or sections from which a file is made. If block 0
+/// and the contents decode, they encode to the same bytes. Exactly those blocks
+/// pass their checksums that are unchanged since sealing.
 fn segment(kind: FileKind, data: &[u8]) {
     let Some((how, rest)) = data.split_first() else { return };
     let mut bytes = rest.to_vec();
@@ -117,7 +118,7 @@ fn segment(kind: FileKind, data: &[u8]) {
     }
     let second = File::decode(kind, &again).unwrap();
     assert!(second.damage().next().is_none());
-    // By bytes: a number that is none is not itself.
+    // Compared by bytes, because NaN is not equal to itself.
     let second = Contents::decode(&second).unwrap();
     assert!(second.encode(layout.header).unwrap() == again);
     let sound = bounded(&bytes, 4, || contents.check()).is_ok();
@@ -125,7 +126,8 @@ fn segment(kind: FileKind, data: &[u8]) {
     rows(&contents, sound);
 }
 
-/// What the rows of a file say can be read, whether or not it is sound.
+/// All rows of a file can be read without a panic, whether or not the file is
+/// sound.
 fn rows(contents: &Contents<'_>, sound: bool) {
     match contents {
         Contents::Nodes(nodes) => {
@@ -145,7 +147,7 @@ fn rows(contents: &Contents<'_>, sound: bool) {
         }
         Contents::Keys(keys) => {
             assert!(keys.get(keys.offsets.len()).is_err());
-            // An error takes a while to write: only some of those that are none.
+            // Formatting errors takes time, so only some invalid entries are read.
             let rows = if sound { keys.offsets.len() } else { keys.offsets.len().min(64) };
             let mut again = Vec::new();
             for entry in (0..rows).map(|row| keys.get(row)) {
@@ -185,7 +187,8 @@ segments! {
     segment_vix: VectorIndex;
 }
 
-/// A head is its bytes; bits are the rows that they stand for.
+/// An index head has the same bytes after decoding and encoding, and so have
+/// the bits of dead rows.
 pub fn index_head(data: &[u8]) {
     let (head, bits) = data.split_at(data.len().min(size_of::<IndexHead>()));
     if let Ok(head) = bytemuck::try_from_bytes::<IndexHead>(head) {

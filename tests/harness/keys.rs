@@ -1,4 +1,4 @@
-//! Index keys: their order, and the names and places that are given as bytes.
+//! Properties of index keys: their order, and the parsers of ids and cursors.
 
 use std::cmp::Ordering;
 
@@ -16,7 +16,7 @@ pub enum Part {
     Bytes(Vec<u8>),
 }
 
-/// The key of these components, each ascending or descending.
+/// The key of these components, each of them ascending or descending.
 pub fn encode(parts: &[(Part, bool)]) -> Vec<u8> {
     let mut key = KeyBuilder::new();
     for (part, descending) in parts {
@@ -33,7 +33,7 @@ pub fn encode(parts: &[(Part, bool)]) -> Vec<u8> {
     key.build()
 }
 
-/// The order of the values.
+/// Compares the values in the order that their keys should have.
 pub fn compare(a: &[(Part, bool)], b: &[(Part, bool)]) -> Ordering {
     for ((a, descending), (b, _)) in a.iter().zip(b) {
         let order = match (a, b) {
@@ -61,7 +61,7 @@ fn part(u: &mut Unstructured<'_>, of: u8) -> Result<Part> {
         0 => Part::Int(u.arbitrary()?),
         1 => {
             let float: f64 = u.arbitrary()?;
-            // No order has a place for it; it has a test of its own.
+            // NaN has no place in an order; it has a test of its own.
             Part::Float(if float.is_nan() { 0.0 } else { float })
         }
         2 => Part::Text(String::from_utf8_lossy(&bytes(u)?).into_owned()),
@@ -87,8 +87,9 @@ fn order(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// By the first byte: an entry of a key table, a cursor, the text of a node id,
-/// or two keys whose bytes have the order of their values.
+/// The first byte chooses what the rest is: an entry of a key table, a cursor,
+/// the text of a node id, or two keys whose bytes must have the order of their
+/// values.
 pub fn keys(data: &[u8]) {
     let Some((which, rest)) = data.split_first() else { return };
     match which % 4 {

@@ -1,4 +1,5 @@
-//! Counts what a thread allocates, so that a parser can be held to a bound.
+//! Counts the memory that a thread allocates, so that the memory of a parser
+//! can be bounded.
 #![allow(unsafe_code, reason = "an allocator is unsafe by its trait")]
 
 use std::{
@@ -26,37 +27,38 @@ fn shrink(bytes: usize) {
     HELD.set(HELD.get().wrapping_sub_unsigned(bytes));
 }
 
-// SAFETY: the system's allocator does all of it; counting allocates nothing.
+// SAFETY: every call is forwarded to the system's allocator; counting does not
+// allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of the method.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of the method.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         shrink(layout.size());
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of the method.
         unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new may be held at once.
+        // The old and the new block may exist at the same time.
         grow(size);
         shrink(layout.size());
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of the method.
         unsafe { System.realloc(block, layout, size) }
     }
 }
 
-/// The result of `parse`, which must not hold more at any moment than `factor`
-/// times the bytes of its input and 64 KiB.
+/// The result of `parse`, which must at no time hold more memory than `factor`
+/// times the bytes of its input plus 64 KiB.
 pub fn bounded<T>(input: &[u8], factor: usize, parse: impl FnOnce() -> T) -> T {
     let limit = input.len() * factor + (64 << 10);
     HELD.set(0);

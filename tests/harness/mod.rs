@@ -1,12 +1,14 @@
-//! What is fuzzed, and what tests share.
+//! The fuzz targets, and code that tests share.
 //!
-//! For each target of the fuzzer there is a function of bytes that panics when a
-//! property does not hold: `fuzz/`, where libFuzzer calls them, includes this, and
-//! so do the tests, which call them with what is kept under `tests/fuzzed`. The
-//! crate that includes this says in `REPOSITORY` where that is.
+//! Each fuzz target is a function of bytes that panics when a property does not
+//! hold. Two crates include this module: `fuzz/`, where libFuzzer calls the
+//! targets, and the tests, which call them with the inputs under
+//! `tests/fuzzed`. The including crate defines `REPOSITORY`, the path of the
+//! repository.
 //!
-//! The rest helps tests: stores on file systems and disks that fail, clocks that
-//! are set, files taken apart, and nodes, operations and vectors at random.
+//! The other modules support tests: stores on file systems and disks that fail,
+//! clocks that are set, files taken apart, and random nodes, operations and
+//! vectors.
 
 #[cfg(feature = "exchange")]
 pub mod exchange;
@@ -26,7 +28,7 @@ pub mod seeds;
 #[cfg(feature = "sim")]
 pub mod store;
 
-// What only the tests need.
+// Only the tests use these.
 #[cfg(test)]
 pub mod any;
 #[cfg(test)]
@@ -42,10 +44,10 @@ pub mod random;
 #[cfg(test)]
 pub mod waiting;
 
-/// A target's property.
+/// The function of a target.
 pub type Target = fn(&[u8]);
 
-/// Every target, by name.
+/// All targets, by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("heap_record", formats::heap_record),
     #[cfg(feature = "exchange")]

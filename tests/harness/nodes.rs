@@ -1,18 +1,18 @@
-//! Ids and batches that tests name by numbers.
+//! Node ids and batches made from numbers.
 
 use ingrain::{Batch, Node, NodeId};
 
-/// The node of that number.
+/// The node id for a number.
 pub fn id(n: u64) -> NodeId {
     NodeId::of_content(&n.to_le_bytes())
 }
 
-/// The node of a number among those of a writer.
+/// The node id for a number of a writer; each writer has its own ids.
 pub fn id_of_writer(writer: u64, n: u64) -> NodeId {
     NodeId::of_content(&[writer.to_le_bytes(), n.to_le_bytes()].concat())
 }
 
-/// An id that is one byte throughout: in the order of the numbers.
+/// A node id whose 16 bytes are all `n`, so ids have the order of the numbers.
 pub fn id_of_byte(n: u8) -> NodeId {
     NodeId::from_bytes([n; 16])
 }

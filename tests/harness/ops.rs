@@ -1,4 +1,5 @@
-//! The engine on a disk that fails and crashes, against plain maps.
+//! The engine on a disk that fails and crashes, compared with a model of plain
+//! maps.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,9 +14,9 @@ use ingrain::{
 use super::oracle::{IDS, INDEXES, KINDS, Oracle, SPACES, batch, id, options};
 
 const PATH: &str = "/s";
-/// A space that comes and goes.
+/// A space that is created and dropped repeatedly.
 const EXTRA: &str = "extra";
-/// More would only be slow.
+/// The largest number of actions; more would only be slow.
 const ACTIONS: usize = 48;
 
 fn any_id(u: &mut Unstructured<'_>) -> Result<NodeId> {
@@ -42,7 +43,7 @@ fn any_bytes(u: &mut Unstructured<'_>, most: usize) -> Result<Vec<u8>> {
     Ok(u.bytes(len.min(u.len()))?.to_vec())
 }
 
-/// Long ones stay where they are when something else of the node changes.
+/// Contents. Long ones become external when something else of the node changes.
 fn any_content(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut content = any_bytes(u, 20)?;
     if u.ratio(1, 3)? {
@@ -78,7 +79,8 @@ fn any_name(u: &mut Unstructured<'_>) -> Result<String> {
     Ok((*u.choose(&["a", "b", "c", "ab"])?).to_owned())
 }
 
-/// Small whole numbers, never all zero: their sums are exact in any order.
+/// Vectors of small integers, never all zero: their sums are exact in any
+/// order.
 fn any_vector(u: &mut Unstructured<'_>, dimension: usize) -> Result<Vec<f32>> {
     let mut vector = (0..dimension)
         .map(|_| Ok(f32::from(u.int_in_range(-4..=4_i8)?)))
@@ -160,14 +162,13 @@ fn any_edge(u: &mut Unstructured<'_>) -> Result<Edge> {
     Ok(edge)
 }
 
-/// An operation that passes every check, whether or not its precondition will
-/// hold.
+/// An operation that passes every check; its precondition may or may not hold.
 pub fn any_op(u: &mut Unstructured<'_>) -> Result<Op> {
     Ok(match u.int_in_range(0..=15_u8)? {
         0..=3 => Op::Put { node: any_node(u)?, precondition: Precondition::None },
         4 => Op::Put { node: any_node(u)?, precondition: Precondition::Absent },
         5 => {
-            // Versions are small: some are right.
+            // Versions are small, so that some are right.
             let version = Seq::new(u.int_in_range(1..=20)?);
             Op::Put { node: any_node(u)?, precondition: Precondition::Version(version) }
         }
@@ -194,7 +195,7 @@ fn any_ops(u: &mut Unstructured<'_>) -> Result<Vec<Op>> {
     (0..len).map(|_| any_op(u)).collect()
 }
 
-/// An operation that no store takes.
+/// An invalid operation, which every store refuses.
 fn wrong_op(u: &mut Unstructured<'_>) -> Result<Op> {
     let mut node = any_node(u)?;
     let mut edge = any_edge(u)?;
@@ -224,7 +225,7 @@ fn wrong_op(u: &mut Unstructured<'_>) -> Result<Op> {
     Ok(Op::Put { node, precondition: Precondition::None })
 }
 
-/// What the log has of a batch is the batch, but for its preconditions.
+/// A batch survives encoding and decoding, except for its preconditions.
 fn logged(time: Timestamp, ops: &[Op]) {
     let bytes = encode_batch(time, ops).unwrap();
     let batch = decode_batch(&bytes).unwrap();
@@ -235,27 +236,30 @@ fn logged(time: Timestamp, ops: &[Op]) {
     assert_eq!((batch.time, batch.ops), (time, ops.iter().map(without).collect()));
 }
 
-/// The engine, the maps, and what they were asked.
+/// The engine, the model, and the state of the run.
 struct Run {
     disk: SimDisk,
     clock: SimClock,
-    /// From how many rows on vector files have codes. They are slow to make.
+    /// From this number of rows on, vector files have codes, which are slow to
+    /// build.
     index_rows: usize,
-    /// `None` only while it is opened anew.
+    /// `None` only while the store is reopened.
     engine: Option<Engine>,
-    /// The states by sequence number, up to the last that was submitted.
+    /// The states of the model by sequence number, up to the last batch that
+    /// was submitted.
     states: Vec<Oracle>,
     /// The last commit that was acknowledged.
     acknowledged: u64,
-    /// The last that was acknowledged as durable, or was shown by an opening.
+    /// The last commit that was acknowledged as durable, or that an opening has
+    /// shown.
     durable: u64,
     /// Whether calls may fail.
     faulty: bool,
-    /// Whether a file may be mapped as it is not.
+    /// Whether flipped bits may have been read or mapped.
     flipped: bool,
-    /// None of these may change.
+    /// Snapshots that are held, with the state that they have to show.
     held: Vec<(Snapshot, Oracle)>,
-    /// Backups, and what they hold.
+    /// Backups by path, with the state that they have to hold.
     backups: BTreeMap<String, Oracle>,
 }
 
@@ -299,14 +303,14 @@ impl Run {
         self.faulty = false;
     }
 
-    /// Opens the store, which must hold a state from commit `least` on.
+    /// Opens the store, whose last commit must be `least` or a later one.
     fn open(&mut self, least: u64) {
         self.engine = None;
         let engine = match self.options().open(PATH) {
             Ok(engine) => engine,
             Err(error) => {
                 assert!(self.faulty, "{error}");
-                // What was read wrong once is refused.
+                // Flipped bits may make opening refuse the store.
                 let expected = [ErrorKind::Corrupt, ErrorKind::Poisoned];
                 assert!(error.io_error().is_some() || expected.contains(&error.kind()), "{error}");
                 self.heal();
@@ -319,15 +323,16 @@ impl Run {
         assert!((least.max(1)..=most).contains(&seq), "{seq} is not in {least}..={most}");
         self.states.truncate(usize::try_from(seq).unwrap() + 1);
         self.last().check(&snapshot);
-        // A crash takes nothing back that was shown.
+        // A later crash must not lose what was shown.
         (self.acknowledged, self.durable) = (seq, seq);
         self.flipped &= self.faulty;
         self.engine = Some(engine);
     }
 
-    /// The log failed: writes are refused, reads show what was acknowledged.
+    /// The log has failed: writes must be refused, and reads show what was
+    /// acknowledged.
     fn poisoned(&mut self) {
-        assert!(self.faulty, "the log failed by itself");
+        assert!(self.faulty, "the log failed without an injected fault");
         let engine = self.engine();
         self.states[usize::try_from(self.acknowledged).unwrap()].check(&engine.snapshot());
         let again = engine.write(batch(&[Op::Delete { id: NodeId::MIN }], true));
@@ -365,7 +370,7 @@ impl Run {
                 assert_eq!((op, reason), expected);
             }
             (Err(Error::Poisoned { .. }), expected) => {
-                // It may be there, or not.
+                // The batch may or may not survive.
                 if expected.is_ok() {
                     self.states.push(next);
                 }
@@ -375,7 +380,7 @@ impl Run {
         }
     }
 
-    /// A batch that is refused changes nothing.
+    /// Writes an invalid batch, which must be refused and change nothing.
     fn refused(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let mut ops = any_ops(u)?;
         let at = u.int_in_range(0..=ops.len())?;
@@ -419,8 +424,8 @@ impl Run {
         self.open(self.acknowledged);
     }
 
-    /// What was acknowledged as durable survives any loss; the rest survives
-    /// the process.
+    /// Crashes the disk and reopens the store. Commits that were acknowledged
+    /// as durable must survive any loss; without a loss all of them do.
     fn crash(&mut self, loss: Loss, seed: u64) {
         self.engine = None;
         self.disk = self.disk.crash(loss, seed);
@@ -450,7 +455,7 @@ impl Run {
         self.disk.list(path.as_ref()).is_ok()
     }
 
-    /// What was held, and what was backed up, is as it was.
+    /// Ends the run: snapshots that were held and backups must be unchanged.
     fn end(mut self) {
         self.heal();
         for (snapshot, state) in &self.held {
@@ -461,8 +466,9 @@ impl Run {
             state.check(&copy.snapshot());
         }
         self.last().check(&self.engine().snapshot());
-        // The faults are gone: what failed succeeds, also the mapping of what is
-        // derived, which a checkpoint leaves to the background.
+        // The faults are removed, so what failed before has to succeed now,
+        // also the mapping of index files, which a checkpoint leaves to the
+        // background.
         self.maintain(0);
         self.maintain(2);
         self.verify();
@@ -473,11 +479,12 @@ impl Run {
 
     /// A repair of a sound store loses nothing.
     fn repaired(&mut self) {
-        // Versions are those of the new store.
+        // Compared without versions, which the new store assigns again.
         let contents = |snapshot: &Snapshot| -> (Vec<Node>, Vec<Edge>) {
             let mut nodes: Vec<Node> =
                 snapshot.scan_all().map(|node| node.unwrap().to_node().unwrap()).collect();
-            // By kind, whose order is the store's own.
+            // The scan is ordered by kind number, which may differ between the
+            // stores.
             nodes.sort_by_key(|node| node.id);
             let edges = nodes.iter().flat_map(|node| snapshot.edges_out(node.id));
             let mut edges: Vec<Edge> = edges.map(|edge| edge.unwrap().to_edge().unwrap()).collect();
@@ -494,7 +501,7 @@ impl Run {
     }
 
     fn action(&mut self, step: usize, u: &mut Unstructured<'_>) -> Result<()> {
-        // Time goes back now and then.
+        // The time goes back now and then.
         let now = Timestamp::from_micros(i64::try_from(step * 37 % 100).unwrap());
         self.clock.set(now);
         match u.int_in_range(0..=31_u8)? {
@@ -507,7 +514,7 @@ impl Run {
                 self.write(now, &ops, sync, true);
             }
             13 => {
-                // The log rotates, and a checkpoint begins by itself.
+                // Large enough to rotate the log and make a checkpoint due.
                 let bytes = u.int_in_range(1..=20_000)?;
                 let node = any_node(u)?.content(vec![0xa5; bytes]);
                 let ops = [Op::Put { node, precondition: Precondition::None }];
@@ -567,8 +574,8 @@ impl Run {
         Ok(())
     }
 
-    /// What is done next to a space that comes and goes, or to how one is
-    /// searched.
+    /// The next operations on the space that comes and goes, or a change of the
+    /// method of a space.
     fn space_ops(&self, u: &mut Unstructured<'_>) -> Result<Vec<Op>> {
         let name = EXTRA.to_owned();
         let Some(space) = self.last().space(EXTRA) else {
@@ -602,7 +609,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     }
     run.open(0);
     for step in 0..ACTIONS {
-        // Where the bytes end, so does the run.
+        // The run ends with the input.
         if u.is_empty() || run.action(step, u).is_err() {
             break;
         }
@@ -611,8 +618,8 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whatever is done and whatever fails, the engine holds what the maps hold:
-/// all that was acknowledged, nothing by halves, the same by every read.
+/// Whatever is done and whatever fails, the engine holds the same as the model:
+/// all that was acknowledged, no batch in part, and the same by every read.
 pub fn ops(data: &[u8]) {
     let _ = run(&mut Unstructured::new(data));
 }

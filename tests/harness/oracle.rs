@@ -1,5 +1,5 @@
-//! The store as plain maps: what the engine is compared with, and what the
-//! operations that are compared are made of.
+//! A model of the store as plain maps, which the engine is compared with, and
+//! the names that random operations use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// After `seq` commits that made the spaces and no node.
+    /// The state after `seq` commits that created the spaces but no node.
     pub fn after(seq: u64) -> Self {
         let spaces = SPACES
             .iter()
@@ -41,7 +41,7 @@ impl Oracle {
         self.spaces.get(name).copied()
     }
 
-    /// The nodes that there are.
+    /// The ids of all nodes.
     #[cfg(feature = "sim")]
     pub fn ids(&self) -> Vec<NodeId> {
         self.nodes.keys().copied().collect()
@@ -155,7 +155,7 @@ impl Oracle {
                 self.nodes.values_mut().for_each(|(node, _)| drop(node.vectors.remove(name)));
             }
             Op::SetMethod { .. } => {}
-            _ => unreachable!("the strategy makes no such operation"),
+            _ => unreachable!("the strategies make no such operation"),
         }
         Ok(())
     }
@@ -315,10 +315,11 @@ fn name(edge: &Edge) -> EdgeName {
     (edge.source, edge.kind.clone(), edge.target, edge.discriminator)
 }
 
-/// As the metric defines it: exact for small whole numbers.
+/// The distance according to the definition of the metric; exact for small
+/// integers.
 pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
-        // From plus zero: a sum of minus zeros is one otherwise.
+        // Starts with +0.0, since a sum that starts with -0.0 may be -0.0.
         a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + f64::from(*a) * f64::from(*b))
     };
     match metric {
@@ -331,14 +332,15 @@ pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// The node of that number.
+/// The node id for a number.
 pub fn id(n: u8) -> NodeId {
     NodeId::of_content(&[n])
 }
 
-/// The spaces and indexes that the operations use: the first commit.
+/// Options with the spaces and indexes that the operations use. Creating them
+/// is the first commit.
 pub fn options() -> Options {
-    // Parts of a few rows, so that they split and merge.
+    // Partitions of a few rows, so that they split and merge.
     let mut options = Options::new().wal_file_bytes(64 << 10).part_bytes(200);
     for (name, dimension, metric) in SPACES {
         options = options.space(*name, Space::new(*dimension, *metric));
@@ -349,7 +351,7 @@ pub fn options() -> Options {
     options
 }
 
-/// The operations as a batch.
+/// Makes a batch of operations.
 pub fn batch(ops: &[Op], sync: bool) -> Batch {
     let mut batch = Batch::new();
     for op in ops {

@@ -1,6 +1,6 @@
-//! Numbers, bytes and vectors that a seed repeats.
+//! Pseudo-random numbers, bytes and vectors.
 
-/// Numbers that a seed repeats.
+/// Pseudo-random numbers: the same for the same seed.
 pub struct Random(pub u64);
 
 impl Random {
@@ -13,13 +13,14 @@ impl Random {
     }
 }
 
-/// Bytes of that seed, which no medium makes smaller.
+/// Pseudo-random bytes, which do not compress.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut random = Random(seed);
     (0..len).map(|_| random.below(256) as u8).collect()
 }
 
-/// Small whole numbers, never all zero: sums of their products are exact.
+/// A vector of small integers, never all zero: sums of their products are
+/// exact.
 pub fn whole_vector(random: &mut Random, dimension: usize) -> Vec<f32> {
     let mut vector: Vec<f32> = (0..dimension).map(|_| random.below(33) as f32 - 16.0).collect();
     if vector.iter().all(|x| *x == 0.0) {
@@ -28,7 +29,8 @@ pub fn whole_vector(random: &mut Random, dimension: usize) -> Vec<f32> {
     vector
 }
 
-/// Numbers from -1 to 1, as good as independent: nothing quantises worse.
+/// A vector of independent components from -1 to 1, the worst case for
+/// quantisation.
 pub fn noise_vector(random: &mut Random, dimension: usize) -> Vec<f32> {
     (0..dimension).map(|_| (random.below(1 << 24) as f32 / (1 << 23) as f32) - 1.0).collect()
 }

@@ -1,5 +1,6 @@
-//! Makes checksums right again, so that what was changed under them is met by
-//! what comes after. Written from docs/format.md, not with the engine's code.
+//! Corrects checksums of changed files, so that the changes reach the code
+//! behind the checksum tests. Written from docs/format.md, without the engine's
+//! code.
 
 #[cfg(feature = "sim")]
 use std::ops::Range;
@@ -22,7 +23,7 @@ fn crc(parts: &[&[u8]]) -> [u8; 4] {
     crc.finalize().to_le_bytes()
 }
 
-/// The header of any file. Whether there is one.
+/// Corrects the header of any file. Returns whether the file has one.
 pub fn header(bytes: &mut [u8]) -> bool {
     if bytes.len() < HEADER {
         return false;
@@ -32,7 +33,7 @@ pub fn header(bytes: &mut [u8]) -> bool {
     true
 }
 
-/// Where the frames of a log file stand, by the lengths that they declare.
+/// The ranges of the frames of a log file, by the lengths that they declare.
 #[cfg(feature = "sim")]
 pub fn frames(file: &[u8]) -> Vec<Range<usize>> {
     let mut frames = Vec::new();
@@ -48,7 +49,8 @@ pub fn frames(file: &[u8]) -> Vec<Range<usize>> {
     frames
 }
 
-/// A log file. With `renumbered`, its frames also follow each other.
+/// Corrects a log file. With `renumbered`, its frames also get consecutive
+/// sequence numbers.
 #[cfg(feature = "sim")]
 pub fn wal(file: &mut [u8], renumbered: bool) {
     if !header(file) {
@@ -71,7 +73,7 @@ pub fn wal(file: &mut [u8], renumbered: bool) {
     }
 }
 
-/// A manifest: the length of its body and its checksums.
+/// Corrects a manifest: the length of its body and its checksums.
 pub fn manifest(file: &mut [u8]) {
     if !header(file) || file.len() < HEADER + 8 {
         return;
@@ -82,8 +84,8 @@ pub fn manifest(file: &mut [u8]) {
     put(file, 68, &sum);
 }
 
-/// The header of any file, and the first block of a data file, but none of the
-/// checksums that other blocks or the manifest have of them.
+/// Corrects the header of any file and the first block of a data file, but not
+/// the checksums of other blocks or the digest in the manifest.
 pub fn first_block(file: &mut [u8]) {
     header(file);
     if file.len() >= BLOCK {
@@ -92,9 +94,9 @@ pub fn first_block(file: &mut [u8]) {
     }
 }
 
-/// A data file: the checksums of its blocks, its pages and its first block,
-/// and the length that it declares. What is over a whole number of blocks is
-/// cut off. Returns its digest.
+/// Corrects a data file: the checksums of its blocks, its pages and its first
+/// block, and its length. Bytes after the last complete block are cut off.
+/// Returns the digest.
 pub fn data(file: &mut Vec<u8>) -> Option<[u8; 16]> {
     file.truncate(file.len() / BLOCK * BLOCK);
     if !header(file) {

@@ -1,5 +1,5 @@
-//! The inputs that fuzzing begins with: made of the golden files and of a
-//! richer store.
+//! The initial inputs for fuzzing, made from the golden files and from a store
+//! with more in it.
 
 #[cfg(feature = "exchange")]
 use ingrain::exchange::npy::Array;
@@ -10,7 +10,7 @@ use super::store::{Image, golden, rich};
 /// An input: target, name, bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
 
-/// Numbers for targets that make operations of their bytes.
+/// Pseudo-random bytes for targets that make operations of their input.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     (0..len)
@@ -46,11 +46,11 @@ fn of_store(of: &str, image: &Image, seeds: &mut Vec<Seed>) {
     }
 }
 
-/// The sections of a data file, without what is between them.
+/// The sections of a data file, without the zeros between them.
 fn sections(suffix: &str, bytes: &[u8]) -> Vec<u8> {
     let kind = FileKind::DATA.into_iter().find(|kind| kind.suffix() == suffix).unwrap();
     let file = File::decode(kind, bytes).unwrap();
-    // Codes, and vectors of three numbers, are the second variants.
+    // Codes, and vectors of three components, are the second variants.
     let mut seed = vec![2, 2];
     for section in &file.layout().sections {
         let len = section.len.min(2_000);
@@ -100,7 +100,7 @@ fn of_exchange(seeds: &mut Vec<Seed>) {
     seeds.push(("npy", "row".to_owned(), text.to_vec()));
 }
 
-/// All of them.
+/// All inputs.
 pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     of_store("golden", golden(), &mut seeds);
@@ -124,7 +124,7 @@ pub fn all() -> Vec<Seed> {
         let page = bytes[4096..].to_vec();
         match suffix {
             "heap" => {
-                // Records are found by the rows of the nodes.
+                // The rows of the node table say where the records are.
                 let (_, rows) = golden().iter().find(|(name, _)| name.ends_with(".nodes")).unwrap();
                 for (n, row) in rows[4096..8192].chunks(32).take(3).enumerate() {
                     let field = |at: usize| {

@@ -1,4 +1,4 @@
-//! Whole stores that were changed: by bytes, by rows, by files.
+//! Stores with changed files: changed bytes, rows, or whole files.
 
 use std::{
     collections::BTreeMap,
@@ -31,13 +31,13 @@ use super::{
     seal,
 };
 
-/// The files of a store, by their names in its directory.
+/// The files of a store, by their path in its directory.
 pub type Image = BTreeMap<String, Vec<u8>>;
 
 const PATH: &str = "/s";
 const MANIFEST: &str = "MANIFEST";
 
-/// A disk that has these files, all durable.
+/// A disk with these files, all of them durable.
 pub fn disk_of(image: &Image) -> SimDisk {
     let disk = SimDisk::new();
     let root = Path::new(PATH);
@@ -79,8 +79,8 @@ fn id(n: u16) -> NodeId {
     NodeId::of_content(&n.to_le_bytes())
 }
 
-/// A store that has everything twice: parts, heaps, contents elsewhere, vector
-/// files of which rows are dead, codes that are searched by, two log files.
+/// A store that has several of everything: partitions, heaps, external
+/// contents, vector files with dead rows, codes, log files.
 pub fn rich() -> &'static Image {
     static RICH: OnceLock<Image> = OnceLock::new();
     RICH.get_or_init(|| {
@@ -156,7 +156,7 @@ fn kind_of(name: &str) -> Option<FileKind> {
     })
 }
 
-/// Where something stands in a file: rather in what is not zero.
+/// An offset in a file, preferably of a byte that is not zero.
 fn place(u: &mut Unstructured<'_>, bytes: &[u8]) -> Result<usize> {
     let at = u.int_in_range(0..=bytes.len().saturating_sub(1))?;
     let near = bytes.iter().skip(at).take(4096).position(|byte| *byte != 0);
@@ -168,7 +168,7 @@ fn any_name(u: &mut Unstructured<'_>, image: &Image) -> Result<String> {
     Ok((*u.choose(&names)?).clone())
 }
 
-/// Numbers that are wrong in ways of their own.
+/// A number that is likely to be wrong: a limit value or a random one.
 fn number(u: &mut Unstructured<'_>) -> Result<u64> {
     Ok(match u.int_in_range(0..=7_u8)? {
         0 => 0,
@@ -182,7 +182,7 @@ fn number(u: &mut Unstructured<'_>) -> Result<u64> {
     })
 }
 
-/// A row of a data file, its fields.
+/// Changes a row of a data file, or a field of one.
 fn row(u: &mut Unstructured<'_>, bytes: &mut [u8]) -> Result<()> {
     let count = bytes.get(72..76).map_or(0, |n| u32::from_le_bytes(n.try_into().unwrap()));
     let section = 80 + 24 * u.int_in_range(0..=count.clamp(1, 8) as usize - 1)?;
@@ -197,7 +197,7 @@ fn row(u: &mut Unstructured<'_>, bytes: &mut [u8]) -> Result<()> {
     let last = rows.len() / row_bytes - 1;
     let (a, b) = (u.int_in_range(0..=last)?, u.int_in_range(0..=last)?);
     match u.int_in_range(0..=3_u8)? {
-        // Exchanged, or the same twice.
+        // Two rows are exchanged, or one is copied over another.
         0 => (0..row_bytes).for_each(|at| rows.swap(a * row_bytes + at, b * row_bytes + at)),
         1 => rows.copy_within(a * row_bytes..(a + 1) * row_bytes, b * row_bytes),
         _ => {
@@ -218,7 +218,7 @@ fn with_manifest(image: &mut Image, change: impl FnOnce(&mut Manifest)) {
     image.insert(MANIFEST.to_owned(), manifest.encode().unwrap());
 }
 
-/// A manifest that says something else, and is one.
+/// Changes a field of the manifest, which remains well-formed.
 fn fields(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
     let (what, value, at) =
         (u.int_in_range(0..=21_u8)?, number(u)?, usize::from(u.arbitrary::<u8>()?));
@@ -269,7 +269,8 @@ fn fields(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
     Ok(())
 }
 
-/// A log file with one more frame, of operations that may not follow.
+/// Appends a frame to a log file. Its operations may be invalid after what
+/// precedes them.
 fn frame(u: &mut Unstructured<'_>, file: &mut Vec<u8>) -> Result<()> {
     let Ok(header) = Header::decode(FileKind::Wal, file) else { return Ok(()) };
     let frames = seal::frames(file);
@@ -352,7 +353,8 @@ fn mutation(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
     Ok(())
 }
 
-/// Makes checksums right, and the manifest name the files as they are.
+/// Corrects all checksums, and makes the manifest describe the files as they
+/// are.
 fn reseal(image: &mut Image) {
     let mut digests: BTreeMap<u32, (u64, [u8; 16])> = BTreeMap::new();
     for (name, bytes) in image.iter_mut() {
@@ -381,7 +383,7 @@ fn reseal(image: &mut Image) {
             [&mut vectors.codes, &mut vectors.graph].into_iter().flatten().for_each(set);
         }
     });
-    // What is derived names its rows by their digest.
+    // An index file names its vector file by the digest.
     let derived: Vec<(DataFile, DataFile)> = match image.get(MANIFEST).map(|m| Manifest::decode(m))
     {
         Some(Ok(m)) => m.vectors.iter().filter_map(|v| Some((v.file, v.codes?))).collect(),
@@ -404,7 +406,7 @@ fn reseal(image: &mut Image) {
     }
 }
 
-/// Reads all there is, every way. Returns how many reads met damage.
+/// Reads everything, in every way. Returns how many reads met damage.
 fn read_all(snapshot: &Snapshot) -> usize {
     let mut damaged = 0;
     let mut met = |error: ingrain::Error| {
@@ -454,7 +456,7 @@ fn read_all(snapshot: &Snapshot) -> usize {
     let end = Timestamp::from_micros(i64::MAX);
     snapshot.expired(end).try_for_each(|id| id.map(drop)).unwrap_or_else(&mut met);
     for (name, space) in snapshot.spaces() {
-        // Some metrics refuse a query of zeros.
+        // The cosine metric refuses a query of zeros.
         let query: Vec<f32> = (0..space.dimension).map(|n| 1.0 + (n % 5) as f32).collect();
         for effort in [Effort::Normal, Effort::Exact] {
             match snapshot.search(&Search::new(name, &query, 10).effort(effort)) {
@@ -467,7 +469,8 @@ fn read_all(snapshot: &Snapshot) -> usize {
     }
     if let [first, .., last] = ids[..] {
         match snapshot.shortest_path(first, last, &PathOptions::default()) {
-            // A table out of order gives what it does not find.
+            // In a table out of order, a lookup may not find an id that the scan
+            // has found.
             Err(error) if error.kind() == ErrorKind::Invalid => damaged += 1,
             path => path.map_or_else(&mut met, drop),
         }
@@ -475,20 +478,21 @@ fn read_all(snapshot: &Snapshot) -> usize {
     damaged
 }
 
-/// As codes are not built, a store that has been damaged is tried a hundred
-/// times in the time that one takes otherwise.
+/// Options without codes: building them would make trying a damaged store a
+/// hundred times slower.
 fn plain(disk: &SimDisk) -> Options {
     on_disk(disk, Options::new().create(false).index_rows(1 << 24))
 }
 
-/// Errors that bytes on disk may give rise to.
+/// Asserts that an error is one that damaged files may cause.
 fn of_files(error: &ingrain::Error) {
     let kinds = [ErrorKind::Corrupt, ErrorKind::Unsupported];
     assert!(kinds.contains(&error.kind()), "{error:?}");
 }
 
-/// A store that opens is read, verified, and brought into a new base. One that
-/// verifies as sound reads without damage and keeps its content.
+/// Checks a store that has opened: it is read, verified, and written into a new
+/// base. If it verifies as sound, it must read without damage and keep its
+/// content.
 fn check(engine: Engine, disk: &SimDisk, compact: bool) {
     let snapshot = engine.snapshot();
     let damaged = read_all(&snapshot);
@@ -535,8 +539,8 @@ fn is_out_of_numbers(error: &ingrain::Error) -> bool {
     matches!(error, ingrain::Error::Checkpoint { cause, .. } if cause.kind() == ErrorKind::Limit)
 }
 
-/// Whether a checkpoint failed because the manifest says that nearly all numbers
-/// of files were given; it must not fail otherwise.
+/// Whether a checkpoint failed because the manifest says that nearly all file
+/// numbers are used up. It must not fail for other reasons.
 fn ran_out_of_numbers(done: ingrain::Result<Seq>) -> bool {
     match done {
         Err(error) if is_out_of_numbers(&error) => true,
@@ -547,7 +551,7 @@ fn ran_out_of_numbers(done: ingrain::Result<Seq>) -> bool {
     }
 }
 
-/// A checkpoint of a store with damage may also fail for what was found.
+/// A checkpoint of a damaged store may also fail because of the damage.
 fn of_damage(done: ingrain::Result<Seq>) {
     match done {
         Err(error) if is_out_of_numbers(&error) => {}
@@ -556,11 +560,11 @@ fn of_damage(done: ingrain::Result<Seq>) {
     }
 }
 
-/// Opens what a disk has.
+/// Opens the store of a disk and checks it.
 fn open(disk: &SimDisk, compact: bool) {
     match plain(disk).open(PATH) {
         Ok(engine) => check(engine, disk, compact),
-        // Without a manifest there is no store.
+        // The manifest is missing, so this is not a store.
         Err(error) if error.kind() == ErrorKind::Invalid => {}
         Err(error) => {
             of_files(&error);
@@ -569,7 +573,8 @@ fn open(disk: &SimDisk, compact: bool) {
     }
 }
 
-/// What a salvaging recovery opens, a strict one opens after it.
+/// After a salvaging recovery has opened the store, a strict one must open it
+/// too.
 fn salvage(disk: &SimDisk, compact: bool) {
     match plain(disk).recovery(RecoveryMode::Salvage).open(PATH) {
         Ok(engine) => {
@@ -586,7 +591,7 @@ fn salvage(disk: &SimDisk, compact: bool) {
     }
 }
 
-/// A repair that says that it has succeeded has made a store that is sound.
+/// If a repair succeeds, the new store must be sound.
 fn repair(disk: &SimDisk) {
     match plain(disk).repair(PATH, "/r", &mut |_, _| {}) {
         Ok(_) => {
@@ -620,16 +625,16 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A store whose files were changed, most often with checksums that are right
-/// again.
+/// Target: a store whose files were changed, usually with the checksums
+/// corrected afterwards.
 pub fn store(data: &[u8]) {
     let _ = run(&mut Unstructured::new(data));
 }
 
-/// The first byte says whether the checksums of a log file are made right, and
-/// its frames renumbered. Frames that open are what sealing them gives; a store
-/// that has the file opens, or opens with a salvaging recovery, and then goes
-/// on.
+/// Target: a log file. The first byte says whether its checksums are corrected
+/// and its frames renumbered. Frames that decode encode to the same bytes. A
+/// store with this file opens, if necessary with a salvaging recovery, and can
+/// be written to.
 pub fn wal_file(data: &[u8]) {
     let Some((how, file)) = data.split_first() else { return };
     let mut file = file.to_vec();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Waits for what another thread does and tells nobody of.
+/// Polls until another thread has done something that it does not signal.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {

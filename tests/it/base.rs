@@ -1,4 +1,4 @@
-//! The base: what a checkpoint makes, and what it leaves when it fails.
+//! The base: what a checkpoint writes, and the state after a failed checkpoint.
 
 use std::{
     collections::BTreeMap,

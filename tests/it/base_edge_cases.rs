@@ -1,4 +1,5 @@
-//! The base where things go wrong between its parts: closing, cutting, panics, snapshots that outlive their engine.
+//! The base in edge cases: closing, truncating the log, panics, and snapshots
+//! that outlive their engine.
 
 use std::{
     fs, io,

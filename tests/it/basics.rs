@@ -1,4 +1,4 @@
-//! What a first user does.
+//! The first steps of a new user.
 
 use ingrain::{
     Batch, Direction, Edge, Engine, ErrorKind, KeyBuilder, KeyRange, Metric, Node, NodeId, Options,

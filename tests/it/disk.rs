@@ -1,5 +1,5 @@
-//! The two file systems, held to the same rules, and what only the simulated
-//! one can show.
+//! The real and the simulated file system follow the same rules; and what only
+//! the simulated one can do.
 
 use std::{io::ErrorKind, path::Path};
 

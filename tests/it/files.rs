@@ -1,4 +1,4 @@
-//! The file formats: golden files, round trips, hostile bytes.
+//! The file formats: golden files, round trips, malicious bytes.
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! What fuzzing starts from and what it found, tried by every test run.
+//! Runs the fuzz targets on the initial inputs and on the inputs that fuzzing
+//! found.
 
 #[cfg(feature = "sim")]
 use std::collections::BTreeSet;

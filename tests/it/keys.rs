@@ -1,4 +1,4 @@
-//! The order of the bytes is the order of the values.
+//! Keys that are compared as bytes have the order of their values.
 
 use ingrain::{KeyBuilder, KeyRange};
 use proptest::{collection::vec, prelude::*};

@@ -1,5 +1,5 @@
-//! A process that writes under real threads and is killed with SIGKILL, again
-//! and again, on one store.
+//! A process that writes with real threads is killed with SIGKILL repeatedly,
+//! on one store.
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,5 +1,6 @@
-//! The engine against plain maps: random batches of every operation, with
-//! reopenings among them, and every read compared after each.
+//! The engine compared with a model of plain maps: random batches of all
+//! operations, with reopenings in between, and a comparison of every read after
+//! each.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,5 @@
-//! What opening makes of a log: whole, torn, damaged, foreign, missing.
+//! Opening a store with a log that is complete, torn, damaged, of another
+//! store, or missing.
 
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! What is salvaged of damaged stores, and what is told of the rest.
+//! What a repair salvages from damaged stores, and what it reports as lost.
 #![allow(clippy::disallowed_methods, reason = "damages the files of stores")]
 
 use std::{

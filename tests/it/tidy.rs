@@ -1,4 +1,4 @@
-//! The shape of the source tree, held by machine.
+//! Checks the structure of the source tree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

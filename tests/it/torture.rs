@@ -1,4 +1,4 @@
-//! The engine on a disk that crashes and fails, at every point.
+//! The engine on a disk that crashes and fails at every possible point.
 //!
 //! `INGRAIN_TORTURE=<minutes> cargo test --release --all-features torture_without_end -- --nocapture`
 //! goes on with new seeds for that long. A failure prints its seed;

@@ -1,5 +1,5 @@
-//! `Engine::verify`: silent about what is sound, and loud about everything
-//! else, be it bytes that fail a checksum or bytes that contradict each other.
+//! `Engine::verify`: it reports nothing about a sound store, and reports all
+//! damage, whether a checksum fails or files contradict each other.
 
 use std::{
     cmp::Reverse,

@@ -1,4 +1,4 @@
-//! What the write path takes, refuses and promises.
+//! The write path: what it accepts, what it refuses, and what it guarantees.
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! Much of something, and the bounds.
+//! Large amounts of data, and the limits.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Processes of their own: this test binary again, told by `SCENARIO` what to do
-//! as a user without rights, or under limits.
+//! Runs this test binary as a child process, with a scenario given in
+//! `SCENARIO`: as a user without privileges, or under resource limits.
 
 use std::{
     ffi::OsStr,

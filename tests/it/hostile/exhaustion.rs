@@ -1,8 +1,7 @@
-//! Full disks, and a process without descriptors.
+//! Full disks, and a process without free file descriptors.
 //!
-//! Without rights to mount a small disk, the machine can still be had to refuse to
-//! write on: a limit on the size of files fails a write in its middle, as a disk
-//! without space does.
+//! Mounting a small disk needs privileges. A limit on the size of files has the
+//! same effect: it fails a write in its middle, like a disk without space.
 
 use std::{fs, io, path::Path};
 

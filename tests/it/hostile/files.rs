@@ -1,4 +1,5 @@
-//! Files that are cut short, removed or moved, some behind an open engine.
+//! Files that are truncated, removed or moved, some of them while an engine has
+//! the store open.
 
 use std::{fs, os::unix::process::ExitStatusExt, path::Path};
 

@@ -1,9 +1,9 @@
-//! The engine in surroundings that mean it no good, on the machine's own file
-//! system: what cannot be done is refused with the documented error, and the
-//! store stays as it was.
+//! The engine in a hostile environment, on the file system of the machine: what
+//! cannot be done is refused with the documented error, and the store stays
+//! unchanged.
 //!
-//! What needs a user without rights, or limits on a process, runs in a process
-//! of its own: `child`.
+//! Tests that need a user without privileges, or resource limits, run in a
+//! child process: see `child`.
 
 mod bounds;
 mod child;

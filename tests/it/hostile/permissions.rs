@@ -1,4 +1,4 @@
-//! Stores that may not be read or written.
+//! Stores without permission to read or write.
 
 use std::{
     fs, io,

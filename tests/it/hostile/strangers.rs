@@ -1,5 +1,5 @@
-//! Files of another store, another life or another version, and heaps that cannot
-//! be read.
+//! Files of another store, an earlier lifetime or another format version, and
+//! heaps that cannot be read.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Whatever is written, and however it is searched, hits agree with a comparison
-//! of everything.
+//! The hits of every search agree with an exhaustive comparison, for all kinds
+//! of writes and all methods.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! What is built in the background or on demand, and what fails there.
+//! Indexes built in the background or on demand, and failures of building.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Files of vectors, and files that are derived from them, that are damaged,
-//! missing or of another store.
+//! Vector files and vector index files that are damaged, missing or of another
+//! store.
 
 use std::{fs, path::Path};
 

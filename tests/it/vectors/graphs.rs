@@ -1,6 +1,6 @@
-//! Graphs: what is built in the background, or because somebody asked for it,
-//! makes no checkpoint wait, since it is done in pieces, and whoever wants in
-//! between comes; and searches that walk them.
+//! Graphs: building in the background or on demand, which is done in small
+//! units so that it does not delay checkpoints or other callers, and searches
+//! that walk graphs.
 
 use std::{path::Path, thread};
 

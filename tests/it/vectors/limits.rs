@@ -1,4 +1,4 @@
-//! The bounds of vectors and of searches, and what is refused.
+//! The limits of vectors and searches, and what is refused.
 
 use ingrain::{
     Batch, ErrorKind, KeyRange, Method, Metric, Node, Patch, Space, limits,

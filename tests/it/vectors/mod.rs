@@ -1,6 +1,6 @@
-//! Vector search against a comparison of everything: whatever was written, in
-//! whatever way it is searched, over files that are damaged, fail, crash and
-//! are replaced under the readers.
+//! Vector search compared with an exhaustive comparison, for all kinds of
+//! writes and all methods, with files that are damaged, fail, crash, or are
+//! replaced while readers use them.
 
 mod agreement;
 mod background;

@@ -1,5 +1,4 @@
-//! What searches are compared with: a store as plain maps, and what may be found
-//! in it.
+//! A model of the store as plain maps, which searches are compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Searches while everything changes.
+//! Searches during concurrent changes.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! The share of the closest that a search finds.
+//! The recall of searches.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Spaces that come and go, and the disk that their vectors take.
+//! Spaces that are created and dropped, and the disk space of their vectors.
 
 use std::path::Path;
 
