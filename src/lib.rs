@@ -35,6 +35,7 @@ pub use read::{
     edge::EdgeRef,
     edges::Edges,
     node::NodeRef,
+    owned::{Owned, OwnedIndexEntry},
     range::{IndexEntries, IndexEntry},
     scan::Scan,
     snapshot::Snapshot,

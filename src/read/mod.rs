@@ -6,6 +6,7 @@ pub(crate) mod edge;
 pub(crate) mod edges;
 pub(crate) mod merge;
 pub(crate) mod node;
+pub(crate) mod owned;
 pub(crate) mod paths;
 pub(crate) mod range;
 pub(crate) mod scan;

@@ -203,12 +203,20 @@ impl Oracle {
             assert!(snapshot.edge(name.0, &name.1, name.2, 9).unwrap().is_none());
         }
         from_both_ends(|| snapshot.scan_all());
+        let owned = snapshot.scan_all_owned().map(Result::unwrap);
+        assert!(owned.eq(snapshot.scan_all().map(|node| node.unwrap().to_node().unwrap())));
         for id in (0..IDS).map(id) {
+            let owned = snapshot.edges_out_owned(id).map(Result::unwrap);
+            assert!(owned.eq(snapshot.edges_out(id).map(|edge| edge.unwrap().to_edge().unwrap())));
+            let owned = snapshot.edges_in_owned(id).map(Result::unwrap);
+            assert!(owned.eq(snapshot.edges_in(id).map(|edge| edge.unwrap().to_edge().unwrap())));
             from_both_ends(|| snapshot.edges_out(id));
             from_both_ends(|| snapshot.edges_in(id));
         }
         for kind in KINDS {
             from_both_ends(|| snapshot.scan(kind));
+            let owned = snapshot.scan_owned(*kind).map(Result::unwrap);
+            assert!(owned.eq(snapshot.scan(kind).map(|node| node.unwrap().to_node().unwrap())));
             let found: Vec<NodeId> = snapshot.scan(kind).map(|n| n.unwrap().id()).collect();
             let expected: Vec<NodeId> =
                 self.nodes.values().filter(|(n, _)| n.kind == *kind).map(|(n, _)| n.id).collect();

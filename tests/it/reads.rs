@@ -45,6 +45,51 @@ fn pages<T>(
     }
 }
 
+/// More than an owned read takes at once, some deleted since.
+#[test]
+fn owned_reads_give_what_borrowed_reads_do() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        for n in 0..300_u64 {
+            b.put(Node::new(id(n), "a").key("i", n.to_be_bytes()));
+        }
+        for n in 0..300 {
+            b.link(Edge::new(id(0), "x", id(n))).link(Edge::new(id(n), "x", id(1)));
+        }
+    });
+    engine.checkpoint().unwrap();
+    write(&engine, |b| {
+        for n in (2..300).step_by(3) {
+            b.delete(id(n));
+        }
+    });
+    let s = engine.snapshot();
+    let nodes = |read: ingrain::Scan<'_>| -> Vec<Node> {
+        read.map(|node| node.unwrap().to_node().unwrap()).collect()
+    };
+    let edges = |read: ingrain::Edges<'_>| -> Vec<Edge> {
+        read.map(|edge| edge.unwrap().to_edge().unwrap()).collect()
+    };
+    assert!(s.scan_owned("a").map(Result::unwrap).eq(nodes(s.scan("a"))));
+    assert!(s.scan_all_owned().map(Result::unwrap).eq(nodes(s.scan_all())));
+    assert_eq!(s.scan_owned("none").count(), 0);
+    assert!(s.edges_out_owned(id(0)).map(Result::unwrap).eq(edges(s.edges_out(id(0)))));
+    assert!(s.edges_in_owned(id(1)).map(Result::unwrap).eq(edges(s.edges_in(id(1)))));
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let owned = s.range_owned("i", KeyRange::all(), direction).unwrap().map(Result::unwrap);
+        let owned: Vec<_> = owned.map(|entry| (entry.key, entry.node)).collect();
+        let read = s.range("i", KeyRange::all(), direction).unwrap().map(Result::unwrap);
+        assert!(read.map(|entry| (entry.key.to_vec(), entry.node.id())).eq(owned));
+    }
+    assert!(s.range_owned("none", KeyRange::all(), Direction::Ascending).is_err());
+    // The snapshot goes with the iterator, to another thread.
+    let owned = s.scan_owned("a");
+    let count = owned.snapshot().node_count();
+    drop((s, engine));
+    assert_eq!(std::thread::spawn(move || owned.count()).join().unwrap(), count);
+}
+
 #[test]
 fn get_many_gives_what_get_does_at_each_position() {
     let dir = temp_dir();
