@@ -286,7 +286,7 @@ impl Oracle {
     }
 }
 
-/// A read gives the same from its back, and from both ends in turn.
+/// A read returns the same entries from its back, and from both ends in turn.
 fn from_both_ends<I, T>(read: impl Fn() -> I)
 where
     I: DoubleEndedIterator<Item = ingrain::Result<T>>,
@@ -297,7 +297,7 @@ where
     let mut backward: Vec<String> = read().rev().map(shown).collect();
     backward.reverse();
     assert_eq!(backward, forward);
-    // One from the back after each one, two, three from the front.
+    // One entry from the back after each one, two or three from the front.
     for front in 1..4 {
         let (mut items, mut head, mut tail) = (read(), Vec::new(), Vec::new());
         loop {
