@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod format;
 pub mod graph;
 mod model;
+mod num;
 pub mod os;
 mod read;
 mod state;

@@ -16,6 +16,7 @@ use crate::{
         error::{Error, Result},
         space::{Method, Metric},
     },
+    num,
     state::base::{vector_index::GraphIndex, vector_rows::VectorRows},
     store::segment::writer::Writer,
     vector::{
@@ -152,7 +153,7 @@ impl Build {
                 Ok(Step::More)
             }
             Stage::Encode { shape, codebook, mut codes, next } => {
-                let end = next.saturating_add(ENCODED).min(rows.len());
+                let end = (next + ENCODED).min(rows.len());
                 build::encode(&codebook, rows, next, end, &mut codes)?;
                 if end < rows.len() {
                     self.stage = Stage::Encode { shape, codebook, codes, next: end };
@@ -161,9 +162,9 @@ impl Build {
                 self.finish_codes(sink, shape, &codebook, &codes, stop).map(Step::Done)
             }
             Stage::Add { mut builder, next } => {
-                let end = next.saturating_add(ADDED).min(rows.len());
+                let end = (next + ADDED).min(rows.len());
                 for row in next..end {
-                    builder.add(u32::try_from(row).unwrap_or(u32::MAX), rows.components(row)?)?;
+                    builder.add(num::short(row), rows.components(row)?)?;
                 }
                 if end < rows.len() {
                     self.stage = Stage::Add { builder, next: end };
@@ -229,13 +230,12 @@ impl Build {
             }
             let recall = truth.recall(|row| {
                 // One more, which is the row itself.
-                let found =
-                    graph.search(rows.components(row)?, tried.saturating_add(1), 0, None)?;
+                let found = graph.search(rows.components(row)?, tried + 1, 0, None)?;
                 Ok(found.unwrap_or_default())
             })?;
             for (depth, asked) in depths.iter_mut().zip(RECALLS) {
                 if depth.is_none() && recall * 1000.0 >= f64::from(asked) {
-                    *depth = Some(tried.saturating_mul(STRANGER));
+                    *depth = Some(tried * STRANGER);
                 }
             }
             if depths.get(1).is_none_or(Option::is_none) || recall_of_normal == 0.0 {
@@ -269,7 +269,7 @@ fn largest(rows: &VectorRows) -> Result<f32> {
 }
 
 fn le32(number: usize) -> Le32 {
-    Le32::new(u32::try_from(number).unwrap_or(u32::MAX))
+    Le32::new(num::short(number))
 }
 
 fn measured(

@@ -14,6 +14,7 @@ use crate::{
         error::{Error, Result},
         space::Method,
     },
+    num,
     state::base::{Base, vector_index::Codes},
     vector::hnsw,
 };
@@ -21,7 +22,7 @@ use crate::{
 /// Bytes of memory that a row takes while a graph is built and written: its
 /// numbers as i8, its links, and both again in the bytes to be written.
 fn graph_row_bytes(dimension: usize) -> u64 {
-    u64::try_from(dimension.saturating_add(256).saturating_mul(2)).unwrap_or(u64::MAX)
+    num::wide((dimension + 256) * 2)
 }
 
 impl Checkpointer {
@@ -86,8 +87,7 @@ impl Checkpointer {
                     return Some(Build::new(Arc::clone(rows), Derived::Codes(bits)));
                 }
             }
-            let bytes = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-            let bytes = bytes.saturating_mul(graph_row_bytes(rows.definition().dimension));
+            let bytes = num::wide(rows.len()) * graph_row_bytes(rows.definition().dimension);
             if space.method == Method::Hnsw
                 && hnsw::AVAILABLE
                 && rows.len() >= self.limits.graph_rows

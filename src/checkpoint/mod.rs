@@ -37,6 +37,7 @@ use crate::{
         error::{Error, Result},
         time::Seq,
     },
+    num,
     os::file::Fs,
     store::segment::{self, file::StoreLease},
     sync::{
@@ -314,7 +315,7 @@ impl Checkpointer {
     fn note<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
             let mut outcome = self.outcome();
-            outcome.failed = outcome.failed.saturating_add(1);
+            outcome.failed += 1;
             outcome.last_failure = Some(error.with_causes().to_string());
         }
         result
@@ -355,7 +356,7 @@ impl Checkpointer {
         let dead = manifest.heaps.iter().map(|heap| heap.file.len.saturating_sub(heap.live));
         let dead_vectors =
             manifest.vectors.iter().zip(state.base().vectors()).map(|(file, partition)| {
-                let rows = u64::try_from(partition.rows().len()).unwrap_or(u64::MAX);
+                let rows = num::wide(partition.rows().len());
                 let each = file.file.len.checked_div(rows).unwrap_or(0);
                 each.saturating_mul(rows.saturating_sub(file.live))
             });

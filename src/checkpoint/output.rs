@@ -24,6 +24,7 @@ use crate::{
         id::NodeId,
         time::Seq,
     },
+    num,
     os::file::Fs,
     state::{
         base::{Base, partitions::encode_edge_key},
@@ -45,7 +46,7 @@ pub(crate) struct FileSink<'a> {
 }
 
 /// The largest number of a data file is not given, as no other could follow it.
-const FILES: usize = u32::MAX as usize;
+const FILES: usize = num::index(u32::MAX);
 
 impl FileSink<'_> {
     pub(crate) fn create(&mut self, kind: FileKind) -> Result<Writer> {
@@ -92,12 +93,12 @@ impl HeapWriter {
         let place = HeapRef {
             heap: *number,
             // A heap ends long before 32 GiB, a record before 4 GiB.
-            slot: u32::try_from(slot).unwrap_or(u32::MAX),
-            len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            slot: u32::try_from(slot).map_err(|_| Error::internal("a heap of 32 GiB"))?,
+            len: u32::try_from(bytes.len()).map_err(|_| Error::internal("a record of 4 GiB"))?,
         };
         writer.write(bytes)?;
-        let padding = place.size().saturating_sub(u64::from(place.len));
-        writer.write([0; 8].get(..usize::try_from(padding).unwrap_or(0)).unwrap_or_default())?;
+        let padding = place.size() - u64::from(place.len);
+        writer.write([0; 8].get(..num::size(padding)).unwrap_or_default())?;
         Ok(place)
     }
 
@@ -206,7 +207,7 @@ pub(crate) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapRef) -> 
 /// Adds bytes that are referred to.
 pub(crate) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
     let sum = refs.entry(heap).or_default();
-    *sum = sum.saturating_add(bytes);
+    *sum += bytes;
 }
 
 pub(crate) fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> Result<()> {
@@ -259,7 +260,7 @@ impl NodeOutput {
         row: NodeRow,
         content: ExternalBlob,
     ) -> Result<()> {
-        if usize::try_from(self.rows).is_ok_and(|rows| rows >= self.rows_per_file) {
+        if num::index(self.rows) >= self.rows_per_file {
             self.end(sink, all)?;
         }
         if self.current.is_none() {
@@ -272,7 +273,7 @@ impl NodeOutput {
             writer.write(bytes_of(&row))?;
         }
         self.members.entry(row.kind.get()).or_default().push(Le32::new(self.rows));
-        self.rows = self.rows.saturating_add(1);
+        self.rows += 1;
         refer(&mut self.refs, row.place().heap, row.place().size());
         if let Some(place) = content {
             let bytes = u64::from(place.len).next_multiple_of(SLOT_BYTES);
@@ -288,7 +289,7 @@ impl NodeOutput {
         let mut kinds = Vec::with_capacity(members.len());
         for (kind, rows) in &members {
             kinds.push(KindRow { kind: Le32::new(*kind), first: Le32::new(first) });
-            first = first.saturating_add(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            first += num::short(rows.len());
         }
         write_rows(&mut writer, tables::KINDS, &kinds)?;
         writer.section(tables::MEMBERS, size_of::<Le32>());
@@ -353,7 +354,7 @@ impl EdgeOutput {
         if let Some((_, writer)) = &mut self.current {
             writer.write(bytes_of(&row))?;
         }
-        self.rows = self.rows.saturating_add(1);
+        self.rows += 1;
         let place = row.attributes();
         if self.kind == FileKind::Out && place.len > 0 {
             refer(&mut self.refs, place.heap, place.size());
@@ -418,7 +419,8 @@ impl KeyOutput {
         }
         if let Some(writer) = &mut self.current {
             // Parts end long before 4 GiB.
-            let offset = u32::try_from(writer.section_len()).unwrap_or(u32::MAX);
+            let offset = u32::try_from(writer.section_len())
+                .map_err(|_| Error::internal("a part of 4 GiB of keys"))?;
             self.offsets.push(Le32::new(offset));
             writer.write(&self.buffer)?;
         }

@@ -16,6 +16,7 @@ use crate::{
         error::{Error, Result},
         id::NodeId,
     },
+    num,
     state::{
         base::partitions::{KeyPartition, Partition, RowRange},
         layer::node_table::VersionRef,
@@ -77,7 +78,7 @@ pub(crate) fn gc_victims(manifest: &Manifest, extent: Scope, copy_bytes: u64) ->
     let total = heaps.iter().map(|heap| heap.file.len).fold(0, u64::saturating_add);
     let mut garbage = total.saturating_sub(live);
     let mut copied = 0_u64;
-    let most = copy_bytes.saturating_mul(2).max(LEAST_COPY_BYTES);
+    let most = (copy_bytes * 2).max(LEAST_COPY_BYTES);
     // Live bytes of a thousand.
     heaps.sort_unstable_by_key(|heap| {
         (heap.live.saturating_mul(1000).checked_div(heap.file.len), heap.file.number)
@@ -143,13 +144,13 @@ pub(crate) fn run<P: Partition>(partitions: &[Arc<P>], (from, to): Partitions) -
 
 pub(crate) fn rows_of<P: Partition>(partitions: &[Arc<P>], (from, to): Partitions) -> usize {
     let partitions = partitions.get(from..to).unwrap_or_default();
-    partitions.iter().map(|partition| partition.len()).fold(0, usize::saturating_add)
+    partitions.iter().map(|partition| partition.len()).sum()
 }
 
 /// Rows of each file, so that none is larger than `target` and all are about
 /// of one size.
 pub(crate) fn rows_per_file<R>(rows: usize, target: u64) -> usize {
-    let most = usize::try_from(target).unwrap_or(usize::MAX) / size_of::<R>();
+    let most = num::size(target) / size_of::<R>();
     rows.div_ceil(rows.div_ceil(most.max(1)).max(1)).max(1)
 }
 

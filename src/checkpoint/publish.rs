@@ -19,6 +19,7 @@ use crate::{
         space::Method,
         time::Seq,
     },
+    num,
     state::base::{Base, partitions::Partition as _},
     store::{
         manifest,
@@ -46,7 +47,7 @@ impl Checkpointer {
         self.reconciler.install(Arc::new(base));
         {
             let mut outcome = self.outcome();
-            outcome.completed = outcome.completed.saturating_add(1);
+            outcome.completed += 1;
             outcome.last_failure = None;
         }
         // Large, and not to be dropped where anybody waits but for the room that
@@ -101,7 +102,7 @@ impl Checkpointer {
         next.keys = replaced(&old.manifest().keys, &mut job.keys);
         next.vectors = std::mem::take(&mut job.vectors);
         for file in &mut next.vectors {
-            let space = usize::try_from(file.space).ok().and_then(|at| next.spaces.get(at));
+            let space = next.spaces.get(num::index(file.space));
             let method = space.map_or(Method::Auto, |space| space.method);
             file.codes = file.codes.filter(|_| method != Method::Exact);
             file.graph = file.graph.filter(|_| method == Method::Hnsw);

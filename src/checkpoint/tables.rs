@@ -24,6 +24,7 @@ use crate::{
         tables::{self, EdgeRow, HeapRef, IndexEntryRef, NodeRow, RefRow},
     },
     model::{error::Result, id::NodeId},
+    num,
     state::{
         base::{
             FETCHED,
@@ -57,7 +58,7 @@ impl Checkpointer {
         next.counts = frozen.counts();
         let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes().changes(frozen.seq()).collect();
         changes.sort_unstable();
-        let copy_bytes = u64::try_from(layer.bytes()).unwrap_or(u64::MAX);
+        let copy_bytes = num::wide(layer.bytes());
         let gc_victims = gc_victims(old.manifest(), extent, copy_bytes);
         let all = extent == Scope::Full;
         let mut tasks = VecDeque::new();
@@ -71,17 +72,14 @@ impl Checkpointer {
             Ok(false)
         };
         let touched = |at: usize, partitions: &[Arc<NodePartition>]| -> Result<bool> {
-            let (from, to) =
-                bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first());
+            let (from, to) = bounds(partitions, (at, at + 1), |partition| partition.first());
             Ok(all
                 || !within(&changes, from, to).is_empty()
                 || moves(partitions_at(partitions, at)?.refs())?)
         };
-        let row =
-            |rows: usize, bytes: usize| u64::try_from(rows.saturating_mul(bytes)).unwrap_or(0);
+        let row = |rows: usize, bytes: usize| num::wide(rows * bytes);
         let gone = |at: usize| {
-            let (from, to) =
-                bounds(old.nodes(), (at, at.saturating_add(1)), |partition| partition.first());
+            let (from, to) = bounds(old.nodes(), (at, at + 1), |partition| partition.first());
             let gone = within(&changes, from, to)
                 .iter()
                 .filter(|(_, version)| layer.nodes().record(*version).is_none());
@@ -95,8 +93,7 @@ impl Checkpointer {
             (old.in_edges(), layer.in_edges(), Task::In as fn(Partitions) -> Task),
         ] {
             let touched = |at: usize, partitions: &[Arc<EdgePartition>]| -> Result<bool> {
-                let within =
-                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first());
+                let within = bounds(partitions, (at, at + 1), |partition| partition.first());
                 let moves = match &partitions_at(partitions, at)?.refs() {
                     Some(refs) => moves(refs)?,
                     None => false,
@@ -104,8 +101,7 @@ impl Checkpointer {
                 Ok(all || moves || changes.range(range(within)).next().is_some())
             };
             let gone = |at: usize| {
-                let within =
-                    bounds(partitions, (at, at.saturating_add(1)), |partition| partition.first());
+                let within = bounds(partitions, (at, at + 1), |partition| partition.first());
                 let gone = changes.range(range(within)).filter(|(_, edge)| edge.is_none());
                 row(gone.count(), size_of::<EdgeRow>())
             };
@@ -114,15 +110,15 @@ impl Checkpointer {
             }
         }
         let touched = |at: usize, partitions: &[Arc<KeyPartition>]| -> Result<bool> {
-            let within = key_bounds(partitions, (at, at.saturating_add(1)));
+            let within = key_bounds(partitions, (at, at + 1));
             Ok(all || layer.keys().range::<_, IndexEntryRef<'_>>(range(within)).next().is_some())
         };
         let gone = |at: usize| {
-            let within = key_bounds(old.keys(), (at, at.saturating_add(1)));
+            let within = key_bounds(old.keys(), (at, at + 1));
             let gone =
                 layer.keys().range::<_, IndexEntryRef<'_>>(range(within)).filter(|(_, has)| !**has);
             let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
-            row(bytes.fold(0, usize::saturating_add), 1)
+            row(bytes.sum(), 1)
         };
         for group in self.group(old.keys(), layer.keys().is_empty(), touched, gone)? {
             tasks.push_back(Task::Keys(group));
@@ -172,10 +168,10 @@ impl Checkpointer {
         let mut at = 0;
         while at < partitions.len() {
             if !touched(at, partitions)? {
-                at = at.saturating_add(1);
+                at += 1;
                 continue;
             }
-            let (mut from, mut to, mut bytes) = (at, at.saturating_add(1), size(at));
+            let (mut from, mut to, mut bytes) = (at, at + 1, size(at));
             let fits = |bytes: u64, more: u64| {
                 (small(bytes) || small(more)) && bytes.saturating_add(more) <= target
             };
@@ -188,7 +184,7 @@ impl Checkpointer {
             }
             while to < partitions.len() && fits(bytes, size(to)) {
                 bytes = bytes.saturating_add(size(to));
-                to = to.saturating_add(1);
+                to += 1;
             }
             groups.push((from, to));
             at = to;
@@ -205,7 +201,7 @@ impl Checkpointer {
             Task::Nodes(partitions) => {
                 let (from, to) = bounds(old.nodes(), partitions, |partition| partition.first());
                 let changes = within(changes, from, to);
-                let rows = rows_of(old.nodes(), partitions).saturating_add(changes.len());
+                let rows = rows_of(old.nodes(), partitions) + changes.len();
                 let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, target));
                 // Records are where they were written, not in order: fetched some
                 // at a time, the misses of one overlap those of the next.
@@ -253,8 +249,7 @@ impl Checkpointer {
                     (old.in_edges(), frozen.layer().in_edges())
                 };
                 let within = bounds(table, partitions, |partition| partition.first());
-                let rows =
-                    rows_of(table, partitions).saturating_add(changes.range(range(within)).count());
+                let rows = rows_of(table, partitions) + changes.range(range(within)).count();
                 let kind = if out { FileKind::Out } else { FileKind::In };
                 let mut output = EdgeOutput::new(kind, rows_per_file::<EdgeRow>(rows, target));
                 merge(
@@ -268,8 +263,8 @@ impl Checkpointer {
                                 edge_row(edge, edge.key(), place)
                             }
                             Merged::New(edge) => {
-                                let len = attribute_bytes(edge).len();
-                                let len = u32::try_from(len).unwrap_or(u32::MAX);
+                                // Far below 4 GiB: limits::ATTRIBUTE_BYTES.
+                                let len = num::short(attribute_bytes(edge).len());
                                 let place = HeapRef { heap: 0, slot: 0, len };
                                 edge_row(edge, edge.key().reversed(), place)
                             }
@@ -300,10 +295,10 @@ impl Checkpointer {
                 let old_bytes = old.keys().get(partitions.0..partitions.1).unwrap_or_default();
                 let old_bytes = old_bytes.iter().map(|partition| partition.bytes());
                 let new_bytes = changes().map(|(entry, _)| {
-                    let len = entry.key.len().saturating_add(tables::KEY_HEAD_BYTES);
-                    u64::try_from(len).unwrap_or(u64::MAX)
+                    let len = entry.key.len() + tables::KEY_HEAD_BYTES;
+                    num::wide(len)
                 });
-                let bytes = old_bytes.chain(new_bytes).fold(0, u64::saturating_add);
+                let bytes = old_bytes.chain(new_bytes).sum::<u64>();
                 let mut output =
                     KeyOutput::new(bytes.div_ceil(bytes.div_ceil(target).max(1)).max(1));
                 merge(
@@ -321,11 +316,9 @@ impl Checkpointer {
                 let files = vectors::seal(space, frozen, old, job.extent, &mut sink)?;
                 job.vectors.extend(files.kept);
                 if let Some(file) = files.new {
-                    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces().get(at));
+                    let named = frozen.spaces().get(num::index(space));
                     let codes = named
-                        .filter(|_| {
-                            usize::try_from(file.live).unwrap_or(0) >= self.limits.index_rows
-                        })
+                        .filter(|_| num::size(file.live) >= self.limits.index_rows)
                         .and_then(|named| Some((named, Derived::codes(named.method)?)));
                     if let Some((named, codes)) = codes {
                         let store = work.manifest.store;

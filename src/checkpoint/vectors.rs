@@ -14,6 +14,7 @@ use crate::{
         vectors::{dead_bits, dead_rows},
     },
     model::{error::Result, id::NodeId, limits},
+    num,
     state::{
         base::{Base, vectors::VectorPartition},
         layer::Frozen,
@@ -49,13 +50,13 @@ pub(crate) fn seal(
         let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
         frozen.layer().vectors().range(all).map(|((_, id), vector)| (*id, vector))
     };
-    let named = usize::try_from(space).ok().and_then(|at| frozen.spaces().get(at));
+    let named = frozen.spaces().get(num::index(space));
     let Some(named) = named.filter(|named| !named.dropped) else { return Ok(Files::default()) };
     // Rows that are their nodes' no more, by file.
     let mut gone: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut fresh = 0_u64;
     for (id, vector) in changes() {
-        fresh = fresh.saturating_add(u64::from(vector.is_some()));
+        fresh += u64::from(vector.is_some());
         for partition in old.vectors_of(space) {
             if let Some(row) = partition.live_row(id)? {
                 gone.entry(partition.rows().segment().file().number).or_default().push(row);
@@ -69,10 +70,10 @@ pub(crate) fn seal(
     let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorPartition)>> = BTreeMap::new();
     let all = old.manifest().vectors.iter().zip(old.vectors());
     for (file, partition) in all.filter(|(file, _)| file.space == space) {
-        let len = u64::try_from(partition.rows().len()).unwrap_or(u64::MAX);
+        let len = num::wide(partition.rows().len());
         let mut now = file.clone();
         if let Some(gone) = gone.get(&file.file.number) {
-            let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+            let count = num::wide(gone.len());
             now.live = now.live.saturating_sub(count);
             let dead = dead_rows(&file.dead).chain(gone.iter().copied());
             now.dead = dead_bits(dead, partition.rows().len());
@@ -89,17 +90,16 @@ pub(crate) fn seal(
             classes.entry(class(now.live)).or_default().push((now, partition));
         }
     }
-    let several = classes.values().map(Vec::len).fold(merged.len(), usize::saturating_add) > 1;
-    let most = u64::try_from(limits::VECTOR_FILE_ROWS).unwrap_or(u64::MAX);
-    let row_bytes = u64::try_from(vector_bytes(named.space.dimension)).unwrap_or(u64::MAX);
+    let several = merged.len() + classes.values().map(Vec::len).sum::<usize>() > 1;
+    let most = num::wide(limits::VECTOR_FILE_ROWS);
+    let row_bytes = num::wide(vector_bytes(named.space.dimension));
     // Rows of the new file.
     let of_merged = merged
         .iter()
         .map(|partition| partition.rows().len().saturating_sub(partition.dead_count()));
-    let of_merged = of_merged.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX));
-    let mut rows = of_merged.fold(fresh, u64::saturating_add);
+    let mut rows = fresh + of_merged.map(num::wide).sum::<u64>();
     for (size, of_size) in classes {
-        let with_fresh = of_size.len().saturating_add(usize::from(class(fresh) == size));
+        let with_fresh = of_size.len() + usize::from(class(fresh) == size);
         let more = of_size.iter().map(|(now, _)| now.live).fold(rows, u64::saturating_add);
         let wanted = match extent {
             Scope::Full => (several || fresh > 0) && more <= most,
@@ -125,7 +125,7 @@ pub(crate) fn seal(
         let mut least: Option<(NodeId, usize)> = None;
         for (at, (partition, row)) in merged.iter().zip(&mut rows).enumerate() {
             while partition.is_dead(*row) {
-                *row = row.saturating_add(1);
+                *row += 1;
             }
             if *row < partition.rows().len() {
                 let id = partition.rows().heads().row(*row)?.id();
@@ -145,7 +145,7 @@ pub(crate) fn seal(
         let (Some(partition), Some(row)) = (merged.get(at), rows.get_mut(at)) else { break };
         let (stored, components) = partition.rows().row(*row)?;
         let kind = partition.rows().kinds().row(*row)?.get();
-        *row = row.saturating_add(1);
+        *row += 1;
         if !frozen.layer().vectors().contains_key(&(space, id)) {
             output.put(sink, *stored, kind, components)?;
         }
@@ -204,7 +204,7 @@ impl Output {
         }
         writer.section(tables::ROW_KINDS, size_of::<Le32>());
         writer.write(bytemuck::cast_slice(&self.kinds))?;
-        let live = u64::try_from(self.heads.len()).unwrap_or(u64::MAX);
+        let live = num::wide(self.heads.len());
         let file = sink.finish(writer)?;
         Ok(Some(VectorFile { file, space, live, dead: Vec::new(), codes: None, graph: None }))
     }

@@ -19,6 +19,7 @@ use crate::{
         error::{Error, Result},
         time::Seq,
     },
+    num,
     os::file::Fs,
     store::{
         manifest, segment,
@@ -127,11 +128,11 @@ fn copy_store(
             linked => linked?,
         };
         if linked {
-            report.linked = report.linked.saturating_add(1);
+            report.linked += 1;
         } else {
-            report.copied = report.copied.saturating_add(1);
+            report.copied += 1;
         }
-        report.files = report.files.saturating_add(1);
+        report.files += 1;
         report.bytes = report.bytes.saturating_add(file.len);
     }
     fs.sync_dir(&to).map_err(|error| Error::io("sync", &to, error))?;
@@ -173,14 +174,14 @@ fn copy(fs: &dyn Fs, from: &Path, to: &Path, file: DataFile) -> Result<()> {
         return Err(Error::corrupt(from, 0, what));
     }
     let target = fs.create_new(to).map_err(|error| Error::io("create", to, error))?;
-    let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(BUFFER_BYTES)];
+    let mut buffer = vec![0; num::size(len).min(BUFFER_BYTES)];
     let mut at = 0;
     while at < len {
-        let rest = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX);
+        let rest = num::size(len - at);
         let (piece, _) = buffer.split_at_mut(rest.min(BUFFER_BYTES));
         source.read_at(at, piece).map_err(|error| Error::io("read", from, error))?;
         target.write_at(at, piece).map_err(|error| Error::io("write", to, error))?;
-        at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        at += num::wide(piece.len());
     }
     target.sync().map_err(|error| Error::io("sync", to, error))
 }

@@ -377,7 +377,7 @@ impl Engine {
             for id in expired.by_ref().take(at_once) {
                 batch.prune(id?, before);
             }
-            found = found.saturating_add(batch.len());
+            found += batch.len();
             self.write(batch)?;
         }
         Ok(found)

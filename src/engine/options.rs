@@ -13,6 +13,7 @@ use crate::{
         limits::{self, check_count, check_name},
         space::Space,
     },
+    num,
     os::{
         clock::Clock,
         file::Fs,
@@ -371,10 +372,10 @@ impl Options {
 
     pub(super) fn check(&self) -> Result<()> {
         within("write_log_batches", self.write_log_batches, 1, 1 << 24)?;
-        let write_log_bytes = u64::try_from(self.write_log_bytes).unwrap_or(u64::MAX);
+        let write_log_bytes = num::wide(self.write_log_bytes);
         within("write_log_bytes", write_log_bytes, 64 << 10, 64 << 30)?;
         within("wal_file_bytes", self.wal_file_bytes, 64 << 10, 1 << 30)?;
-        let delta_bytes = u64::try_from(self.delta_bytes).unwrap_or(u64::MAX);
+        let delta_bytes = num::wide(self.delta_bytes);
         within("delta_bytes", delta_bytes, 256 << 10, 1 << 38)?;
         within("wal_bytes", self.wal_bytes, 4 << 10, 1 << 40)?;
         within("part_bytes", self.part_bytes, 64, 1 << 30)?;

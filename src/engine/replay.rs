@@ -88,7 +88,7 @@ impl Replay for Replayer {
         {
             return replay(state, seq, batch, &contents);
         }
-        self.group_bytes = self.group_bytes.saturating_add(bytes);
+        self.group_bytes += bytes;
         self.group.push((seq, batch, contents));
         if self.group_bytes < self.granularity.replay_group_bytes {
             Ok(())

@@ -178,7 +178,7 @@ impl KeyRange {
         while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
         let end = match end.last_mut() {
             Some(byte) => {
-                *byte = byte.saturating_add(1);
+                *byte += 1;
                 Bound::Excluded(end)
             }
             None => Bound::Unbounded,

@@ -9,6 +9,7 @@ use crate::{
         error::Result,
         space::{Element, Method, Metric},
     },
+    num,
     read::{edge::EdgeRef, node::NodeRef, snapshot::Snapshot},
 };
 
@@ -54,7 +55,7 @@ impl Item {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
+        self.0.update(&num::wide(bytes.len()).to_le_bytes());
         self.0.update(bytes);
         self
     }
@@ -90,7 +91,7 @@ impl Snapshot {
             let element = match space.element {
                 Element::F32 => 1,
             };
-            let dimension = u64::try_from(space.dimension).unwrap_or(u64::MAX);
+            let dimension = num::wide(space.dimension);
             let mut item = Item::new(b's');
             let method = match named.method {
                 Method::Auto => 0,
@@ -128,7 +129,7 @@ impl Snapshot {
         };
         let mut keys: Vec<_> = node.keys().collect();
         keys.sort_unstable();
-        item.bytes(&u64::try_from(keys.len()).unwrap_or(u64::MAX).to_le_bytes());
+        item.bytes(&num::wide(keys.len()).to_le_bytes());
         for (index, key) in keys {
             item.bytes(index.as_bytes()).bytes(key);
         }

@@ -128,7 +128,7 @@ impl<'s> Edges<'s> {
                 // The row at the bound itself may belong to it.
                 let (at, row) = Base::edge_bound(partitions, &self.end)?;
                 let len = partitions.get(at).map_or(0, |partition| partition.len());
-                (at, row.saturating_add(1).min(len))
+                (at, (row + 1).min(len))
             } else {
                 end_of(partitions)
             };

@@ -63,9 +63,8 @@ impl Snapshot {
         // What is in the base is counted without being read. Some of it may be
         // gone: then the range is taken for larger than it is.
         let partitions = base.keys().get(low.0..high.0).unwrap_or_default().iter();
-        let before =
-            partitions.map(|partition| partition.entries().len()).fold(0, usize::saturating_add);
-        if before.saturating_add(high.1).saturating_sub(low.1) > most.saturating_mul(2) {
+        let before = partitions.map(|partition| partition.entries().len()).sum::<usize>();
+        if (before + high.1).saturating_sub(low.1) > most.saturating_mul(2) {
             return Ok(None);
         }
         let mut ids = Vec::new();
@@ -73,7 +72,7 @@ impl Snapshot {
             |layer: &Layer| layer.keys().range::<_, IndexEntryRef<'_>>(bounds).next().is_some();
         if !self.state.layers().any(layered) {
             // Nothing of it has changed since: no merge.
-            let end = (high.0, high.1.saturating_add(1));
+            let end = (high.0, high.1 + 1);
             let last = base.keys().len();
             let high = if high.0 < last { end } else { high };
             for place in RowRange::new(base.keys(), low, high) {
@@ -176,7 +175,7 @@ impl<'s> IndexEntries<'s> {
             let len =
                 state.base().keys().get(high.0).map_or(0, |partition| partition.entries().len());
             // The entry at the bound itself may belong to it.
-            let high = (high.0, high.1.saturating_add(1).min(len));
+            let high = (high.0, (high.1 + 1).min(len));
             Ok(RowRange::directed(state.base().keys(), low, high, descending))
         });
         let owned = (start.map(OwnedPlace::from), end.map(OwnedPlace::from));

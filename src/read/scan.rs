@@ -11,6 +11,7 @@ use crate::{
         error::{Error, Result},
         id::NodeId,
     },
+    num,
     read::{
         cursor::{Cursor, CursorOf},
         node::NodeRef,
@@ -75,7 +76,7 @@ impl<'s> KindMerge<'s> {
             if descending { entries.descending() } else { entries }.peekable()
         });
         let layers = [layers.next(), layers.next()];
-        let known = u32::try_from(state.kinds().len()).unwrap_or(u32::MAX);
+        let known = num::short(state.kinds().len());
         let end = last.0.saturating_add(1).min(known);
         let mut merge = Self {
             state,

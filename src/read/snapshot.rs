@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     format::tables::EdgeKey,
     model::{error::Result, id::NodeId, space::Space, time::Seq},
+    num,
     read::{edge::EdgeRef, node::NodeRef},
     state::{
         Prefetched, State,
@@ -180,5 +181,5 @@ impl Snapshot {
 
 /// A count that is of things that fit into memory or files.
 fn count(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+    num::size(count)
 }

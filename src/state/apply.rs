@@ -10,6 +10,7 @@ use crate::{
         time::{Seq, Timestamp},
         value::map_memory,
     },
+    num,
     state::{
         State,
         record::{
@@ -143,10 +144,7 @@ impl State {
     /// checkpoint.
     fn drop_space(&mut self, number: u32) {
         Arc::make_mut(&mut self.spaces).drop(number);
-        if let Some(count) = usize::try_from(number)
-            .ok()
-            .and_then(|number| Arc::make_mut(&mut self.vector_counts).get_mut(number))
-        {
+        if let Some(count) = Arc::make_mut(&mut self.vector_counts).get_mut(num::index(number)) {
             self.counts.vectors = self.counts.vectors.saturating_sub(*count);
             *count = 0;
         }
@@ -157,7 +155,7 @@ impl State {
         let counts = Arc::make_mut(&mut self.vector_counts);
         // Slots of spaces that were dropped are not counted any more.
         if self.spaces.by_number(space).is_some()
-            && let Some(count) = usize::try_from(space).ok().and_then(|at| counts.get_mut(at))
+            && let Some(count) = counts.get_mut(num::index(space))
         {
             *count = count.saturating_add_signed(change);
             self.counts.vectors = self.counts.vectors.saturating_add_signed(change);
@@ -296,7 +294,7 @@ impl State {
             let keys = &mut self.counts.keys;
             *keys = if has { keys.saturating_add(1) } else { keys.saturating_sub(1) };
         }
-        let bytes = ENTRY_BYTES.saturating_add(entry.key.len());
+        let bytes = ENTRY_BYTES + entry.key.len();
         if has || self.has_below() {
             if self.active.keys.insert(entry, has).is_none() {
                 self.active.grow(bytes, 0);
@@ -320,10 +318,10 @@ impl State {
     /// Sets an edge, both ways, by its key at its source.
     fn set_edge(&mut self, key: EdgeKey, record: Option<Arc<EdgeRecord>>) {
         let memory = |record: &Option<Arc<EdgeRecord>>| {
-            let record = record.as_ref().map_or(0, |record| {
-                size_of::<EdgeRecord>().saturating_add(map_memory(&record.attributes))
-            });
-            record.saturating_add(2 * ENTRY_BYTES)
+            let record = record
+                .as_ref()
+                .map_or(0, |record| size_of::<EdgeRecord>() + map_memory(&record.attributes));
+            record + 2 * ENTRY_BYTES
         };
         let (more, old) = if record.is_some() || self.has_below() {
             self.active.in_edges.insert(key.reversed(), record.clone());

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use im::OrdMap;
 
-use crate::{format::manifest::NamedSpace, model::space::Space};
+use crate::{format::manifest::NamedSpace, model::space::Space, num};
 
 /// Names and the numbers that stand for them, given in the order of their
 /// first appearance in the log, so that every replay gives the same.
@@ -43,7 +43,7 @@ impl Dictionary {
 
     /// Gives `name` the next number. The bound on kinds is far below 2^32.
     pub(crate) fn add(&mut self, name: Arc<str>) {
-        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let number = num::short(self.names.len());
         self.names.push_back(Arc::clone(&name));
         self.components.insert(name, number);
     }
@@ -72,7 +72,7 @@ impl Spaces {
 
     /// The space with that number, if it was not dropped.
     pub(crate) fn by_number(&self, number: u32) -> Option<&NamedSpace> {
-        let space = self.by_number.get(usize::try_from(number).ok()?)?;
+        let space = self.by_number.get(num::index(number))?;
         (!space.dropped).then_some(space)
     }
 
@@ -87,13 +87,13 @@ impl Spaces {
     }
 
     pub(crate) fn add(&mut self, name: Box<str>, space: Space) {
-        let number = u32::try_from(self.by_number.len()).unwrap_or(u32::MAX);
+        let number = num::short(self.by_number.len());
         self.by_number.push(NamedSpace::new(name.to_string(), space));
         self.names.insert(name, number);
     }
 
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut NamedSpace> {
-        self.by_number.get_mut(usize::try_from(number).ok()?)
+        self.by_number.get_mut(num::index(number))
     }
 
     pub(crate) fn drop(&mut self, number: u32) {

@@ -163,7 +163,7 @@ impl State {
 
     /// About how many bytes of memory the layers take.
     pub(crate) fn layer_bytes(&self) -> usize {
-        self.layers().map(|layer| layer.bytes).fold(0, usize::saturating_add)
+        self.layers().map(|layer| layer.bytes).sum()
     }
 
     /// The spaces by number.

@@ -17,6 +17,7 @@ use crate::{
         time::{Seq, Timestamp},
         value::{Attributes, map_memory},
     },
+    num,
     state::base::heap::Heap,
 };
 
@@ -80,8 +81,8 @@ impl Content {
         match self {
             Self::Empty => Some(&[]),
             Self::Batch { payload, at } => {
-                let from = usize::try_from(at.offset()).ok()?;
-                payload.get(from..from.checked_add(usize::try_from(at.len()).ok()?)?)
+                let from = num::index(at.offset());
+                payload.get(from..from.checked_add(num::index(at.len()))?)
             }
             Self::Own(bytes) => Some(bytes),
             Self::Stored { .. } => None,
@@ -272,19 +273,17 @@ impl NodeRecord {
     /// About how many bytes of memory the record takes in a layer.
     pub(crate) fn memory(&self) -> usize {
         let content = match &self.content {
-            Content::Own(bytes) => bytes.len().saturating_add(16),
+            Content::Own(bytes) => bytes.len() + 16,
             // Counts with its batch.
             Content::Batch { .. } | Content::Empty | Content::Stored { .. } => 0,
         };
-        let keys = self.keys.iter().map(|(_, key)| key.len().saturating_add(ENTRY_BYTES));
+        let keys = self.keys.iter().map(|(_, key)| key.len() + ENTRY_BYTES);
         let vectors = self
             .vectors
             .iter()
             .filter_map(|slot| slot.memory.as_ref())
-            .map(|vector| size_of_val(&*vector.components).saturating_add(ENTRY_BYTES));
-        keys.chain(vectors)
-            .chain([content, map_memory(self.attributes()), RECORD_BYTES])
-            .fold(0, usize::saturating_add)
+            .map(|vector| size_of_val(&*vector.components) + ENTRY_BYTES);
+        keys.chain(vectors).chain([content, map_memory(self.attributes()), RECORD_BYTES]).sum()
     }
 }
 

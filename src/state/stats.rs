@@ -5,6 +5,7 @@ use crate::{
         id::NodeId,
         space::{Method, Space},
     },
+    num,
     state::{State, base::vector_stats::VectorFileStats},
 };
 
@@ -49,13 +50,12 @@ impl State {
                         .map(|graph| graph.stats(rows, |g| g.graph().memory())),
                 }
             });
-            let counts = usize::try_from(number).ok();
             let all = (number, NodeId::MIN)..=(number, NodeId::MAX);
             SpaceStats {
                 name: named.name.clone(),
                 space: named.space,
                 method: named.method,
-                vectors: counts.and_then(|at| self.vector_counts.get(at)).copied().unwrap_or(0),
+                vectors: self.vector_counts.get(num::index(number)).copied().unwrap_or(0),
                 in_memory: self
                     .layers()
                     .map(|layer| layer.vectors.range(all.clone()).count())

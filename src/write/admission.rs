@@ -34,11 +34,11 @@ pub(crate) struct Budget {
 impl Budget {
     /// How much of the budget is used, in thousandths.
     pub(crate) fn fill(&self) -> usize {
-        self.bytes().saturating_mul(1000) / self.delta.max(1)
+        self.bytes() * 1000 / self.delta.max(1)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.layers.load(Ordering::Relaxed).saturating_add(self.leaving.load(Ordering::Relaxed))
+        self.layers.load(Ordering::Relaxed) + self.leaving.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note(&self, state: &State) {
@@ -66,7 +66,7 @@ impl Budget {
 pub(crate) fn due(delta: usize, state: &State) -> usize {
     let most = delta / 2;
     if state.active().vectors().is_empty() {
-        state.base().table_bytes().saturating_mul(2).clamp(delta / 8, most)
+        (state.base().table_bytes() * 2).clamp(delta / 8, most)
     } else {
         most
     }

@@ -26,6 +26,7 @@ use crate::{
         time::{Seq, Timestamp},
         value::check_attributes,
     },
+    num,
     state::{
         Prefetched, State,
         apply::{Below, Effect},
@@ -341,10 +342,10 @@ impl<'s> Decision<'s> {
                 "space {name:?}: it exists as {existing:?}, which is not {space:?}"
             ))),
             Err(_) => {
-                let number = self.state.spaces().len().saturating_add(self.new_spaces);
+                let number = self.state.spaces().len() + self.new_spaces;
                 let what = "vector spaces that a store ever had";
-                check_count(what, number.saturating_add(1), limits::SPACES)?;
-                self.new_spaces = self.new_spaces.saturating_add(1);
+                check_count(what, number + 1, limits::SPACES)?;
+                self.new_spaces += 1;
                 let name = name.into_boxed_str();
                 self.spaces.insert(name.clone(), Some((number32(number), space)));
                 self.effects.push(Effect::Space(name, space));
@@ -357,8 +358,8 @@ impl<'s> Decision<'s> {
         if self.index(&name).is_ok() {
             return Ok(());
         }
-        let number = self.state.indexes().len().saturating_add(self.indexes.len());
-        check_count("indexes of a store", number.saturating_add(1), limits::INDEXES)?;
+        let number = self.state.indexes().len() + self.indexes.len();
+        check_count("indexes of a store", number + 1, limits::INDEXES)?;
         let name: Arc<str> = name.into();
         self.indexes.insert(Arc::clone(&name), number32(number));
         self.effects.push(Effect::Index(name));
@@ -457,8 +458,8 @@ impl<'s> Decision<'s> {
         if let Some(number) = self.known_kind(name) {
             return Ok(number);
         }
-        let number = self.state.kinds().len().saturating_add(self.kinds.len());
-        check_count("kinds of a store", number.saturating_add(1), limits::KINDS)?;
+        let number = self.state.kinds().len() + self.kinds.len();
+        check_count("kinds of a store", number + 1, limits::KINDS)?;
         let name: Arc<str> = name.into();
         let number = number32(number);
         self.kinds.insert(Arc::clone(&name), number);
@@ -528,7 +529,7 @@ fn conflict(id: NodeId, reason: ConflictReason) -> Error {
 
 /// Bounds on kinds, spaces and indexes are far below 2^32.
 fn number32(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+    num::short(number)
 }
 
 fn sorted_keys(mut keys: Vec<(u32, Arc<[u8]>)>) -> Box<[(u32, Arc<[u8]>)]> {

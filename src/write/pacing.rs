@@ -88,7 +88,7 @@ impl Pacing {
     /// A group of `taken` batches was taken at `now`, which left `depth`.
     pub(crate) fn taken(&mut self, now: Duration, taken: usize, depth: usize) {
         let before = self.pace.queue_depth as f64;
-        let depth_before_taking = depth.saturating_add(taken);
+        let depth_before_taking = depth + taken;
         if let Some(last) = self.taken_at {
             let seconds = now.saturating_sub(last).as_secs_f64().max(1e-6);
             self.pace.rate = average(self.pace.rate, taken as f64 / seconds);

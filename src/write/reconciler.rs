@@ -21,6 +21,7 @@ use crate::{
         error::{Error, Result},
         time::Seq,
     },
+    num,
     os::{clock::Clock, file::Fs},
     state::{State, base::Base, layer::Frozen},
     store::wal::{self, writer::Writer},
@@ -382,7 +383,7 @@ impl Reconciler {
         if self.log.is_empty() {
             return false;
         }
-        let urgent = || self.log.pressure().saturating_mul(2) >= self.log.capacity();
+        let urgent = || self.log.pressure() * 2 >= self.log.capacity();
         // There may be no thread, or it may be gone (then the step turns late
         // comers away), or held up by somebody's waker.
         self.inline || self.closed.load(Ordering::SeqCst) || !self.thread.call(urgent)
@@ -507,9 +508,9 @@ impl Reconciler {
     fn gather(&self, core: &Core) {
         /// Where a clock stands still.
         const LOOKS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 1_000 };
-        let most = core.under_way.saturating_sub(core.under_way / 4);
+        let most = core.under_way - core.under_way / 4;
         // Nobody comes who is refused, or held until this group is taken.
-        let full = self.log.pressure().saturating_mul(2) >= self.log.capacity();
+        let full = self.log.pressure() * 2 >= self.log.capacity();
         if most < 2 || self.inline || full || core.refusal.is_some() || self.has_ended() {
             return;
         }
@@ -529,8 +530,8 @@ impl Reconciler {
         while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES && weight < self.group_weight
         {
             let Some(pending) = self.log.pop() else { break };
-            bytes = bytes.saturating_add(pending.payload.bytes().len());
-            weight = weight.saturating_add(pending.weight());
+            bytes += pending.payload.bytes().len();
+            weight += pending.weight();
             core.group.push_back(pending);
         }
     }
@@ -556,10 +557,9 @@ impl Reconciler {
                 *place = answer;
             }
         }
-        self.counters.refused.fetch_add(
-            u64::try_from(core.decided.len()).unwrap_or(u64::MAX).saturating_sub(committed),
-            Ordering::Relaxed,
-        );
+        self.counters
+            .refused
+            .fetch_add(num::wide(core.decided.len()) - committed, Ordering::Relaxed);
         if committed == 0 {
             core.under_way = 0;
             return Ok(());
@@ -574,9 +574,7 @@ impl Reconciler {
         core.writer.append(place, payloads, durability == Durability::Sync)?;
         let before = self.clock.monotonic();
         (core.under_way, core.sync) = match durability {
-            Durability::Sync => {
-                (core.decided.len().saturating_add(self.log.len()), before.saturating_sub(begun))
-            }
+            Durability::Sync => (core.decided.len() + self.log.len(), before.saturating_sub(begun)),
             _ => (0, Duration::ZERO),
         };
         self.publish(core);

@@ -133,8 +133,8 @@ impl Pending {
     ) -> (Self, Ticket) {
         let slot = Arc::new(Slot::default());
         let ticket = Ticket { slot: Arc::clone(&slot) };
-        let memory = ops.iter().map(Op::memory).fold(0, usize::saturating_add);
-        let weight = payload.weight().saturating_add(memory);
+        let memory = ops.iter().map(Op::memory).sum::<usize>();
+        let weight = payload.weight() + memory;
         (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
     }
 

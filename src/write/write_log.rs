@@ -60,8 +60,7 @@ impl WriteLog {
 
     /// How full the log is, by batches or by bytes, in batches.
     pub(crate) fn pressure(&self) -> usize {
-        let by_bytes =
-            self.capacity().saturating_mul(self.bytes() / 1024) / (self.max_bytes / 1024).max(1);
+        let by_bytes = self.capacity() * (self.bytes() / 1024) / (self.max_bytes / 1024).max(1);
         self.len().max(by_bytes)
     }
 
@@ -116,7 +115,7 @@ impl WriteLog {
 
     fn has_space(&self, pending: &Pending) -> bool {
         self.batches.load(Ordering::Relaxed) < self.max_batches
-            && self.bytes.load(Ordering::Relaxed).saturating_add(pending.weight()) <= self.max_bytes
+            && self.bytes.load(Ordering::Relaxed) + pending.weight() <= self.max_bytes
     }
 
     fn try_push(&self, pending: Pending) -> Result<(), Pending> {

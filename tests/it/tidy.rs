@@ -14,6 +14,7 @@ use syn::{
 /// The floors of docs/architecture.md, the lowest first: a file imports only
 /// from its own floor and those below it.
 const FLOORS: &[&str] = &[
+    "num",
     "model",
     "format",
     "cpu",

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     engine::repair::{
         report::{EdgeName, LossItem, MOST_LOST},
-        salvage::{Repair, count, len64},
+        salvage::{Repair, count},
     },
     format::{
         header::FileKind,
@@ -19,6 +19,7 @@ use crate::{
         time::{Seq, Timestamp},
         value::Attributes,
     },
+    num,
     state::base::{
         partitions::{EdgePartition, Partition as _},
         vectors::VectorPartition,
@@ -65,7 +66,7 @@ impl<'r> Repair<'r> {
                 }
                 last = Some(key);
                 let (file, offset) =
-                    (partition.segment().path(), len64(partition.rows().offset(at)));
+                    (partition.segment().path(), num::wide(partition.rows().offset(at)));
                 let attributes = base.attributes(row);
                 self.edge(row, key, attributes, file, offset)?;
             }
@@ -95,7 +96,7 @@ impl<'r> Repair<'r> {
                 count(&mut gap.found);
                 let error = gap.error.clone();
                 let (file, offset) =
-                    (partition.segment().path(), len64(partition.rows().offset(at)));
+                    (partition.segment().path(), num::wide(partition.rows().offset(at)));
                 self.edge(row, key, Err(error), file, offset)?;
             }
         }
@@ -222,7 +223,7 @@ impl<'r> Cursor<'r> {
                 }
                 Err(error) => self.error = Some(error),
             }
-            self.row = self.row.saturating_add(1);
+            self.row += 1;
         }
         None
     }

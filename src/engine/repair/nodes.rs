@@ -6,7 +6,7 @@ use crate::{
     engine::repair::{
         edges::Cursor,
         report::LossItem,
-        salvage::{Repair, count, len64},
+        salvage::{Repair, count},
     },
     format::{header::FileKind, manifest::TableFile, tables::NodeRow},
     model::{
@@ -16,6 +16,7 @@ use crate::{
         node::{IndexKey, Node},
         value::Attributes,
     },
+    num,
     state::base::{
         partitions::{NodePartition, Partition as _},
         stored::StoredNode,
@@ -33,7 +34,7 @@ impl<'r> Repair<'r> {
         let files = &self.manifest.nodes;
         for (at, file) in files.iter().enumerate() {
             let first = |file: &TableFile| file.first.as_slice().try_into().map(NodeId::from_bytes);
-            let end = files.get(at.saturating_add(1)).and_then(|next| first(next).ok());
+            let end = files.get(at + 1).and_then(|next| first(next).ok());
             let end = end.unwrap_or(NodeId::MAX);
             let is_it = |partition: &&Arc<NodePartition>| {
                 partition.segment().file().number == file.file.number
@@ -109,7 +110,7 @@ impl<'r> Repair<'r> {
                 return Ok(());
             }
         };
-        let (file, offset) = (partition.segment().path(), len64(partition.rows().offset(at)));
+        let (file, offset) = (partition.segment().path(), num::wide(partition.rows().offset(at)));
         let Some(kind) = self.kind(row.kind.get()) else {
             let why = format!("its kind {} has no name", row.kind.get());
             self.lost(file, offset, LossItem::Node(id), why);
@@ -117,7 +118,7 @@ impl<'r> Repair<'r> {
         };
         let mut node = whole_node(&stored, kind, attributes);
         for (index, key) in stored.keys() {
-            let name = usize::try_from(index).ok().and_then(|n| self.manifest.indexes.get(n));
+            let name = self.manifest.indexes.get(num::index(index));
             // A key of an index that there is not is of no use to anybody; its
             // count is among the missing.
             if let Some(name) = name {
@@ -146,13 +147,13 @@ impl<'r> Repair<'r> {
                 None => self.vector(id, space, &named.name, cursors, (file, offset)),
             }
         }
-        let (keys, vectors) = (len64(node.keys.len()), len64(node.vectors.len()));
+        let (keys, vectors) = (num::wide(node.keys.len()), num::wide(node.vectors.len()));
         let op = Op::Put { node, precondition: Precondition::None };
         match self.queue(op)? {
             Ok(()) => {
                 count(&mut self.report.nodes);
-                self.report.keys = self.report.keys.saturating_add(keys);
-                self.report.vectors = self.report.vectors.saturating_add(vectors);
+                self.report.keys += keys;
+                self.report.vectors += vectors;
             }
             Err(error) => {
                 self.lost(file, offset, LossItem::Node(id), error.with_causes().to_string())

@@ -15,6 +15,7 @@ use crate::{
         batch::{Batch, Durability, Op},
         error::{Error, ErrorKind, Result},
     },
+    num,
     os::file::Fs,
     read::snapshot::Snapshot,
     state::base::{Base, open::Unopened},
@@ -31,11 +32,7 @@ const BATCH_BYTES: usize = 4 << 20;
 const PROGRESS_ROWS: u64 = 1_024;
 
 pub(crate) fn count(count: &mut u64) {
-    *count = count.saturating_add(1);
-}
-
-pub(crate) fn len64(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
+    *count += 1;
 }
 
 pub(crate) struct Repair<'r> {
@@ -87,7 +84,7 @@ impl<'r> Repair<'r> {
     }
 
     pub(crate) fn advance(&mut self) {
-        self.done = self.done.saturating_add(1);
+        self.done += 1;
         if self.done.is_multiple_of(PROGRESS_ROWS) {
             let total = self.total();
             (self.progress)(self.done.min(total), total);
@@ -139,7 +136,7 @@ impl<'r> Repair<'r> {
         others: impl Iterator<Item = usize>,
     ) -> Option<u64> {
         let missing = self.unopened.iter().filter(|(of, _, _)| *of == kind).count();
-        let others = others.map(len64).fold(0, u64::saturating_add);
+        let others = others.map(num::wide).sum::<u64>();
         (missing == 1).then(|| all.saturating_sub(others))
     }
 
@@ -170,7 +167,7 @@ impl<'r> Repair<'r> {
             };
         }
         if let Some(op) = batch.take_ops().pop() {
-            self.pending_bytes = self.pending_bytes.saturating_add(op.memory());
+            self.pending_bytes += op.memory();
             self.pending.push(op);
         }
         if self.pending.len() >= BATCH_OPS || self.pending_bytes >= BATCH_BYTES {

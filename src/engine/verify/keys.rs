@@ -1,9 +1,10 @@
 //! Verifies key tables.
 
 use crate::{
-    engine::verify::verifier::{Verifier, count, known, len64},
+    engine::verify::verifier::{Verifier, count, known},
     format::tables::{EXPIRY, IndexEntryRef, KEY_HEAD_BYTES},
     model::error::Error,
+    num,
     state::{base::partitions::KeyPartition, record::expiry_key},
     store::segment::file::Segment,
 };
@@ -28,9 +29,7 @@ impl<'a> Verifier<'a> {
                     }
                 };
                 count(&mut entries);
-                bytes = bytes
-                    .saturating_add(len64(KEY_HEAD_BYTES))
-                    .saturating_add(len64(entry.key.len()));
+                bytes += num::wide(KEY_HEAD_BYTES + entry.key.len());
                 let mut wrong = |what: String| {
                     self.found(segment.damaged(partition.entries().offset(at), what));
                 };

@@ -8,6 +8,7 @@ use crate::{
         tables::{EXPIRY, IndexEntryRef, NodeRow, RefRow, SLOT_BYTES},
     },
     model::{error::Result, id::NodeId, time::Seq},
+    num,
     state::{
         base::{heap::Heap, partitions::NodePartition},
         record::expiry_key,
@@ -232,7 +233,7 @@ impl<'a> Verifier<'a> {
                 format!("{rows} rows of {kinds} kinds, {} members", partition.members().len());
             return self.wrong(segment, partition.kinds().offset(0), what);
         }
-        let place = |first: u32| usize::try_from(first).unwrap_or(usize::MAX);
+        let place = |first: u32| num::index(first);
         let mut last_kind = None;
         let mut start = 0;
         for at in 0..kinds {
@@ -240,7 +241,7 @@ impl<'a> Verifier<'a> {
             let Ok(row) = partition.kinds().row(at) else { return };
             let (kind, first, offset) =
                 (row.kind.get(), row.first.get(), partition.kinds().offset(at));
-            let end = match at.saturating_add(1) {
+            let end = match at + 1 {
                 next if next < kinds => {
                     partition.kinds().row(next).map(|row| place(row.first.get()))
                 }

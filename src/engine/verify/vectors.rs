@@ -3,6 +3,7 @@
 use crate::{
     engine::verify::verifier::Verifier,
     model::error::Error,
+    num,
     state::base::{
         vector_index::{Codes, Index, Load},
         vector_rows::VectorRows,
@@ -50,7 +51,7 @@ impl<'a> Verifier<'a> {
             }
             self.advance(segment.file().len);
             let number = segment.file().number;
-            let live = declared.map_or(0, |file| usize::try_from(file.live).unwrap_or(usize::MAX));
+            let live = declared.map_or(0, |file| num::size(file.live));
             if live.saturating_add(dead) != partition.len() {
                 let rows = partition.len();
                 let what = format!("vector file {number}: {rows} rows, {live} live, {dead} dead");
@@ -101,13 +102,13 @@ impl<'a> Verifier<'a> {
         };
         let mut at = 0_usize;
         for from in (0_usize..rows.len()).step_by(ENCODED) {
-            let to = from.saturating_add(ENCODED).min(rows.len());
+            let to = (from + ENCODED).min(rows.len());
             let mut expected = Vec::new();
             // What is damaged was told.
             if vector::build::encode(codes.codebook(), rows, from, to, &mut expected).is_err() {
                 return None;
             }
-            let end = at.saturating_add(expected.len());
+            let end = at + expected.len();
             if bytes.get(at..end) != Some(expected.as_slice()) {
                 let what = format!("the codes of rows {from} to {to} are not theirs");
                 return Some(codes.damaged(at, what));

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     engine::verify::report::{MOST_DAMAGE, VerifyReport},
     model::error::Error,
+    num,
     state::base::Base,
     store::segment::file::Segment,
 };
@@ -51,21 +52,17 @@ pub(crate) struct Verifier<'a> {
 }
 
 pub(crate) fn count(count: &mut u64) {
-    *count = count.saturating_add(1);
+    *count += 1;
 }
 
 pub(crate) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
     let sum = refs.entry(heap).or_default();
-    *sum = sum.saturating_add(bytes);
+    *sum += bytes;
 }
 
 /// Whether a number is given to one of so many names.
 pub(crate) fn known(number: u32, names: usize) -> bool {
-    usize::try_from(number).is_ok_and(|number| number < names)
-}
-
-pub(crate) fn len64(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
+    num::index(number) < names
 }
 
 impl<'a> Verifier<'a> {
@@ -90,7 +87,7 @@ impl<'a> Verifier<'a> {
 
     pub(crate) fn advance(&mut self, bytes: u64) {
         self.done = self.done.saturating_add(bytes).min(self.total);
-        if self.done.saturating_sub(self.told) >= PROGRESS_BYTES {
+        if self.done - self.told >= PROGRESS_BYTES {
             self.told = self.done;
             (self.progress)(self.done, self.total);
         }

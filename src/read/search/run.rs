@@ -8,6 +8,7 @@
 use crate::{
     format::vectors::IndexHead,
     model::{error::Result, id::NodeId, space::Method},
+    num,
     read::{
         cursor::KeyRange,
         node::NodeRef,
@@ -91,7 +92,7 @@ impl<'s> SearchRun<'s, '_> {
     /// Rows of all files.
     fn rows(&self) -> usize {
         let rows = self.base().vectors_of(self.number).map(|partition| partition.rows().len());
-        rows.fold(0, usize::saturating_add)
+        rows.sum()
     }
 
     /// How many nodes of an index's range are worth being listed: where `n` of
@@ -208,7 +209,7 @@ impl<'s> SearchRun<'s, '_> {
             return self.compare(partition, &mask);
         }
         if method == Method::Hnsw
-            && live.saturating_mul(100) >= rows.saturating_mul(WALKED)
+            && live * 100 >= rows * WALKED
             && let Some(graph) = partition.graph()
         {
             // Whatever is wrong with it, the codes are there, and it is told.
@@ -265,7 +266,7 @@ impl<'s> SearchRun<'s, '_> {
         for (word, dead) in mask.iter_mut().zip(partition.dead().iter()) {
             *word &= !dead;
         }
-        let count = mask.iter().map(|word| usize::try_from(word.count_ones()).unwrap_or(0)).sum();
+        let count = mask.iter().map(|word| num::index(word.count_ones())).sum();
         Ok(Some((mask, count)))
     }
 
@@ -276,11 +277,11 @@ impl<'s> SearchRun<'s, '_> {
         }
         let (mut mask, mut count) = mask.unwrap_or_else(|| (all_of(rows), rows));
         for row in self.judged.drain(..) {
-            let row = usize::try_from(row).unwrap_or(usize::MAX);
+            let row = num::index(row);
             let bit = 1 << (row % MASK_ROWS);
             if let Some(word) = mask.get_mut(row / MASK_ROWS).filter(|word| **word & bit != 0) {
                 *word &= !bit;
-                count = count.saturating_sub(1);
+                count -= 1;
             }
         }
         Some((mask, count))
@@ -314,7 +315,7 @@ impl<'s> SearchRun<'s, '_> {
             Effort::Normal => normal,
             Effort::Thorough | Effort::Exact => thorough,
         };
-        let depth = usize::try_from(depth.get()).ok().filter(|_| depth.get() < u32::MAX)?;
+        let depth = Some(depth.get()).filter(|depth| *depth < u32::MAX).map(num::index)?;
         // Measured for ten, with vectors of the file: others may be harder.
         let depth = depth.saturating_mul(2).saturating_mul(self.k.max(10)) / 10;
         Some(depth.max(self.k.saturating_mul(2)).saturating_add(SPARE))
@@ -331,7 +332,7 @@ impl<'s> SearchRun<'s, '_> {
         rank: usize,
     ) -> Result<Option<bool>> {
         self.judged.push(row);
-        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        let row = num::index(row);
         let id = partition.rows().heads().row(row)?.id();
         if self.is_layered(id) || Some(id) == self.but || !self.node_passes(id)? {
             return Ok(None);
@@ -340,7 +341,7 @@ impl<'s> SearchRun<'s, '_> {
         let distance = self.close(id, components, head.norm.get());
         if let Some(distance) = distance {
             let file = Some(partition.rows().segment().file().number);
-            let found = HitOrigin { file, by, rank: Some(u32::try_from(rank).unwrap_or(u32::MAX)) };
+            let found = HitOrigin { file, by, rank: Some(num::short(rank)) };
             self.closest.offer(distance, id, found);
         }
         Ok(Some(distance.is_some()))
@@ -362,7 +363,7 @@ impl<'s> SearchRun<'s, '_> {
         // Of a file that has less than half of the vectors, candidates are taken
         // as long as one of the last few is among the closest of all: others may
         // have what is close.
-        let patient = self.effort == Effort::Thorough || rows.saturating_mul(2) >= self.rows();
+        let patient = self.effort == Effort::Thorough || rows * 2 >= self.rows();
         let patience = if patient { depth } else { depth / 3 };
         let (mut wanted, mut seen, mut counted, mut in_vain) = (depth, 0, 0, 0);
         // Where most of the rows had to be compared, all may be.
@@ -383,7 +384,7 @@ impl<'s> SearchRun<'s, '_> {
             }
             // Others did not count: more of them, the same ones first.
             seen = candidates.len();
-            wanted = wanted.saturating_mul(4);
+            wanted *= 4;
         }
         Ok(false)
     }
@@ -411,10 +412,10 @@ impl<'s> SearchRun<'s, '_> {
         };
         // Rows that the walk finds and do not count: room for some.
         let layered: usize = self.layers.iter().map(|layer| layer.vectors().len()).sum();
-        let spare = layered.min(depth).saturating_add(usize::from(self.but.is_some()));
+        let spare = layered.min(depth) + usize::from(self.but.is_some());
         let allowed = mask.as_ref().map(|(mask, _)| {
             move |row: u32| {
-                let at = usize::try_from(row).unwrap_or(usize::MAX);
+                let at = num::index(row);
                 mask.get(at / MASK_ROWS).is_some_and(|word| word & (1 << (at % MASK_ROWS)) != 0)
             }
         });
@@ -474,9 +475,9 @@ fn rows_of(mask: &[u32]) -> impl Iterator<Item = usize> {
     mask.iter().enumerate().flat_map(|(at, word)| {
         let mut left = *word;
         std::iter::from_fn(move || {
-            let bit = usize::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+            let bit = Some(num::index(left.trailing_zeros())).filter(|_| left != 0)?;
             left &= left.wrapping_sub(1);
-            Some(at.saturating_mul(MASK_ROWS).saturating_add(bit))
+            Some(at * MASK_ROWS + bit)
         })
     })
 }

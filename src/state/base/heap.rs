@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::{
     format::{segment::BLOCK_BYTES, tables},
     model::error::Result,
+    num,
     store::segment::file::Segment,
 };
 
@@ -48,8 +49,7 @@ impl Heap {
     #[cold]
     fn read_section(&self) -> Result<HeapSection> {
         let section = self.segment.section(tables::ROWS, 1)?;
-        let at = usize::try_from(section.offset)
-            .map_err(|_| self.segment.damaged(80, "a section is larger than the address space"))?;
+        let at = num::size(section.offset);
         Ok(*self.section.get_or_init(|| HeapSection { at, len: section.len }))
     }
 
@@ -66,20 +66,20 @@ impl Heap {
     /// begins if the first block cannot be read.
     pub(crate) fn file_offset(&self, offset: u64) -> usize {
         let at = self.section().map_or(BLOCK_BYTES, |section| section.at);
-        at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
+        at.saturating_add(num::size(offset))
     }
 
     /// Bytes of the section, checked.
     #[inline]
     pub(crate) fn bytes(&self, offset: u64, len: u32) -> Result<&[u8]> {
         let section = self.section()?;
-        let at = section.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX));
+        let at = section.at.saturating_add(num::size(offset));
         if !section.has(offset, len) {
             return Err(self
                 .segment
                 .damaged(at, format!("{len} bytes are referred to beyond the end of the heap")));
         }
-        self.segment.bytes(at, usize::try_from(len).unwrap_or(usize::MAX))
+        self.segment.bytes(at, num::index(len))
     }
 }
 
@@ -100,8 +100,8 @@ pub(crate) fn places(heaps: &[Arc<Heap>]) -> (u32, Vec<u32>) {
         if at >= MOST {
             break;
         }
-        let at = usize::try_from(at).unwrap_or(usize::MAX);
-        places.resize(at.saturating_add(1), place);
+        let at = num::index(at);
+        places.resize(at + 1, place);
     }
     (first, places)
 }

@@ -31,6 +31,7 @@ use crate::{
         time::Seq,
         value::Attributes,
     },
+    num,
     state::base::{
         heap::Heap,
         partitions::{
@@ -167,8 +168,8 @@ impl Base {
     #[inline]
     pub(crate) fn heap(&self, number: u32) -> Result<&Arc<Heap>> {
         let (first, places) = &self.heap_places;
-        let place = number.checked_sub(*first).and_then(|at| places.get(usize::try_from(at).ok()?));
-        let known = place.and_then(|place| self.heaps.get(usize::try_from(*place).ok()?));
+        let place = number.checked_sub(*first).and_then(|at| places.get(num::index(at)));
+        let known = place.and_then(|place| self.heaps.get(num::index(*place)));
         match known.filter(|heap| heap.number() == number) {
             Some(heap) => Ok(heap),
             None => self.heap_by_search(number),
@@ -227,10 +228,10 @@ impl Base {
             for (rows, at) in guesses.iter().take(ids.len()).flatten() {
                 rows.prefetch(*at);
             }
-            let first = chunk.saturating_mul(FETCHED);
+            let first = chunk * FETCHED;
             for (at, (to, id)) in places.iter_mut().zip(ids).enumerate() {
                 let row = self.node_row(*id).ok();
-                found(first.saturating_add(at), row);
+                found(first + at, row);
                 let place = row.flatten().map(NodeRow::place);
                 *to = place.and_then(|place| Some((self.heap(place.heap).ok()?, place)));
             }
@@ -362,7 +363,7 @@ impl Base {
             // The row at the bound itself belongs to it.
             let at = partition.member_lower_bound(start, end, to)?;
             rows.at = start;
-            rows.end = at.saturating_add(1).min(end);
+            rows.end = (at + 1).min(end);
         }
         Ok(rows)
     }

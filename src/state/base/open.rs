@@ -17,6 +17,7 @@ use crate::{
         error::{Error, Result},
         id::NodeId,
     },
+    num,
     os::file::Fs,
     state::base::{
         Base,
@@ -207,17 +208,15 @@ impl Base {
                 partitions
                     .find(|partition| partition.rows.segment.file().number == file.file.number)
             });
-            let space = usize::try_from(file.space).ok();
-            let space = space.and_then(|space| manifest.spaces.get(space));
+            let space = manifest.spaces.get(num::index(file.space));
             let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
             match VectorPartition::open(&segment, file, space, known) {
                 Ok(partition) => base.vectors.push(partition),
                 Err(error) => failed(FileKind::Vectors, file.file, error)?,
             }
         }
-        let bytes = sum(&base.nodes).saturating_add(sum(&base.keys));
-        let bytes = bytes.saturating_add(sum(&base.out)).saturating_add(sum(&base.in_edges));
-        base.table_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes = sum(&base.nodes) + sum(&base.keys) + sum(&base.out) + sum(&base.in_edges);
+        base.table_bytes = num::size(bytes);
         let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
             && base.out.is_sorted_by(|a, b| a.first < b.first)
             && base.in_edges.is_sorted_by(|a, b| a.first < b.first)

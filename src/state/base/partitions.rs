@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     format::tables::{EdgeKey, EdgeRow, IndexEntryRef, KindRow, Le32, NodeRow, RefRow},
     model::{error::Result, id::NodeId},
+    num,
     store::segment::{file::Segment, keys::KeyTable, table::Table},
 };
 
@@ -165,7 +166,7 @@ impl Partition for KeyPartition {
 
 /// Bytes of the rows of all parts.
 pub(crate) fn sum<P: Partition>(partitions: &[Arc<P>]) -> u64 {
-    partitions.iter().map(|partition| partition.bytes()).fold(0, u64::saturating_add)
+    partitions.iter().map(|partition| partition.bytes()).sum()
 }
 
 impl NodePartition {
@@ -175,7 +176,7 @@ impl NodePartition {
         while low < high {
             let middle = low.midpoint(high);
             if self.kinds.row(middle)?.kind.get() < kind {
-                low = middle.saturating_add(1);
+                low = middle + 1;
             } else {
                 high = middle;
             }
@@ -183,9 +184,9 @@ impl NodePartition {
         if low == self.kinds.len() || self.kinds.row(low)?.kind.get() != kind {
             return Ok((0, 0));
         }
-        let place = |row: &KindRow| usize::try_from(row.first.get()).unwrap_or(usize::MAX);
+        let place = |row: &KindRow| num::index(row.first.get());
         let start = place(self.kinds.row(low)?);
-        let next = low.saturating_add(1);
+        let next = low + 1;
         let end =
             if next < self.kinds.len() { place(self.kinds.row(next)?) } else { self.rows.len() };
         if start > end || end > self.rows.len() {
@@ -200,7 +201,7 @@ impl NodePartition {
         if self.members.len() == 0 {
             return Ok(at);
         }
-        Ok(usize::try_from(self.members.row(at)?.get()).unwrap_or(usize::MAX))
+        Ok(num::index(self.members.row(at)?.get()))
     }
 
     /// The first member in `start..end` whose id is not less than `id`.
@@ -209,7 +210,7 @@ impl NodePartition {
         while low < high {
             let middle = low.midpoint(high);
             if self.rows.row(self.member(middle)?)?.id() < id {
-                low = middle.saturating_add(1);
+                low = middle + 1;
             } else {
                 high = middle;
             }
@@ -259,10 +260,10 @@ impl<'s, P: Partition> Iterator for RowRange<'s, P> {
             let (partition, row) = self.low;
             let found = self.partitions.get(partition)?;
             if row < found.len() {
-                self.low.1 = row.saturating_add(1);
+                self.low.1 = row + 1;
                 return Some(found.entry(row));
             }
-            self.low = (partition.saturating_add(1), 0);
+            self.low = (partition + 1, 0);
         }
     }
 }
@@ -319,20 +320,17 @@ impl<'s> Iterator for KindRows<'s> {
             let partition = self.partitions.get(self.partition)?;
             if self.at < self.end {
                 let at = if self.descending {
-                    self.end = self.end.saturating_sub(1);
+                    self.end -= 1;
                     self.end
                 } else {
                     let at = self.at;
-                    self.at = at.saturating_add(1);
+                    self.at += 1;
                     at
                 };
                 return Some(partition.member(at).and_then(|row| partition.rows.row(row)));
             }
-            self.partition = if self.descending {
-                self.partition.checked_sub(1)?
-            } else {
-                self.partition.saturating_add(1)
-            };
+            self.partition =
+                if self.descending { self.partition.checked_sub(1)? } else { self.partition + 1 };
             let range = self.partitions.get(self.partition)?.kind_range(self.kind);
             match range {
                 Ok((start, end)) => (self.at, self.end) = (start, end),

@@ -8,6 +8,7 @@ use crate::{
         tables::{EdgeRow, HeapRef, NodeRow},
     },
     model::{error::Result, time::Seq, value::Attributes},
+    num,
     state::{
         base::heap::Heap,
         record::{EdgeRecord, StoredSecondaryKeys, VectorSlot},
@@ -63,7 +64,7 @@ impl<'s> StoredNode<'s> {
     /// Where the content stands.
     pub(crate) fn content_place(&self) -> BlobRef {
         self.meta.external.unwrap_or_else(|| {
-            let len = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
+            let len = num::short(self.content.len());
             let end = self.at.offset().saturating_add(u64::from(self.at.len));
             let offset = end.saturating_sub(u64::from(len));
             BlobRef { heap: self.heap.number(), offset, len }

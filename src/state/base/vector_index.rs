@@ -6,6 +6,7 @@ use crate::{
     format::{
         header::FileKind,
         manifest::DataFile,
+        segment::Section,
         tables::Le32,
         vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
     },
@@ -13,6 +14,7 @@ use crate::{
         error::{Error, Result},
         space::Space,
     },
+    num,
     state::base::{vector_rows::VectorRows, vector_stats::IndexStats},
     store::segment::{file::Segment, table::Table},
     vector::{
@@ -171,11 +173,8 @@ impl Load for Codes {
         });
         let shape = shape.ok_or_else(|| damaged("codes of an unknown shape"))?;
         let section = segment.section(CODEBOOK, 4)?;
-        let place = |offset: u64, len: u64| {
-            let place = usize::try_from(offset).ok().zip(usize::try_from(len).ok());
-            place.ok_or_else(|| damaged("a section is larger than the address space"))
-        };
-        let (at, len) = place(section.offset, section.len)?;
+        let place = |section: Section| (num::size(section.offset), num::size(section.len));
+        let (at, len) = place(section);
         if len != shape.codebook_len().saturating_mul(4) {
             return Err(damaged("a codebook of another length"));
         }
@@ -184,7 +183,7 @@ impl Load for Codes {
         let codebook = Codebook::from_parts(shape, metric, components)
             .ok_or_else(|| damaged("a codebook that was not trained"))?;
         let section = segment.section(CODES, 1)?;
-        let (at, len) = place(section.offset, section.len)?;
+        let (at, len) = place(section);
         if len != shape.code_bytes(rows.len()) {
             return Err(damaged("codes of another number of rows"));
         }
@@ -217,7 +216,7 @@ const CONTEXTS: usize = 64;
 impl GraphIndex {
     /// What a graph over these rows is known by.
     pub(crate) fn parameters(head: &IndexHead, rows: &VectorRows) -> GraphParameters {
-        let number = |number: Le32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+        let number = |number: Le32| num::index(number.get());
         GraphParameters {
             dimension: rows.definition.dimension,
             metric: rows.definition.metric,
@@ -245,10 +244,7 @@ impl Load for GraphIndex {
             return Err(segment.damaged(80, "codes in the place of a graph"));
         }
         let section = segment.section(GRAPH, 1)?;
-        let place = usize::try_from(section.offset).ok().zip(usize::try_from(section.len).ok());
-        let Some((at, len)) = place else {
-            return Err(segment.damaged(80, "a section is larger than the address space"));
-        };
+        let (at, len) = (num::size(section.offset), num::size(section.len));
         segment.bytes(at, len)?;
         let owner = Arc::new(Bytes(Arc::clone(segment)));
         let parameters = Self::parameters(head, rows);

@@ -13,6 +13,7 @@ use crate::{
         space::Space,
         time::Seq,
     },
+    num,
     store::segment::{file::Segment, table::Table},
     vector::build::Rows,
 };
@@ -64,9 +65,8 @@ impl VectorRows {
         let heads = Table::<VectorHead>::open(&segment, tables::ROWS)?;
         let kinds = Table::open(&segment, tables::ROW_KINDS)?;
         let components = segment.section(tables::COMPONENTS, vector_bytes(definition.dimension))?;
-        let at = usize::try_from(components.offset)
-            .map_err(|_| segment.damaged(80, "a section is larger than the address space"))?;
-        let rows = u64::try_from(heads.len()).unwrap_or(u64::MAX);
+        let at = num::size(components.offset);
+        let rows = num::wide(heads.len());
         if components.rows() != rows || kinds.len() != heads.len() || u32::try_from(rows).is_err() {
             let (vectors, kinds) = (components.rows(), kinds.len());
             let what = format!("it has {rows} rows, {vectors} vectors and {kinds} kinds");
@@ -107,7 +107,7 @@ impl VectorRows {
     /// Calls `each` with the rows of some nodes, which are ascending.
     pub(crate) fn for_rows_of(&self, ids: &[NodeId], mut each: impl FnMut(usize)) -> Result<()> {
         // Far apart: each is sought by itself.
-        if ids.len().saturating_mul(64) < self.len() {
+        if ids.len() * 64 < self.len() {
             for id in ids {
                 if let Some(row) = self.find_row(*id)? {
                     each(row);
@@ -121,15 +121,15 @@ impl VectorRows {
         for id in ids {
             // In growing steps from the last, then by halves.
             let mut step = 1_usize;
-            while low.saturating_add(step) < self.len() && before(low.saturating_add(step), id)? {
-                low = low.saturating_add(step);
-                step = step.saturating_mul(2);
+            while low + step < self.len() && before(low + step, id)? {
+                low += step;
+                step *= 2;
             }
-            let mut high = low.saturating_add(step).min(self.len());
+            let mut high = (low + step).min(self.len());
             while low < high {
                 let middle = low.midpoint(high);
                 if before(middle, id)? {
-                    low = middle.saturating_add(1);
+                    low = middle + 1;
                 } else {
                     high = middle;
                 }
@@ -154,9 +154,8 @@ impl VectorRows {
 
     /// What a file that is derived from these rows begins with.
     pub(crate) fn index_head(&self) -> IndexHead {
-        let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let Space { dimension, metric, .. } = self.definition;
-        IndexHead::new(&self.segment.file(), short(self.len()), short(dimension), metric)
+        IndexHead::new(&self.segment.file(), num::short(self.len()), num::short(dimension), metric)
     }
 }
 

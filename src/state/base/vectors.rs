@@ -12,6 +12,7 @@ use crate::{
         vectors::dead_rows,
     },
     model::{error::Result, id::NodeId},
+    num,
     state::base::{
         vector_index::{Codes, GraphIndex, Index},
         vector_rows::VectorRows,
@@ -96,7 +97,7 @@ impl VectorPartition {
 
     /// How many rows are not live.
     pub(crate) fn dead_count(&self) -> usize {
-        self.dead.iter().map(|word| usize::try_from(word.count_ones()).unwrap_or(0)).sum()
+        self.dead.iter().map(|word| num::index(word.count_ones())).sum()
     }
 
     /// The row of a node, if it is live.

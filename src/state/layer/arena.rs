@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+use crate::num;
+
 /// Values that stay where they were put: chunks of one size, in directories of
 /// which each is twice as large as the one before.
 pub(crate) struct Arena<T> {
@@ -33,13 +35,12 @@ impl<T> Default for Arena<T> {
 
 /// The directory of a value, its chunk there, and its place in that.
 pub(crate) fn place(index: u32) -> (usize, usize, usize) {
-    let chunk = (index >> CHUNK_BITS).saturating_add(1 << FIRST_BITS);
+    let chunk = (index >> CHUNK_BITS) + (1 << FIRST_BITS);
     let bits = chunk.ilog2();
-    let directory = bits.saturating_sub(FIRST_BITS);
-    let within = chunk.saturating_sub(1 << bits);
+    let directory = bits - FIRST_BITS;
+    let within = chunk - (1 << bits);
     let at = index & ((1 << CHUNK_BITS) - 1);
-    let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-    (size(directory), size(within), size(at))
+    (num::index(directory), num::index(within), num::index(at))
 }
 
 fn empty<T>(bits: u32) -> Box<[OnceLock<T>]> {
@@ -54,7 +55,7 @@ impl<T> Arena<T> {
         // Relaxed: written by the one who reads it here.
         let index = self.len.load(Ordering::Relaxed);
         let (directory, chunk, at) = place(index);
-        let bits = u32::try_from(directory).unwrap_or(0).saturating_add(FIRST_BITS);
+        let bits = num::short(directory) + FIRST_BITS;
         let chunks = self.directories.get(directory)?.get_or_init(|| empty(bits));
         let values = chunks.get(chunk)?.get_or_init(|| empty(CHUNK_BITS));
         values.get(at)?.set(value).ok()?;

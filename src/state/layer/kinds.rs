@@ -8,7 +8,7 @@
 
 use std::{fmt, ops::Bound, sync::Arc};
 
-use crate::{model::id::NodeId, state::layer::arena::Arena, sync::ArcSwap};
+use crate::{model::id::NodeId, num, state::layer::arena::Arena, sync::ArcSwap};
 
 /// A node under a kind.
 pub(crate) type KindEntry = (u32, NodeId);
@@ -71,9 +71,9 @@ impl KindLog {
         if len == 0 {
             return KindEntries { cursors: Vec::new(), descending: false };
         }
-        let mut cursors: Vec<RunCursor> = Vec::with_capacity(known.runs.len().saturating_add(1));
+        let mut cursors: Vec<RunCursor> = Vec::with_capacity(known.runs.len() + 1);
         if known.covered < len {
-            let new = usize::try_from(len.saturating_sub(known.covered)).unwrap_or(usize::MAX);
+            let new = num::index(len - known.covered);
             let mut tail: Vec<KindEntry> = Vec::with_capacity(new);
             tail.extend((known.covered..len).filter_map(|at| self.places.get(at).copied()));
             tail.sort_unstable();
@@ -101,7 +101,7 @@ impl Runs {
     /// Adds a run, merging it with those that are not longer than twice it.
     fn add(&mut self, run: Vec<KindEntry>) {
         let mut run = run;
-        while let Some(last) = self.runs.pop_if(|last| last.len() <= run.len().saturating_mul(2)) {
+        while let Some(last) = self.runs.pop_if(|last| last.len() <= run.len() * 2) {
             run.extend_from_slice(&last);
             // Two runs that are sorted: merged in one pass.
             run.sort();
@@ -165,9 +165,9 @@ impl Iterator for KindEntries {
             // A run has a place once.
             if cursor.head(descending) == Some(next) {
                 if descending {
-                    cursor.end = cursor.end.saturating_sub(1);
+                    cursor.end -= 1;
                 } else {
-                    cursor.at = cursor.at.saturating_add(1);
+                    cursor.at += 1;
                 }
             }
         }

@@ -107,7 +107,7 @@ impl Layer {
     }
 
     pub(crate) fn grow(&mut self, more: usize, less: usize) {
-        self.bytes = self.bytes.saturating_add(more).saturating_sub(less);
+        self.bytes = (self.bytes + more).saturating_sub(less);
     }
 }
 

@@ -19,6 +19,7 @@ use foldhash::quality::RandomState;
 use crate::{
     cpu::prefetch,
     model::{id::NodeId, time::Seq},
+    num,
     state::{layer::arena::Arena, record::NodeRecord},
 };
 
@@ -100,22 +101,21 @@ impl SlotIndex {
     fn new(lines: usize) -> Self {
         // Zeros that nobody wrote take no memory, unless they are asked for with
         // an alignment.
-        let slots: Box<[AtomicU64]> =
-            bytemuck::zeroed_slice_box(lines.saturating_add(1).saturating_mul(SLOTS));
+        let slots: Box<[AtomicU64]> = bytemuck::zeroed_slice_box((lines + 1) * SLOTS);
         let into = slots.as_ptr().addr() / size_of::<AtomicU64>() % SLOTS;
-        let first = SLOTS.saturating_sub(into) % SLOTS;
+        let first = (SLOTS - into) % SLOTS;
         Self { slots, first, lines }
     }
 
     /// The slots in which a key of this hash may stand, in the order in which
     /// they are filled.
     fn slots(&self, hash: u32) -> impl Iterator<Item = &AtomicU64> {
-        let mask = self.lines.saturating_sub(1);
-        let home = usize::try_from(hash).unwrap_or(0);
+        let mask = self.lines - 1;
+        let home = num::index(hash);
         (0..PROBES).flat_map(move |probe| {
             let line = home.wrapping_add(probe) & mask;
-            let from = line.saturating_mul(SLOTS).saturating_add(self.first);
-            self.slots.get(from..from.saturating_add(SLOTS)).unwrap_or_default()
+            let from = line * SLOTS + self.first;
+            self.slots.get(from..from + SLOTS).unwrap_or_default()
         })
     }
 
@@ -223,16 +223,16 @@ impl NodeTable {
         let newest = self.newest.load(Ordering::Relaxed);
         let Some(index) = self.indexes.get(newest) else { return false };
         let index = index.get_or_init(|| SlotIndex::new(1 << FIRST_LINES));
-        let keys = usize::try_from(self.keys.len()).unwrap_or(usize::MAX);
-        let half = index.lines.saturating_mul(SLOTS / 2);
+        let keys = num::index(self.keys.len());
+        let half = index.lines * (SLOTS / 2);
         (keys <= half && index.put(slot)) || self.grow(newest, index, slot)
     }
 
     /// Makes an index of the keys of the newest one, and one more.
     fn grow(&self, newest: usize, index: &SlotIndex, slot: u64) -> bool {
         let mut lines = index.lines;
-        for (at, next) in self.indexes.iter().enumerate().skip(newest.saturating_add(1)) {
-            lines = lines.saturating_mul(1 << GROWTH);
+        for (at, next) in self.indexes.iter().enumerate().skip(newest + 1) {
+            lines *= 1 << GROWTH;
             let larger = SlotIndex::new(lines);
             let all = index.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
             if all.filter(|slot| *slot != 0).chain([slot]).all(|slot| larger.put(slot))
