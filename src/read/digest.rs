@@ -127,6 +127,7 @@ impl Snapshot {
             Some(expires) => item.bytes(&expires.as_micros().to_le_bytes()),
             None => item.bytes(&[]),
         };
+        node.check_keys()?;
         let mut keys: Vec<_> = node.keys().collect();
         keys.sort_unstable();
         item.bytes(&num::wide(keys.len()).to_le_bytes());

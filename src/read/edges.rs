@@ -147,7 +147,7 @@ impl<'s> Edges<'s> {
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let at = self.at?;
-        let kind = self.state.kinds().name(at.kind);
+        let kind = self.state.kinds().name(at.kind)?;
         let key = [at.discriminator.to_be_bytes().as_slice(), kind.as_bytes()].concat();
         Some(Cursor { of: self.read(), node: at.to, key })
     }
@@ -155,12 +155,19 @@ impl<'s> Edges<'s> {
     fn edge(
         &self,
         found: MergedItem<'s, Option<Arc<EdgeRecord>>, &'s EdgeRow>,
-    ) -> Option<EdgeRef<'s>> {
+    ) -> Option<Result<EdgeRef<'s>>> {
+        let base = self.state.base();
         let repr = match found {
             MergedItem::Memory(record) => EdgeRepr::Memory(record.as_deref()?),
-            MergedItem::Base(row) => EdgeRepr::Stored { row, inbound: self.side == Side::In },
+            MergedItem::Base(row) if base.knows_kind(row.key().kind) => {
+                EdgeRepr::Stored { row, inbound: self.side == Side::In }
+            }
+            MergedItem::Base(row) => {
+                let table = if self.side == Side::In { base.in_edges() } else { base.out() };
+                return Some(Err(base.edge_of_unknown_kind(table, &row.key())));
+            }
         };
-        Some(EdgeRef { state: self.state, repr })
+        Some(Ok(EdgeRef { state: self.state, repr }))
     }
 }
 
@@ -179,8 +186,11 @@ impl<'s> Iterator for Edges<'s> {
         if self.back_at.is_some_and(|back| key >= back) {
             return None;
         }
-        self.at = Some(key);
-        self.edge(found).map(Ok)
+        // No cursor stands at a kind without a name.
+        if self.state.kinds().knows(key.kind) {
+            self.at = Some(key);
+        }
+        self.edge(found)
     }
 }
 
@@ -197,7 +207,7 @@ impl DoubleEndedIterator for Edges<'_> {
             return None;
         }
         self.back_at = Some(key);
-        self.edge(found).map(Ok)
+        self.edge(found)
     }
 }
 

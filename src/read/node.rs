@@ -78,7 +78,8 @@ impl<'s> NodeRef<'s> {
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'s str {
-        self.state.kinds().name(self.kind_number())
+        // `Base::stored` refuses others.
+        self.state.kinds().known_name(self.kind_number())
     }
 
     /// The content, exactly as it was given.
@@ -132,9 +133,24 @@ impl<'s> NodeRef<'s> {
     }
 
     /// Its keys: name of the index and key, in no particular order of names.
+    /// Without those that damage on disk gives to an index that there is not,
+    /// which [`to_node`](Self::to_node) refuses.
     pub fn keys(&self) -> impl Iterator<Item = (&'s str, &'s [u8])> + use<'s> {
         let state = self.state;
-        self.numbered_keys().map(move |(index, key)| (state.indexes().name(index), key))
+        self.numbered_keys()
+            .filter_map(move |(index, key)| Some((state.indexes().name(index)?, key)))
+    }
+
+    /// Sees that each of its keys is of an index that there is.
+    pub(crate) fn check_keys(&self) -> Result<()> {
+        let indexes = self.state.indexes();
+        match self.numbered_keys().find(|(index, _)| !indexes.knows(*index)) {
+            Some((index, _)) => {
+                let what = format!("node {} has a key of index {index}: there is none", self.id());
+                Err(self.state.base().damaged(what))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The commit that wrote its vector in a space.
@@ -177,6 +193,7 @@ impl<'s> NodeRef<'s> {
     /// # Errors
     /// As [`attributes`](Self::attributes).
     pub fn to_node(&self) -> Result<Node> {
+        self.check_keys()?;
         let mut keys: Vec<IndexKey> = self
             .keys()
             .map(|(index, key)| IndexKey { index: index.to_owned(), key: key.to_vec() })

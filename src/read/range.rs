@@ -136,7 +136,7 @@ impl<'s> IndexEntries<'s> {
     }
 
     fn read(&self) -> CursorOf {
-        CursorOf::Index(self.state.indexes().name(self.index).to_owned(), self.direction)
+        CursorOf::Index(self.state.indexes().known_name(self.index).to_owned(), self.direction)
     }
 
     /// Continues after a cursor of the same index in the same direction; its

@@ -227,7 +227,7 @@ impl<'s> Scan<'s> {
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let (kind, node) = self.at?;
-        let key = self.state.kinds().name(kind).as_bytes().to_vec();
+        let key = self.state.kinds().name(kind)?.as_bytes().to_vec();
         Some(Cursor { of: self.read(), node, key })
     }
 }
@@ -243,7 +243,10 @@ impl<'s> Iterator for Scan<'s> {
             // What the back has given is given.
             Ok((at, _)) if self.back_at.is_some_and(|back| at >= back) => None,
             Ok((at, node)) => {
-                self.at = Some(at);
+                // No cursor stands at a kind without a name.
+                if self.state.kinds().knows(at.0) {
+                    self.at = Some(at);
+                }
                 Some(node)
             }
             Err(error) => Some(Err(error)),

@@ -28,9 +28,22 @@ impl Dictionary {
         self.components.get(name).copied()
     }
 
-    /// The name behind a number. Numbers come from this dictionary.
-    pub(crate) fn name(&self, number: u32) -> &str {
-        usize::try_from(number).ok().and_then(|n| self.names.get(n)).map_or("", |name| name)
+    /// The name behind a number, if it was given to one.
+    pub(crate) fn name(&self, number: u32) -> Option<&str> {
+        self.names.get(num::index(number)).map(|name| &**name)
+    }
+
+    /// The name behind a number that came from this dictionary, or was compared
+    /// with it when it was read.
+    pub(crate) fn known_name(&self, number: u32) -> &str {
+        debug_assert!(self.knows(number), "number {number} of {}", self.len());
+        self.name(number).unwrap_or_default()
+    }
+
+    /// Whether a number was given to a name.
+    #[inline]
+    pub(crate) fn knows(&self, number: u32) -> bool {
+        num::index(number) < self.names.len()
     }
 
     pub(crate) fn len(&self) -> usize {

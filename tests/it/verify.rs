@@ -9,8 +9,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Error, ErrorKind, Metric, Node, NodeId, Op, Options, Patch, Space,
-    Timestamp,
+    Batch, Direction, Edge, Engine, Error, ErrorKind, KeyRange, Metric, Node, NodeId, Op, Options,
+    Patch, Space, Timestamp,
     admin::VerifyReport,
     format::{
         FileKind,
@@ -230,13 +230,20 @@ impl Forgery {
         self.image.insert(name, file.0);
     }
 
-    /// All that is found to be wrong, if it can be opened at all.
-    fn verify(mut self) -> Vec<Error> {
+    /// The store, which stays as long as the directory.
+    fn open(mut self) -> (tempfile::TempDir, Engine) {
         self.image.insert("MANIFEST".into(), self.manifest.encode().unwrap());
         let dir = temp_dir();
         let path = dir.path().join("s");
         write_image(&path, &self.image);
-        let report = small().create(false).open(&path).unwrap().verify().unwrap();
+        let engine = small().create(false).open(&path).unwrap();
+        (dir, engine)
+    }
+
+    /// All that is found to be wrong, if it can be opened at all.
+    fn verify(self) -> Vec<Error> {
+        let (_dir, engine) = self.open();
+        let report = engine.verify().unwrap();
         assert_eq!(report.more, 0);
         report.damage
     }
@@ -371,6 +378,76 @@ fn nodes_that_are_wrong_under_right_checksums_are_found() {
     forged(
         |f| f.manifest.nodes[0].first = vec![0; 16],
         &[(".nodes", "the manifest has another first node")],
+    );
+}
+
+#[track_caller]
+fn corrupt<T>(result: Result<T, Error>, end: &str, words: &str) {
+    match result.map(drop) {
+        Err(Error::Corrupt { file, what, .. }) => {
+            assert!(file.to_str().unwrap().ends_with(end), "{}", file.display());
+            assert!(what.contains(words), "{what}");
+        }
+        result => panic!("{result:?}"),
+    }
+}
+
+#[test]
+fn a_node_of_a_kind_without_a_name_is_refused_by_every_read() {
+    let mut forgery = Forgery::new();
+    // The last row, of node 6.
+    forgery.edit(FileKind::Nodes, |s| put(rows(s), 4 * NODE + 16, &[77]));
+    let (_dir, engine) = forgery.open();
+    let (snapshot, id) = (engine.snapshot(), id_of_byte(6));
+    let refused = (".nodes", "is of kind 77: there is none");
+    corrupt(snapshot.get(id), refused.0, refused.1);
+    let many: Vec<NodeId> = (1..=6).map(id_of_byte).collect();
+    corrupt(snapshot.get_many(&many), refused.0, refused.1);
+    let scanned: Vec<_> = snapshot.scan_all().filter_map(Result::err).collect();
+    assert_eq!(scanned.len(), 1, "{scanned:?}");
+    corrupt::<()>(Err(scanned.into_iter().next().unwrap()), refused.0, refused.1);
+    corrupt(snapshot.scan_all().rev().collect::<Result<Vec<_>, _>>(), refused.0, refused.1);
+    corrupt(snapshot.digest(), refused.0, refused.1);
+    let entries = snapshot.range("timeline", KeyRange::all(), Direction::Ascending).unwrap();
+    corrupt(entries.collect::<Result<Vec<_>, _>>(), refused.0, refused.1);
+    // A change would take the kind along.
+    let mut batch = Batch::new();
+    batch.patch(id, Patch::new().strength(0.5));
+    corrupt(engine.write(batch), refused.0, refused.1);
+    // Others are read.
+    assert_eq!(snapshot.get(id_of_byte(2)).unwrap().unwrap().kind(), "note");
+    assert!(
+        engine.verify().unwrap().damage.iter().any(|error| {
+            matches!(error, Error::Corrupt { what, .. } if what.contains(refused.1))
+        })
+    );
+}
+
+#[test]
+fn an_edge_of_a_kind_without_a_name_is_refused_by_every_read() {
+    let mut forgery = Forgery::new();
+    // 3 before 4, in both tables.
+    for (table, row) in [(FileKind::Out, 2), (FileKind::In, 3)] {
+        forgery.edit(table, |s| put(rows(s), row * EDGE + 40, &[77]));
+    }
+    let (_dir, engine) = forgery.open();
+    let (snapshot, words) = (engine.snapshot(), "an edge of kind 77: there is none");
+    let edges = || snapshot.edges_out(id_of_byte(3));
+    corrupt(edges().collect::<Result<Vec<_>, _>>(), ".out", words);
+    corrupt(edges().rev().collect::<Result<Vec<_>, _>>(), ".out", words);
+    corrupt(snapshot.edges_in(id_of_byte(4)).collect::<Result<Vec<_>, _>>(), ".in", words);
+    let mut edges = edges();
+    assert!(edges.next().unwrap().is_err());
+    assert_eq!(edges.cursor(), None);
+    corrupt(snapshot.digest(), ".out", words);
+    assert_eq!(snapshot.edges_out(id_of_byte(1)).next().unwrap().unwrap().kind(), "before");
+    assert!(
+        engine
+            .verify()
+            .unwrap()
+            .damage
+            .iter()
+            .any(|error| { matches!(error, Error::Corrupt { what, .. } if what.contains(words)) })
     );
 }
 
@@ -641,7 +718,7 @@ fn sums_of_the_manifest_that_are_wrong_are_found() {
 mod sim {
     use std::collections::BTreeSet;
 
-    use ingrain::{Direction, KeyRange, Result, Snapshot, os::Fs, search::Filter, sim::SimDisk};
+    use ingrain::{Result, Snapshot, os::Fs, search::Filter, sim::SimDisk};
 
     use super::*;
     use crate::harness::disks::on_disk;

@@ -244,9 +244,12 @@ impl Base {
         }
     }
 
-    /// The node of a row of this base.
+    /// The node of a row of this base, whose kind has a name.
     #[inline]
     pub(crate) fn stored<'s>(&'s self, row: &'s NodeRow) -> Result<StoredNode<'s>> {
+        if !self.knows_kind(row.kind.get()) {
+            return Err(self.node_of_unknown_kind(row));
+        }
         let at = row.place();
         let heap = self.heap(at.heap)?;
         let bytes = heap.bytes(at.offset(), at.len)?;
@@ -259,6 +262,41 @@ impl Base {
             None => meta.content,
         };
         Ok(StoredNode { row, meta, content, heap, at })
+    }
+
+    #[inline]
+    pub(crate) fn knows_kind(&self, kind: u32) -> bool {
+        num::index(kind) < self.manifest.kinds.len()
+    }
+
+    #[cold]
+    fn node_of_unknown_kind(&self, row: &NodeRow) -> Error {
+        let (id, kind) = (row.id(), row.kind.get());
+        let what = format!("node {id} is of kind {kind}: there is none");
+        let partition = partition_of(&self.nodes, &id, |partition| &partition.first);
+        match self.nodes.get(partition).map(|partition| &partition.rows) {
+            Some(rows) => {
+                rows.segment().damaged(rows.lower_bound(&id).map_or(0, |at| rows.offset(at)), what)
+            }
+            None => self.damaged(what),
+        }
+    }
+
+    /// The error of an edge whose kind has no name.
+    #[cold]
+    pub(crate) fn edge_of_unknown_kind(
+        &self,
+        partitions: &[Arc<EdgePartition>],
+        key: &EdgeKey,
+    ) -> Error {
+        let what = format!("an edge of kind {}: there is none", key.kind);
+        let partition = partition_of(partitions, key, |partition| &partition.first);
+        match partitions.get(partition).map(|partition| &partition.rows) {
+            Some(rows) => {
+                rows.segment().damaged(rows.lower_bound(key).map_or(0, |at| rows.offset(at)), what)
+            }
+            None => self.damaged(what),
+        }
     }
 
     /// The first row of an edge table that is not less than `key`, as a
