@@ -65,7 +65,7 @@ fn large_integer(line: &[u8]) -> Option<&str> {
     let (mut at, mut quoted) = (0, false);
     while let Some(byte) = line.get(at) {
         match byte {
-            b'\\' if quoted => at = at.saturating_add(1),
+            b'\\' if quoted => at += 1,
             b'"' => quoted = !quoted,
             b'-' | b'0'..=b'9' if !quoted => {
                 let rest = line.get(at..)?;
@@ -77,12 +77,12 @@ fn large_integer(line: &[u8]) -> Option<&str> {
                 if !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() {
                     return Some(number);
                 }
-                at = at.saturating_add(length);
+                at += length;
                 continue;
             }
             _ => {}
         }
-        at = at.saturating_add(1);
+        at += 1;
     }
     None
 }

@@ -360,7 +360,7 @@ fn time(name: &str, value: &Value) -> Result<Timestamp, String> {
 #[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");
         text
@@ -626,6 +626,6 @@ impl Parallel {
         ];
         let before = self.seen.entry(NodeId::of_content(&name.concat())).or_default();
         edge.discriminator = discriminator(&canonical, *before);
-        *before = before.saturating_add(1);
+        *before += 1;
     }
 }

@@ -17,7 +17,7 @@
 
 use half::f16;
 
-use crate::{format::header::Damage, model::limits};
+use crate::{format::header::Damage, model::limits, num};
 
 /// The bytes that every `.npy` file begins with.
 pub const MAGIC: &[u8] = b"\x93NUMPY";
@@ -81,9 +81,9 @@ impl Array {
             }
         }
         .ok_or_else(cut)?;
-        let at = bytes.len().saturating_sub(rest.len());
+        let at = bytes.len() - rest.len();
         let wrong = |what: String| Damage::new(at, what);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let length = num::index(length);
         let data = at.saturating_add(length);
         if data > HEADER_BYTES {
             return Err(wrong(format!(
@@ -123,8 +123,8 @@ impl Array {
                 wrong(format!("its rows have {dimension} numbers, the limit is {most}"))
             })?;
         let array = Self { rows, dimension, matrix, number, data };
-        let row = u64::try_from(array.row_bytes()).unwrap_or(u64::MAX);
-        let before = u64::try_from(data).unwrap_or(u64::MAX);
+        let row = num::wide(array.row_bytes());
+        let before = num::wide(data);
         let expected = rows.checked_mul(row).and_then(|numbers| numbers.checked_add(before));
         if expected != Some(len) {
             return Err(wrong(format!(

@@ -36,6 +36,7 @@ use crate::{
         vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
     },
     model::limits,
+    num,
 };
 
 /// The contents of a data file, borrowed from its bytes.
@@ -99,7 +100,7 @@ impl<'a> Keys<'a> {
         let Some(offset) = self.offsets.get(row) else {
             return Err(Damage::new(self.entries.len(), format!("entry {row} does not exist")));
         };
-        let at = usize::try_from(offset.get()).unwrap_or(usize::MAX);
+        let at = num::index(offset.get());
         IndexEntryRef::decode(self.entries.get(at..).unwrap_or_default())
             .map_err(|damage| Damage::new(at, format!("entry {row}: {}", damage.what)))
     }
@@ -275,7 +276,7 @@ impl Nodes<'_> {
         if !self.kinds.is_sorted_by(|a, b| a.kind.get() < b.kind.get()) {
             return wrong("kinds are out of order");
         }
-        let place = |number: Le32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+        let place = |number: Le32| num::index(number.get());
         if self.members.is_empty() {
             let one = self.kinds.first().filter(|_| self.kinds.len() == 1);
             let all = one.is_some_and(|one| {
@@ -365,7 +366,7 @@ impl<'a> Vectors<'a> {
         let layout = file.layout();
         let section = layout.sections.iter().find(|section| section.tag == COMPONENTS);
         let row_bytes = section.map_or(0, |section| section.row_bytes);
-        let dimension = usize::try_from(row_bytes / 4).unwrap_or(usize::MAX);
+        let dimension = num::index(row_bytes / 4);
         if row_bytes % 4 != 0 || !(1..=limits::DIMENSION).contains(&dimension) {
             return Err(Damage::new(80, format!("vectors of {row_bytes} bytes each")));
         }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::model::error::Error;
+use crate::{model::error::Error, num};
 
 /// The version of the format that this crate writes. It reads no other version.
 pub const VERSION: u32 = 2;
@@ -24,11 +24,7 @@ pub struct Damage {
 
 impl Damage {
     pub(crate) fn new(offset: usize, what: impl Into<String>) -> Self {
-        Self {
-            offset: u64::try_from(offset).unwrap_or(u64::MAX),
-            what: what.into(),
-            unsupported: false,
-        }
+        Self { offset: num::wide(offset), what: what.into(), unsupported: false }
     }
 
     /// Turns the damage into the error of a read of `file`:

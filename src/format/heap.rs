@@ -29,6 +29,7 @@ use crate::{
         time::{Seq, Timestamp},
         value::Attributes,
     },
+    num,
 };
 
 /// Bytes of a record before its metadata.
@@ -180,7 +181,7 @@ impl NodeMeta<'_> {
         }
         for (flag, part) in [(KEYS, &keys), (VECTORS, &vectors)] {
             if flags & flag != 0 {
-                p.uint(u64::try_from(part.len()).unwrap_or(u64::MAX));
+                p.uint(num::wide(part.len()));
             }
         }
         *out = p.finish();
@@ -193,9 +194,9 @@ impl NodeMeta<'_> {
         let content = match self.external {
             Some(place) => place.len,
             // Contents are limited to 16 MiB.
-            None => u32::try_from(parts.content.len()).unwrap_or(u32::MAX),
+            None => num::short(parts.content.len()),
         };
-        let meta = u32::try_from(meta).unwrap_or(u32::MAX).to_le_bytes();
+        let meta = num::short(meta).to_le_bytes();
         let head = meta.into_iter().chain(content.to_le_bytes());
         out.iter_mut().skip(start).zip(head).for_each(|(to, byte)| *to = byte);
         out.extend_from_slice(parts.content);
@@ -214,7 +215,7 @@ impl<'a> NodeMeta<'a> {
         };
         let (meta_len, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
         let (content_len, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-        let meta_len = usize::try_from(u32::from_le_bytes(*meta_len)).unwrap_or(usize::MAX);
+        let meta_len = num::index(u32::from_le_bytes(*meta_len));
         let (meta, content) = rest.split_at_checked(meta_len).ok_or_else(short)?;
         let content_len = u32::from_le_bytes(*content_len);
 

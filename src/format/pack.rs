@@ -16,6 +16,7 @@ use crate::{
         limits::{self, check_count},
         value::{Attributes, Value},
     },
+    num,
 };
 
 /// Writes MessagePack into memory.
@@ -26,7 +27,7 @@ pub(super) struct Packer {
 /// Converts a length. Everything that is packed was checked against limits far
 /// below 4 GiB before.
 fn len32(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
+    num::short(len)
 }
 
 impl Packer {

@@ -27,7 +27,10 @@
 
 use bytemuck::Pod;
 
-use crate::format::header::{Damage, Fields, FileKind, HEADER_BYTES, Header};
+use crate::{
+    format::header::{Damage, Fields, FileKind, HEADER_BYTES, Header},
+    num,
+};
 
 /// Bytes of a block, the unit that a checksum covers.
 pub const BLOCK_BYTES: usize = 4096;
@@ -139,7 +142,7 @@ impl Layout {
         let mut out = Vec::with_capacity(BLOCK_BYTES);
         out.extend(self.header.encode());
         out.extend(self.len.to_le_bytes());
-        out.extend(u32::try_from(self.sections.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend(num::short(self.sections.len()).to_le_bytes());
         out.extend([0; 4]);
         for section in &self.sections {
             out.extend(section.tag.to_le_bytes());
@@ -178,7 +181,7 @@ impl Layout {
         let count = u32::from_le_bytes(fields.take()?);
         let zero: [u8; 4] = fields.take()?;
         let mut sections = Vec::new();
-        for _ in 0..usize::try_from(count).unwrap_or(usize::MAX).min(SECTIONS.saturating_add(1)) {
+        for _ in 0..num::index(count).min(SECTIONS.saturating_add(1)) {
             sections.push(Section {
                 tag: u32::from_le_bytes(fields.take()?),
                 row_bytes: u32::from_le_bytes(fields.take()?),
@@ -230,7 +233,7 @@ impl Layout {
             let mut page = Vec::with_capacity(BLOCK_BYTES);
             page.extend(checksums.iter().flat_map(|crc| crc.to_le_bytes()));
             page.resize(CRC_AT, 0);
-            let crc = self.page_crc(u64::try_from(index).unwrap_or(u64::MAX), &page);
+            let crc = self.page_crc(num::wide(index), &page);
             page.extend(crc.to_le_bytes());
             out.extend(page);
         }
@@ -261,7 +264,7 @@ impl Layout {
     /// [`Damage`], with its offset in the file, when the block or the page does
     /// not match its checksum, or the file has no such block.
     pub fn check_block(&self, index: u64, block: &[u8], page: &[u8]) -> Result<(), Damage> {
-        let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let place = |offset: u64| num::size(offset);
         let before = index.checked_sub(1).filter(|before| *before < self.blocks);
         let Some(before) = before else {
             return Err(Damage::new(place(self.len), format!("block {index} does not exist")));
@@ -274,7 +277,7 @@ impl Layout {
         {
             return Err(Damage::new(page_at, "a checksum page fails its own checksum"));
         }
-        let slot = usize::try_from(before % 1023).unwrap_or(0).saturating_mul(4);
+        let slot = num::size(before % 1023).saturating_mul(4);
         let mut entry = Fields { bytes: page, at: slot };
         if block.len() != BLOCK_BYTES || u32::from_le_bytes(entry.take()?) != crc32fast::hash(block)
         {
@@ -300,7 +303,7 @@ impl<'a> File<'a> {
     /// # Errors
     /// As [`Layout::decode`].
     pub fn decode(kind: FileKind, bytes: &'a [u8]) -> Result<Self, Damage> {
-        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let len = num::wide(bytes.len());
         Ok(Self { layout: Layout::decode(kind, bytes, len)?, bytes })
     }
 
@@ -323,7 +326,7 @@ impl<'a> File<'a> {
     }
 
     fn block(&self, at: u64) -> &'a [u8] {
-        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let at = num::size(at);
         self.bytes.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
     }
 
@@ -338,7 +341,7 @@ impl<'a> File<'a> {
     /// The [digest] of the file, as it is in the manifest.
     #[must_use]
     pub fn digest(&self) -> [u8; 16] {
-        let pages = usize::try_from(self.layout.pages_offset()).unwrap_or(usize::MAX);
+        let pages = num::size(self.layout.pages_offset());
         digest(self.block(0), self.bytes.get(pages..).unwrap_or_default())
     }
 
@@ -349,7 +352,7 @@ impl<'a> File<'a> {
     /// As [`Layout::section`].
     pub fn section(&self, tag: u32, row_bytes: usize) -> Result<&'a [u8], Damage> {
         let section = self.layout.section(tag, row_bytes)?;
-        let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let place = |number: u64| num::size(number);
         let rest = self.bytes.get(place(section.offset)..);
         let bytes = rest.and_then(|rest| rest.get(..place(section.len)));
         bytes.ok_or_else(|| {
@@ -382,9 +385,9 @@ pub fn encode(header: Header, sections: &[(u32, usize, &[u8])]) -> Result<Vec<u8
     for (tag, row_bytes, bytes) in sections {
         placed.push(Section {
             tag: *tag,
-            row_bytes: u32::try_from(*row_bytes).unwrap_or(u32::MAX),
-            offset: u64::try_from(out.len()).unwrap_or(u64::MAX),
-            len: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            row_bytes: num::short(*row_bytes),
+            offset: num::wide(out.len()),
+            len: num::wide(bytes.len()),
         });
         out.extend_from_slice(bytes);
         out.resize(out.len().next_multiple_of(BLOCK_BYTES), 0);

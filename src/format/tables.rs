@@ -11,6 +11,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::{
     format::header::{Damage, Fields},
     model::{id::NodeId, limits, time::Seq},
+    num,
 };
 
 /// Section of all tables: the rows ([`NodeRow`], [`EdgeRow`] or
@@ -409,7 +410,7 @@ impl<'k> IndexEntryRef<'k> {
     /// Appends the entry to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.index.to_le_bytes());
-        out.extend(u32::try_from(self.key.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend(num::short(self.key.len()).to_le_bytes());
         out.extend(self.node.as_bytes());
         out.extend(self.key);
     }
@@ -423,7 +424,7 @@ impl<'k> IndexEntryRef<'k> {
     pub fn decode_head(bytes: &[u8]) -> Result<(Self, usize), Damage> {
         let mut fields = Fields { bytes, at: 0 };
         let index = u32::from_le_bytes(fields.take()?);
-        let len = usize::try_from(u32::from_le_bytes(fields.take()?)).unwrap_or(usize::MAX);
+        let len = num::index(u32::from_le_bytes(fields.take()?));
         let node = NodeId::from_bytes(fields.take()?);
         if len > limits::KEY_BYTES {
             return Err(Damage::new(4, format!("a key of {len} bytes is too long")));

@@ -25,6 +25,7 @@ use crate::{
         tables::{Le32, LeF32},
     },
     model::space::Metric,
+    num,
 };
 
 /// Section: one [`IndexHead`].
@@ -115,7 +116,7 @@ impl IndexHead {
     /// # Errors
     /// [`Damage`] when the index has no codes, or contradictory parameters.
     pub fn code_lens(&self) -> Result<(usize, usize), Damage> {
-        let number = |number: Le32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+        let number = |number: Le32| num::index(number.get());
         let (subs, sub_dimension) = (number(self.subs), number(self.sub_dimension));
         let (centroids, block) = match self.bits.get() {
             4 => (16_usize, subs.next_multiple_of(4).saturating_mul(16)),

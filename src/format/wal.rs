@@ -39,6 +39,7 @@ use crate::{
         time::{Seq, Timestamp},
         value::Attributes,
     },
+    num,
 };
 
 /// Bytes of a frame before its payload.
@@ -108,7 +109,7 @@ impl Frames {
         crc.update(payload);
         crc.update([0; FRAME_ALIGN].get(..padding).unwrap_or_default());
         // Batches are limited to `limits::BATCH_BYTES`, far below 4 GiB.
-        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let len = num::short(payload.len());
         let mut header = Vec::with_capacity(FRAME_HEADER_BYTES);
         header.extend(crc.finalize().to_le_bytes());
         header.extend(seq.get().to_le_bytes());
@@ -336,8 +337,8 @@ impl ContentAt {
     /// The last `len` bytes before `end`. Batches are limited to 64 MiB, so
     /// positions fit into `u32`.
     fn ending(end: usize, len: usize) -> Self {
-        let offset = u32::try_from(end.saturating_sub(len)).unwrap_or(u32::MAX);
-        Self { offset, len: u32::try_from(len).unwrap_or(u32::MAX) }
+        let offset = num::short(end.saturating_sub(len));
+        Self { offset, len: num::short(len) }
     }
 }
 
@@ -345,7 +346,7 @@ impl Contents {
     /// The contents of a payload of `payload` bytes that is in the buffer
     /// `around`.
     fn new(around: &Arc<[u8]>, payload: usize, mut at: Vec<ContentAt>) -> Self {
-        let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        let size = |n: u32| num::index(n);
         let total = at.iter().map(|at| size(at.len)).fold(0, usize::saturating_add);
         let part = |at: &ContentAt| {
             let from = size(at.offset);
@@ -427,7 +428,7 @@ impl Payload {
     /// operations.
     pub(crate) fn give_back(&self, ops: &mut [Op]) {
         for (op, at) in ops.iter_mut().zip(&self.contents.at) {
-            let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+            let size = |n: u32| num::index(n);
             let from = size(at.offset);
             let content = self.contents.kept.get(from..from.saturating_add(size(at.len)));
             let content = content.unwrap_or_default().to_vec();
@@ -445,7 +446,7 @@ impl Payload {
         around: &Arc<[u8]>,
         part: Range<usize>,
     ) -> Result<(LoggedBatch, Contents), Damage> {
-        let from = u32::try_from(part.start).unwrap_or(u32::MAX);
+        let from = num::short(part.start);
         let payload = part.len();
         let bytes = around.get(part).unwrap_or_default();
         let mut contents = Vec::new();
@@ -603,7 +604,7 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
             p.array(5);
             p.uint(CREATE_SPACE);
             p.str(name);
-            p.uint(u64::try_from(space.dimension).unwrap_or(u64::MAX));
+            p.uint(num::wide(space.dimension));
             p.uint(match space.metric {
                 Metric::Cosine => COSINE,
                 Metric::Dot => DOT,
@@ -799,7 +800,7 @@ fn decode_op(
         },
         CREATE_SPACE => {
             let name = u.str()?.to_owned();
-            let dimension = usize::try_from(u.uint()?).unwrap_or(usize::MAX);
+            let dimension = num::size(u.uint()?);
             let metric = match u.uint()? {
                 COSINE => Metric::Cosine,
                 DOT => Metric::Dot,

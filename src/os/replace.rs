@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::os::file::{File, Fs};
+use crate::{
+    num,
+    os::file::{File, Fs},
+};
 
 /// Writes a file under a temporary name, syncs it, renames it to `path` and
 /// syncs the directory. After a crash, `path` is either the old file or the new
@@ -57,7 +60,7 @@ impl<'f> Replacement<'f> {
 
     pub(crate) fn append(&mut self, data: &[u8]) -> Result<(), Failure> {
         self.with("write", |file| file.write_at(self.len, data))?;
-        self.len = self.len.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        self.len = self.len.saturating_add(num::wide(data.len()));
         Ok(())
     }
 

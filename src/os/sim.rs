@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     model::time::Timestamp,
+    num,
     os::{
         clock::Clock,
         file::{File, Fs, Lock},
@@ -349,7 +350,7 @@ impl Medium {
                     Entry::Dir
                 } else {
                     self.files.push(Inode::default());
-                    Entry::File(self.files.len().saturating_sub(1))
+                    Entry::File(self.files.len() - 1)
                 };
                 self.change(parent, Change::Add(name.to_owned(), entry));
             }
@@ -419,14 +420,14 @@ impl Medium {
                         }
                     }
                     Loss::Torn => {
-                        let first = SECTOR_BYTES.saturating_sub(offset % SECTOR_BYTES);
+                        let first = SECTOR_BYTES - offset % SECTOR_BYTES;
                         let (head, tail) = data.split_at(first.min(data.len()));
                         let mut at = *offset;
                         for sector in std::iter::once(head).chain(tail.chunks(SECTOR_BYTES)) {
                             if coin.toss() {
                                 write(&mut bytes, at, sector);
                             }
-                            at = at.saturating_add(sector.len());
+                            at += sector.len();
                         }
                     }
                 }
@@ -649,7 +650,7 @@ impl SimDisk {
                         _ => 1,
                     };
                     for seed in 0..seeds {
-                        let seed = u64::try_from(point).unwrap_or(0) << 16 | seed;
+                        let seed = num::wide(point) << 16 | seed;
                         let left = medium.crashed(loss, &mut Coin(seed));
                         let disk = Self::with(left, draws);
                         crashes.push(Crash { disk, point, loss, seed, marks: marks.clone() });
@@ -719,7 +720,7 @@ pub fn explore(
     let operations = disk.operations();
     let mut crashes = 0_usize;
     for crash in disk.crashes(points, coins) {
-        crashes = crashes.saturating_add(1);
+        crashes += 1;
         check(&crash).map_err(|what| Found {
             point: crash.point,
             operations,
@@ -890,7 +891,7 @@ impl File for SimFile {
                 fits = *space;
                 failure = Some(Failure::NoSpace);
             }
-            *space = space.saturating_sub(fits);
+            *space -= fits;
         }
         if let Some(written) = data.get(..fits).filter(|written| !written.is_empty()) {
             shared.done(Op::Write { file: self.file, offset, data: written.into() });

@@ -9,6 +9,7 @@ use crate::{
         id::NodeId,
         space::Metric,
     },
+    num,
     vector::{exact::Closest, metric::Measure, pq::Codebook, stop::Stop},
 };
 
@@ -105,12 +106,12 @@ impl Truth {
                 if stop() {
                     return Err(Error::Closed);
                 }
-                for row in from..from.saturating_add(CHUNK_ROWS).min(count) {
+                for row in from..(from + CHUNK_ROWS).min(count) {
                     let (components, norm) = rows.get(row)?;
                     let each = measures.iter().zip(&queries).zip(&mut closest);
                     for ((measure, _), closest) in each.filter(|((_, q), _)| **q != row) {
                         let distance = measure.distance(components, norm);
-                        closest.offer(distance, name(row), u32::try_from(row).unwrap_or(u32::MAX));
+                        closest.offer(distance, name(row), num::short(row));
                     }
                 }
                 Ok::<_, Error>(closest)
@@ -165,9 +166,9 @@ impl Truth {
         let usual = ranks.partition_point(|rank| *rank < NEIGHBOURS * USUAL);
         let depths = recalls.map(|recall| {
             let share = usize::try_from(recall).unwrap_or(1000).min(1000);
-            let needed = ranks.len().saturating_mul(share).div_ceil(1000);
+            let needed = (ranks.len() * share).div_ceil(1000);
             let last = needed.checked_sub(1).and_then(|at| ranks.get(at));
-            last.map_or(0, |rank| rank.saturating_add(1))
+            last.map_or(0, |rank| rank + 1)
         });
         // Both are far below 2^52, so the casts are exact.
         let recall = if ranks.is_empty() { 1.0 } else { usual as f64 / ranks.len() as f64 };
@@ -181,8 +182,8 @@ impl Truth {
         for (query, neighbours) in &self.queries {
             let candidates = search(*query)?;
             for row in neighbours {
-                all = all.saturating_add(1);
-                found = found.saturating_add(u32::from(candidates.contains(row)));
+                all += 1;
+                found += u32::from(candidates.contains(row));
             }
         }
         Ok(if all == 0 { 1.0 } else { f64::from(found) / f64::from(all) })

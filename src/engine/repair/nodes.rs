@@ -126,8 +126,7 @@ impl<'r> Repair<'r> {
             }
         }
         for (space, seq) in stored.vectors() {
-            let Some(named) = usize::try_from(space).ok().and_then(|n| self.manifest.spaces.get(n))
-            else {
+            let Some(named) = self.manifest.spaces.get(num::index(space)) else {
                 continue;
             };
             if named.dropped {

@@ -197,7 +197,6 @@ impl<'r> Repair<'r> {
     }
 
     pub(crate) fn kind(&self, number: u32) -> Option<&'r str> {
-        let number = usize::try_from(number).ok()?;
-        self.manifest.kinds.get(number).map(String::as_str)
+        self.manifest.kinds.get(num::index(number)).map(String::as_str)
     }
 }

@@ -178,7 +178,7 @@ impl<'a> Verifier<'a> {
     ) {
         let space_of = |number: u32| {
             let spaces = &self.base.manifest().spaces;
-            usize::try_from(number).ok().and_then(|number| spaces.get(number))
+            spaces.get(num::index(number))
         };
         if space_of(space).is_some_and(|space| space.dropped) {
             return;

@@ -16,6 +16,7 @@ use crate::{
         segment::{BLOCK_BYTES, Layout, Section, digest},
     },
     model::error::{Error, Result},
+    num,
     os::{
         file::Fs,
         map::{Expected, Mapping},
@@ -114,7 +115,7 @@ impl Segment {
         map: Mapping,
     ) -> Result<Self> {
         let path = file_path(dir, kind, file.number);
-        let len = u64::try_from(map.len()).unwrap_or(u64::MAX);
+        let len = num::wide(map.len());
         if file.len != len {
             return Err(match Layout::decode(kind, &map, len) {
                 Err(damage) if damage.unsupported => damage.in_file(&path),
@@ -126,7 +127,7 @@ impl Segment {
             });
         }
         let words = len.div_ceil(BLOCK).saturating_add(1).div_ceil(64);
-        let words = usize::try_from(words).unwrap_or(usize::MAX);
+        let words = num::size(words);
         let checked = bytemuck::allocation::try_zeroed_slice_box(words);
         let checked = checked.map_err(|()| {
             Error::io("map", &path, std::io::Error::from(std::io::ErrorKind::OutOfMemory))
@@ -229,9 +230,9 @@ impl Segment {
             self.map.advise(Expected::Much);
         }
         let layout = self.layout()?;
-        let index = u64::try_from(block).unwrap_or(u64::MAX);
+        let index = num::wide(block);
         let slice = |at: u64| {
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            let at = num::size(at);
             self.map.get(at..at.saturating_add(BLOCK_BYTES)).unwrap_or_default()
         };
         let (bytes, page) = (slice(index.saturating_mul(BLOCK)), slice(layout.page_of(index)));
@@ -249,7 +250,7 @@ impl Segment {
 
     /// Whether the block of this byte was good when it was last checked.
     pub(crate) fn is_good(&self, at: u64) -> bool {
-        let block = usize::try_from(at / BLOCK).unwrap_or(usize::MAX);
+        let block = num::size(at / BLOCK);
         let word = self.checked.get(block / 64).map_or(0, |word| word.load(Ordering::Relaxed));
         word & (1 << (block % 64)) != 0
     }
@@ -261,7 +262,7 @@ impl Segment {
     }
 
     fn check_named_by(&self, layout: &Layout) -> Result<()> {
-        let pages_at = usize::try_from(layout.pages_offset()).unwrap_or(usize::MAX);
+        let pages_at = num::size(layout.pages_offset());
         let (block0, pages) = (self.map.get(..BLOCK_BYTES), self.map.get(pages_at..));
         if digest(block0.unwrap_or_default(), pages.unwrap_or_default()) == self.file.digest {
             Ok(())
@@ -282,13 +283,11 @@ impl Segment {
         let named = layout.and_then(|layout| self.check_named_by(layout)).map(|()| beside);
         // A bad checksum page is reported once, not for each of its blocks.
         let mut last = None;
-        let blocks = (1..=count).filter_map(move |block| {
-            match self.check(usize::try_from(block).unwrap_or(usize::MAX)) {
-                Ok(()) => Some(Ok(BLOCK)),
-                Err(error) => {
-                    let before = last.replace(error.to_string());
-                    (before != last).then_some(Err(error))
-                }
+        let blocks = (1..=count).filter_map(move |block| match self.check(num::size(block)) {
+            Ok(()) => Some(Ok(BLOCK)),
+            Err(error) => {
+                let before = last.replace(error.to_string());
+                (before != last).then_some(Err(error))
             }
         });
         std::iter::once(named).chain(blocks)

@@ -8,6 +8,7 @@ use crate::{
         tables::{self, IndexEntryRef, KEY_HEAD_BYTES, Le32},
     },
     model::error::Result,
+    num,
     store::segment::{file::Segment, table::Table},
 };
 
@@ -24,10 +25,7 @@ impl KeyTable {
     pub(crate) fn open(segment: &Arc<Segment>) -> Result<Self> {
         let offsets = Table::open(segment, tables::OFFSETS)?;
         let section = segment.section(tables::ROWS, 1)?;
-        let place = usize::try_from(section.offset).ok().zip(usize::try_from(section.len).ok());
-        let Some((at, len)) = place else {
-            return Err(segment.damaged(80, "a section is larger than the address space"));
-        };
+        let (at, len) = (num::size(section.offset), num::size(section.len));
         Ok(Self { segment: Arc::clone(segment), offsets, at, len })
     }
 
@@ -41,18 +39,18 @@ impl KeyTable {
 
     /// Bytes of the entries.
     pub(crate) fn bytes(&self) -> u64 {
-        u64::try_from(self.len).unwrap_or(u64::MAX)
+        num::wide(self.len)
     }
 
     /// The offset of an entry in the file; that of the first entry if the
     /// offset cannot be read.
     pub(crate) fn offset(&self, row: usize) -> usize {
         let offset = self.offsets.row(row).map_or(0, |offset| offset.get());
-        self.at.saturating_add(usize::try_from(offset).unwrap_or(usize::MAX))
+        self.at.saturating_add(num::index(offset))
     }
 
     pub(crate) fn entry(&self, row: usize) -> Result<IndexEntryRef<'_>> {
-        let offset = usize::try_from(self.offsets.row(row)?.get()).unwrap_or(usize::MAX);
+        let offset = num::index(self.offsets.row(row)?.get());
         let damaged =
             |damage: Damage| self.segment.damaged(self.at.saturating_add(offset), damage.what);
         let at = self.at.saturating_add(offset);

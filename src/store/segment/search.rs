@@ -1,6 +1,6 @@
 //! Interpolation search in sorted rows.
 
-use crate::model::error::Result;
+use crate::{model::error::Result, num};
 
 /// Returns the first position of `low..high` that is not less than the wanted
 /// key. `look` returns the rank at a position, and whether it is less. `ranks`
@@ -77,9 +77,9 @@ pub(crate) fn interpolate(
     // 32 bits of each are enough for a guess; a division of 64 bits takes less
     // than a quarter of the time of one of 128 bits.
     let shift = 32_u32.saturating_sub(span.leading_zeros());
-    let rows = u64::try_from(last.saturating_sub(low)).unwrap_or(0);
+    let rows = num::wide(last.saturating_sub(low));
     let ahead = rows.saturating_mul(partition >> shift).checked_div(span >> shift).unwrap_or(0);
-    low.saturating_add(usize::try_from(ahead).unwrap_or(usize::MAX)).min(last)
+    low.saturating_add(num::size(ahead)).min(last)
 }
 
 /// Number of guesses by interpolation before the search gallops and then

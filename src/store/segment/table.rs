@@ -14,6 +14,7 @@ use crate::{
     cpu::prefetch,
     format::tables::SortedRow,
     model::error::Result,
+    num,
     store::segment::{
         file::Segment,
         search::{interpolate, search},
@@ -40,10 +41,7 @@ pub(crate) struct Table<R> {
 impl<R: Pod> Table<R> {
     pub(crate) fn open(segment: &Arc<Segment>, tag: u32) -> Result<Self> {
         let section = segment.section(tag, size_of::<R>())?;
-        let place = usize::try_from(section.offset).ok().zip(usize::try_from(section.rows()).ok());
-        let Some((at, count)) = place else {
-            return Err(segment.damaged(80, "a section is larger than the address space"));
-        };
+        let (at, count) = (num::size(section.offset), num::size(section.rows()));
         Ok(Self {
             segment: Arc::clone(segment),
             at,
@@ -63,7 +61,7 @@ impl<R: Pod> Table<R> {
 
     /// Total bytes of the rows.
     pub(crate) fn bytes(&self) -> u64 {
-        u64::try_from(self.count.saturating_mul(size_of::<R>())).unwrap_or(u64::MAX)
+        num::wide(self.count.saturating_mul(size_of::<R>()))
     }
 
     /// The offset of a row in the file.

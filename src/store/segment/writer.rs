@@ -9,6 +9,7 @@ use crate::{
         segment::{self, BLOCK_BYTES, Layout, Section},
     },
     model::error::{Error, Result},
+    num,
     os::file::{File, Fs},
 };
 
@@ -51,7 +52,7 @@ impl Writer {
             buffer: Vec::with_capacity(piece),
             piece,
             full: piece.saturating_sub(BLOCK_BYTES),
-            at: u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX),
+            at: num::wide(BLOCK_BYTES),
             checksums: Vec::new(),
         })
     }
@@ -61,7 +62,7 @@ impl Writer {
         self.pad();
         self.sections.push(Section {
             tag,
-            row_bytes: u32::try_from(row_bytes).unwrap_or(u32::MAX),
+            row_bytes: num::short(row_bytes),
             offset: self.end(),
             len: 0,
         });
@@ -75,8 +76,7 @@ impl Writer {
     /// Appends to the current section.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(section) = self.sections.last_mut() {
-            section.len =
-                section.len.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            section.len = section.len.saturating_add(num::wide(bytes.len()));
         }
         let mut rest = bytes;
         loop {
@@ -93,7 +93,7 @@ impl Writer {
 
     /// Offset of the next byte in the file.
     fn end(&self) -> u64 {
-        self.at.saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX))
+        self.at.saturating_add(num::wide(self.buffer.len()))
     }
 
     /// Fills the last block with zeros.

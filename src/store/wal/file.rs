@@ -8,7 +8,7 @@ use crate::{
         wal::{FRAME_HEADER_BYTES, FrameHeader, Frames},
     },
     model::time::Seq,
-    os,
+    num, os,
 };
 
 /// A log file that is read from the beginning to the end. A chunk stays in
@@ -61,7 +61,7 @@ impl LogFile {
             let bytes = left.min(least.max(self.chunk_bytes));
             let mut piece: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
             if let Some(bytes) = Arc::get_mut(&mut piece) {
-                self.file.read_at(u64::try_from(at).unwrap_or(u64::MAX), bytes)?;
+                self.file.read_at(num::wide(at), bytes)?;
             }
             self.piece = piece;
         }

@@ -18,7 +18,7 @@ use crate::{
         error::{Error, Result},
         time::Seq,
     },
-    os,
+    num, os,
     store::wal::{
         dir::{DAMAGED_SUFFIX, LogDir, file_path, first_seq},
         file::LogFile,
@@ -246,7 +246,7 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
         let stop = firsts.get(index.saturating_add(1)).copied();
         let file = LogFile::open(place.fs, &path, place.sizes.chunk_bytes);
         let file = file.map_err(|error| Error::io("read", &path, error))?;
-        log_bytes = log_bytes.saturating_add(u64::try_from(file.len()).unwrap_or(u64::MAX));
+        log_bytes = log_bytes.saturating_add(num::wide(file.len()));
         match read_file(place, &path, *first, stop, file, &mut apply) {
             Ok(end) => last_end = Some((*first, end)),
             Err(Stop::Unreadable(error)) => {
@@ -268,9 +268,7 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
     report.bytes = log_bytes;
     if damage.is_none() && last < durable {
         let (file, offset) = match &last_end {
-            Some((first, end)) => {
-                (file_path(place.dir, *first), u64::try_from(end.offset).unwrap_or(u64::MAX))
-            }
+            Some((first, end)) => (file_path(place.dir, *first), num::wide(end.offset)),
             None => (place.dir.to_owned(), 0),
         };
         let what = format!("the log ends at commit {last}, but commit {durable} was durable");
@@ -281,10 +279,7 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
 
 /// The torn tail at the end of the last file, if it has one.
 fn cut_tail(place: LogDir<'_>, first: Seq, end: &FileEnd) -> Option<TornTail> {
-    end.torn.then(|| TornTail {
-        file: file_path(place.dir, first),
-        offset: u64::try_from(end.offset).unwrap_or(u64::MAX),
-    })
+    end.torn.then(|| TornTail { file: file_path(place.dir, first), offset: num::wide(end.offset) })
 }
 
 /// The first commit that may not be durable, because nothing proves that a sync
@@ -324,7 +319,7 @@ pub(crate) fn check_file(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path, error)),
     };
-    let len = u64::try_from(file.len()).unwrap_or(u64::MAX);
+    let len = num::wide(file.len());
     match read_file(place, &path, first, Some(stop), file, each) {
         Ok(_) => Ok(Some(len)),
         Err(Stop::Unreadable(error) | Stop::Damaged(error, _) | Stop::Other(error)) => Err(error),
@@ -407,7 +402,7 @@ fn read_file(
             },
         }
     };
-    let error = Error::corrupt(path, u64::try_from(end.offset).unwrap_or(u64::MAX), damage);
+    let error = Error::corrupt(path, num::wide(end.offset), damage);
     Err(Stop::Damaged(error, Box::new(end)))
 }
 
@@ -493,7 +488,7 @@ fn rewrite<'p>(
             let Some((size, payload)) =
                 frame.and_then(|frame| Some((frame.size, frame.around.get(frame.part)?)))
             else {
-                let at = u64::try_from(at).unwrap_or(u64::MAX);
+                let at = num::wide(at);
                 let what = format!("commit {next} can no longer be read");
                 return Err(Error::corrupt(path, at, what));
             };

@@ -12,6 +12,7 @@ use crate::{
         error::{Error, Result},
         time::Seq,
     },
+    num,
     os::{self, file::File},
     store::wal::{
         dir::{LogDir, file_path},
@@ -211,9 +212,9 @@ impl Writer {
 
     fn must_rotate(&self, size: usize) -> bool {
         let Some(current) = self.current.as_ref().filter(|_| !self.rotate) else { return true };
-        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        let size = num::wide(size);
         // A group that is larger than a file gets one of its own.
-        current.end > u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX)
+        current.end > num::wide(HEADER_BYTES)
             && current.end.saturating_add(size) > self.rotate_bytes
     }
 
@@ -231,7 +232,7 @@ impl Writer {
         let mut start = header.encode().to_vec();
         start.resize(self.zeros_bytes.max(start.len()), 0);
         let file = os::write_atomic(place.fs, &path, &start)?;
-        let filled = u64::try_from(start.len()).unwrap_or(u64::MAX);
+        let filled = num::wide(start.len());
         self.files = self.files.saturating_add(1);
         self.bytes = self.bytes.saturating_add(filled);
         self.rotate = false;
@@ -239,7 +240,7 @@ impl Writer {
             path,
             file,
             frames: Frames::new(&header),
-            end: u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX),
+            end: num::wide(HEADER_BYTES),
             filled,
         });
         Ok(())
@@ -250,19 +251,19 @@ impl Current {
     /// Writes `frames` at the end, followed by zeros if they exceed the zeros
     /// that were written before: by `least` or more. Returns by how many bytes the file grew.
     fn write(&mut self, frames: &mut Vec<u8>, least: usize) -> Result<u64> {
-        let len = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+        let len = num::wide(frames.len());
         let end = self.end.saturating_add(len);
         // No zeros after a large group, since they would only double the bytes
         // that it writes.
         let most = least.saturating_mul(MOST_AHEAD);
-        let ahead = usize::try_from(end).unwrap_or(usize::MAX).clamp(least, most);
+        let ahead = num::size(end).clamp(least, most);
         if end > self.filled && frames.len() < ahead / 2 {
             frames.resize(frames.len().saturating_add(ahead), 0);
         }
         self.file
             .write_at(self.end, frames)
             .map_err(|error| Error::io("write", &self.path, error))?;
-        let written = self.end.saturating_add(u64::try_from(frames.len()).unwrap_or(u64::MAX));
+        let written = self.end.saturating_add(num::wide(frames.len()));
         let grown = written.saturating_sub(self.filled);
         self.filled = self.filled.max(written);
         self.end = end;
