@@ -22,7 +22,7 @@ use crate::{
     os::file::Fs,
     store::{
         manifest, segment,
-        wal::{self, writer::Writer},
+        wal::{self, LogSizes, writer::Writer},
     },
 };
 
@@ -92,7 +92,7 @@ impl Engine {
         target::check(&*self.fs, &dir)?;
         self.checkpointer.run_with(Scope::Incremental, |manifest| {
             let target = Target::take(&*self.fs, &dir)?;
-            let made = copy_store(&*self.fs, &self.dir, manifest, &target);
+            let made = copy_store(&*self.fs, &self.dir, manifest, &target, self.log_sizes);
             if made.is_err() {
                 target.discard();
             }
@@ -107,6 +107,7 @@ fn copy_store(
     from: &Path,
     manifest: &Manifest,
     target: &Target<'_>,
+    log_sizes: LogSizes,
 ) -> Result<BackupReport> {
     let (from, to) = (from.join(segment::DIR), target.dir().join(segment::DIR));
     let mut report =
@@ -135,7 +136,7 @@ fn copy_store(
     }
     fs.sync_dir(&to).map_err(|error| Error::io("sync", &to, error))?;
     let wal_dir = target.dir().join(wal::DIR);
-    let place = wal::LogDir::new(fs, &wal_dir, manifest.store);
+    let place = wal::LogDir::new(fs, &wal_dir, manifest.store).in_sizes(log_sizes);
     Writer::new(place, 0, manifest.checkpoint, 0, 0).create(place)?;
     manifest::publish(fs, target.dir(), &manifest)?;
     Ok(report)

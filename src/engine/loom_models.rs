@@ -45,6 +45,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
         .fs(Arc::new(disk.clone()))
         .clock(Arc::new(disk.clock()))
         .durability(Durability::Os)
+        .kind_run(8)
         .inline(inline);
     let dir = Path::new("/store");
     let opened = open::open(dir, &mut options, RebuildSignal::default()).unwrap();
@@ -79,7 +80,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
             index_rows: 64,
             graph_rows: 64,
             graph_bytes: 1 << 20,
-            write_chunk_bytes: options.write_chunk_bytes,
+            write_chunk_bytes: options.granularity.write_chunk_bytes,
         },
         opened.manifest,
     ));

@@ -43,7 +43,7 @@ use crate::{
     },
     read::snapshot::Snapshot,
     state::base::rebuild_signal::RebuildSignal,
-    store::wal::{self, report::RecoveryReport},
+    store::wal::{self, LogSizes, report::RecoveryReport},
     sync::{Mutex, atomic::Ordering, thread},
     write::{
         reconciler::{Reconciler, Start},
@@ -82,6 +82,7 @@ pub struct Engine {
     patience: Duration,
     write_log_bytes: usize,
     inline: bool,
+    log_sizes: LogSizes,
     reconciler: Arc<Reconciler>,
     checkpointer: Arc<Checkpointer>,
     maintenance: Arc<MaintenanceWorker>,
@@ -140,7 +141,7 @@ impl Engine {
                 index_rows: options.index_rows,
                 graph_rows: options.graph_rows,
                 graph_bytes: options.graph_bytes,
-                write_chunk_bytes: options.write_chunk_bytes,
+                write_chunk_bytes: options.granularity.write_chunk_bytes,
             },
             opened.manifest,
         ));
@@ -152,6 +153,7 @@ impl Engine {
             patience: options.patience,
             write_log_bytes: options.write_log_bytes,
             inline: options.inline,
+            log_sizes: options.granularity.log,
             reconciler,
             checkpointer,
             maintenance,

@@ -65,12 +65,14 @@ pub(super) fn open(
     options.fs = Arc::new(LeasedFs::new(Arc::clone(&options.fs), &lock));
     let (options, fs) = (&*options, &*options.fs);
     let wal_dir = dir.join(wal::DIR);
-    let place = |store| wal::LogDir::new(fs, &wal_dir, store);
+    let granularity = options.granularity;
+    let place = |store| wal::LogDir::new(fs, &wal_dir, store).in_sizes(granularity.log);
     let Some(mut manifest) = manifest::load(fs, dir)? else {
         let (manifest, writer) = create(dir, &wal_dir, options)?;
         let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
         base.set_rebuild_signal(rebuild_signal);
-        let (state, report) = (State::from_base(Arc::new(base)), RecoveryReport::default());
+        let state = State::from_base(Arc::new(base), granularity.kind_run);
+        let report = RecoveryReport::default();
         return Ok(Opened { lock, manifest, state, writer, report });
     };
     if options.unfinished {
@@ -96,7 +98,7 @@ pub(super) fn open(
     if !orphans.is_empty() {
         base.look_into_heaps()?;
     }
-    let mut replayer = Replayer::new(Arc::new(base), in_turn);
+    let mut replayer = Replayer::new(Arc::new(base), granularity, in_turn);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
         let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
                     repair into this directory was: repair again, into another";
@@ -243,6 +245,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
         ..Manifest::default()
     };
     let place = wal::LogDir::new(fs, wal_dir, manifest.store);
+    let place = place.in_sizes(options.granularity.log);
     let mut writer = Writer::new(place, options.wal_file_bytes, Seq::ZERO, 0, 0);
     writer.create(place)?;
     manifest::publish(fs, dir, &manifest)?;

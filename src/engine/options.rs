@@ -18,8 +18,36 @@ use crate::{
         file::Fs,
         real::{RealClock, RealFs},
     },
-    store::{segment, wal::report::RecoveryMode},
+    state::layer::kinds::LEAST_RUN,
+    store::{
+        segment,
+        wal::{LogSizes, report::RecoveryMode},
+    },
 };
+
+/// In what pieces an engine works. What it does is the same with any; small ones
+/// show in small stores what happens between two of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Granularity {
+    /// Bytes of a data file that are written at once.
+    pub(super) write_chunk_bytes: usize,
+    pub(super) log: LogSizes,
+    /// Bytes of the log that are handed to the thread that applies them.
+    pub(super) replay_group_bytes: usize,
+    /// Entries of a layer's kinds from which on a reader sorts them for others.
+    pub(super) kind_run: usize,
+}
+
+impl Default for Granularity {
+    fn default() -> Self {
+        Self {
+            write_chunk_bytes: segment::WRITE_CHUNK_BYTES,
+            log: LogSizes::default(),
+            replay_group_bytes: 256 << 10,
+            kind_run: LEAST_RUN,
+        }
+    }
+}
 
 /// How to open a store. Every value is checked when it is opened; one that
 /// cannot be used is refused by name, with the range that can.
@@ -52,7 +80,7 @@ pub struct Options {
     pub(super) index_rows: usize,
     pub(super) graph_rows: usize,
     pub(super) graph_bytes: u64,
-    pub(super) write_chunk_bytes: usize,
+    pub(super) granularity: Granularity,
     pub(super) recovery: RecoveryMode,
     pub(super) inline: bool,
     /// The store is made, and opens only once that is done.
@@ -80,7 +108,7 @@ impl Default for Options {
             index_rows: 1_024,
             graph_rows: 50_000,
             graph_bytes: 1 << 30,
-            write_chunk_bytes: segment::WRITE_CHUNK_BYTES,
+            granularity: Granularity::default(),
             recovery: RecoveryMode::Strict,
             inline: false,
             unfinished: false,
@@ -239,7 +267,7 @@ impl Options {
     /// costs 1 MiB of memory more for each file that is being written.
     #[must_use]
     pub fn huge_pages(mut self, huge_pages: bool) -> Self {
-        self.write_chunk_bytes =
+        self.granularity.write_chunk_bytes =
             if huge_pages { segment::HUGE_WRITE_CHUNK_BYTES } else { segment::WRITE_CHUNK_BYTES };
         self
     }
@@ -252,7 +280,46 @@ impl Options {
     #[must_use]
     pub fn write_chunk_bytes(mut self, bytes: usize) -> Self {
         let block = crate::format::segment::BLOCK_BYTES;
-        self.write_chunk_bytes = bytes.div_ceil(block).max(2).saturating_mul(block);
+        self.granularity.write_chunk_bytes = bytes.div_ceil(block).max(2).saturating_mul(block);
+        self
+    }
+
+    /// Bytes of the log that are read at once, and written at once when recovery
+    /// writes commits again: 1 MiB by default. For damage and crashes between the
+    /// pieces of a small log.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn log_chunk_bytes(mut self, bytes: usize) -> Self {
+        self.granularity.log.chunk_bytes = bytes.max(1);
+        self
+    }
+
+    /// Zeros with which a new log file begins, and which are written ahead of its
+    /// commits; in a larger file they are up to 32 times as many. By default
+    /// 32 KiB. For crashes at the end of the zeros of a small log.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn log_zeros_bytes(mut self, bytes: usize) -> Self {
+        self.granularity.log.zeros_bytes = bytes;
+        self
+    }
+
+    /// Bytes of the log that one thread decodes before another applies them:
+    /// 256 KiB by default; more than one group if a small log is larger than this.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn replay_group_bytes(mut self, bytes: usize) -> Self {
+        self.granularity.replay_group_bytes = bytes;
+        self
+    }
+
+    /// How many nodes in memory are without a place in the order of their kinds
+    /// before a read keeps the order that it has made of them: 128 by default.
+    /// For scans of a kind over several such runs in a small store.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn kind_run(mut self, nodes: usize) -> Self {
+        self.granularity.kind_run = nodes;
         self
     }
 

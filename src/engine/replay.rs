@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    engine::options::Granularity,
     format::{
         header::Damage,
         wal::{Contents, LoggedBatch, Payload},
@@ -27,9 +28,6 @@ use crate::{
     write::decide::decide,
 };
 
-/// Batches are handed over when they have this many bytes. Where a disk is
-/// simulated, logs are small.
-const GROUP_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 256 << 10 };
 /// Groups that may wait.
 const WAITING: usize = 2;
 
@@ -38,6 +36,7 @@ type Group = Vec<(Seq, LoggedBatch, Contents)>;
 /// Makes the state that a base and a log give.
 pub(super) struct Replayer {
     base: Arc<Base>,
+    granularity: Granularity,
     /// `None` while the other thread has it.
     state: Option<State>,
     group: Group,
@@ -48,10 +47,10 @@ pub(super) struct Replayer {
 }
 
 impl Replayer {
-    pub(super) fn new(base: Arc<Base>, in_turn: bool) -> Self {
-        let state = Some(State::from_base(Arc::clone(&base)));
+    pub(super) fn new(base: Arc<Base>, granularity: Granularity, in_turn: bool) -> Self {
+        let state = Some(State::from_base(Arc::clone(&base), granularity.kind_run));
         let group = Vec::new();
-        Self { base, state, group, group_bytes: 0, other: None, in_turn }
+        Self { base, granularity, state, group, group_bytes: 0, other: None, in_turn }
     }
 
     /// The state, after [`settle`](Replay::settle).
@@ -91,7 +90,11 @@ impl Replay for Replayer {
         }
         self.group_bytes = self.group_bytes.saturating_add(bytes);
         self.group.push((seq, batch, contents));
-        if self.group_bytes < GROUP_BYTES { Ok(()) } else { self.hand_over() }
+        if self.group_bytes < self.granularity.replay_group_bytes {
+            Ok(())
+        } else {
+            self.hand_over()
+        }
     }
 
     fn settle(&mut self) -> bool {
@@ -111,7 +114,7 @@ impl Replay for Replayer {
         self.state = state.and_then(|mut state| apply(&mut state, rest).ok().map(|()| state));
         self.in_turn = self.state.is_none();
         if self.in_turn {
-            self.state = Some(State::from_base(Arc::clone(&self.base)));
+            self.state = Some(State::from_base(Arc::clone(&self.base), self.granularity.kind_run));
         }
         !self.in_turn
     }

@@ -46,6 +46,8 @@ fn options(disk: &SimDisk) -> Options {
         .durability(Durability::Os)
         .patience(Duration::from_secs(3_600))
         .publish_interval(Duration::ZERO)
+        .log_chunk_bytes(4 << 10)
+        .kind_run(8)
         .index("rounds")
 }
 

@@ -99,8 +99,9 @@ pub(crate) enum Prefetched<'s> {
 }
 
 impl State {
-    /// The state that a checkpoint left.
-    pub(crate) fn from_base(base: Arc<Base>) -> Self {
+    /// The state that a checkpoint left. Readers sort the kinds of its layers
+    /// from `kind_run` entries on.
+    pub(crate) fn from_base(base: Arc<Base>, kind_run: usize) -> Self {
         let manifest = Arc::clone(&base.manifest);
         Self {
             seq: manifest.checkpoint,
@@ -109,7 +110,7 @@ impl State {
             spaces: Arc::new(Spaces::from_named(&manifest.spaces)),
             vector_counts: Arc::new(manifest.spaces.iter().map(|space| space.vectors).collect()),
             counts: manifest.counts,
-            active: Layer::new(),
+            active: Layer::new(kind_run),
             frozen: None,
             base,
         }
@@ -122,8 +123,9 @@ impl State {
             if self.active.is_empty() && self.seq == self.base.manifest.checkpoint {
                 return None;
             }
+            let next = self.active.next();
             self.frozen = Some(Arc::new(Frozen {
-                layer: std::mem::replace(&mut self.active, Layer::new()),
+                layer: std::mem::replace(&mut self.active, next),
                 seq: self.seq,
                 kinds: self.kinds.clone(),
                 indexes: self.indexes.clone(),
@@ -139,7 +141,7 @@ impl State {
     pub(crate) fn nothing_frozen(&self) -> Frozen {
         let manifest = &self.base.manifest;
         Frozen {
-            layer: Layer::new(),
+            layer: self.active.next(),
             seq: manifest.checkpoint,
             kinds: Dictionary::from_names(&manifest.kinds),
             indexes: Dictionary::from_names(&manifest.indexes),

@@ -44,6 +44,14 @@ pub mod random;
 #[cfg(test)]
 pub mod waiting;
 
+/// The same options, with pieces so small that a small store has several, where
+/// the feature `sim` lets them be set.
+pub fn in_small_pieces(options: ingrain::Options) -> ingrain::Options {
+    #[cfg(feature = "sim")]
+    let options = options.log_chunk_bytes(4 << 10).replay_group_bytes(4 << 10).kind_run(8);
+    options
+}
+
 /// The function of a target.
 pub type Target = fn(&[u8]);
 

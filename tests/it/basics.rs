@@ -92,6 +92,7 @@ fn a_closed_store_opens_while_processes_are_started() {
 fn a_life_on_a_disk_in_memory() {
     use std::sync::Arc;
 
+    use crate::harness::in_small_pieces;
     use ingrain::{
         Patch,
         search::{Effort, Search},
@@ -100,7 +101,7 @@ fn a_life_on_a_disk_in_memory() {
 
     let disk = SimDisk::new();
     let open = || {
-        Options::new()
+        in_small_pieces(Options::new())
             .fs(Arc::new(disk.clone()))
             .clock(Arc::new(disk.clock()))
             .inline(true)

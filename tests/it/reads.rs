@@ -10,10 +10,10 @@ use ingrain::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::harness::{dirs::temp_dir, nodes::id};
+use crate::harness::{dirs::temp_dir, in_small_pieces, nodes::id};
 
 fn open(dir: &tempfile::TempDir) -> Engine {
-    Options::new()
+    in_small_pieces(Options::new())
         .durability(ingrain::Durability::Os)
         .space("v", Space::new(2, Metric::L2))
         .index("i")

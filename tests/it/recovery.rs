@@ -20,6 +20,7 @@ use crate::harness::{
     dirs::temp_dir,
     faults::{Call, FaultFs, hooked},
     files::{Image, read_image, write_image},
+    in_small_pieces,
     nodes::id,
     seal,
 };
@@ -85,7 +86,7 @@ impl Scratch {
 
     fn open(&self, image: &Image) -> Result<Engine, Error> {
         write_image(&self.path(), image);
-        Engine::open(self.path())
+        in_small_pieces(Options::new()).open(self.path())
     }
 
     /// Opening refuses with `Corrupt`, and changes nothing.
@@ -372,7 +373,7 @@ fn a_salvage_that_is_cut_short_is_not_taken_for_done() {
         write_image(&scratch.path(), &damaged);
         let faults = FaultFs::new();
         faults.fail(n, None, true);
-        let salvage = || Options::new().recovery(RecoveryMode::Salvage);
+        let salvage = || in_small_pieces(Options::new()).recovery(RecoveryMode::Salvage);
         let result = salvage().fs(faults.handle()).open(scratch.path());
         let done = result.is_ok();
         drop(result);

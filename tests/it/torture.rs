@@ -442,6 +442,7 @@ fn every_crash_of_a_workload_is_survived() {
         disk.calls().values().sum::<u64>()
     );
     let tried = crashes(SEED, STEPS, 1);
+    println!("{tried} crashes");
     assert!(tried > 300 * 8, "{tried} crashes");
 }
 
@@ -515,6 +516,7 @@ macro_rules! every_failing_call {
         #[test]
         fn $name() {
             let calls = faults(SEED, FAULT_STEPS, $only, $failure, $sticky);
+            println!("{calls} calls");
             assert!(calls > $least, "{calls} calls");
         }
     )*};
@@ -560,6 +562,7 @@ fn a_checkpoint_that_fails_at_any_call_stops_no_writes() {
                 assert_eq!(again.snapshot().digest().unwrap(), digest, "call {n}");
             }
             if n > calls {
+                println!("{failure:?}: {n} calls");
                 assert!(n > 20, "{n} calls");
                 break;
             }
@@ -585,6 +588,7 @@ fn a_disk_that_fills_up_at_any_kilobyte_is_survived() {
         }
         full += 1;
     }
+    println!("{full} kilobytes");
     assert!(full > 60, "{full}");
 }
 
@@ -607,6 +611,7 @@ fn a_read_that_flips_a_bit_is_refused_and_does_no_harm() {
         }
         check_store(&left, &run.states, last, last).unwrap();
     }
+    println!("{refused} reads");
     assert!(refused >= 3, "the manifest and the log files");
 }
 

@@ -25,6 +25,7 @@ impl<'r> Repair<'r> {
     pub(crate) fn log(&mut self, from: &Path, fs: &Arc<dyn Fs>) -> Result<()> {
         let dir = from.join(wal::DIR);
         let place = wal::LogDir::new(&**fs, &dir, self.manifest.store);
+        let place = place.in_sizes(self.engine.log_sizes);
         let mut failed = None;
         let manifest = self.manifest;
         let read = wal::salvage(place, manifest, &mut |seq, logged| {

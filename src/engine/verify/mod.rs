@@ -127,6 +127,7 @@ impl Engine {
         let dir = self.dir.join(wal::DIR);
         let base = verifier.base;
         let place = wal::LogDir::new(&*self.fs, &dir, base.manifest().store);
+        let place = place.in_sizes(self.log_sizes);
         // What a checkpoint covers now, it may have cut.
         let checkpoint = || self.reconciler.state().base().manifest().checkpoint;
         let listed = match wal::list(place) {

@@ -14,8 +14,8 @@ use crate::{model::id::NodeId, state::layer::arena::Arena, sync::ArcSwap};
 pub(crate) type KindEntry = (u32, NodeId);
 
 /// What came after the last run is sorted by each reader for itself until it is
-/// this much. Where a disk is simulated, stores are small.
-const LEAST_RUN: usize = if cfg!(feature = "sim") { 8 } else { 128 };
+/// this much.
+pub(crate) const LEAST_RUN: usize = 128;
 
 /// Every kind that a node came to in the layer, as often as it did.
 ///
@@ -23,6 +23,8 @@ const LEAST_RUN: usize = if cfg!(feature = "sim") { 8 } else { 128 };
 /// look at. A kind that a node leaves needs no place: it came to it here, in the
 /// layer below, or has a row of it in the base.
 pub(crate) struct KindLog {
+    /// [`LEAST_RUN`], or what a test wants.
+    least_run: usize,
     places: Arena<KindEntry>,
     runs: ArcSwap<Runs>,
 }
@@ -35,12 +37,6 @@ struct Runs {
     runs: Vec<Arc<[KindEntry]>>,
 }
 
-impl Default for KindLog {
-    fn default() -> Self {
-        Self { places: Arena::default(), runs: ArcSwap::from_pointee(Runs::default()) }
-    }
-}
-
 impl fmt::Debug for KindLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KindLog").field("places", &self.places.len()).finish_non_exhaustive()
@@ -48,6 +44,16 @@ impl fmt::Debug for KindLog {
 }
 
 impl KindLog {
+    pub(crate) fn new(least_run: usize) -> Self {
+        let (places, runs) = (Arena::default(), ArcSwap::from_pointee(Runs::default()));
+        Self { least_run, places, runs }
+    }
+
+    /// From how many entries on a reader leaves a sorted run to the next.
+    pub(crate) fn least_run(&self) -> usize {
+        self.least_run
+    }
+
     /// Notes that a node comes to a kind. There is one writer.
     /// Returns whether it could be kept, which fails at 2^32 places only.
     pub(crate) fn push(&self, kind: u32, id: NodeId) -> bool {
@@ -58,7 +64,7 @@ impl KindLog {
     /// noted before the call.
     ///
     /// Costs the sorting of what was noted since the last such call, or of the
-    /// last 128 places.
+    /// last [`LEAST_RUN`] places.
     pub(crate) fn range(&self, from: Bound<KindEntry>, to: Bound<KindEntry>) -> KindEntries {
         let len = self.places.len();
         let known = self.runs.load();
@@ -74,7 +80,7 @@ impl KindLog {
             tail.dedup();
             // By what was noted, so that the same noted over and over is not sorted
             // over and over.
-            if new >= LEAST_RUN {
+            if new >= self.least_run {
                 let mut runs = Runs { covered: len, runs: known.runs.clone() };
                 runs.add(tail);
                 cursors
@@ -179,6 +185,9 @@ mod tests {
 
     use super::*;
 
+    /// So that there are many runs.
+    const SMALL_RUN: usize = 8;
+
     const PLACES: u32 = if cfg!(miri) { 150 } else { 20_000 };
 
     /// In no order, some more than once.
@@ -195,7 +204,7 @@ mod tests {
     fn places_come_in_order_and_once_however_often_they_are_read() {
         // Reads after so many places: never, seldom, often, each time.
         for every in if cfg!(miri) { &[131, 17][..] } else { &[u32::MAX, 1_009, 131, 17, 1] } {
-            let (log, mut expected) = (KindLog::default(), BTreeSet::new());
+            let (log, mut expected) = (KindLog::new(SMALL_RUN), BTreeSet::new());
             for n in 0..if *every == 1 { PLACES / 20 } else { PLACES } {
                 let (kind, id) = place(n);
                 assert!(log.push(kind, id));
@@ -212,7 +221,7 @@ mod tests {
             }
             assert!(all(&log).iter().eq(&expected));
             let covered = log.runs.load().covered;
-            assert!(usize::try_from(log.places.len() - covered).unwrap() < LEAST_RUN);
+            assert!(usize::try_from(log.places.len() - covered).unwrap() < SMALL_RUN);
             let lens: Vec<usize> = log.runs.load().runs.iter().map(|run| run.len()).collect();
             assert!(lens.is_sorted_by(|a, b| *a > 2 * *b), "{lens:?}");
         }
@@ -220,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_is_noted_over_and_over_is_sorted_once() {
-        let log = KindLog::default();
+        let log = KindLog::new(SMALL_RUN);
         for n in 0..PLACES {
             assert!(log.push(n % 2, NodeId::MIN));
         }
@@ -231,7 +240,7 @@ mod tests {
 
     #[test]
     fn readers_find_all_that_was_there_while_the_writer_appends() {
-        let (log, pushed) = (KindLog::default(), AtomicU32::new(0));
+        let (log, pushed) = (KindLog::new(SMALL_RUN), AtomicU32::new(0));
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {

@@ -78,16 +78,23 @@ impl Layer {
 }
 
 impl Layer {
-    pub(crate) fn new() -> Self {
+    /// A layer without changes, whose lists of kinds are sorted from
+    /// `kind_run` entries on.
+    pub(crate) fn new(kind_run: usize) -> Self {
         Self {
             nodes: Arc::default(),
-            by_kind: Arc::default(),
+            by_kind: Arc::new(KindLog::new(kind_run)),
             out: OrdMap::new(),
             in_edges: OrdMap::new(),
             keys: OrdMap::new(),
             vectors: OrdMap::new(),
             bytes: 0,
         }
+    }
+
+    /// A layer without changes, to follow this one.
+    pub(super) fn next(&self) -> Self {
+        Self::new(self.by_kind.least_run())
     }
 
     /// Whether nothing was changed.

@@ -23,18 +23,46 @@ const DIGITS: usize = 20;
 
 pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
 
+/// The sizes in which a log is read and written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogSizes {
+    /// Bytes that are read at once. Also those that are written at once when
+    /// recovery writes frames again.
+    pub(crate) chunk_bytes: usize,
+    /// How far ahead of the frames a new file is filled with zeros. A sync of
+    /// blocks that were written before has no metadata to write: it took 114 µs
+    /// instead of 190 µs in our measurement. Space that is only allocated does
+    /// not have that effect.
+    ///
+    /// A file begins with this much, which doubles up to 32 times as much, so
+    /// that a lifetime with few writes leaves a small file.
+    pub(crate) zeros_bytes: usize,
+}
+
+impl Default for LogSizes {
+    fn default() -> Self {
+        Self { chunk_bytes: 1 << 20, zeros_bytes: 32 << 10 }
+    }
+}
+
 /// The directory of a log, its file system, and the store that it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogDir<'a> {
     pub(super) fs: &'a dyn Fs,
     pub(super) dir: &'a Path,
     pub(super) store: StoreId,
+    pub(super) sizes: LogSizes,
 }
 
 impl<'a> LogDir<'a> {
     /// The log of `store`, in the directory `dir`.
     pub(crate) fn new(fs: &'a dyn Fs, dir: &'a Path, store: StoreId) -> Self {
-        Self { fs, dir, store }
+        Self { fs, dir, store, sizes: LogSizes::default() }
+    }
+
+    /// The same log, read and written in these sizes.
+    pub(crate) fn in_sizes(self, sizes: LogSizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// Draws a salt for a new file.

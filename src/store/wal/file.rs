@@ -11,19 +11,13 @@ use crate::{
     os,
 };
 
-/// Bytes that are read or written at once. Smaller for simulated disks, whose
-/// files are small.
-pub(crate) const WRITE_CHUNK_BYTES: usize = if cfg!(feature = "sim") { 4 << 10 } else { 1 << 20 };
-
-/// The payload of a larger frame is copied out of its chunk. Otherwise it would
-/// keep too much of the chunk in memory.
-const LARGE_BYTES: usize = WRITE_CHUNK_BYTES / 3;
-
 /// A log file that is read from the beginning to the end. A chunk stays in
 /// memory as long as somebody refers to it.
 pub(crate) struct LogFile {
     file: Box<dyn os::File>,
     len: usize,
+    /// Bytes that are read at once.
+    chunk_bytes: usize,
     piece: Arc<[u8]>,
     /// Offset of the current chunk in the file.
     at: usize,
@@ -43,12 +37,12 @@ pub(crate) struct ReadFrame<'a> {
 }
 
 impl LogFile {
-    pub(crate) fn open(fs: &dyn os::Fs, path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(fs: &dyn os::Fs, path: &Path, chunk_bytes: usize) -> io::Result<Self> {
         let file = fs.open(path)?;
         let len = usize::try_from(file.size()?).map_err(|_| {
             io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space")
         })?;
-        Ok(Self { file, len, piece: Arc::default(), at: 0, large: Arc::default() })
+        Ok(Self { file, len, chunk_bytes, piece: Arc::default(), at: 0, large: Arc::default() })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,7 +58,7 @@ impl LogFile {
             // Drops the old chunk first, so that only one is in memory.
             self.piece = Arc::default();
             self.at = at;
-            let bytes = left.min(least.max(WRITE_CHUNK_BYTES));
+            let bytes = left.min(least.max(self.chunk_bytes));
             let mut piece: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
             if let Some(bytes) = Arc::get_mut(&mut piece) {
                 self.file.read_at(u64::try_from(at).unwrap_or(u64::MAX), bytes)?;
@@ -104,7 +98,9 @@ impl LogFile {
         let Some(frame) = frames.open(&self.piece, from) else { return Ok(None) };
         let (seq, durable) = (frame.seq, frame.durable);
         let len = frame.payload.len();
-        if size > LARGE_BYTES {
+        // The payload of a larger frame is copied out of its chunk. Otherwise it
+        // would keep too much of the chunk in memory.
+        if size > self.chunk_bytes / 3 {
             self.large = frame.payload.into();
             return Ok(Some(ReadFrame { seq, durable, around: &self.large, part: 0..len, size }));
         }

@@ -15,6 +15,6 @@ pub(crate) mod report;
 pub(crate) mod truncate;
 pub(crate) mod writer;
 
-pub(crate) use dir::{DIR, LogDir, check_unused, file_path, is_unfinished};
+pub(crate) use dir::{DIR, LogDir, LogSizes, check_unused, file_path, is_unfinished};
 pub(crate) use recover::{check_file, covered, list, recover, salvage};
 pub(crate) use truncate::{Removed, cut};

@@ -21,7 +21,7 @@ use crate::{
     os,
     store::wal::{
         dir::{DAMAGED_SUFFIX, LogDir, file_path, first_seq},
-        file::{LogFile, WRITE_CHUNK_BYTES},
+        file::LogFile,
         report::{QuarantinedFile, RecoveryMode, RecoveryReport, TornTail},
     },
 };
@@ -244,7 +244,7 @@ fn read(place: LogDir<'_>, manifest: &Manifest, apply: &mut Apply<'_>) -> Result
         }
         let path = file_path(place.dir, *first);
         let stop = firsts.get(index.saturating_add(1)).copied();
-        let file = LogFile::open(place.fs, &path);
+        let file = LogFile::open(place.fs, &path, place.sizes.chunk_bytes);
         let file = file.map_err(|error| Error::io("read", &path, error))?;
         log_bytes = log_bytes.saturating_add(u64::try_from(file.len()).unwrap_or(u64::MAX));
         match read_file(place, &path, *first, stop, file, &mut apply) {
@@ -319,7 +319,7 @@ pub(crate) fn check_file(
     each: &mut Apply<'_>,
 ) -> Result<Option<u64>> {
     let path = file_path(place.dir, first);
-    let file = match LogFile::open(place.fs, &path) {
+    let file = match LogFile::open(place.fs, &path, place.sizes.chunk_bytes) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path, error)),
@@ -500,7 +500,7 @@ fn rewrite<'p>(
             frames.seal(next, durable, payload, &mut out);
             at = at.saturating_add(size);
             next = next.next();
-            if out.len() >= WRITE_CHUNK_BYTES {
+            if out.len() >= place.sizes.chunk_bytes {
                 replacement.append(&out)?;
                 out.clear();
             }

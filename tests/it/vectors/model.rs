@@ -8,6 +8,7 @@ use ingrain::{
 };
 
 use crate::harness::{
+    in_small_pieces,
     nodes::id,
     oracle::distance,
     random::{Random, whole_vector},
@@ -22,7 +23,8 @@ pub(super) const EFFORTS: [Effort; 4] =
 
 /// Every vector file that is large enough gets all that there is.
 pub(super) fn eager() -> Options {
-    Options::new().index_rows(1).graph_rows(1).inline(true).durability(Durability::Os)
+    let options = Options::new().index_rows(1).graph_rows(1);
+    in_small_pieces(options).inline(true).durability(Durability::Os)
 }
 
 /// The store as plain maps.
