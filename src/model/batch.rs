@@ -259,7 +259,7 @@ pub enum Durability {
 /// ```
 /// use ingrain::{Batch, Edge, Node, NodeId};
 ///
-/// let (dog, animal) = (NodeId::of_content(b"dog"), NodeId::of_content(b"animal"));
+/// let (dog, animal) = (NodeId::from_content(b"dog"), NodeId::from_content(b"animal"));
 /// let mut batch = Batch::new();
 /// batch
 ///     .put(Node::new(dog, "noun").content("barks"))

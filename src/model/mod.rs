@@ -9,6 +9,7 @@ pub(crate) mod id;
 pub(crate) mod key;
 pub mod limits;
 pub(crate) mod node;
+pub(crate) mod parse;
 pub(crate) mod space;
 pub(crate) mod time;
 pub(crate) mod value;
