@@ -383,7 +383,7 @@ impl Import<'_> {
                 let mut node = Node::new(line.id, line.kind.as_str());
                 let line_number = i64::try_from(number).unwrap_or(i64::MAX);
                 let key = KeyBuilder::new().time(self.started).int(line_number).build();
-                node.keys.push(IndexKey { index: TIMELINE.to_owned(), key });
+                node.keys.push(IndexKey::new(TIMELINE, key));
                 node
             }
         };

@@ -329,7 +329,7 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
                 if (1..=limits::NAME_BYTES).contains(&index.len()) =>
             {
                 let key = from_hex(&key).ok_or_else(wrong)?;
-                keys.push(IndexKey { index, key });
+                keys.push(IndexKey::new(index, key));
             }
             _ => return Err(wrong()),
         }

@@ -177,10 +177,8 @@ impl<'s> NodeRef<'s> {
     /// # Errors
     /// As [`attributes`](Self::attributes).
     pub fn to_node(&self) -> Result<Node> {
-        let mut keys: Vec<IndexKey> = self
-            .keys()
-            .map(|(index, key)| IndexKey { index: index.to_owned(), key: key.to_vec() })
-            .collect();
+        let mut keys: Vec<IndexKey> =
+            self.keys().map(|(index, key)| IndexKey::new(index, key)).collect();
         keys.sort_unstable();
         let mut vectors = BTreeMap::new();
         for (number, named) in self.state.spaces().iter() {

@@ -104,7 +104,7 @@ impl Oracle {
                 for (index, keys) in &patch.keys {
                     node.keys.retain(|key| key.index != *index);
                     for key in keys {
-                        node.keys.push(IndexKey { index: index.clone(), key: key.clone() });
+                        node.keys.push(IndexKey::new(index, key.clone()));
                     }
                 }
                 tidy_keys(&mut node.keys);
