@@ -37,6 +37,7 @@ use crate::{
         id::NodeId,
         limits,
         node::{IndexKey, Node},
+        serde_with::from_base64,
         time::Timestamp,
         value::{Attributes, Value},
     },
@@ -224,7 +225,7 @@ fn parse_node<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<NodeLine, 
     };
     let mut content = Vec::new();
     match bytes {
-        Some(Value::Text(text)) => content = json::decode(&text)?,
+        Some(Value::Text(text)) => content = from_base64(&text)?,
         Some(_) => return Err(format!("the field {CONTENT_BASE64:?} is not a string")),
         None => {}
     }

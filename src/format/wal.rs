@@ -725,7 +725,7 @@ fn decode_op(
             node.expires = option_time(u)?;
             for _ in 0..u.array()? {
                 u.array_of(2)?;
-                node.keys.push(IndexKey::new(u.str()?, u.bin()?));
+                node.keys.push(IndexKey { index: u.str()?.to_owned(), key: u.bin()?.to_vec() });
             }
             for _ in 0..u.array()? {
                 u.array_of(2)?;

@@ -21,8 +21,13 @@ use crate::model::{
 /// assert_eq!((edge.source, edge.target), (rex, alice));
 /// assert_eq!((edge.weight, edge.confidence), (0.8, 1.0));
 /// ```
+///
+/// With the feature `serde` the fields have their names. Only `source`, `kind`
+/// and `target` must be there when an edge is read; other names are refused.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct Edge {
     /// The node that it leaves.
     pub source: NodeId,
@@ -31,17 +36,38 @@ pub struct Edge {
     /// The node that it reaches. It may be the source itself.
     pub target: NodeId,
     /// Distinguishes parallel edges of one kind. 0 by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub discriminator: u64,
     /// Any finite number, 1 by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "crate::model::serde_with::one",
+            serialize_with = "crate::model::serde_with::finite"
+        )
+    )]
     pub weight: f64,
     /// How certain it is, from 0 to 1, 1 by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "crate::model::serde_with::one",
+            serialize_with = "crate::model::serde_with::finite"
+        )
+    )]
     pub confidence: f32,
     /// Named values.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, deserialize_with = "crate::model::serde_with::unique")
+    )]
     pub attributes: Attributes,
     /// When it was first linked. With `None`, the time that a stored edge has
     /// is kept, and a new edge gets the time of its batch.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub created: Option<Timestamp>,
     /// When it was last linked. With `None`, the time of the batch.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub updated: Option<Timestamp>,
 }
 

@@ -7,7 +7,8 @@ use uuid::Uuid;
 /// The identifier of a node: 16 bytes, ordered as bytes.
 ///
 /// Its text form is that of a UUID. [`NodeId::parse`] reads it back, and
-/// `{:x}` writes the digits alone.
+/// `{:x}` writes the digits alone. With the feature `serde` an id is this text
+/// in human-readable formats, and 16 bytes in others.
 ///
 /// ```
 /// use ingrain::NodeId;

@@ -35,36 +35,70 @@ use crate::model::{
 /// assert_eq!((node.created, node.updated), (Some(seen), None));
 /// # Ok::<(), ingrain::Error>(())
 /// ```
+///
+/// With the feature `serde` the fields have their names. Only `id` and `kind`
+/// must be there when a node is read; other names are refused. In
+/// human-readable formats, content is text if it is UTF-8, else
+/// `{"$bytes": "<base64>"}`, and the bytes of an [`IndexKey`] are hexadecimal
+/// digits.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct Node {
     /// The id.
     pub id: NodeId,
     /// The type of the node: 1 to [`limits::NAME_BYTES`] bytes.
     pub kind: String,
     /// The content, returned exactly as given: up to [`limits::CONTENT_BYTES`].
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::model::serde_with::content"))]
     pub content: Vec<u8>,
     /// Named values.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, deserialize_with = "crate::model::serde_with::unique")
+    )]
     pub attributes: Attributes,
     /// How well it is remembered: any finite number, 1 by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "crate::model::serde_with::one",
+            serialize_with = "crate::model::serde_with::finite"
+        )
+    )]
     pub strength: f32,
     /// How certain it is, from 0 to 1, 1 by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "crate::model::serde_with::one",
+            serialize_with = "crate::model::serde_with::finite"
+        )
+    )]
     pub confidence: f32,
     /// When it was first put.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub created: Option<Timestamp>,
     /// When it was last put or patched.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub updated: Option<Timestamp>,
     /// When it was last touched.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub accessed: Option<Timestamp>,
     /// How often it was touched.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub access_count: Option<u64>,
     /// When it may be pruned. Nothing happens by itself at that time: see
     /// [`Engine::prune`](crate::Engine::prune).
+    #[cfg_attr(feature = "serde", serde(default))]
     pub expires: Option<Timestamp>,
     /// The places at which indexes list it. Each index must have been created.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub keys: Vec<IndexKey>,
     /// Its vectors, by the name of their space. Each space must have been
     /// created.
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::model::serde_with::vectors"))]
     pub vectors: BTreeMap<String, Vec<f32>>,
 }
 
@@ -79,11 +113,14 @@ pub struct Node {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct IndexKey {
     /// Name of the index.
     pub index: String,
     /// The key, ordered as bytes, up to [`limits::KEY_BYTES`]. A
     /// [`KeyBuilder`](crate::KeyBuilder) makes it of values.
+    #[cfg_attr(feature = "serde", serde(with = "crate::model::serde_with::key"))]
     pub key: Vec<u8>,
 }
 
@@ -243,6 +280,10 @@ impl Node {
 /// assert_eq!(patch.attributes["loudness"], None);
 /// assert_eq!(patch.kind, None);
 /// ```
+///
+/// With the feature `serde` the fields have their names, and all can be left
+/// out. What the patch removes is in the lists `remove_attributes` and
+/// `remove_vectors`, since null is a value that an attribute can be set to.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Patch {

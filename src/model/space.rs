@@ -87,6 +87,7 @@ pub enum Method {
 /// let options = Options::new().space("text", space);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Space {
     /// Components of each vector: 1 to [`limits::DIMENSION`].
@@ -94,6 +95,7 @@ pub struct Space {
     /// How distances are measured.
     pub metric: Metric,
     /// How components are stored.
+    #[serde(default)]
     pub element: Element,
 }
 

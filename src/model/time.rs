@@ -64,7 +64,8 @@ impl fmt::Display for Seq {
 /// fraction has up to six digits and no zeros at its end. Times outside of the
 /// years 0000 to 9999, which RFC 3339 cannot express, are written as `@` and
 /// the microseconds: `@-62167219200000001`. [`Timestamp::parse`] reads both, so
-/// every time can be written and read back.
+/// every time can be written and read back. With the feature `serde` a time is
+/// this text in human-readable formats, and the microseconds in others.
 ///
 /// ```
 /// use std::time::Duration;

@@ -51,7 +51,20 @@ use crate::model::{
 ///
 /// `Display` is for people and resembles JSON. Bytes are written as hexadecimal
 /// digits after `0x`, floats always with a point or an exponent. It cannot be
-/// read back; the feature `serde` has forms that can.
+/// read back.
+///
+/// # Serde
+///
+/// With the feature `serde` a value is written as null, a truth value, a
+/// number, text, bytes, a list or a map, and read from a format that says which
+/// of these it has, such as JSON, YAML, MessagePack or CBOR. Integers and floats
+/// stay apart: JSON has `1` and `1.0`.
+///
+/// Human-readable formats have no bytes: they are `{"$bytes": "<base64>"}`. A
+/// map whose only name is `$bytes` or `$map` is `{"$map": {..}}`. A float that
+/// is not finite is an error when it is written to such a format. Reading
+/// refuses integers that are not in the range of `i64`, a name that comes twice
+/// in a map, and what is nested deeper than [`limits::VALUE_DEPTH`].
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Value {
