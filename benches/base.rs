@@ -32,7 +32,7 @@ const BATCH: u64 = 1_000;
 const LIMIT: u64 = 256_000_000;
 
 fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
+    NodeId::from_content(&n.to_le_bytes())
 }
 
 fn open(path: &Path) -> Engine {

@@ -29,7 +29,7 @@ const RECORDS: u64 = 1_000;
 const CONTENT: usize = 256;
 
 fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
+    NodeId::from_content(&n.to_le_bytes())
 }
 
 /// A batch of 1,000 records as the log has it, and its frame.

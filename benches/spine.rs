@@ -38,7 +38,7 @@ fn open_delta(path: &Path) -> Engine {
 }
 
 fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
+    NodeId::from_content(&n.to_le_bytes())
 }
 
 fn batch(from: u64, len: u64) -> Batch {

@@ -146,7 +146,7 @@ fn split(all: &Matrix, rows: Option<usize>) -> (Matrix, Matrix) {
 }
 
 fn id(n: usize) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
+    NodeId::from_content(&n.to_le_bytes())
 }
 
 fn say(what: &str, figure: impl std::fmt::Display) {

@@ -6,6 +6,7 @@
 //! wants it done, or, in an engine without threads, the writers between their
 //! writes.
 
+pub(crate) mod begin;
 pub(crate) mod index;
 pub(crate) mod indexing;
 pub(crate) mod job;

@@ -189,11 +189,8 @@ fn edges_of<'s>(snapshot: &'s Snapshot, node: &NodeRef<'_>) -> Result<Vec<EdgeRe
 
 /// The line of a node; with what the engine keeps, if `full`.
 fn node_line(node: &NodeRef<'_>, full: bool) -> Result<NodeLine> {
-    let mut keys: Vec<IndexKey> = node
-        .keys()
-        .filter(|_| full)
-        .map(|(index, key)| IndexKey { index: index.to_owned(), key: key.to_vec() })
-        .collect();
+    let mut keys: Vec<IndexKey> =
+        node.keys().filter(|_| full).map(|(index, key)| IndexKey::new(index, key)).collect();
     keys.sort_unstable();
     let kept = Kept {
         strength: Some(node.strength()),

@@ -5,7 +5,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use indicatif::ProgressBar;
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
         args,
         output,
         bar: output::bytes_bar(bytes),
-        started: Timestamp::from(SystemTime::now()),
+        started: Timestamp::now(),
         file: PathBuf::new(),
         of_edges: false,
         items: Vec::new(),
@@ -383,7 +383,7 @@ impl Import<'_> {
                 let mut node = Node::new(line.id, line.kind.as_str());
                 let line_number = i64::try_from(number).unwrap_or(i64::MAX);
                 let key = KeyBuilder::new().time(self.started).int(line_number).build();
-                node.keys.push(IndexKey { index: TIMELINE.to_owned(), key });
+                node.keys.push(IndexKey::new(TIMELINE, key));
                 node
             }
         };
@@ -589,7 +589,7 @@ impl Import<'_> {
 /// What stands for an edge in the set of what a batch writes.
 fn name_of(line: &EdgeLine) -> NodeId {
     let edge = &line.edge;
-    NodeId::of_content(
+    NodeId::from_content(
         &[
             edge.source.as_bytes().as_slice(),
             edge.target.as_bytes(),

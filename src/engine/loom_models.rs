@@ -92,7 +92,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
 
 fn batch(n: u64) -> (Pending, Ticket) {
     let mut batch = Batch::new();
-    batch.put(Node::new(NodeId::of_content(&n.to_le_bytes()), "n"));
+    batch.put(Node::new(NodeId::from_content(&n.to_le_bytes()), "n"));
     let (time, mut ops) = (Timestamp::from_micros(0), batch.take_ops());
     let payload = Payload::encode(time, &mut ops).unwrap();
     Pending::new(time, ops, payload, Durability::Sync)

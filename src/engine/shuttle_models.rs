@@ -64,7 +64,7 @@ fn spawn<T: Send + 'static>(
 }
 
 fn id(writer: u8, partition: u8) -> NodeId {
-    NodeId::of_content(&[writer, partition])
+    NodeId::from_content(&[writer, partition])
 }
 
 /// Round `n` of a writer: both its nodes say `n`, in content, key and edges

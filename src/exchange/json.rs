@@ -13,14 +13,15 @@
 
 use std::{cell::Cell, fmt};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::model::value::{Attributes, Value};
+use crate::model::{
+    serde_impls::{MAP, is_marked, resolve},
+    serde_with::{BYTES, to_base64},
+    value::{Attributes, Value},
+};
 
-const BYTES: &str = "$bytes";
-const MAP: &str = "$map";
-/// The only field whose number may exceed `i64`, up to `u64`.
+/// The one number that may be as large as an unsigned one gets.
 pub(super) const DISCRIMINATOR: &str = "$discriminator";
 
 /// A line of input, which is a JSON object.
@@ -206,42 +207,10 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 }
 
-/// Replaces the marks `$bytes` and `$map` in a value by what they stand for.
-/// Works from the outside in, because the object in a `$map` is not a mark.
-fn resolve(value: Value) -> Result<Value, String> {
-    let values = |map: Attributes| -> Result<Attributes, String> {
-        map.into_iter().map(|(name, value)| Ok((name, resolve(value)?))).collect()
-    };
-    match value {
-        Value::List(list) => {
-            list.into_iter().map(resolve).collect::<Result<_, _>>().map(Value::List)
-        }
-        Value::Map(mut map) if is_marked(&map) => match map.pop_first() {
-            Some((name, Value::Text(text))) if name == BYTES => decode(&text).map(Value::Bytes),
-            Some((name, Value::Map(inner))) if name == MAP => values(inner).map(Value::Map),
-            _ => Err(format!(
-                "{{\"{BYTES}\": ..}} must hold base64 text and {{\"{MAP}\": ..}} an object"
-            )),
-        },
-        Value::Map(map) => values(map).map(Value::Map),
-        value => Ok(value),
-    }
-}
-
-/// Whether a map has the form of a mark.
-fn is_marked(map: &Attributes) -> bool {
-    map.len() == 1 && (map.contains_key(BYTES) || map.contains_key(MAP))
-}
-
-/// Decodes base64.
-pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
-    STANDARD.decode(text).map_err(|error| format!("the base64 text cannot be decoded: {error}"))
-}
-
-/// Encodes bytes as base64, as in `$bytes`.
+/// Bytes as base64, as `$bytes` has them.
 #[must_use]
 pub fn base64(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
+    to_base64(bytes)
 }
 
 /// Converts a value to JSON.

@@ -37,6 +37,7 @@ use crate::{
         id::NodeId,
         limits,
         node::{IndexKey, Node},
+        serde_with::from_base64,
         time::Timestamp,
         value::{Attributes, Value},
     },
@@ -69,7 +70,7 @@ pub fn canonical_id(text: &str) -> Option<NodeId> {
 /// The id of the node that a string identifies.
 #[must_use]
 pub fn node_id(text: &str) -> NodeId {
-    canonical_id(text).unwrap_or_else(|| NodeId::of_content(text.as_bytes()))
+    canonical_id(text).unwrap_or_else(|| NodeId::from_content(text.as_bytes()))
 }
 
 /// Whether the attribute "id" of a node is the string from which its id was
@@ -224,7 +225,7 @@ fn parse_node<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<NodeLine, 
     };
     let mut content = Vec::new();
     match bytes {
-        Some(Value::Text(text)) => content = json::decode(&text)?,
+        Some(Value::Text(text)) => content = from_base64(&text)?,
         Some(_) => return Err(format!("the field {CONTENT_BASE64:?} is not a string")),
         None => {}
     }
@@ -329,7 +330,7 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
                 if (1..=limits::NAME_BYTES).contains(&index.len()) =>
             {
                 let key = from_hex(&key).ok_or_else(wrong)?;
-                keys.push(IndexKey { index, key });
+                keys.push(IndexKey::new(index, key));
             }
             _ => return Err(wrong()),
         }
@@ -596,7 +597,7 @@ pub fn discriminator(canonical: &str, before: u64) -> u64 {
     if before == 0 && canonical == "{}" {
         return 0;
     }
-    let hash = NodeId::of_content(&[canonical.as_bytes(), &before.to_le_bytes()].concat());
+    let hash = NodeId::from_content(&[canonical.as_bytes(), &before.to_le_bytes()].concat());
     let hash = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     // 0 is reserved for the edge without attributes.
     hash.max(1)
@@ -624,7 +625,7 @@ impl Parallel {
             &[0],
             canonical.as_bytes(),
         ];
-        let before = self.seen.entry(NodeId::of_content(&name.concat())).or_default();
+        let before = self.seen.entry(NodeId::from_content(&name.concat())).or_default();
         edge.discriminator = discriminator(&canonical, *before);
         *before += 1;
     }

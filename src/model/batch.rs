@@ -15,10 +15,13 @@ use crate::model::{
 };
 
 /// What must hold for a [`Op::Put`] to go ahead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Precondition {
     /// Nothing.
+    #[default]
     None,
     /// The node is not there.
     Absent,
@@ -27,14 +30,20 @@ pub enum Precondition {
 }
 
 /// One change. Use the methods of [`Batch`] to make them.
+///
+/// With the feature `serde` it is a map with one entry: the name of the
+/// operation, such as `put` or `create_space`, and its fields.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Op {
     /// Writes a node whole, keeping its edges.
     Put {
         /// The node.
         node: Node,
         /// When to go ahead.
+        #[cfg_attr(feature = "serde", serde(default))]
         precondition: Precondition,
     },
     /// Changes part of a node.
@@ -57,6 +66,10 @@ pub enum Op {
         /// The node, which must be there.
         id: NodeId,
         /// The new expiry.
+        #[cfg_attr(
+            feature = "serde",
+            serde(deserialize_with = "crate::model::serde_with::explicit")
+        )]
         expires: Option<Timestamp>,
     },
     /// Deletes a node with its edges, vectors and keys.
@@ -85,6 +98,7 @@ pub enum Op {
         /// The node it reaches.
         target: NodeId,
         /// Its discriminator.
+        #[cfg_attr(feature = "serde", serde(default))]
         discriminator: u64,
     },
     /// Creates a vector space; the same space again is fine.
@@ -259,7 +273,7 @@ pub enum Durability {
 /// ```
 /// use ingrain::{Batch, Edge, Node, NodeId};
 ///
-/// let (dog, animal) = (NodeId::of_content(b"dog"), NodeId::of_content(b"animal"));
+/// let (dog, animal) = (NodeId::from_content(b"dog"), NodeId::from_content(b"animal"));
 /// let mut batch = Batch::new();
 /// batch
 ///     .put(Node::new(dog, "noun").content("barks"))
@@ -268,8 +282,11 @@ pub enum Durability {
 /// assert_eq!(batch.len(), 3);
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct Batch {
     ops: Vec<Op>,
+    #[cfg_attr(feature = "serde", serde(default))]
     durability: Option<Durability>,
 }
 

@@ -1,23 +1,28 @@
 //! The 16 bytes that identify a node.
 
-use std::{fmt, hash, str::FromStr};
+use std::{fmt, hash};
 
 use uuid::Uuid;
 
-use crate::model::error::{Error, Result};
-
-/// The name of a node: 16 bytes, compared as bytes.
+/// The identifier of a node: 16 bytes, ordered as bytes.
+///
+/// Its text form is that of a UUID. [`NodeId::parse`] reads it back, and
+/// `{:x}` writes the digits alone. With the feature `serde` an id is this text
+/// in human-readable formats, and 16 bytes in others.
 ///
 /// ```
 /// use ingrain::NodeId;
 ///
-/// let fresh = NodeId::new(); // ordered by the time of its making
+/// let fresh = NodeId::new(); // a later one is larger
 /// assert_eq!(NodeId::parse(&fresh.to_string())?, fresh);
 ///
-/// // The same content has the same name everywhere.
-/// assert_eq!(NodeId::of_content(b"dog"), NodeId::of_content(b"dog"));
+/// // The same content has the same id everywhere.
+/// let dog = NodeId::from_content(b"dog");
+/// assert_eq!(dog, NodeId::from_content(b"dog"));
+/// assert_eq!(dog.to_string(), "2d7f6617-d228-87cc-91de-ffe89ff46d85");
+/// assert_eq!(format!("{dog:x}"), "2d7f6617d22887cc91deffe89ff46d85");
 ///
-/// // Malformed text is an error, never a name made up for it.
+/// // Malformed text is an error. It is never hashed instead.
 /// assert!(NodeId::parse("dog").is_err());
 /// # Ok::<(), ingrain::Error>(())
 /// ```
@@ -25,14 +30,14 @@ use crate::model::error::{Error, Result};
 pub struct NodeId([u8; 16]);
 
 impl NodeId {
-    /// The smallest id in byte order.
+    /// The smallest id: all bits are 0.
     pub const MIN: Self = Self([0; 16]);
-    /// The largest id in byte order.
+    /// The largest id: all bits are 1.
     pub const MAX: Self = Self([0xff; 16]);
 
-    /// A fresh id: a UUID of version 7 (RFC 9562), so ids made later sort
-    /// later. Ids made by one process never repeat or go back, even when the
-    /// wall clock does.
+    /// A fresh id: a UUID of version 7 (RFC 9562), which begins with the time
+    /// in milliseconds. Ids made by one process never repeat and always
+    /// ascend, even when the wall clock is set back.
     #[must_use]
     #[allow(clippy::new_without_default, reason = "a default that differs each time surprises")]
     pub fn new() -> Self {
@@ -53,26 +58,28 @@ impl NodeId {
 
     /// The id that belongs to `content`: the first 128 bits of its BLAKE3 hash.
     #[must_use]
-    pub fn of_content(content: &[u8]) -> Self {
+    pub fn from_content(content: &[u8]) -> Self {
         let mut bytes = [0; 16];
         blake3::Hasher::new().update(content).finalize_xof().fill(&mut bytes);
         Self(bytes)
     }
+}
 
-    /// Reads an id from 32 hexadecimal digits, or from a UUID with hyphens.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for anything else.
-    pub fn parse(text: &str) -> Result<Self> {
-        // Uuid also reads braces and `urn:uuid:`; we do not.
-        if matches!(text.len(), 32 | 36)
-            && let Ok(uuid) = Uuid::try_parse(text)
-        {
-            return Ok(Self(uuid.into_bytes()));
-        }
-        Err(Error::invalid(format!(
-            "node id {text:?}: expected 32 hexadecimal digits, or a UUID with hyphens"
-        )))
+impl From<[u8; 16]> for NodeId {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<NodeId> for [u8; 16] {
+    fn from(id: NodeId) -> Self {
+        id.0
+    }
+}
+
+impl AsRef<[u8]> for NodeId {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -83,9 +90,16 @@ impl hash::Hash for NodeId {
 }
 
 impl fmt::Display for NodeId {
-    /// Lower-case UUID form, with hyphens.
+    /// A UUID with hyphens, in lower case.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Uuid::from_bytes(self.0).hyphenated().fmt(f)
+    }
+}
+
+impl fmt::LowerHex for NodeId {
+    /// 32 hexadecimal digits without hyphens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&Uuid::from_bytes(self.0).simple(), f)
     }
 }
 
@@ -95,40 +109,9 @@ impl fmt::Debug for NodeId {
     }
 }
 
-impl FromStr for NodeId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::parse(text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parse_takes_the_two_forms_and_nothing_else() {
-        let id = NodeId::from_bytes(*b"0123456789abcdef");
-        let plain = "30313233343536373839616263646566";
-        assert_eq!(NodeId::parse(plain).unwrap(), id);
-        assert_eq!(NodeId::parse(&plain.to_uppercase()).unwrap(), id);
-        assert_eq!(NodeId::parse(&id.to_string()).unwrap(), id);
-        for bad in [
-            "",
-            "30",
-            &plain[1..],
-            &format!("{{{id}}}"),
-            &format!("urn:uuid:{id}"),
-            &"g".repeat(32),
-        ] {
-            assert_eq!(
-                NodeId::parse(bad).unwrap_err().kind(),
-                crate::model::error::ErrorKind::Invalid,
-                "{bad:?}"
-            );
-        }
-    }
 
     #[test]
     fn fresh_ids_ascend() {

@@ -24,7 +24,7 @@ use crate::model::time::Timestamp;
 /// assert!(key(0.5, "a") < key(0.5, "b"));
 /// assert!(key(0.5, "a") < key(0.5, "aa"));
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct KeyBuilder {
     bytes: Vec<u8>,
     descending: bool,
@@ -37,7 +37,7 @@ impl KeyBuilder {
         Self::default()
     }
 
-    /// Turns round the order of the next component only.
+    /// Reverses the order of the next component, and of no other.
     #[must_use]
     pub fn descending(mut self) -> Self {
         self.descending = true;
@@ -86,7 +86,7 @@ impl KeyBuilder {
         self.component(&escaped)
     }
 
-    /// The key.
+    /// The key. Where bytes are expected, a builder can be given without this.
     #[must_use]
     pub fn build(self) -> Vec<u8> {
         self.bytes
@@ -97,5 +97,12 @@ impl KeyBuilder {
         self.descending = false;
         self.bytes.extend(bytes.iter().map(|byte| byte ^ mask));
         self
+    }
+}
+
+impl From<KeyBuilder> for Vec<u8> {
+    /// As [`KeyBuilder::build`].
+    fn from(key: KeyBuilder) -> Self {
+        key.build()
     }
 }

@@ -9,6 +9,11 @@ pub(crate) mod id;
 pub(crate) mod key;
 pub mod limits;
 pub(crate) mod node;
+pub(crate) mod parse;
+#[cfg(feature = "serde")]
+pub(crate) mod serde_impls;
+#[cfg(feature = "serde")]
+pub(crate) mod serde_with;
 pub(crate) mod space;
 pub(crate) mod time;
 pub(crate) mod value;

@@ -8,57 +8,132 @@ use crate::model::{
     id::NodeId,
     limits::{self, check_content, check_count, check_key, check_name, check_scores},
     time::Timestamp,
-    value::{Attributes, Value, check_attributes, check_value},
+    value::{Attributes, Value, check_attributes, check_value, collect},
 };
 
 /// A record: content with a kind, attributes, index keys and vectors.
 ///
-/// Of the times and the count, those left at `None` are the engine's to fill in
-/// when the batch is applied: `created`, `accessed` and `access_count` with what
-/// the node had before, `updated`, and the others of a new node, with the time
-/// of the batch and with 0. An expiry of `None` means that there is none.
+/// The engine fills in the times and the count that are left at `None`, when
+/// the batch is applied. `created`, `accessed` and `access_count` keep what a
+/// stored node has; `updated`, and the times of a new node, become the time of
+/// the batch, and the count of a new node becomes 0. An `expires` of `None`
+/// means that the node does not expire.
+///
+/// ```
+/// use ingrain::{KeyBuilder, Node, NodeId, Timestamp};
+///
+/// let seen = Timestamp::parse("2024-02-29T12:00:00Z")?;
+/// let node = Node::new(NodeId::new(), "event")
+///     .content("it barked")
+///     .attribute("loudness", 0.7)
+///     .attributes([("place", "garden"), ("lang", "en")])
+///     .created(seen)
+///     .key("timeline", KeyBuilder::new().time(seen))
+///     .vector("text", [0.7, 0.6, 0.1]);
+/// assert_eq!(node.content, b"it barked");
+/// assert_eq!(node.attributes["place"].as_str(), Some("garden"));
+/// assert_eq!((node.created, node.updated), (Some(seen), None));
+/// # Ok::<(), ingrain::Error>(())
+/// ```
+///
+/// With the feature `serde` the fields have their names. Only `id` and `kind`
+/// must be there when a node is read; other names are refused. In
+/// human-readable formats, content is text if it is UTF-8, else
+/// `{"$bytes": "<base64>"}`, and the bytes of an [`IndexKey`] are hexadecimal
+/// digits.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct Node {
-    /// The name.
+    /// The id.
     pub id: NodeId,
-    /// What sort of thing it is: 1 to [`limits::NAME_BYTES`] bytes.
+    /// The type of the node: 1 to [`limits::NAME_BYTES`] bytes.
     pub kind: String,
     /// The content, returned exactly as given: up to [`limits::CONTENT_BYTES`].
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::model::serde_with::content"))]
     pub content: Vec<u8>,
     /// Named values.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, deserialize_with = "crate::model::serde_with::unique")
+    )]
     pub attributes: Attributes,
-    /// How well it is remembered; any finite number, 1 by default.
+    /// How well it is remembered: any finite number, 1 by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "crate::model::serde_with::one",
+            serialize_with = "crate::model::serde_with::finite"
+        )
+    )]
     pub strength: f32,
-    /// How sure it is, from 0 to 1, 1 by default.
+    /// How certain it is, from 0 to 1, 1 by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "crate::model::serde_with::one",
+            serialize_with = "crate::model::serde_with::finite"
+        )
+    )]
     pub confidence: f32,
-    /// When it came to be.
+    /// When it was first put.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub created: Option<Timestamp>,
     /// When it was last put or patched.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub updated: Option<Timestamp>,
     /// When it was last touched.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub accessed: Option<Timestamp>,
     /// How often it was touched.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub access_count: Option<u64>,
     /// When it may be pruned. Nothing happens by itself at that time: see
     /// [`Engine::prune`](crate::Engine::prune).
+    #[cfg_attr(feature = "serde", serde(default))]
     pub expires: Option<Timestamp>,
-    /// Where it stands in which index. An index must have been created.
+    /// The places at which indexes list it. Each index must have been created.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub keys: Vec<IndexKey>,
-    /// Its vectors, by the name of their space. A space must have been created.
+    /// Its vectors, by the name of their space. Each space must have been
+    /// created.
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::model::serde_with::vectors"))]
     pub vectors: BTreeMap<String, Vec<f32>>,
 }
 
 /// A place in an index.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// ```
+/// use ingrain::{IndexKey, KeyBuilder};
+///
+/// let key = |n| IndexKey::new("rank", KeyBuilder::new().int(n));
+/// assert!(key(-1) < key(2));
+/// assert_eq!(key(2).index, "rank");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct IndexKey {
     /// Name of the index.
     pub index: String,
-    /// The key, ordered as bytes: see [`KeyBuilder`].
+    /// The key, ordered as bytes, up to [`limits::KEY_BYTES`]. A
+    /// [`KeyBuilder`](crate::KeyBuilder) makes it of values.
+    #[cfg_attr(feature = "serde", serde(with = "crate::model::serde_with::key"))]
     pub key: Vec<u8>,
 }
 
+impl IndexKey {
+    /// This key in the index of that name.
+    #[must_use]
+    pub fn new(index: impl Into<String>, key: impl Into<Vec<u8>>) -> Self {
+        Self { index: index.into(), key: key.into() }
+    }
+}
+
 impl Node {
-    /// A node with this name and kind, and nothing else.
+    /// A node with this id and kind, and nothing else.
     #[must_use]
     pub fn new(id: NodeId, kind: impl Into<String>) -> Self {
         Self {
@@ -85,21 +160,89 @@ impl Node {
         self
     }
 
-    /// With this attribute.
+    /// With this attribute, in place of one of the same name.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.attributes.insert(name.into(), value.into());
         self
     }
 
-    /// With this key in the index of that name.
+    /// With these attributes besides those that it has, in place of those of
+    /// the same names.
     #[must_use]
-    pub fn key(mut self, index: impl Into<String>, key: impl Into<Vec<u8>>) -> Self {
-        self.keys.push(IndexKey { index: index.into(), key: key.into() });
+    pub fn attributes<K: Into<String>, V: Into<Value>>(
+        mut self,
+        attributes: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.attributes.extend(collect(attributes));
         self
     }
 
-    /// With this vector in the space of that name.
+    /// With this strength, any finite number.
+    #[must_use]
+    pub fn strength(mut self, strength: f32) -> Self {
+        self.strength = strength;
+        self
+    }
+
+    /// With this confidence, from 0 to 1.
+    #[must_use]
+    pub fn confidence(mut self, confidence: f32) -> Self {
+        self.confidence = confidence;
+        self
+    }
+
+    /// First put at this time.
+    #[must_use]
+    pub fn created(mut self, time: Timestamp) -> Self {
+        self.created = Some(time);
+        self
+    }
+
+    /// Last put or patched at this time.
+    #[must_use]
+    pub fn updated(mut self, time: Timestamp) -> Self {
+        self.updated = Some(time);
+        self
+    }
+
+    /// Last touched at this time.
+    #[must_use]
+    pub fn accessed(mut self, time: Timestamp) -> Self {
+        self.accessed = Some(time);
+        self
+    }
+
+    /// Touched so often.
+    #[must_use]
+    pub fn access_count(mut self, count: u64) -> Self {
+        self.access_count = Some(count);
+        self
+    }
+
+    /// May be pruned at this time.
+    #[must_use]
+    pub fn expires(mut self, time: Timestamp) -> Self {
+        self.expires = Some(time);
+        self
+    }
+
+    /// With this key in the index of that name, besides those that it has.
+    #[must_use]
+    pub fn key(mut self, index: impl Into<String>, key: impl Into<Vec<u8>>) -> Self {
+        self.keys.push(IndexKey::new(index, key));
+        self
+    }
+
+    /// With these index keys besides those that it has.
+    #[must_use]
+    pub fn keys(mut self, keys: impl IntoIterator<Item = IndexKey>) -> Self {
+        self.keys.extend(keys);
+        self
+    }
+
+    /// With this vector in the space of that name, in place of one that it has
+    /// there.
     #[must_use]
     pub fn vector(mut self, space: impl Into<String>, vector: impl Into<Vec<f32>>) -> Self {
         self.vectors.insert(space.into(), vector.into());
@@ -122,22 +265,41 @@ impl Node {
     }
 }
 
-/// Changes to part of a node. What is not named stays.
+/// Changes to part of a node. Everything that a patch does not mention stays
+/// as it is.
+///
+/// ```
+/// use ingrain::{KeyBuilder, Patch};
+///
+/// let patch = Patch::new()
+///     .content("it barked twice")
+///     .attribute("times", 2)
+///     .remove_attribute("loudness")
+///     .keys("timeline", [KeyBuilder::new().int(7)])
+///     .remove_vector("text");
+/// assert_eq!(patch.attributes["loudness"], None);
+/// assert_eq!(patch.kind, None);
+/// ```
+///
+/// With the feature `serde` the fields have their names, and all can be left
+/// out. What the patch removes is in the lists `remove_attributes` and
+/// `remove_vectors`, since null is a value that an attribute can be set to.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Patch {
     /// The new kind.
     pub kind: Option<String>,
     /// The new content.
     pub content: Option<Vec<u8>>,
-    /// Attributes to set, or with `None` to remove.
+    /// By name, the value to set, or `None` to remove the attribute.
     pub attributes: BTreeMap<String, Option<Value>>,
     /// The new strength.
     pub strength: Option<f32>,
     /// The new confidence.
     pub confidence: Option<f32>,
-    /// By index name, the keys that the node has there from now on.
+    /// By index name, all keys that the node has there from now on.
     pub keys: BTreeMap<String, Vec<Vec<u8>>>,
-    /// By space name, the vector to set, or with `None` to remove.
+    /// By space name, the vector to set, or `None` to remove it.
     pub vectors: BTreeMap<String, Option<Vec<f32>>>,
 }
 
@@ -169,21 +331,32 @@ impl Patch {
         self
     }
 
-    /// Removes an attribute.
+    /// Sets attributes.
+    #[must_use]
+    pub fn attributes<K: Into<String>, V: Into<Value>>(
+        mut self,
+        attributes: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let attributes = attributes.into_iter();
+        self.attributes.extend(attributes.map(|(name, value)| (name.into(), Some(value.into()))));
+        self
+    }
+
+    /// Removes an attribute, if the node has it.
     #[must_use]
     pub fn remove_attribute(mut self, name: impl Into<String>) -> Self {
         self.attributes.insert(name.into(), None);
         self
     }
 
-    /// Sets the strength.
+    /// Sets the strength, any finite number.
     #[must_use]
     pub fn strength(mut self, strength: f32) -> Self {
         self.strength = Some(strength);
         self
     }
 
-    /// Sets the confidence.
+    /// Sets the confidence, from 0 to 1.
     #[must_use]
     pub fn confidence(mut self, confidence: f32) -> Self {
         self.confidence = Some(confidence);
@@ -192,8 +365,19 @@ impl Patch {
 
     /// Replaces all keys that the node has in an index.
     #[must_use]
-    pub fn keys(mut self, index: impl Into<String>, keys: Vec<Vec<u8>>) -> Self {
-        self.keys.insert(index.into(), keys);
+    pub fn keys<K: Into<Vec<u8>>>(
+        mut self,
+        index: impl Into<String>,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Self {
+        self.keys.insert(index.into(), keys.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Removes all keys that the node has in an index.
+    #[must_use]
+    pub fn remove_keys(mut self, index: impl Into<String>) -> Self {
+        self.keys.insert(index.into(), Vec::new());
         self
     }
 
@@ -204,7 +388,7 @@ impl Patch {
         self
     }
 
-    /// Removes the vector in a space.
+    /// Removes the vector in a space, if the node has one.
     #[must_use]
     pub fn remove_vector(mut self, space: impl Into<String>) -> Self {
         self.vectors.insert(space.into(), None);

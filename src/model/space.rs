@@ -7,7 +7,15 @@ use crate::model::{
     limits::{self, check_name},
 };
 
-/// How the closeness of two vectors is measured. Smaller is closer.
+/// How the distance of two vectors is measured. Smaller is closer.
+///
+/// ```
+/// use ingrain::{Metric, Space};
+///
+/// // What most text embedding models are trained for.
+/// let space = Space::new(384, Metric::Cosine);
+/// assert_ne!(space.metric, Metric::L2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -21,18 +29,34 @@ pub enum Metric {
     L2,
 }
 
-/// How the elements of a space's vectors are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How the components of a space's vectors are stored.
+///
+/// ```
+/// use ingrain::{Element, Metric, Space};
+///
+/// assert_eq!(Space::new(3, Metric::Dot).element, Element::F32);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Element {
     /// IEEE 754 binary32, little-endian.
+    #[default]
     F32,
 }
 
-/// How a space is searched when less than an exact search is asked for. It can
-/// be changed at any time; the vectors stay as they are, and what is derived
-/// from them is built anew.
+/// How a space is searched, unless an exact search is asked for.
+///
+/// The method of a space can be changed at any time. The vectors stay as they
+/// are, and what is derived from them is built again.
+///
+/// ```
+/// use ingrain::{Batch, Method, Op};
+///
+/// assert_eq!(Method::default(), Method::Auto);
+/// let mut batch = Batch::new();
+/// batch.push(Op::SetMethod { name: "text".to_owned(), method: Method::Pq8 });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -54,18 +78,30 @@ pub enum Method {
 }
 
 /// What is fixed about a vector space when it is created.
+///
+/// ```
+/// use ingrain::{Metric, Options, Space};
+///
+/// let space = Space::new(384, Metric::Cosine);
+/// assert_eq!(space.dimension, 384);
+/// let options = Options::new().space("text", space);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Space {
-    /// Numbers in each vector: 1 to [`limits::DIMENSION`].
+    /// Components of each vector: 1 to [`limits::DIMENSION`].
     pub dimension: usize,
-    /// How distance is measured.
+    /// How distances are measured.
     pub metric: Metric,
-    /// How numbers are stored.
+    /// How components are stored.
+    #[serde(default)]
     pub element: Element,
 }
 
 impl Space {
-    /// A space of `f32` vectors.
+    /// A space of vectors of `f32` with so many components. Creating it fails
+    /// if that is not in 1 to [`limits::DIMENSION`].
     #[must_use]
     pub const fn new(dimension: usize, metric: Metric) -> Self {
         Self { dimension, metric, element: Element::F32 }

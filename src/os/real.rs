@@ -159,11 +159,25 @@ pub struct RealClock;
 
 impl Clock for RealClock {
     fn now(&self) -> Timestamp {
-        SystemTime::now().into()
+        // A clock that is set beyond the year 294,000 shows the latest time.
+        Timestamp::from_system_time(SystemTime::now()).unwrap_or(Timestamp::MAX)
     }
 
     fn monotonic(&self) -> Duration {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         START.elapsed()
+    }
+}
+
+// Here, because no other file reads a clock.
+impl Timestamp {
+    /// The time by the system's clock.
+    ///
+    /// The engine does not use it: an engine reads its own clock, which is
+    /// [`RealClock`] unless [`Options::clock`](crate::Options::clock) set
+    /// another.
+    #[must_use]
+    pub fn now() -> Self {
+        RealClock.now()
     }
 }

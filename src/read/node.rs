@@ -194,10 +194,8 @@ impl<'s> NodeRef<'s> {
     /// As [`attributes`](Self::attributes).
     pub fn to_node(&self) -> Result<Node> {
         self.check_keys()?;
-        let mut keys: Vec<IndexKey> = self
-            .keys()
-            .map(|(index, key)| IndexKey { index: index.to_owned(), key: key.to_vec() })
-            .collect();
+        let mut keys: Vec<IndexKey> =
+            self.keys().map(|(index, key)| IndexKey::new(index, key)).collect();
         keys.sort_unstable();
         let mut vectors = BTreeMap::new();
         for (number, named) in self.state.spaces().iter() {

@@ -81,7 +81,7 @@ fn a_bad_line_stops_the_import_after_the_lines_before_it() {
         // Only the engine knows this bound.
         (&format!("{{\"id\":\"c\",\"{long}\":1}}"), "300"),
     ] {
-        let name = format!("s{}", NodeId::of_content(bad.as_bytes()));
+        let name = format!("s{}", NodeId::from_content(bad.as_bytes()));
         dir.file("n", format!("{good}{bad}\n{{\"id\":\"d\"}}\n"));
         let output = dir.run(&format!("import --store @{name} --nodes @n --json"));
         let stderr = String::from_utf8(output.stderr).unwrap();

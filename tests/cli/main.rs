@@ -97,12 +97,12 @@ fn what_is_stored_moves_no_cursor() {
     let engine = store.open(dir.path("a")).unwrap();
     let mut batch = Batch::new();
     for n in 0..2_u8 {
-        let id = NodeId::of_content(&[n]);
+        let id = NodeId::from_content(&[n]);
         let node = Node::new(id, format!("kind {hostile}")).attribute(hostile, hostile);
         batch.put(node.content(hostile).vector("v", [1.0, 0.5]));
     }
-    let id = NodeId::of_content(&[0]);
-    batch.link(Edge::new(id, hostile, NodeId::of_content(&[1])).attribute(hostile, hostile));
+    let id = NodeId::from_content(&[0]);
+    batch.link(Edge::new(id, hostile, NodeId::from_content(&[1])).attribute(hostile, hostile));
     engine.write(batch).unwrap();
     engine.close().unwrap();
     let bare = |text: &str| text.contains(|c: char| c.is_control() && c != '\n');

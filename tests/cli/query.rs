@@ -14,7 +14,7 @@ fn reads_answer_in_json() {
         (&nodes[0]["content"], &nodes[0]["attributes"]["$content"]),
         (&json!("purrs"), &json!("text"))
     );
-    assert_eq!(nodes[0]["uuid"], json!(NodeId::of_content(b"cat").to_string()));
+    assert_eq!(nodes[0]["uuid"], json!(NodeId::from_content(b"cat").to_string()));
     assert_eq!(nodes[1]["id"], "018f4e9c-0000-7000-8000-000000000001");
     assert_eq!(nodes.len(), 2);
 

@@ -92,7 +92,8 @@ fn any_patch() -> impl Strategy<Value = Patch> {
         option::of(option::of(any_vector(2))),
     )
         .prop_map(|(kind, content, attributes, scores, keys, vector)| {
-            let mut patch = Patch { kind, content, attributes, ..Patch::default() };
+            let mut patch = Patch::new();
+            (patch.kind, patch.content, patch.attributes) = (kind, content, attributes);
             (patch.strength, patch.confidence) = scores;
             patch.keys = keys.into_iter().map(|(index, keys)| (index.to_owned(), keys)).collect();
             patch.vectors.extend(vector.map(|vector| ("flat".to_owned(), vector)));

@@ -4,12 +4,12 @@ use ingrain::{Batch, Node, NodeId};
 
 /// The node id for a number.
 pub fn id(n: u64) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
+    NodeId::from_content(&n.to_le_bytes())
 }
 
 /// The node id for a number of a writer; each writer has its own ids.
 pub fn id_of_writer(writer: u64, n: u64) -> NodeId {
-    NodeId::of_content(&[writer.to_le_bytes(), n.to_le_bytes()].concat())
+    NodeId::from_content(&[writer.to_le_bytes(), n.to_le_bytes()].concat())
 }
 
 /// A node id whose 16 bytes are all `n`, so ids have the order of the numbers.

@@ -116,7 +116,7 @@ fn any_node(u: &mut Unstructured<'_>) -> Result<Node> {
         node.access_count = maybe(u, |u| u.int_in_range(0..=9))?;
     }
     for _ in 0..u.int_in_range(0..=3_u8)? {
-        node.keys.push(IndexKey { index: (*u.choose(INDEXES)?).to_owned(), key: any_key(u)? });
+        node.keys.push(IndexKey::new(*u.choose(INDEXES)?, any_key(u)?));
     }
     for (name, dimension, _) in SPACES {
         if let Some(vector) = maybe(u, |u| any_vector(u, *dimension))? {
@@ -127,13 +127,9 @@ fn any_node(u: &mut Unstructured<'_>) -> Result<Node> {
 }
 
 fn any_patch(u: &mut Unstructured<'_>) -> Result<Patch> {
-    let mut patch = Patch {
-        kind: maybe(u, any_kind)?,
-        content: maybe(u, any_content)?,
-        strength: maybe(u, any_strength)?,
-        confidence: maybe(u, any_confidence)?,
-        ..Patch::default()
-    };
+    let mut patch = Patch::new();
+    (patch.kind, patch.content) = (maybe(u, any_kind)?, maybe(u, any_content)?);
+    (patch.strength, patch.confidence) = (maybe(u, any_strength)?, maybe(u, any_confidence)?);
     for _ in 0..u.int_in_range(0..=2_u8)? {
         patch.attributes.insert(any_name(u)?, maybe(u, |u| any_value(u, 2))?);
     }

@@ -104,7 +104,7 @@ impl Oracle {
                 for (index, keys) in &patch.keys {
                     node.keys.retain(|key| key.index != *index);
                     for key in keys {
-                        node.keys.push(IndexKey { index: index.clone(), key: key.clone() });
+                        node.keys.push(IndexKey::new(index, key.clone()));
                     }
                 }
                 tidy_keys(&mut node.keys);
@@ -344,7 +344,7 @@ pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 
 /// The node id for a number.
 pub fn id(n: u8) -> NodeId {
-    NodeId::of_content(&[n])
+    NodeId::from_content(&[n])
 }
 
 /// Options with the spaces and indexes that the operations use. Creating them

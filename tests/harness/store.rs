@@ -76,7 +76,7 @@ pub fn golden() -> &'static Image {
 }
 
 fn id(n: u16) -> NodeId {
-    NodeId::of_content(&n.to_le_bytes())
+    NodeId::from_content(&n.to_le_bytes())
 }
 
 /// A store that has several of everything: partitions, heaps, external

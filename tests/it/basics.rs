@@ -10,7 +10,7 @@ fn what_is_written_is_there_and_there_again() {
     let dir = crate::harness::dirs::temp_dir();
     let path = dir.path().join("store");
     let open = || Options::new().space("v", Space::new(2, Metric::L2)).index("time").open(&path);
-    let (a, b) = (NodeId::of_content(b"a"), NodeId::of_content(b"b"));
+    let (a, b) = (NodeId::from_content(b"a"), NodeId::from_content(b"b"));
     let engine = open().unwrap();
     assert_eq!(open().unwrap_err().kind(), ErrorKind::Locked);
     let mut batch = Batch::new();
@@ -111,7 +111,7 @@ fn a_life_on_a_disk_in_memory() {
             .open("/store")
             .unwrap()
     };
-    let id = |n: i64| NodeId::of_content(&n.to_le_bytes());
+    let id = |n: i64| NodeId::from_content(&n.to_le_bytes());
     let engine = open();
     let held = engine.snapshot();
     let mut batch = Batch::new();

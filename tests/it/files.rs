@@ -48,16 +48,13 @@ fn write_golden(path: &Path) {
             .attribute("int", -5_i64)
             .attribute("float", 0.5)
             .attribute("text", "text")
-            .attribute("bytes", vec![0, 255])
+            .attribute("bytes", vec![0_u8, 255])
             .attribute("list", vec![Value::Int(300), Value::Bool(false)])
             .attribute("map", Value::Map([("k".to_owned(), Value::Int(1))].into()))
             .key("timeline", [1, 2, 3])
             .vector("text", [1.0, -2.0, 0.25]),
     );
-    batch.put(Node {
-        expires: Some(Timestamp::from_micros(9)),
-        ..Node::new(id_of_byte(2), "person")
-    });
+    batch.put(Node::new(id_of_byte(2), "person").expires(Timestamp::from_micros(9)));
     batch.put_if_absent(Node::new(id_of_byte(3), "person"));
     batch.link(
         Edge::new(id_of_byte(1), "about", id_of_byte(2)).weight(0.5).attribute("since", 2_020_i64),

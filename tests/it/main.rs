@@ -27,6 +27,8 @@ mod model;
 mod reads;
 mod recovery;
 mod repair;
+#[cfg(feature = "serde")]
+mod serialized;
 mod threads;
 mod tidy;
 mod torture;

@@ -171,7 +171,7 @@ fn contended_preconditions_admit_exactly_one() {
     // 8 threads add 1 to a counter, by version: every success counts once.
     let dir = temp_dir();
     let engine = Options::new().durability(Durability::Os).open(dir.path().join("s")).unwrap();
-    let counter = NodeId::of_content(b"counter");
+    let counter = NodeId::from_content(b"counter");
     let node = |n: u64| Node::new(counter, "counter").content(n.to_le_bytes());
     let mut batch = Batch::new();
     batch.put(node(0));
@@ -206,7 +206,7 @@ fn contended_preconditions_admit_exactly_one() {
 fn patches_of_many_threads_all_count() {
     let dir = temp_dir();
     let engine = Options::new().durability(Durability::Os).open(dir.path().join("s")).unwrap();
-    let shared = NodeId::of_content(b"shared");
+    let shared = NodeId::from_content(b"shared");
     let mut batch = Batch::new();
     batch.put(Node::new(shared, "n"));
     engine.write(batch).unwrap();

@@ -50,7 +50,7 @@ fn a_bad_batch_is_refused_whole_and_changes_nothing() {
     engine.write(put(1)).unwrap();
     let before = (engine.snapshot().seq(), engine.stats().write.wal_bytes);
     let deep = (0..limits::VALUE_DEPTH).fold(Value::Null, |v, _| Value::List(vec![v]));
-    let wide = (0..=limits::ATTRIBUTES).map(|n| (n.to_string(), Value::Null)).collect();
+    let wide = (0..=limits::ATTRIBUTES).map(|n| (n.to_string(), Value::Null));
     let long = "x".repeat(limits::NAME_BYTES + 1);
     use ErrorKind::{Invalid, Limit};
     let cases: Vec<(&str, ErrorKind, Batch)> = vec![
@@ -58,15 +58,15 @@ fn a_bad_batch_is_refused_whole_and_changes_nothing() {
         ("no kind", Invalid, one(|b| b.put(Node::new(id(2), "")))),
         ("long kind", Limit, one(|b| b.put(Node::new(id(2), long.clone())))),
         ("content", Limit, one(|b| b.put(node(2).content(vec![0; limits::CONTENT_BYTES + 1])))),
-        ("nan strength", Invalid, one(|b| b.put(Node { strength: f32::NAN, ..node(2) }))),
-        ("confidence", Invalid, one(|b| b.put(Node { confidence: 1.5, ..node(2) }))),
+        ("nan strength", Invalid, one(|b| b.put(node(2).strength(f32::NAN)))),
+        ("confidence", Invalid, one(|b| b.put(node(2).confidence(1.5)))),
         ("nan attribute", Invalid, one(|b| b.put(node(2).attribute("a", f64::NAN)))),
         ("deep", Limit, one(|b| b.put(node(2).attribute("a", deep.clone())))),
-        ("wide", Limit, one(|b| b.put(Node { attributes: wide, ..node(2) }))),
+        ("wide", Limit, one(|b| b.put(node(2).attributes(wide)))),
         (
             "attribute bytes",
             Limit,
-            one(|b| b.put(node(2).attribute("a", vec![0; limits::ATTRIBUTE_BYTES]))),
+            one(|b| b.put(node(2).attribute("a", vec![0_u8; limits::ATTRIBUTE_BYTES]))),
         ),
         ("unknown index", Invalid, one(|b| b.put(node(2).key("nope", [1])))),
         ("long key", Limit, one(|b| b.put(node(2).key("i", vec![0; limits::KEY_BYTES + 1])))),
@@ -88,7 +88,7 @@ fn a_bad_batch_is_refused_whole_and_changes_nothing() {
         ("weight", Invalid, one(|b| b.link(Edge::new(id(1), "e", id(1)).weight(f64::NAN)))),
         ("patch vector", Invalid, one(|b| b.patch(id(1), Patch::new().vector("v", [1.0])))),
         ("patch space", Invalid, one(|b| b.patch(id(1), Patch::new().remove_vector("nope")))),
-        ("patch key", Invalid, one(|b| b.patch(id(1), Patch::new().keys("nope", vec![])))),
+        ("patch key", Invalid, one(|b| b.patch(id(1), Patch::new().remove_keys("nope")))),
         ("patch kind", Invalid, one(|b| b.patch(id(1), Patch::new().kind("")))),
         ("a good one before", Invalid, one(|b| b.put(node(3)).put(Node::new(id(2), "")))),
     ];
@@ -122,11 +122,8 @@ fn a_patch_is_held_to_the_limits_of_what_it_makes() {
     let half = |from: usize| {
         (from..from + limits::ATTRIBUTES / 2 + 1).map(|n| (n.to_string(), Value::Null))
     };
-    engine.write(one(|b| b.put(Node { attributes: half(0).collect(), ..node(1) }))).unwrap();
-    let patch = Patch {
-        attributes: half(5_000).map(|(name, value)| (name, Some(value))).collect(),
-        ..Patch::new()
-    };
+    engine.write(one(|b| b.put(node(1).attributes(half(0))))).unwrap();
+    let patch = Patch::new().attributes(half(5_000));
     let error = engine.write(one(|b| b.patch(id(1), patch))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     let bytes = || vec![0_u8; limits::ATTRIBUTE_BYTES / 2 + 1];
@@ -569,7 +566,7 @@ fn prune_takes_what_has_expired_and_no_more() {
     let engine = Engine::open(dir.path().join("s")).unwrap();
     let at = Timestamp::from_micros;
     for n in 0..10 {
-        engine.write(one(|b| b.put(Node { expires: Some(at(n * 10)), ..node(n as u64) }))).unwrap();
+        engine.write(one(|b| b.put(node(n as u64).expires(at(n * 10))))).unwrap();
     }
     engine.write(put(100)).unwrap();
     engine.write(one(|b| b.expire(id(0), None).expire(id(9), Some(at(5))))).unwrap();
@@ -590,7 +587,7 @@ fn prune_takes_what_has_expired_and_no_more() {
         .open(dir.path().join("s"))
         .unwrap();
     for n in 1_000..3_000 {
-        engine.write(one(|b| b.put(Node { expires: Some(at(1)), ..node(n) }))).unwrap();
+        engine.write(one(|b| b.put(node(n).expires(at(1))))).unwrap();
     }
     assert_eq!(engine.prune(at(1), usize::MAX).unwrap(), 2_000);
     assert_eq!(engine.snapshot().node_count(), 7);

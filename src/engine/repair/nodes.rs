@@ -122,7 +122,7 @@ impl<'r> Repair<'r> {
             // A key of an index that there is not is of no use to anybody; its
             // count is among the missing.
             if let Some(name) = name {
-                node.keys.push(IndexKey { index: name.clone(), key: key.to_vec() });
+                node.keys.push(IndexKey::new(name, key));
             }
         }
         for (space, seq) in stored.vectors() {

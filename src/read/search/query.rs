@@ -69,7 +69,7 @@ pub enum Effort {
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let engine = Options::new().space("text", Space::new(2, Metric::Cosine)).open(dir.path().join("s"))?;
-/// let (a, b) = (NodeId::of_content(b"a"), NodeId::of_content(b"b"));
+/// let (a, b) = (NodeId::from_content(b"a"), NodeId::from_content(b"b"));
 /// let mut batch = Batch::new();
 /// batch.put(Node::new(a, "note").vector("text", [1.0, 0.0]));
 /// batch.put(Node::new(b, "note").vector("text", [0.6, 0.8]));

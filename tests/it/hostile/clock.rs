@@ -32,8 +32,8 @@ fn a_clock_that_goes_back_changes_times_and_nothing_else() {
     let (a, b) = (id(1), id(2));
     let node = |content: &str| Node::new(a, "node").content(content).key("i", "key");
     let mut batch = Batch::new();
-    let expires = Some(Timestamp::from_micros(t));
-    batch.put(node("first")).put(Node { expires, ..Node::new(b, "node") });
+    let expires = Timestamp::from_micros(t);
+    batch.put(node("first")).put(Node::new(b, "node").expires(expires));
     engine.write(batch).unwrap();
     let mut last = engine.snapshot().seq();
     for (round, time) in times.into_iter().enumerate() {

@@ -1,0 +1,219 @@
+//! Begins a checkpoint: decides which partitions of which tables are written anew.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use im::OrdMap;
+
+use crate::{
+    checkpoint::{
+        Checkpointer, Work,
+        job::{Job, Task},
+        output::HeapWriter,
+        plan::{
+            Heaps, Partitions, Refs, Scope, bounds, gc_victims, key_bounds, partitions_at, range,
+            within,
+        },
+    },
+    format::tables::{self, EdgeKey, EdgeRow, IndexEntryRef, NodeRow, RefRow},
+    model::{error::Result, id::NodeId},
+    num,
+    state::{
+        base::{
+            Base,
+            partitions::{EdgePartition, KeyPartition, NodePartition, Partition},
+        },
+        layer::{Layer, node_table::VersionRef},
+        record::EdgeRecord,
+    },
+    store::segment::table::Table,
+};
+
+/// What decides which partitions a checkpoint writes anew.
+struct Touched<'a> {
+    layer: &'a Layer,
+    /// The changed nodes, ascending.
+    changes: &'a [(NodeId, VersionRef)],
+    gc_victims: &'a Heaps,
+    /// Whether all are written anew.
+    all: bool,
+}
+
+impl Touched<'_> {
+    /// Whether what these references point to moves to another heap.
+    fn moves(&self, refs: &Table<RefRow>) -> Result<bool> {
+        for row in 0..refs.len() {
+            if self.gc_victims.contains(&refs.row(row)?.heap.get()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn row_bytes(rows: usize, bytes: usize) -> u64 {
+    num::wide(rows * bytes)
+}
+
+impl Checkpointer {
+    pub(crate) fn begin(&self, work: &Work, extent: Scope) -> Result<Option<Job>> {
+        let (frozen, old) = match self.reconciler.freeze()? {
+            Some(taken) => taken,
+            None if extent == Scope::Full => {
+                let state = self.reconciler.state();
+                (Arc::new(state.nothing_frozen()), Arc::clone(state.base()))
+            }
+            None => return Ok(None),
+        };
+        let layer = frozen.layer();
+        let mut next = work.manifest.next();
+        next.generation = work.generation.saturating_add(1);
+        next.checkpoint = frozen.seq();
+        next.durable = next.durable.max(frozen.seq());
+        next.kinds = frozen.kinds().iter().map(str::to_owned).collect();
+        next.indexes = frozen.indexes().iter().map(str::to_owned).collect();
+        next.spaces.clear();
+        next.spaces.extend_from_slice(frozen.spaces());
+        next.counts = frozen.counts();
+        let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes().changes(frozen.seq()).collect();
+        changes.sort_unstable();
+        let copy_bytes = num::wide(layer.bytes());
+        let gc_victims = gc_victims(old.manifest(), extent, copy_bytes);
+        let all = extent == Scope::Full;
+        let mut tasks = VecDeque::new();
+
+        let touched = Touched { layer, changes: &changes, gc_victims: &gc_victims, all };
+        tasks.extend(self.node_groups(&old, &touched)?.into_iter().map(Task::Nodes));
+        let groups = self.edge_groups(old.out(), layer.out(), &touched)?;
+        tasks.extend(groups.into_iter().map(Task::Out));
+        let groups = self.edge_groups(old.in_edges(), layer.in_edges(), &touched)?;
+        tasks.extend(groups.into_iter().map(Task::In));
+        tasks.extend(self.key_groups(&old, &touched)?.into_iter().map(Task::Keys));
+        tasks.extend((0_u32..).zip(frozen.spaces()).map(|(space, _)| Task::Vectors(space)));
+        tasks.push_back(Task::Finish);
+        Ok(Some(Job {
+            frozen,
+            old,
+            extent,
+            next,
+            tasks,
+            changes,
+            gc_victims,
+            heap: HeapWriter::default(),
+            made: Vec::new(),
+            nodes: Vec::new(),
+            out: Vec::new(),
+            in_edges: Vec::new(),
+            keys: Vec::new(),
+            vectors: Vec::new(),
+            build: None,
+            refs: Refs::default(),
+        }))
+    }
+
+    fn node_groups(&self, old: &Base, by: &Touched<'_>) -> Result<Vec<Partitions>> {
+        let of = |at: usize, partitions: &[Arc<NodePartition>]| {
+            let (from, to) = bounds(partitions, (at, at + 1), |partition| partition.first());
+            within(by.changes, from, to)
+        };
+        let touched = |at: usize, partitions: &[Arc<NodePartition>]| -> Result<bool> {
+            Ok(by.all
+                || !of(at, partitions).is_empty()
+                || by.moves(partitions_at(partitions, at)?.refs())?)
+        };
+        let gone = |at: usize| {
+            let changes = of(at, old.nodes()).iter();
+            let gone = changes.filter(|(_, version)| by.layer.nodes().record(*version).is_none());
+            row_bytes(gone.count(), size_of::<NodeRow>())
+        };
+        self.group(old.nodes(), by.changes.is_empty(), touched, gone)
+    }
+
+    /// Of the table by source, or by target, with its changes.
+    fn edge_groups(
+        &self,
+        partitions: &[Arc<EdgePartition>],
+        changes: &OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+        by: &Touched<'_>,
+    ) -> Result<Vec<Partitions>> {
+        let of = |at: usize| {
+            let within = bounds(partitions, (at, at + 1), |partition| partition.first());
+            changes.range(range(within))
+        };
+        let touched = |at: usize, partitions: &[Arc<EdgePartition>]| -> Result<bool> {
+            let moves = match partitions_at(partitions, at)?.refs() {
+                Some(refs) => by.moves(refs)?,
+                None => false,
+            };
+            Ok(by.all || moves || of(at).next().is_some())
+        };
+        let gone = |at: usize| {
+            let gone = of(at).filter(|(_, edge)| edge.is_none());
+            row_bytes(gone.count(), size_of::<EdgeRow>())
+        };
+        self.group(partitions, changes.is_empty(), touched, gone)
+    }
+
+    fn key_groups(&self, old: &Base, by: &Touched<'_>) -> Result<Vec<Partitions>> {
+        let keys = by.layer.keys();
+        let of = |at: usize, partitions: &[Arc<KeyPartition>]| {
+            let within = key_bounds(partitions, (at, at + 1));
+            keys.range::<_, IndexEntryRef<'_>>(range(within))
+        };
+        let touched = |at: usize, partitions: &[Arc<KeyPartition>]| -> Result<bool> {
+            Ok(by.all || of(at, partitions).next().is_some())
+        };
+        let gone = |at: usize| {
+            let gone = of(at, old.keys()).filter(|(_, has)| !**has);
+            let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
+            row_bytes(bytes.sum(), 1)
+        };
+        self.group(old.keys(), keys.is_empty(), touched, gone)
+    }
+
+    /// Puts the parts of a table that are to be written anew into groups: each
+    /// that is touched, with neighbours so small that they should be one. `gone`
+    /// tells how many bytes of a part's rows will not be there afterwards.
+    fn group<P: Partition>(
+        &self,
+        partitions: &[Arc<P>],
+        no_changes: bool,
+        touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
+        gone: impl Fn(usize) -> u64,
+    ) -> Result<Vec<Partitions>> {
+        let target = self.limits.part_bytes;
+        let small = |bytes: u64| bytes < target / 4;
+        let sizes = partitions.iter().enumerate();
+        let sizes: Vec<u64> =
+            sizes.map(|(at, partition)| partition.bytes().saturating_sub(gone(at))).collect();
+        let size = |at: usize| sizes.get(at).copied().unwrap_or(u64::MAX);
+        let mut groups: Vec<Partitions> = Vec::new();
+        if partitions.is_empty() && !no_changes {
+            groups.push((0, 0));
+        }
+        let mut at = 0;
+        while at < partitions.len() {
+            if !touched(at, partitions)? {
+                at += 1;
+                continue;
+            }
+            let (mut from, mut to, mut bytes) = (at, at + 1, size(at));
+            let fits = |bytes: u64, more: u64| {
+                (small(bytes) || small(more)) && bytes.saturating_add(more) <= target
+            };
+            let taken = groups.last().map_or(0, |(_, to)| *to);
+            if let Some(before) = from.checked_sub(1).filter(|before| *before >= taken)
+                && fits(bytes, size(before))
+            {
+                bytes = bytes.saturating_add(size(before));
+                from = before;
+            }
+            while to < partitions.len() && fits(bytes, size(to)) {
+                bytes = bytes.saturating_add(size(to));
+                to += 1;
+            }
+            groups.push((from, to));
+            at = to;
+        }
+        Ok(groups)
+    }
+}
