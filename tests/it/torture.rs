@@ -570,6 +570,31 @@ fn a_checkpoint_that_fails_at_any_call_stops_no_writes() {
     }
 }
 
+/// Every few commits are the first behind the zeros that were written ahead.
+#[test]
+fn every_crash_at_the_end_of_the_zeros_is_survived() {
+    let open = |disk: &SimDisk| store(disk, &SimClock::default()).log_zeros_bytes(512).open(PATH);
+    let disk = SimDisk::new();
+    let engine = open(&disk).unwrap();
+    for n in 1..=20_u8 {
+        let mut batch = Batch::new();
+        batch.put(Node::new(NodeId::from_bytes([n; 16]), "note").content(vec![n; 200]));
+        mark(&disk, Mark::Sync, engine.write(batch).unwrap().get());
+    }
+    drop(engine);
+    let mut tried = 0;
+    for crash in disk.crashes(Points::Boundaries, 2) {
+        tried += 1;
+        let engine = open(&crash.disk).unwrap();
+        let least = crash.marks.last().map_or(1, |mark| mark >> 2);
+        let seq = engine.snapshot().seq().get();
+        assert!(seq >= least, "point {}, loss {:?}: {seq}, {least}", crash.point, crash.loss);
+        assert_eq!(engine.snapshot().node_count() as u64, seq - 1);
+    }
+    println!("{tried} crashes");
+    assert!(tried > 150, "{tried} crashes");
+}
+
 #[test]
 fn a_disk_that_fills_up_at_any_kilobyte_is_survived() {
     let steps = steps(2, 60);

@@ -249,7 +249,8 @@ impl Writer {
 
 impl Current {
     /// Writes `frames` at the end, followed by zeros if they exceed the zeros
-    /// that were written before: by `least` or more. Returns by how many bytes the file grew.
+    /// that were written before: `least` of them or more. Returns by how many
+    /// bytes the file grew.
     fn write(&mut self, frames: &mut Vec<u8>, least: usize) -> Result<u64> {
         let len = num::wide(frames.len());
         let end = self.end.saturating_add(len);
