@@ -471,7 +471,7 @@ fn lists_of_kinds_and_heaps_that_are_wrong_under_right_checksums_are_found() {
         |f| f.edit(Nodes, |s| put(&mut s[1].2, 12, &[9])),
         &[(".nodes", "the members of a kind are out of place")],
     );
-    forged(|f| f.edit(Heap, |s| s[0].0 += 100), &[(".heap", "there is no section 1")]);
+    forged(|f| f.edit(Heap, |s| s[0].0 += 100), &[(".heap", "section 1 is missing")]);
     forged(|f| f.edit(Nodes, |s| s[2].2.truncate(16)), &[(".nodes", "5 rows of 2 kinds")]);
     let list = (".nodes", "does not list what its rows refer to");
     forged(|f| f.edit(Nodes, |s| s[3].2[8] ^= 8), &[list]);
