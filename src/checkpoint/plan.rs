@@ -79,7 +79,7 @@ pub(crate) fn gc_victims(manifest: &Manifest, extent: Scope, copy_bytes: u64) ->
     let mut garbage = total.saturating_sub(live);
     let mut copied = 0_u64;
     let most = (copy_bytes * 2).max(LEAST_COPY_BYTES);
-    // Live bytes of a thousand.
+    // Live bytes of a thousand, by what the manifest declares.
     heaps.sort_unstable_by_key(|heap| {
         (heap.live.saturating_mul(1000).checked_div(heap.file.len), heap.file.number)
     });

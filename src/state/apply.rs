@@ -150,7 +150,8 @@ impl State {
         }
     }
 
-    /// Counts vectors of a space.
+    /// Counts vectors of a space. This and the other counts go on from what a
+    /// manifest declares, which may be any number.
     fn count_vectors(&mut self, space: u32, change: i64) {
         let counts = Arc::make_mut(&mut self.vector_counts);
         // Slots of spaces that were dropped are not counted any more.
