@@ -9,8 +9,8 @@ use ingrain::{
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.
 ///
-/// A node is named by a string. A lower-case UUID with hyphens is the node id
-/// itself; of any other string, the id is the hash.
+/// A node is named by a string. A UUID with hyphens is the node id itself; of any
+/// other string, the id is the hash.
 ///
 /// Exit codes: 0 success, 1 failure, also if verify found damage or repair lost something, 2 wrong
 /// usage.

@@ -12,8 +12,8 @@
 //! | `$node`, `$edge` | node, edge | the fields that the engine maintains, in a full export |
 //! | `$discriminator` | edge | distinguishes the edge from parallel ones, in a full export |
 //!
-//! A node is identified by a string. If it is a lower-case UUID with hyphens,
-//! it is the id itself; otherwise the id is the hash of the string.
+//! A node is named by a string: a UUID with hyphens, in upper or lower case,
+//! is its id; of any other string the id is the hash.
 //!
 //! ```
 //! use ingrain::exchange::lines::{CONTENT_FIELDS, NodeLine, node_id};
@@ -60,17 +60,25 @@ const EDGE: &str = "$edge";
 /// The fields in which the content is looked for by default, in this order.
 pub const CONTENT_FIELDS: [&str; 4] = ["content", "text", "gloss", "description"];
 
-/// Parses an id that is written as a UUID in lower case with hyphens. `None`
-/// for any other text.
+/// The id that is written as a UUID with hyphens, in upper or lower case.
 #[must_use]
-pub fn canonical_id(text: &str) -> Option<NodeId> {
-    NodeId::parse(text).ok().filter(|id| id.to_string() == text)
+pub fn id_from_uuid(text: &str) -> Option<NodeId> {
+    NodeId::parse(text).ok().filter(|_| text.contains('-'))
 }
 
-/// The id of the node that a string identifies.
+/// The id of the node that a string names.
+///
+/// ```
+/// use ingrain::{NodeId, exchange::lines::node_id};
+///
+/// let id = NodeId::new();
+/// assert_eq!(node_id(&id.to_string()), id);
+/// assert_eq!(node_id(&id.to_string().to_uppercase()), id);
+/// assert_eq!(node_id("dog"), NodeId::from_content(b"dog"));
+/// ```
 #[must_use]
 pub fn node_id(text: &str) -> NodeId {
-    canonical_id(text).unwrap_or_else(|| NodeId::from_content(text.as_bytes()))
+    id_from_uuid(text).unwrap_or_else(|| NodeId::from_content(text.as_bytes()))
 }
 
 /// Whether the attribute "id" of a node is the string from which its id was
@@ -78,7 +86,7 @@ pub fn node_id(text: &str) -> NodeId {
 #[must_use]
 pub fn is_name(value: &Value, id: NodeId) -> bool {
     matches!(value, Value::Text(text)
-        if !text.is_empty() && canonical_id(text).is_none() && node_id(text) == id)
+        if !text.is_empty() && id_from_uuid(text).is_none() && node_id(text) == id)
 }
 
 /// A decoded line of a node.
@@ -200,7 +208,7 @@ fn parse_node<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<NodeLine, 
         Some(_) => return Err("the field \"id\" is not a string".to_owned()),
         None => return Err("the field \"id\" is missing".to_owned()),
     };
-    let id = if let Some(id) = canonical_id(id) {
+    let id = if let Some(id) = id_from_uuid(id) {
         fields.remove(ID);
         id
     } else {
