@@ -87,7 +87,7 @@ pub mod admin {
 /// let id = NodeId::new();
 /// engine.write(Batch::new().put(Node::new(id, "note").content("dogs bark")))?;
 /// assert!(engine.snapshot().contains(id)?);
-/// # Ok::<(), ingrain::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub mod prelude {
     pub use crate::{

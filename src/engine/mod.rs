@@ -244,7 +244,7 @@ impl Engine {
     ///     }
     /// };
     /// assert!(batch.is_empty() && engine.snapshot().seq() == seq);
-    /// # Ok::<(), ingrain::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

@@ -31,7 +31,7 @@ type Chunk<T> =
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let engine = Engine::open(dir.path().join("s"))?;
-/// let notes = (0..100).map(|n| Op::put(Node::new(NodeId::of_content(&[n]), "note")));
+/// let notes = (0..100).map(|n| Op::put(Node::new(NodeId::from_content(&[n]), "note")));
 /// engine.write(notes.collect::<Batch>())?;
 ///
 /// let notes = engine.snapshot().scan_owned("note");

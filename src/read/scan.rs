@@ -31,15 +31,18 @@ impl Snapshot {
     #[must_use]
     pub fn scan(&self, kind: &str) -> Scan<'_> {
         // No kind has the last number.
-        let number = self.state.kinds().number(kind).unwrap_or(u32::MAX);
-        Scan::new(&self.state, Some(kind.to_owned()), (number, NodeId::MIN), (number, NodeId::MAX))
+        let (number, kind) = match self.state.kinds().number(kind) {
+            Some(number) => (number, ScanKind::Known(number)),
+            None => (u32::MAX, ScanKind::Unknown(kind.to_owned())),
+        };
+        Scan::new(&self.state, kind, (number, NodeId::MIN), (number, NodeId::MAX))
     }
 
     /// All nodes, by kind in the order of [`kinds`](Self::kinds), then by id. It
     /// costs what [`scan`](Self::scan) does.
     #[must_use]
     pub fn scan_all(&self) -> Scan<'_> {
-        Scan::new(&self.state, None, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
+        Scan::new(&self.state, ScanKind::All, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
     }
 }
 
@@ -168,11 +171,18 @@ impl<'s> Iterator for KindMerge<'s> {
     }
 }
 
+/// What a scan reads. Only the name of a kind that the store does not know is
+/// kept, so that a scan allocates nothing.
+enum ScanKind {
+    All,
+    Known(u32),
+    Unknown(String),
+}
+
 /// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`], from both ends.
 pub struct Scan<'s> {
     state: &'s State,
-    /// The kind that is read, if it is one.
-    kind: Option<String>,
+    kind: ScanKind,
     start: (u32, NodeId),
     end: (u32, NodeId),
     /// What [`after`](Self::after) was given.
@@ -185,18 +195,19 @@ pub struct Scan<'s> {
 }
 
 impl<'s> Scan<'s> {
-    fn new(
-        state: &'s State,
-        kind: Option<String>,
-        start: (u32, NodeId),
-        end: (u32, NodeId),
-    ) -> Self {
+    fn new(state: &'s State, kind: ScanKind, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
         let (front, back, at, back_at) = (None, None, None, None);
         Self { state, kind, start, end, left_at: None, front, back, at, back_at }
     }
 
     fn read(&self) -> CursorOf {
-        self.kind.clone().map_or(CursorOf::ScanAll, CursorOf::Scan)
+        match &self.kind {
+            ScanKind::All => CursorOf::ScanAll,
+            ScanKind::Known(kind) => {
+                CursorOf::Scan(self.state.kinds().known_name(*kind).to_owned())
+            }
+            ScanKind::Unknown(name) => CursorOf::Scan(name.clone()),
+        }
     }
 
     fn begin(&self, descending: bool) -> KindMerge<'s> {

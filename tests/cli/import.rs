@@ -152,7 +152,7 @@ fn vectors_that_do_not_fit_change_nothing() {
         (array("<f4", "(2, 5, 1)", &[0; 40]), "shape"),
         (array("<f4", "(10,)", &[0; 40]), "one dimension"),
         (array("<f4", "(5, 0)", &[]), "limit"),
-        (b"PK\x03\x04 no npy".to_vec(), "no .npy"),
+        (b"PK\x03\x04 no npy".to_vec(), "not a .npy"),
     ] {
         dir.file("v", bytes);
         let error = dir.fails("import --store @s --nodes @n --vectors @v");
