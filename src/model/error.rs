@@ -204,7 +204,7 @@ pub enum ErrorKind {
     /// Read again, decide again.
     Conflict,
     /// Restore a backup, repair the store, or open it with a salvaging
-    /// [`RecoveryMode`](crate::RecoveryMode).
+    /// [`RecoveryMode`](crate::admin::RecoveryMode).
     Corrupt,
     /// Close the other engine.
     Locked,

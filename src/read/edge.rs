@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// An edge of a [`Snapshot`], borrowed from it.
+/// An edge of a [`Snapshot`](crate::Snapshot), borrowed from it.
 #[derive(Clone, Copy)]
 pub struct EdgeRef<'s> {
     pub(super) state: &'s State,

@@ -13,7 +13,7 @@ use crate::{
     state::{State, base::stored::StoredNode, record::NodeRecord},
 };
 
-/// A node of a [`Snapshot`], borrowed from it.
+/// A node of a [`Snapshot`](crate::Snapshot), borrowed from it.
 #[derive(Clone, Copy)]
 pub struct NodeRef<'s> {
     state: &'s State,

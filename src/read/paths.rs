@@ -55,7 +55,7 @@ pub struct GraphPath<'s> {
     pub steps: Vec<PathStep<'s>>,
 }
 
-/// A step of a [`Path`].
+/// A step of a [`GraphPath`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PathStep<'s> {

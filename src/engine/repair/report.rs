@@ -8,7 +8,7 @@ use crate::{
     store::wal::report::TornTail,
 };
 
-/// What [`Options::repair`] salvaged, and what it did not.
+/// What [`Options::repair`](crate::Options::repair) salvaged, and what it did not.
 ///
 /// What was lost of the base is told as the last checkpoint had it: a node that
 /// is in `lost` is in the new store all the same if the log puts it again.

@@ -2,7 +2,7 @@
 
 use crate::model::{error::Error, time::Seq};
 
-/// What [`Engine::verify`] found.
+/// What [`Engine::verify`](crate::Engine::verify) found.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {

@@ -62,7 +62,7 @@ pub enum Effort {
     Exact,
 }
 
-/// A vector search, to be given to [`Snapshot::search`].
+/// A vector search, to be given to [`Snapshot::search`](crate::Snapshot::search).
 ///
 /// ```
 /// use ingrain::{Batch, Engine, Metric, Node, NodeId, Options, Space, search::{Effort, Filter, Search}};
@@ -175,7 +175,7 @@ impl<'q> Search<'q> {
     /// one whose distance to the query, weighed with `1 - diversity`, less its
     /// distance to the closest hit before it, weighed with `diversity`, is the
     /// least. From 0, which changes nothing, to 1; else `k` is at most
-    /// [`limits::DIVERSE_K`].
+    /// [`limits::DIVERSE_K`](crate::limits::DIVERSE_K).
     ///
     /// Maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998.
     #[must_use]
