@@ -7,8 +7,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// The sequence number of a commit. The first batch of a store is 1; numbers
-/// are never reused and continue across restarts.
+/// The sequence number of a commit. The first batch of a store is 1, and numbers
+/// continue across restarts. The number of a commit that a crash took, which was
+/// written under `Os` or never acknowledged, is given to the next commit.
 ///
 /// ```
 /// use ingrain::Seq;
