@@ -1,4 +1,68 @@
-#![doc = include_str!("../README.md")]
+//! An embedded storage engine for the memory of AI agents: records, a typed
+//! graph and vectors in one atomic commit.
+//!
+//! ingrain is a library. One process opens a store, which is a directory, and
+//! reads and writes it through an [`Engine`]. There is no server and no query
+//! language.
+//!
+//! - An [`Engine`] is an open store. [`Options`] say how to open it.
+//! - A [`Batch`] is a list of changes that are committed together or not at all.
+//!   [`Engine::write`] commits one and returns its sequence number.
+//! - A [`Node`] is a record: content, attributes, index keys and vectors. An
+//!   [`Edge`] is a typed, weighted, directed association between two nodes.
+//! - A [`Snapshot`] is the state after one commit. It never changes. It reads
+//!   nodes, edges, ordered indexes ([`Snapshot::range`]) and vectors
+//!   ([`Snapshot::search`]).
+//! - An [`Error`] has an [`ErrorKind`], which says what a caller can do about it.
+//!
+//! ```
+//! use ingrain::prelude::*;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("memory");
+//! let engine = Options::new().space("text", Space::new(3, Metric::Cosine)).open(&path)?;
+//! let (dog, bark) = (NodeId::from_content(b"dog"), NodeId::new());
+//!
+//! let mut batch = Batch::new();
+//! batch
+//!     .put(Node::new(dog, "concept").content("a canid").vector("text", [0.9, 0.1, 0.0]))
+//!     .put(Node::new(bark, "event").content("it barked").vector("text", [0.7, 0.6, 0.1]))
+//!     .link(Edge::new(bark, "about", dog).weight(0.8));
+//! let seq = engine.write(batch)?; // durable and visible from here on
+//!
+//! let snapshot = engine.snapshot();
+//! assert_eq!(snapshot.seq(), seq);
+//! assert_eq!(snapshot.edges_in(dog).next().unwrap()?.source(), bark);
+//! let hits = snapshot.nearest("text", &[1.0, 0.0, 0.0], 1, &Filter::new())?;
+//! assert_eq!(hits[0].node.id(), dog);
+//! engine.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to read on
+//!
+//! - [`docs::cookbook`]: short recipes, by question.
+//! - [`docs::guarantees`]: what can be relied on, and the tests that show it.
+//! - [`docs::architecture`]: how it works. [`docs::glossary`]: the terms.
+//! - [`docs::testing`]: how it is tested, and how to test a program of your own
+//!   on a disk that crashes.
+//! - [`docs::format`]: the files of a store.
+//!
+//! # Features
+//!
+//! None is enabled by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `exchange` | the module `exchange`: JSON lines and `.npy` arrays |
+//! | `hnsw` | graphs over large vector files ([`Method::Hnsw`]); building needs a C++ compiler |
+//! | `serde` | serde for nodes, edges, values, patches and batches |
+//! | `sim` | the module `sim`: a disk that crashes, for tests |
+//!
+//! # Platforms
+//!
+//! 64-bit little-endian Unix only, since files of more than 4 GiB are mapped.
+//! Linux is what it is tested on; Windows is refused at compile time.
 
 mod checkpoint;
 mod cpu;
@@ -109,12 +173,24 @@ pub mod sim {
     };
 }
 
-/// The documents of the repository.
+/// The documents of the repository. Links in them between documents are to files
+/// of the repository, not to these pages.
 pub mod docs {
     #[doc = include_str!("../docs/architecture.md")]
     pub mod architecture {}
+    #[doc = include_str!("../docs/cookbook.md")]
+    pub mod cookbook {}
     #[doc = include_str!("../docs/format.md")]
     pub mod format {}
+    #[doc = include_str!("../docs/glossary.md")]
+    pub mod glossary {}
+    #[doc = include_str!("../docs/guarantees.md")]
+    pub mod guarantees {}
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}
 }
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
