@@ -3,6 +3,19 @@
 use crate::model::time::Seq;
 
 /// Numbers about checkpoints since the engine was opened.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let seq = engine.checkpoint()?;
+/// let stats = engine.stats().checkpoint;
+/// assert_eq!((stats.completed, stats.failed, stats.seq), (1, 0, seq));
+/// assert!(stats.live_bytes <= stats.file_bytes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct CheckpointStats {

@@ -31,6 +31,18 @@ use crate::{
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// What [`Engine::backup`] made.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let report = engine.backup(dir.path().join("backup"))?;
+/// assert_eq!(report.seq, engine.snapshot().seq());
+/// assert_eq!(report.linked + report.copied, report.files);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct BackupReport {

@@ -6,6 +6,17 @@ use crate::{
 };
 
 /// Numbers about an engine.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let seq = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let stats = engine.stats();
+/// assert_eq!((stats.seq, stats.nodes, stats.kinds), (seq, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct Stats {

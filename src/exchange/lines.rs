@@ -90,6 +90,16 @@ pub fn is_name(value: &Value, id: NodeId) -> bool {
 }
 
 /// A decoded line of a node.
+///
+/// ```
+/// use ingrain::exchange::lines::{CONTENT_FIELDS, NodeLine};
+///
+/// let node = ingrain::Node::new(ingrain::NodeId::new(), "note").content("dogs bark");
+/// let line = serde_json::to_string(&NodeLine::from(node.clone()).encode())?;
+/// let read = NodeLine::decode(line.as_bytes(), &CONTENT_FIELDS)?;
+/// assert_eq!(read, NodeLine::from(node));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeLine {
     /// The id of the node.
@@ -106,6 +116,14 @@ pub struct NodeLine {
 }
 
 /// The fields of a node that the engine maintains, as far as a line has them.
+///
+/// ```
+/// use ingrain::exchange::lines::{CONTENT_FIELDS, Kept, NodeLine};
+///
+/// let line = NodeLine::decode(br#"{"id":"dog","content":"it barks"}"#, &CONTENT_FIELDS)?;
+/// assert_eq!(line.kept, Kept::default()); // this line has none of them
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Kept {
     /// The strength of the node.
@@ -468,6 +486,16 @@ fn encode_kept(kept: &Kept) -> Map<String, Json> {
 }
 
 /// A decoded line of an edge.
+///
+/// ```
+/// use ingrain::exchange::lines::{EdgeLine, node_id};
+///
+/// let line = br#"{"source":"dog","target":"animal","type":"is a","weight":0.5}"#;
+/// let edge = EdgeLine::decode(line)?.edge;
+/// assert_eq!((edge.source, edge.target), (node_id("dog"), node_id("animal")));
+/// assert_eq!((edge.kind.as_str(), edge.weight), ("is a", 0.5));
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgeLine {
     /// The string that identifies the source node.
@@ -612,6 +640,18 @@ pub fn discriminator(canonical: &str, before: u64) -> u64 {
 }
 
 /// Counts lines of the same edge, to give them discriminators.
+///
+/// ```
+/// use ingrain::exchange::lines::{EdgeLine, Parallel};
+///
+/// let line = br#"{"source":"dog","target":"cat","type":"chased"}"#;
+/// let (mut first, mut second) = (EdgeLine::decode(line)?, EdgeLine::decode(line)?);
+/// let mut parallel = Parallel::default();
+/// parallel.number(&mut first);
+/// parallel.number(&mut second);
+/// assert_ne!(first.edge.discriminator, second.edge.discriminator);
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Parallel {
     seen: HashMap<NodeId, u64>,

@@ -27,6 +27,14 @@ pub const MAGIC: &[u8] = b"\x93NUMPY";
 pub const HEADER_BYTES: usize = 1 << 20;
 
 /// The type of the numbers of an array.
+///
+/// ```
+/// use ingrain::exchange::npy::{Array, Number};
+///
+/// let header = Array::header(0, 3);
+/// assert_eq!(Array::decode(&header, header.len() as u64)?.number, Number::F32);
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
     /// IEEE 754 binary16.
@@ -36,6 +44,17 @@ pub enum Number {
 }
 
 /// The header of an array.
+///
+/// ```
+/// use ingrain::exchange::npy::Array;
+///
+/// let mut bytes = Array::header(1, 2);
+/// bytes.extend([0.5_f32, 1.0].iter().flat_map(|number| number.to_le_bytes()));
+/// let array = Array::decode(&bytes, bytes.len() as u64)?;
+/// assert_eq!((array.rows, array.dimension), (1, 2));
+/// assert_eq!(array.row(&bytes[array.data..]), Some(vec![0.5, 1.0]));
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Array {
     /// Number of rows; 1 if the array has one dimension only.

@@ -15,6 +15,19 @@ use crate::model::{
 };
 
 /// What must hold for a [`Op::Put`] to go ahead.
+///
+/// ```
+/// use ingrain::{Op, Precondition, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let node = Node::new(NodeId::new(), "note");
+/// // What `Batch::put_if_absent` adds.
+/// let op = Op::Put { node, precondition: Precondition::Absent };
+/// engine.write(Batch::from(op.clone()))?;
+/// assert!(engine.write(Batch::from(op)).is_err()); // now there is one
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
@@ -33,6 +46,19 @@ pub enum Precondition {
 ///
 /// With the feature `serde` it is a map with one entry: the name of the
 /// operation, such as `put` or `create_space`, and its fields.
+///
+/// ```
+/// use ingrain::{Op, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let notes = (0..3).map(|_| Op::put(Node::new(NodeId::new(), "note")));
+/// let mut batch: Batch = notes.collect();
+/// batch.push(Op::CreateIndex { name: "timeline".to_owned() });
+/// engine.write(batch)?;
+/// assert_eq!(engine.snapshot().node_count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
@@ -254,6 +280,18 @@ impl Op {
 }
 
 /// How long an acknowledged write lasts.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// // Faster, and lost if the power fails before the system writes it out.
+/// let mut batch = Batch::new();
+/// batch.put(Node::new(NodeId::new(), "note")).durability(Durability::Os);
+/// engine.write(batch)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

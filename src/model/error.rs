@@ -5,6 +5,14 @@ use std::{error, fmt, io, path::PathBuf, sync::Arc};
 use crate::model::{id::NodeId, time::Seq};
 
 /// The result of every fallible call of this crate.
+///
+/// ```
+/// use ingrain::{Engine, NodeId, Result};
+///
+/// fn has(engine: &Engine, id: NodeId) -> Result<bool> {
+///     engine.snapshot().contains(id)
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error, cheap to clone: one failed sync is reported to every writer of
@@ -159,6 +167,20 @@ pub enum Error {
 }
 
 /// Why a precondition failed.
+///
+/// ```
+/// use ingrain::{ConflictReason, Error, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let mut batch = Batch::new();
+/// batch.touch(NodeId::new());
+/// match engine.write(batch) {
+///     Err(Error::Conflict { reason, .. }) => assert_eq!(reason, ConflictReason::Missing),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConflictReason {
@@ -190,6 +212,21 @@ impl std::fmt::Display for ConflictReason {
 /// What a caller can do about an [`Error`], for `match`.
 ///
 /// The kind of a failed checkpoint is that of its cause.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let error = engine.write(Batch::new().delete(NodeId::new()).touch(NodeId::new())).unwrap_err();
+/// let advice = match error.kind() {
+///     ErrorKind::Backpressure => "write again later",
+///     ErrorKind::Conflict => "read again, and decide again",
+///     _ => "show it to a person", // kinds may be added
+/// };
+/// assert_eq!(advice, "read again, and decide again");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

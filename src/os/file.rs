@@ -11,6 +11,21 @@ use crate::os::map::Mapping;
 /// crash may undo what POSIX allows: file data until [`File::sync`] returns,
 /// and creations, links, renames and removals until [`Fs::sync_dir`] of their
 /// directory returns.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use ingrain::os::{Fs, RealFs};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("file");
+/// let file = RealFs.create_new(&path)?;
+/// file.write_at(0, b"dogs bark")?;
+/// file.sync()?;
+/// RealFs.sync_dir(dir.path())?; // now the name of the file is durable too
+/// assert_eq!(&RealFs.map(&path)?[..], b"dogs bark");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Fs: Send + Sync + fmt::Debug {
     /// Creates a directory. Its parent exists.
     ///
@@ -91,6 +106,18 @@ pub trait Fs: Send + Sync + fmt::Debug {
 }
 
 /// An open file.
+///
+/// ```
+/// use ingrain::os::{Fs, RealFs};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let file = RealFs.create_new(&dir.path().join("file"))?;
+/// file.write_at(2, b"ab")?;
+/// let mut buffer = [1; 4];
+/// file.read_at(0, &mut buffer)?;
+/// assert_eq!((&buffer, file.size()?), (b"\0\0ab", 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait File: Send + Sync + fmt::Debug {
     /// Writes all of `data` at `offset` and grows the file as needed. After an
     /// error, any part of it may have been written.
@@ -121,6 +148,19 @@ pub trait File: Send + Sync + fmt::Debug {
 }
 
 /// A lock that is held until dropped.
+///
+/// ```
+/// use ingrain::os::{Fs, RealFs};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("lock");
+/// let lock = RealFs.lock(&path)?.expect("nobody holds it");
+/// assert!(lock.is_in_place());
+/// assert!(RealFs.lock(&path)?.is_none()); // it is held
+/// drop(lock);
+/// assert!(RealFs.lock(&path)?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Lock: Send + Sync + fmt::Debug {
     /// Whether the path still refers to the locked file: nobody has removed it
     /// or moved its directory away. If not, the engine creates and removes no

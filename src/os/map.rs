@@ -3,6 +3,13 @@
 use std::{fmt, io, ops::Deref, sync::Arc};
 
 /// The bytes of a file, as mapped by [`Fs::map`](crate::os::Fs::map).
+///
+/// ```
+/// use ingrain::os::Mapping;
+///
+/// let mapping = Mapping::from_bytes(vec![1, 2, 3]);
+/// assert_eq!(&mapping[..], [1, 2, 3]);
+/// ```
 pub struct Mapping(pub(super) Bytes);
 
 /// Variants rather than a trait object, so that an access is a branch and not a

@@ -33,6 +33,14 @@ compile_error!("ingrain needs the file locks and directory syncs of Unix");
 /// changes a file that it maps. If another program truncates it, the operating
 /// system ends the process (SIGBUS); if another program writes to it, what is
 /// read is undefined.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{Options, os::RealFs};
+///
+/// let options = Options::new().fs(Arc::new(RealFs)); // as by default
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
 
@@ -154,6 +162,13 @@ impl Drop for RealLock {
 }
 
 /// The clocks of the real machine.
+///
+/// ```
+/// use ingrain::os::{Clock, RealClock};
+///
+/// let start = RealClock.monotonic();
+/// assert!(RealClock.monotonic() >= start);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealClock;
 

@@ -34,6 +34,24 @@ pub const SECTOR_BYTES: usize = 512;
 ///
 /// A clone is another handle of the same disk. Paths begin with `/`, which
 /// exists.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{prelude::*, sim::{Loss, SimDisk}};
+///
+/// fn open(disk: &SimDisk) -> ingrain::Result<Engine> {
+///     Options::new().fs(Arc::new(disk.clone())).inline(true).open("/store")
+/// }
+///
+/// let disk = SimDisk::new();
+/// let engine = open(&disk)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+///
+/// let after = disk.crash(Loss::All, 0); // the power fails now
+/// assert_eq!(open(&after)?.snapshot().node_count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct SimDisk {
     shared: Arc<Mutex<Shared>>,
@@ -56,6 +74,23 @@ struct Shared {
 }
 
 /// A kind of call, for [`SimDisk::fail`] and [`SimDisk::calls`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{prelude::*, sim::{Call, SimDisk}};
+///
+/// fn open(disk: &SimDisk) -> ingrain::Result<Engine> {
+///     Options::new().fs(Arc::new(disk.clone())).inline(true).open("/store")
+/// }
+///
+/// let disk = SimDisk::new();
+/// let engine = open(&disk)?;
+/// let before = disk.calls()[&Call::Sync];
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// assert_eq!(disk.calls()[&Call::Sync] - before, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Call {
@@ -86,6 +121,23 @@ pub enum Call {
 }
 
 /// How a call fails.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{prelude::*, sim::{Call, Failure, SimDisk}};
+///
+/// fn open(disk: &SimDisk) -> ingrain::Result<Engine> {
+///     Options::new().fs(Arc::new(disk.clone())).inline(true).open("/store")
+/// }
+///
+/// let disk = SimDisk::new();
+/// let engine = open(&disk)?;
+/// disk.fail(1, Some(Call::Sync), Failure::Io, false); // the next sync
+/// let written = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")));
+/// assert_eq!(written.unwrap_err().kind(), ErrorKind::Poisoned);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
@@ -170,6 +222,22 @@ enum Op {
 }
 
 /// The points at which [`SimDisk::crashes`] crashes the disk.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{prelude::*, sim::{Points, SimDisk}};
+///
+/// fn open(disk: &SimDisk) -> ingrain::Result<Engine> {
+///     Options::new().fs(Arc::new(disk.clone())).inline(true).open("/store")
+/// }
+///
+/// let disk = SimDisk::new();
+/// open(&disk)?;
+/// let (all, some) = (disk.crashes(Points::All, 1), disk.crashes(Points::Boundaries, 1));
+/// assert!(all.count() > some.count());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Points {
@@ -181,6 +249,25 @@ pub enum Points {
 
 /// What a crash loses of what was not synced. File data and directory entries
 /// are decided separately.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{prelude::*, sim::{Loss, SimDisk}};
+///
+/// fn open(disk: &SimDisk) -> ingrain::Result<Engine> {
+///     Options::new().fs(Arc::new(disk.clone())).inline(true).open("/store")
+/// }
+///
+/// let disk = SimDisk::new();
+/// let engine = open(&disk)?;
+/// let note = Node::new(NodeId::new(), "note");
+/// engine.write(Batch::new().put(note).durability(Durability::Os))?; // not synced
+///
+/// assert_eq!(open(&disk.crash(Loss::Nothing, 0))?.snapshot().node_count(), 1);
+/// assert_eq!(open(&disk.crash(Loss::All, 0))?.snapshot().node_count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
@@ -208,6 +295,27 @@ impl Loss {
 }
 
 /// A disk after a crash.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{prelude::*, sim::{Points, SimDisk}};
+///
+/// fn open(disk: &SimDisk) -> ingrain::Result<Engine> {
+///     Options::new().fs(Arc::new(disk.clone())).inline(true).open("/store")
+/// }
+///
+/// let disk = SimDisk::new();
+/// let engine = open(&disk)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// disk.mark(1); // acknowledged
+///
+/// for crash in disk.crashes(Points::Boundaries, 1) {
+///     let recovered = open(&crash.disk)?;
+///     assert!(crash.marks.is_empty() || recovered.snapshot().node_count() == 1);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Crash {
@@ -672,6 +780,24 @@ impl SimDisk {
 }
 
 /// What [`explore`] tried.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use ingrain::{Options, sim::{Points, explore}};
+///
+/// let explored = explore(
+///     Points::All,
+///     1,
+///     |disk| drop(Options::new().fs(Arc::new(disk.clone())).inline(true).open("/store")),
+///     |crash| {
+///         let options = Options::new().fs(Arc::new(crash.disk.clone())).inline(true);
+///         options.open("/store").map(drop).map_err(|error| error.to_string())
+///     },
+/// )?;
+/// assert!(explored.crashes >= explored.operations);
+/// # Ok::<(), ingrain::sim::Found>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explored {
@@ -682,6 +808,27 @@ pub struct Explored {
 }
 
 /// A crash after which the check of [`explore`] failed.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use ingrain::{os::Fs, sim::{Points, explore}};
+///
+/// let found = explore(
+///     Points::All,
+///     1,
+///     |disk| {
+///         disk.create_new(Path::new("/file")).unwrap();
+///         disk.mark(1); // too early: the directory is not synced
+///     },
+///     |crash| match crash.disk.open(Path::new("/file")) {
+///         Err(_) if crash.marks.contains(&1) => Err("the file is lost".to_owned()),
+///         _ => Ok(()),
+///     },
+/// )
+/// .unwrap_err();
+/// assert_eq!(found.what, "the file is lost");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error(
     "after operation {point} of {operations}, loss {loss:?}, seed {seed}: {what}\n\
@@ -950,6 +1097,14 @@ impl Drop for SimLock {
 
 /// A clock whose time changes only when it is set. Its monotonic time is always
 /// zero.
+///
+/// ```
+/// use ingrain::{Timestamp, os::Clock, sim::SimDisk};
+///
+/// let clock = SimDisk::new().clock();
+/// clock.set(Timestamp::from_micros(7));
+/// assert_eq!(clock.now(), Timestamp::from_micros(7));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct SimClock {
     now: Arc<AtomicI64>,

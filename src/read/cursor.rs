@@ -8,6 +8,13 @@ use crate::model::{
 };
 
 /// Which way to go through an order.
+///
+/// ```
+/// use ingrain::Direction;
+///
+/// assert_eq!(Direction::default(), Direction::Ascending);
+/// assert_eq!(Direction::Ascending.reversed(), Direction::Descending);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Direction {
     /// Smallest first.

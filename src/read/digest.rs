@@ -17,6 +17,19 @@ use crate::{
 ///
 /// It is the sum, modulo 2^256, of the BLAKE3 hash of each node, edge, vector
 /// space and index, as [`Snapshot::digest`] says.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let before = engine.snapshot().digest()?;
+/// engine.compact()?; // other files, the same content
+/// assert_eq!(engine.snapshot().digest()?, before);
+/// assert_eq!(before.to_string().len(), 64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u64; 4]);
 

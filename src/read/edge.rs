@@ -12,6 +12,25 @@ use crate::{
 };
 
 /// An edge of a [`Snapshot`](crate::Snapshot), borrowed from it.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # let (alice, rex) = (NodeId::new(), NodeId::new());
+/// # engine.write(Batch::new().put(Node::new(alice, "person")).put(Node::new(rex, "dog")))?;
+/// let edge = Edge::new(alice, "owns", rex).attribute("since", 2019);
+/// engine.write(Batch::new().link(edge))?;
+///
+/// let snapshot = engine.snapshot();
+/// let edge = snapshot.edge(alice, "owns", rex, 0)?.expect("it was linked");
+/// assert_eq!((edge.kind(), edge.target()), ("owns", rex));
+/// assert_eq!(edge.attributes()?["since"], Value::from(2019));
+/// let changed = edge.to_edge()?.weight(0.5); // a copy to link again
+/// engine.write(Batch::new().link(changed))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct EdgeRef<'s> {
     pub(super) state: &'s State,

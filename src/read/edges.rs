@@ -56,6 +56,25 @@ type EdgeMerge<'s> = Merge<
 
 /// The edges of [`Snapshot::edges_out`] and [`Snapshot::edges_in`], from both
 /// ends.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # let (alice, rex) = (NodeId::new(), NodeId::new());
+/// # engine.write(Batch::new().put(Node::new(alice, "person")).put(Node::new(rex, "dog")))?;
+/// engine.write(
+///     Batch::new().link(Edge::new(alice, "owns", rex)).link(Edge::new(rex, "likes", alice)),
+/// )?;
+/// let snapshot = engine.snapshot();
+/// for edge in snapshot.edges_out(alice) {
+///     assert_eq!(edge?.target(), rex);
+/// }
+/// assert_eq!(snapshot.edges_in(alice).kind("likes").count(), 1);
+/// assert_eq!(snapshot.edges_in(alice).kind("owns").count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Edges<'s> {
     state: &'s State,
     side: Side,

@@ -14,6 +14,22 @@ use crate::{
 };
 
 /// A node of a [`Snapshot`](crate::Snapshot), borrowed from it.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let id = NodeId::new();
+/// let seq = engine.write(Batch::new().put(Node::new(id, "note").content("dogs bark")))?;
+///
+/// let snapshot = engine.snapshot();
+/// let note = snapshot.get(id)?.expect("it was written");
+/// assert_eq!((note.kind(), note.content(), note.version()), ("note", &b"dogs bark"[..], seq));
+/// let changed = note.to_node()?.strength(0.5); // a copy to put again
+/// engine.write(Batch::new().put_if_version(changed, note.version()))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct NodeRef<'s> {
     state: &'s State,

@@ -54,6 +54,22 @@ impl<T> fmt::Debug for Owned<T> {
 }
 
 /// An entry of an index, owned.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_index("timeline")?;
+/// let id = NodeId::new();
+/// engine.write(Batch::new().put(Node::new(id, "event").key("timeline", b"1")))?;
+///
+/// let snapshot = engine.snapshot();
+/// let mut entries = snapshot.range_owned("timeline", .., Direction::Ascending)?;
+/// let entry = entries.next().expect("one entry")?;
+/// assert_eq!((entry.key.as_slice(), entry.node), (&b"1"[..], id));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnedIndexEntry {

@@ -15,6 +15,24 @@ use crate::{
 };
 
 /// Which edges of a node a path may take.
+///
+/// ```
+/// use ingrain::{graph::{EdgeDirection, PathOptions}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # let (a, b) = (NodeId::new(), NodeId::new());
+/// # let mut batch = Batch::new();
+/// # batch.put(Node::new(a, "note")).put(Node::new(b, "note")).link(Edge::new(a, "next", b));
+/// # engine.write(batch)?;
+/// // There is one edge, from a to b.
+/// let mut options = PathOptions::default();
+/// let snapshot = engine.snapshot();
+/// assert!(snapshot.shortest_path(b, a, &options)?.is_none());
+/// options.toward = EdgeDirection::Both;
+/// assert!(snapshot.shortest_path(b, a, &options)?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EdgeDirection {
     /// Those that leave it.
@@ -27,6 +45,20 @@ pub enum EdgeDirection {
 }
 
 /// How a path is looked for.
+///
+/// ```
+/// use ingrain::{graph::PathOptions, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # let (a, b) = (NodeId::new(), NodeId::new());
+/// # let mut batch = Batch::new();
+/// # batch.put(Node::new(a, "note")).put(Node::new(b, "note")).link(Edge::new(a, "next", b));
+/// # engine.write(batch)?;
+/// let options = PathOptions { kinds: &["next"], max_depth: 3, ..PathOptions::default() };
+/// assert!(engine.snapshot().shortest_path(a, b, &options)?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathOptions<'o> {
     /// Which way to follow edges.
@@ -46,6 +78,21 @@ impl Default for PathOptions<'_> {
 }
 
 /// A path: where it starts, and its steps.
+///
+/// ```
+/// use ingrain::{graph::PathOptions, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # let (a, b) = (NodeId::new(), NodeId::new());
+/// # let mut batch = Batch::new();
+/// # batch.put(Node::new(a, "note")).put(Node::new(b, "note")).link(Edge::new(a, "next", b));
+/// # engine.write(batch)?;
+/// let snapshot = engine.snapshot();
+/// let path = snapshot.shortest_path(a, b, &PathOptions::default())?.expect("an edge");
+/// assert_eq!((path.start, path.steps.len()), (a, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GraphPath<'s> {
@@ -56,6 +103,24 @@ pub struct GraphPath<'s> {
 }
 
 /// A step of a [`GraphPath`].
+///
+/// ```
+/// use ingrain::{graph::PathOptions, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # let (a, b) = (NodeId::new(), NodeId::new());
+/// # let mut batch = Batch::new();
+/// # batch.put(Node::new(a, "note")).put(Node::new(b, "note")).link(Edge::new(a, "next", b));
+/// # engine.write(batch)?;
+/// let snapshot = engine.snapshot();
+/// let path = snapshot.shortest_path(a, b, &PathOptions::default())?.expect("an edge");
+/// for step in &path.steps {
+///     println!("{} leads to {}", step.edge.kind(), step.node);
+/// }
+/// assert_eq!(path.steps[0].node, b);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PathStep<'s> {

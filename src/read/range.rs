@@ -105,6 +105,24 @@ type KeyMerge<'s> =
     Merge<'s, KeyEntry, bool, IndexEntryRef<'s>, Within<RowRange<'s, KeyPartition>, OwnedPlace>>;
 
 /// The entries of [`Snapshot::range`], from both ends.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_index("timeline")?;
+/// let event = |key: &str| Node::new(NodeId::new(), "event").content(key).key("timeline", key);
+/// engine.write(Batch::new().put(event("1")).put(event("2")).put(event("3")))?;
+///
+/// let snapshot = engine.snapshot();
+/// let mut entries = snapshot.range("timeline", KeyRange::all(), Direction::Ascending)?;
+/// assert_eq!(entries.next().unwrap()?.key, b"1");
+/// assert_eq!(entries.next_back().unwrap()?.key, b"3");
+/// let cursor = entries.cursor().expect("something was read"); // of the front
+/// assert_eq!(snapshot.range("timeline", .., Direction::Ascending)?.after(&cursor)?.count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct IndexEntries<'s> {
     state: &'s State,
     index: u32,
@@ -120,6 +138,23 @@ pub struct IndexEntries<'s> {
 }
 
 /// An entry of an index.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_index("timeline")?;
+/// let event = |key: &str| Node::new(NodeId::new(), "event").content(key).key("timeline", key);
+/// engine.write(Batch::new().put(event("1")).put(event("2")).put(event("3")))?;
+///
+/// let snapshot = engine.snapshot();
+/// for entry in snapshot.range("timeline", .., Direction::Descending)? {
+///     let entry = entry?;
+///     assert_eq!(entry.key, entry.node.content());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct IndexEntry<'s> {

@@ -180,6 +180,23 @@ enum ScanKind {
 }
 
 /// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`], from both ends.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let mut batch = Batch::new();
+/// batch.put(Node::new(NodeId::new(), "note")).put(Node::new(NodeId::new(), "task"));
+/// engine.write(batch)?;
+///
+/// let snapshot = engine.snapshot();
+/// for node in snapshot.scan("note") {
+///     assert_eq!(node?.kind(), "note");
+/// }
+/// assert_eq!(snapshot.scan_all().count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Scan<'s> {
     state: &'s State,
     kind: ScanKind,

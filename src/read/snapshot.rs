@@ -22,6 +22,21 @@ use crate::{
 ///
 /// Lookups that find nothing give `None`, never an error. Errors mean that the
 /// question cannot be answered: an unknown index or space, or damage on disk.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let id = NodeId::new();
+/// engine.write(Batch::new().put(Node::new(id, "note").content("first")))?;
+/// let snapshot = engine.snapshot();
+/// engine.write(Batch::new().delete(id))?;
+///
+/// assert_eq!(snapshot.get(id)?.unwrap().content(), b"first"); // as it was
+/// assert!(engine.snapshot().get(id)?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Snapshot {
     pub(super) state: Arc<State>,

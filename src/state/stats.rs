@@ -10,6 +10,19 @@ use crate::{
 };
 
 /// Numbers about a vector space.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_space("text", Space::new(2, Metric::L2))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note").vector("text", [1.0, 0.0])))?;
+/// let stats = engine.stats();
+/// let space = &stats.spaces[0];
+/// assert_eq!((space.name.as_str(), space.vectors, space.in_memory), ("text", 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct SpaceStats {

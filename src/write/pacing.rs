@@ -18,6 +18,17 @@ const ALPHA: f64 = 0.3;
 const COST_SHARE: f64 = 10.0;
 
 /// What the reconciler should be doing, for people and alarms.
+///
+/// ```
+/// use ingrain::{Engine, admin::Advice};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// if engine.stats().write.pace.advice == Advice::SlowDown {
+///     eprintln!("the write log is filling up");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -32,6 +43,17 @@ pub enum Advice {
 }
 
 /// The reconciler's view of its load.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let pace = engine.stats().write.pace;
+/// assert!(pace.utilisation < 0.01 && pace.health > 0.9); // next to no load
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]
 #[non_exhaustive]
 pub struct Pace {

@@ -20,6 +20,18 @@ pub(crate) struct Counters {
 }
 
 /// Numbers about the write path since the engine was opened.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let seq = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let stats = engine.stats().write;
+/// assert_eq!((stats.batches, stats.groups, stats.durable), (1, 1, seq));
+/// assert!(!stats.poisoned);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct WriteStats {

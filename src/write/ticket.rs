@@ -22,6 +22,21 @@ use crate::{
 ///
 /// Wait for it with [`wait`](Self::wait), or await it: it is a [`Future`] that
 /// needs no particular runtime. Dropping it does not call the batch back.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let tickets: Vec<Ticket> = (0..3)
+///     .map(|_| engine.submit(Batch::new().put(Node::new(NodeId::new(), "note"))))
+///     .collect::<Result<_, _>>()?;
+/// for ticket in tickets {
+///     ticket.wait()?; // durable and visible
+/// }
+/// assert_eq!(engine.snapshot().node_count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a batch is acknowledged by its ticket"]
 pub struct Ticket {

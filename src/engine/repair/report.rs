@@ -12,6 +12,20 @@ use crate::{
 ///
 /// What was lost of the base is told as the last checkpoint had it: a node that
 /// is in `lost` is in the new store all the same if the log puts it again.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let seq = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// engine.close()?;
+/// let (from, to) = (dir.path().join("memory"), dir.path().join("repaired"));
+/// let report = Options::new().repair(&from, &to, &mut |_, _| {})?;
+/// assert!(report.is_complete());
+/// assert_eq!(report.seq, seq);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RepairReport {
@@ -51,6 +65,21 @@ impl RepairReport {
 }
 
 /// Something that a repair could not salvage.
+///
+/// ```
+/// use ingrain::{admin::Loss, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.close()?;
+/// # let (from, to) = (dir.path().join("memory"), dir.path().join("repaired"));
+/// let report = Options::new().repair(&from, &to, &mut |_, _| {})?;
+/// for Loss { file, offset, item, why, .. } in &report.lost {
+///     eprintln!("{item} is lost: {}, byte {offset}: {why}", file.display());
+/// }
+/// assert!(report.lost.is_empty()); // this store was sound
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loss {
@@ -65,6 +94,22 @@ pub struct Loss {
 }
 
 /// What a repair could not salvage.
+///
+/// ```
+/// use ingrain::{admin::LossItem, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.close()?;
+/// # let (from, to) = (dir.path().join("memory"), dir.path().join("repaired"));
+/// let report = Options::new().repair(&from, &to, &mut |_, _| {})?;
+/// let nodes = report.lost.iter().filter_map(|loss| match &loss.item {
+///     LossItem::Node(id) => Some(*id),
+///     _ => None,
+/// });
+/// assert_eq!(nodes.count(), 0); // this store was sound
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LossItem {
@@ -116,6 +161,22 @@ pub enum LossItem {
 }
 
 /// What tells edges apart.
+///
+/// ```
+/// use ingrain::{admin::LossItem, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.close()?;
+/// # let (from, to) = (dir.path().join("memory"), dir.path().join("repaired"));
+/// let report = Options::new().repair(&from, &to, &mut |_, _| {})?;
+/// for loss in &report.lost {
+///     if let LossItem::Edge(edge) = &loss.item {
+///         eprintln!("link {} and {} again", edge.source, edge.target);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct EdgeName {

@@ -3,6 +3,19 @@
 use crate::model::{error::Error, time::Seq};
 
 /// What [`Engine::verify`](crate::Engine::verify) found.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// engine.checkpoint()?;
+/// let report = engine.verify()?;
+/// assert!(report.is_sound());
+/// assert_eq!((report.nodes, report.seq), (1, engine.snapshot().seq()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {

@@ -6,6 +6,21 @@ use crate::{
 };
 
 /// A result of a vector search.
+///
+/// ```
+/// use ingrain::{prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # engine.create_space("text", Space::new(2, Metric::L2))?;
+/// # let note = |vector: [f32; 2]| Node::new(NodeId::new(), "note").vector("text", vector);
+/// # engine.write(Batch::new().put(note([1.0, 0.0])).put(note([0.0, 1.0])))?;
+/// let snapshot = engine.snapshot();
+/// for hit in snapshot.nearest("text", &[1.0, 0.0], 10, &Filter::new())? {
+///     println!("{:.3} {}", hit.distance, hit.node.id());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Hit<'s> {
@@ -18,6 +33,21 @@ pub struct Hit<'s> {
 }
 
 /// How a hit was found.
+///
+/// ```
+/// use ingrain::{prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # engine.create_space("text", Space::new(2, Metric::L2))?;
+/// # let note = |vector: [f32; 2]| Node::new(NodeId::new(), "note").vector("text", vector);
+/// # engine.write(Batch::new().put(note([1.0, 0.0])).put(note([0.0, 1.0])))?;
+/// let snapshot = engine.snapshot();
+/// let hits = snapshot.search(&Search::new("text", &[1.0, 0.0], 1).explain(true))?;
+/// let origin = hits[0].origin.expect("it was asked for");
+/// assert_eq!(origin.file, None); // still in memory
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct HitOrigin {
@@ -31,6 +61,21 @@ pub struct HitOrigin {
 }
 
 /// What gives the candidates of a search in a vector file.
+///
+/// ```
+/// use ingrain::{prelude::*, search::CandidateSource};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # engine.create_space("text", Space::new(2, Metric::L2))?;
+/// # let note = |vector: [f32; 2]| Node::new(NodeId::new(), "note").vector("text", vector);
+/// # engine.write(Batch::new().put(note([1.0, 0.0])).put(note([0.0, 1.0])))?;
+/// let snapshot = engine.snapshot();
+/// let hits = snapshot.search(&Search::new("text", &[1.0, 0.0], 1).explain(true))?;
+/// let origin = hits[0].origin.expect("it was asked for");
+/// assert_eq!(origin.by, CandidateSource::Comparison);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -48,6 +93,21 @@ pub enum CandidateSource {
 /// But for [`Exact`](Self::Exact) a recall is what is aimed at: the share of the
 /// ten closest that are found. Each vector file has measured with its own
 /// vectors what that takes.
+///
+/// ```
+/// use ingrain::{prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// # engine.create_space("text", Space::new(2, Metric::L2))?;
+/// # let note = |vector: [f32; 2]| Node::new(NodeId::new(), "note").vector("text", vector);
+/// # engine.write(Batch::new().put(note([1.0, 0.0])).put(note([0.0, 1.0])))?;
+/// let snapshot = engine.snapshot();
+/// let query = [0.6, 0.8];
+/// let exact = snapshot.search(&Search::new("text", &query, 10).effort(Effort::Exact))?;
+/// assert_eq!(exact.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Effort {

@@ -1,6 +1,21 @@
 //! Numbers about vector files.
 
 /// Numbers about a vector file.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_space("text", Space::new(2, Metric::L2))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note").vector("text", [1.0, 0.0])))?;
+/// engine.checkpoint()?;
+/// let stats = engine.stats();
+/// let file = &stats.spaces[0].files[0];
+/// assert_eq!((file.rows, file.dead), (1, 0));
+/// assert!(file.codes.is_none()); // too few rows: all are compared
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct VectorFileStats {
@@ -19,6 +34,21 @@ pub struct VectorFileStats {
 }
 
 /// Numbers about what is derived from a vector file.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_space("text", Space::new(2, Metric::L2))?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note").vector("text", [1.0, 0.0])))?;
+/// for file in engine.stats().spaces.iter().flat_map(|space| &space.files) {
+///     if let Some(codes) = &file.codes {
+///         println!("file {}: {} bits, recall {}", file.file, codes.bits, codes.recall);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct IndexStats {

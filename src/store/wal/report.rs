@@ -10,6 +10,18 @@ use crate::model::{error::Error, time::Seq};
 ///
 /// A torn tail, which any crash can leave, is not damage: it was never
 /// acknowledged as durable, and is truncated in either mode.
+///
+/// ```
+/// use ingrain::{Options, admin::RecoveryMode};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let options = Options::new().recovery(RecoveryMode::Salvage);
+/// let engine = options.open(dir.path().join("memory"))?;
+/// if let Some(damage) = &engine.recovery().damage {
+///     eprintln!("the log is damaged, later commits are lost: {damage}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -27,6 +39,19 @@ pub enum RecoveryMode {
 }
 
 /// What opening a store found and did.
+///
+/// ```
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// let seq = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// engine.close()?;
+/// let engine = Engine::open(dir.path().join("memory"))?;
+/// assert_eq!(engine.recovery().seq, seq);
+/// assert!(engine.recovery().damage.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RecoveryReport {
@@ -46,6 +71,17 @@ pub struct RecoveryReport {
 
 /// The torn tail of a log: an incomplete write at its end. No batch in it was
 /// acknowledged as durable under [`Durability::Sync`](crate::Durability::Sync).
+///
+/// ```
+/// use ingrain::Engine;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// if let Some(torn) = &engine.recovery().torn_tail {
+///     println!("{} was truncated at byte {}", torn.file.display(), torn.offset);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornTail {
@@ -56,6 +92,17 @@ pub struct TornTail {
 }
 
 /// A quarantined file: a log file that was renamed out of the log.
+///
+/// ```
+/// use ingrain::Engine;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// for file in &engine.recovery().quarantined {
+///     println!("{} is now {}", file.from.display(), file.to.display());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuarantinedFile {
