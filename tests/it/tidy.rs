@@ -433,8 +433,8 @@ fn the_format_page_is_in_step_with_the_code() {
     );
 }
 
-/// Each promise of the README, and each invariant, names the tests that hold
-/// it; each is there.
+/// Each guarantee of README.md and docs/guarantees.md, and each invariant of
+/// docs/security.md, names its tests. Each of them exists.
 #[test]
 fn the_promises_name_tests_that_exist() {
     fn sources(dir: &Path, tests: &mut String) {
