@@ -100,7 +100,7 @@ pub use read::{
     edge::EdgeRef,
     edges::Edges,
     node::NodeRef,
-    owned::{Owned, OwnedIndexEntry},
+    owned::{OwnedIndexEntry, OwnedRead},
     range::{IndexEntries, IndexEntry},
     scan::Scan,
     snapshot::Snapshot,

@@ -39,7 +39,7 @@ type Chunk<T> =
 /// assert_eq!(counted.join().unwrap(), 100);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Owned<T> {
+pub struct OwnedRead<T> {
     snapshot: Snapshot,
     chunk: Box<Chunk<T>>,
     cursor: Option<Cursor>,
@@ -47,9 +47,9 @@ pub struct Owned<T> {
     ended: bool,
 }
 
-impl<T> fmt::Debug for Owned<T> {
+impl<T> fmt::Debug for OwnedRead<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Owned").field("snapshot", &self.snapshot).finish_non_exhaustive()
+        f.debug_struct("OwnedRead").field("snapshot", &self.snapshot).finish_non_exhaustive()
     }
 }
 
@@ -95,17 +95,17 @@ macro_rules! chunk {
 impl Snapshot {
     /// As [`scan`](Self::scan), with an iterator that owns the snapshot.
     #[must_use]
-    pub fn scan_owned(&self, kind: impl Into<String>) -> Owned<Node> {
+    pub fn scan_owned(&self, kind: impl Into<String>) -> OwnedRead<Node> {
         let kind = kind.into();
-        Owned::new(self, move |snapshot, cursor| {
+        OwnedRead::new(self, move |snapshot, cursor| {
             chunk!(snapshot.scan(&kind), cursor, |node: NodeRef<'_>| node.to_node())
         })
     }
 
     /// As [`scan_all`](Self::scan_all), with an iterator that owns the snapshot.
     #[must_use]
-    pub fn scan_all_owned(&self) -> Owned<Node> {
-        Owned::new(self, |snapshot, cursor| {
+    pub fn scan_all_owned(&self) -> OwnedRead<Node> {
+        OwnedRead::new(self, |snapshot, cursor| {
             chunk!(snapshot.scan_all(), cursor, |node: NodeRef<'_>| node.to_node())
         })
     }
@@ -113,16 +113,16 @@ impl Snapshot {
     /// As [`edges_out`](Self::edges_out), with an iterator that owns the
     /// snapshot.
     #[must_use]
-    pub fn edges_out_owned(&self, id: NodeId) -> Owned<Edge> {
-        Owned::new(self, move |snapshot, cursor| {
+    pub fn edges_out_owned(&self, id: NodeId) -> OwnedRead<Edge> {
+        OwnedRead::new(self, move |snapshot, cursor| {
             chunk!(snapshot.edges_out(id), cursor, |edge: EdgeRef<'_>| edge.to_edge())
         })
     }
 
     /// As [`edges_in`](Self::edges_in), with an iterator that owns the snapshot.
     #[must_use]
-    pub fn edges_in_owned(&self, id: NodeId) -> Owned<Edge> {
-        Owned::new(self, move |snapshot, cursor| {
+    pub fn edges_in_owned(&self, id: NodeId) -> OwnedRead<Edge> {
+        OwnedRead::new(self, move |snapshot, cursor| {
             chunk!(snapshot.edges_in(id), cursor, |edge: EdgeRef<'_>| edge.to_edge())
         })
     }
@@ -136,11 +136,11 @@ impl Snapshot {
         index: impl Into<String>,
         range: impl Into<KeyRange>,
         direction: Direction,
-    ) -> Result<Owned<OwnedIndexEntry>> {
+    ) -> Result<OwnedRead<OwnedIndexEntry>> {
         let (index, range) = (index.into(), range.into());
         // What is wrong with the question is told now.
         self.range(&index, range.clone(), direction)?;
-        Ok(Owned::new(self, move |snapshot, cursor| {
+        Ok(OwnedRead::new(self, move |snapshot, cursor| {
             let read = snapshot.range(&index, range.clone(), direction)?;
             chunk!(read, cursor, |entry: IndexEntry<'_>| {
                 Ok(OwnedIndexEntry { key: entry.key.to_vec(), node: entry.node.id() })
@@ -149,7 +149,7 @@ impl Snapshot {
     }
 }
 
-impl<T> Owned<T> {
+impl<T> OwnedRead<T> {
     fn new(
         snapshot: &Snapshot,
         chunk: impl Fn(&Snapshot, Option<&Cursor>) -> Result<(Vec<Result<T>>, Option<Cursor>)>
@@ -173,7 +173,7 @@ impl<T> Owned<T> {
     }
 }
 
-impl<T> Iterator for Owned<T> {
+impl<T> Iterator for OwnedRead<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -203,4 +203,4 @@ impl<T> Iterator for Owned<T> {
     }
 }
 
-impl<T> std::iter::FusedIterator for Owned<T> {}
+impl<T> std::iter::FusedIterator for OwnedRead<T> {}

@@ -54,7 +54,7 @@ pub enum Advice {
 /// assert!(pace.utilisation < 0.01 && pace.health > 0.9); // next to no load
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Pace {
     /// Batches in the write log when the last group was taken.
@@ -76,6 +76,23 @@ pub struct Pace {
     pub health: f64,
     /// What a caller could do.
     pub advice: Advice,
+}
+
+impl Default for Pace {
+    /// No load: a health of 1, everything else 0.
+    fn default() -> Self {
+        Self {
+            queue_depth: 0,
+            utilisation: 0.0,
+            predicted_depth: 0.0,
+            rate: 0.0,
+            interval_us: 0,
+            publish_us: 0.0,
+            lag_us: 0.0,
+            health: 1.0,
+            advice: Advice::Steady,
+        }
+    }
 }
 
 /// The control law.
@@ -103,7 +120,7 @@ impl Pacing {
             taken_at: None,
             published_at: Duration::ZERO,
             slope: 0.0,
-            pace: Pace { health: 1.0, ..Pace::default() },
+            pace: Pace::default(),
         }
     }
 

@@ -5,6 +5,15 @@ use ingrain::{
     Seq, Space, graph::PathOptions, search::Filter,
 };
 
+/// Before the first write there is no load, which is not a bad one.
+#[test]
+fn a_new_engine_reports_full_health() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    assert_eq!(engine.stats().write.pace.health, 1.0);
+    assert_eq!(engine.stats().write.pace.advice, ingrain::admin::Advice::Steady);
+}
+
 #[test]
 fn what_is_written_is_there_and_there_again() {
     let dir = crate::harness::dirs::temp_dir();
