@@ -409,7 +409,7 @@ impl<'s> Decision<'s> {
             let mut record = record.ok_or_else(missing)?.clone();
             // A layer that goes shall not leave its batches behind.
             if !self.nodes.contains_key(&id) && self.state.is_frozen(&id) {
-                record.content = record.content.taken_out();
+                record.content = record.content.detached();
             }
             return Ok((record, Below::Layers));
         }
