@@ -142,7 +142,7 @@ impl Cursor {
             let cursor = Self { of, node: NodeId::from_bytes(*node), key: key.to_vec() };
             (*version == VERSION).then_some(cursor)
         };
-        cursor().ok_or_else(|| Error::invalid("cursor: these are not the bytes of one"))
+        cursor().ok_or_else(|| Error::invalid("cursor: invalid bytes"))
     }
 
     /// Refuses a cursor of another read.

@@ -72,7 +72,7 @@ impl Content {
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         match self {
             Self::Stored { heap, place } => heap.bytes(place.offset, place.len),
-            _ => self.in_memory().ok_or_else(|| Error::internal("a content is not within its batch")),
+            _ => self.in_memory().ok_or_else(|| Error::internal("content beyond its batch")),
         }
     }
 

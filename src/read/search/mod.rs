@@ -67,13 +67,13 @@ impl Snapshot {
         let (number, named) =
             self.state.spaces().get(search.space).ok_or_else(|| unknown_space(search.space))?;
         let space = named.space;
-        let (query, but) = match search.query {
+        let (query, excluded) = match search.query {
             Query::Vector(query) => (query, None),
             Query::Like(id) => {
                 let node = self.get(id)?;
                 let vector = node.as_ref().map(|node| node.numbered_vector(number)).transpose()?;
                 let vector = vector.flatten().ok_or_else(|| {
-                    let what = if node.is_some() { "has no vector in it" } else { "does not exist" };
+                    let what = if node.is_some() { "has no vector in it" } else { "is missing" };
                     Error::invalid(format!("vector space {:?}: node {id} {what}", search.space))
                 })?;
                 (vector, Some(id))
@@ -114,7 +114,7 @@ impl Snapshot {
             query,
             measure: Measure::new(space.metric, query),
             k: pool,
-            but,
+            excluded,
             kind,
             index,
             listed: None,
@@ -122,7 +122,7 @@ impl Snapshot {
             effort: if exact { Effort::Exact } else { search.effort },
             within: search.within,
             layers: self.state.layers().collect(),
-            judged: Vec::new(),
+            tried: Vec::new(),
             closest: Closest::new(pool),
         };
         // The nodes in the range of the index, if they are few.

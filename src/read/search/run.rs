@@ -51,7 +51,7 @@ pub(crate) struct SearchRun<'s, 'q> {
     pub(super) measure: Measure<'q>,
     pub(super) k: usize,
     /// A node that must not be a hit.
-    pub(super) but: Option<NodeId>,
+    pub(super) excluded: Option<NodeId>,
     pub(super) kind: Option<u32>,
     pub(super) index: Option<(u32, &'q KeyRange)>,
     /// The only nodes that may be hits, ascending, if they were listed.
@@ -63,7 +63,7 @@ pub(crate) struct SearchRun<'s, 'q> {
     pub(super) layers: Vec<&'s Layer>,
     /// Rows of the current file that were candidates, so that a second method
     /// does not offer them again.
-    pub(super) judged: Vec<u32>,
+    pub(super) tried: Vec<u32>,
     pub(super) closest: Closest<HitOrigin>,
 }
 
@@ -115,7 +115,7 @@ impl<'s> SearchRun<'s, '_> {
         let distance = if distance.is_nan() { f64::NEG_INFINITY } else { distance };
         let close = self.within.is_none_or(|within| distance <= within)
             && self.closest.wants(distance, id)
-            && Some(id) != self.but;
+            && Some(id) != self.excluded;
         close.then_some(distance)
     }
 
@@ -141,7 +141,7 @@ impl<'s> SearchRun<'s, '_> {
     }
 
     /// Whether a layer overrides the vector of a node in the files.
-    fn is_layered(&self, id: NodeId) -> bool {
+    fn is_overridden(&self, id: NodeId) -> bool {
         self.layers.iter().any(|layer| layer.vectors().contains_key(&(self.number, id)))
     }
 
@@ -203,7 +203,7 @@ impl<'s> SearchRun<'s, '_> {
     fn partition(&mut self, partition: &VectorPartition, method: Method) -> Result<()> {
         let rows = partition.rows().len();
         let mut mask = self.mask(partition)?;
-        self.judged.clear();
+        self.tried.clear();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
         if self.effort == Effort::Exact || live <= FEW_ROWS.max(self.k.saturating_mul(4)) {
             return self.compare(partition, &mask);
@@ -273,11 +273,11 @@ impl<'s> SearchRun<'s, '_> {
 
     /// The mask without the rows that were candidates already.
     fn rest(&mut self, rows: usize, mask: Mask) -> Mask {
-        if self.judged.is_empty() {
+        if self.tried.is_empty() {
             return mask;
         }
         let (mut mask, mut count) = mask.unwrap_or_else(|| (all_of(rows), rows));
-        for row in self.judged.drain(..) {
+        for row in self.tried.drain(..) {
             let row = num::index(row);
             let bit = 1 << (row % MASK_ROWS);
             if let Some(word) = mask.get_mut(row / MASK_ROWS).filter(|word| **word & bit != 0) {
@@ -295,7 +295,7 @@ impl<'s> SearchRun<'s, '_> {
             let (head, components) = partition.rows().row(row)?;
             let id = head.id();
             if let Some(distance) = run.close(id, components, head.norm.get())
-                && !run.is_layered(id)
+                && !run.is_overridden(id)
                 && run.node_passes(id)?
             {
                 run.closest.offer(distance, id, found);
@@ -333,10 +333,10 @@ impl<'s> SearchRun<'s, '_> {
         by: CandidateSource,
         rank: usize,
     ) -> Result<Option<bool>> {
-        self.judged.push(row);
+        self.tried.push(row);
         let row = num::index(row);
         let id = partition.rows().heads().row(row)?.id();
-        if self.is_layered(id) || Some(id) == self.but || !self.node_passes(id)? {
+        if self.is_overridden(id) || Some(id) == self.excluded || !self.node_passes(id)? {
             return Ok(None);
         }
         let (head, components) = partition.rows().row(row)?;
@@ -367,7 +367,7 @@ impl<'s> SearchRun<'s, '_> {
         // closest may be in other files.
         let patient = self.effort == Effort::Thorough || rows * 2 >= self.rows();
         let patience = if patient { depth } else { depth / 3 };
-        let (mut wanted, mut seen, mut counted, mut in_vain) = (depth, 0, 0, 0);
+        let (mut wanted, mut seen, mut counted, mut misses) = (depth, 0, 0, 0);
         // When a quarter of the rows would be compared, all are.
         while wanted < live / 4 {
             let mut candidates = Candidates::new(wanted);
@@ -378,8 +378,8 @@ impl<'s> SearchRun<'s, '_> {
                     self.candidate(partition, *row, CandidateSource::Codes, rank)?
                 {
                     counted += 1;
-                    in_vain = if close { 0 } else { in_vain + 1 };
-                    if counted == depth || in_vain == patience {
+                    misses = if close { 0 } else { misses + 1 };
+                    if counted == depth || misses == patience {
                         return Ok(true);
                     }
                 }
@@ -415,7 +415,7 @@ impl<'s> SearchRun<'s, '_> {
         };
         // Room for rows that the walk finds but the search skips.
         let layered: usize = self.layers.iter().map(|layer| layer.vectors().len()).sum();
-        let spare = layered.min(depth) + usize::from(self.but.is_some());
+        let spare = layered.min(depth) + usize::from(self.excluded.is_some());
         let allowed = mask.as_ref().map(|(mask, _)| {
             move |row: u32| {
                 let at = num::index(row);

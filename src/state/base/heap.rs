@@ -77,7 +77,7 @@ impl Heap {
         if !section.has(offset, len) {
             return Err(self
                 .segment
-                .damaged(at, format!("a reference to {len} bytes goes beyond the end of the heap")));
+                .damaged(at, format!("a reference to {len} bytes beyond the end of the heap")));
         }
         self.segment.bytes(at, num::index(len))
     }

@@ -22,7 +22,9 @@ use crate::{
     state::base::{
         Base,
         heap::{Heap, places},
-        partitions::{EdgePartition, KeyPartition, NodePartition, Partition, decode_edge_key, sum},
+        partitions::{
+            EdgePartition, KeyPartition, NodePartition, Partition, decode_edge_key, total_bytes,
+        },
         vectors::VectorPartition,
     },
     store::{
@@ -220,7 +222,7 @@ impl Base {
                 Err(error) => failed(FileKind::Vectors, file.file, error)?,
             }
         }
-        let bytes = sum(&base.nodes) + sum(&base.keys) + sum(&base.out) + sum(&base.in_edges);
+        let bytes = total_bytes(&base.nodes) + total_bytes(&base.keys) + total_bytes(&base.out) + total_bytes(&base.in_edges);
         base.table_bytes = num::size(bytes);
         let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
             && base.out.is_sorted_by(|a, b| a.first < b.first)

@@ -165,7 +165,7 @@ impl Partition for KeyPartition {
 }
 
 /// Total bytes of the rows of all partitions.
-pub(crate) fn sum<P: Partition>(partitions: &[Arc<P>]) -> u64 {
+pub(crate) fn total_bytes<P: Partition>(partitions: &[Arc<P>]) -> u64 {
     partitions.iter().map(|partition| partition.bytes()).sum()
 }
 
