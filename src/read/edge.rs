@@ -67,7 +67,7 @@ impl<'s> EdgeRef<'s> {
         self.key().to
     }
 
-    /// The number that distinguishes parallel edges of one kind.
+    /// The number that distinguishes parallel edges of its kind.
     #[must_use]
     pub fn discriminator(&self) -> u64 {
         self.key().discriminator

@@ -161,7 +161,7 @@ impl<'s> NodeRef<'s> {
         let indexes = self.state.indexes();
         match self.numbered_keys().find(|(index, _)| !indexes.knows(*index)) {
             Some((index, _)) => {
-                let what = format!("node {} has a key of index {index}: there is none", self.id());
+                let what = format!("node {} has a key of unknown index {index}", self.id());
                 Err(self.state.base().damaged(what))
             }
             None => Ok(()),

@@ -16,7 +16,7 @@ use crate::{
 /// A consistent, immutable view of the store: everything in it reflects one
 /// sequence number.
 ///
-/// Taking one costs a counter; reads take no lock and never wait. A snapshot
+/// Taking one increments a counter; reads take no lock and never wait. A snapshot
 /// keeps its data in memory, and the files that it reads on disk, until it is
 /// dropped: do not keep one for longer than its work takes.
 ///

@@ -61,7 +61,8 @@ pub struct Pace {
     pub queue_depth: usize,
     /// `queue_depth` as a share of the capacity of the write log: 0 to 1.
     pub utilisation: f64,
-    /// Batches expected in the write log one maximum interval after that.
+    /// Batches expected in the write log one
+    /// [`Options::publish_interval`](crate::Options::publish_interval) later.
     pub predicted_depth: f64,
     /// Arrivals, in batches a second (moving average).
     pub rate: f64,

@@ -9,7 +9,7 @@ use crate::{
     store::segment::file::Segment,
 };
 
-/// A heap.
+/// A mapped heap file.
 #[derive(Debug)]
 pub(crate) struct Heap {
     pub(super) segment: Arc<Segment>,

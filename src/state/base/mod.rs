@@ -273,7 +273,7 @@ impl Base {
     #[cold]
     fn node_of_unknown_kind(&self, row: &NodeRow) -> Error {
         let (id, kind) = (row.id(), row.kind.get());
-        let what = format!("node {id} is of kind {kind}: there is none");
+        let what = format!("node {id} is of unknown kind {kind}");
         let partition = partition_of(&self.nodes, &id, |partition| &partition.first);
         match self.nodes.get(partition).map(|partition| &partition.rows) {
             Some(rows) => {
@@ -290,7 +290,7 @@ impl Base {
         partitions: &[Arc<EdgePartition>],
         key: &EdgeKey,
     ) -> Error {
-        let what = format!("an edge of kind {}: there is none", key.kind);
+        let what = format!("an edge of unknown kind {}", key.kind);
         let partition = partition_of(partitions, key, |partition| &partition.first);
         match partitions.get(partition).map(|partition| &partition.rows) {
             Some(rows) => {

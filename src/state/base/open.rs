@@ -222,7 +222,10 @@ impl Base {
                 Err(error) => failed(FileKind::Vectors, file.file, error)?,
             }
         }
-        let bytes = total_bytes(&base.nodes) + total_bytes(&base.keys) + total_bytes(&base.out) + total_bytes(&base.in_edges);
+        let bytes = total_bytes(&base.nodes)
+            + total_bytes(&base.keys)
+            + total_bytes(&base.out)
+            + total_bytes(&base.in_edges);
         base.table_bytes = num::size(bytes);
         let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
             && base.out.is_sorted_by(|a, b| a.first < b.first)
