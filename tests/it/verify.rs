@@ -335,7 +335,7 @@ fn nodes_that_are_wrong_under_right_checksums_are_found() {
     forged(
         |f| f.edit(Nodes, |s| put(rows(s), row(4) + 16, &[77])),
         &[
-            (".nodes", "is of kind 77: there is none"),
+            (".nodes", "is of unknown kind 77"),
             (".nodes", "is listed as of kind"),
             (".vec", "has another kind"),
         ],

@@ -94,7 +94,7 @@ impl<'a> Verifier<'a> {
         let segment = partition.rows().segment();
         let kind = row.key().kind;
         if !known(kind, self.base.manifest().kinds.len()) {
-            self.wrong(segment, offset, format!("an edge of kind {kind}: there is none"));
+            self.wrong(segment, offset, format!("an edge of unknown kind {kind}"));
         }
         let (weight, confidence) = (row.weight.get(), row.confidence.get());
         if !weight.is_finite() || !(0.0..=1.0).contains(&confidence) {

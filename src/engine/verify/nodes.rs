@@ -41,7 +41,7 @@ impl<'a> Verifier<'a> {
                 }
                 last = Some(id);
                 if !known(row.kind.get(), base.manifest().kinds.len()) {
-                    let what = format!("node {id} is of kind {}: there is none", row.kind.get());
+                    let what = format!("node {id} is of unknown kind {}", row.kind.get());
                     self.wrong(segment, offset, what);
                 }
                 whole &= self.record(segment, offset, row, &mut refs);
