@@ -1,15 +1,15 @@
-//! Conversions between the sizes of integers: those that lose nothing, and the
-//! one that an invariant keeps from losing anything.
+//! Integer conversions: those that lose nothing on 64-bit machines, and one
+//! that loses nothing by an invariant.
 //!
-//! A file of a store may be larger than 4 GiB and is mapped whole, so positions
-//! in it are `usize` in memory and `u64` on disk: on the machines that the engine
-//! supports, these are the same numbers. What may really not fit, such as a length
-//! that a caller gave, is converted with `try_from` and refused by name.
+//! Files may be larger than 4 GiB and are mapped whole, so positions in them
+//! are `usize` in memory and `u64` on disk, which have the same range on the
+//! supported machines. A value that may not fit, such as a length that a caller
+//! gave, is converted with `try_from` and refused with an error that names it.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("files larger than 4 GiB are mapped whole, which needs a 64-bit machine");
 
-/// A number of 32 bits as an index or a length in memory.
+/// A 32-bit number as an index or a length in memory.
 #[inline]
 pub(crate) const fn index(number: u32) -> usize {
     number as usize
@@ -27,7 +27,7 @@ pub(crate) const fn size(number: u64) -> usize {
     number as usize
 }
 
-/// A count that an invariant keeps below 2^32; the caller says which.
+/// A count that an invariant keeps below 2^32. The caller names the invariant.
 #[inline]
 pub(crate) fn short(count: usize) -> u32 {
     debug_assert!(u32::try_from(count).is_ok(), "{count} in 32 bits");

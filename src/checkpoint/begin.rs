@@ -60,7 +60,7 @@ impl Checkpointer {
             Some(taken) => taken,
             None if extent == Scope::Full => {
                 let state = self.reconciler.state();
-                (Arc::new(state.nothing_frozen()), Arc::clone(state.base()))
+                (Arc::new(state.empty_frozen()), Arc::clone(state.base()))
             }
             None => return Ok(None),
         };

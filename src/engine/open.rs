@@ -96,7 +96,7 @@ pub(super) fn open(
     })?;
     // An earlier base goes only if the heaps of this one are heaps.
     if !orphans.is_empty() {
-        base.look_into_heaps()?;
+        base.check_heaps()?;
     }
     let mut replayer = Replayer::new(Arc::new(base), granularity, in_turn);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {

@@ -1,4 +1,4 @@
-//! Places in ordered reads, and ranges of keys.
+//! Positions in ordered reads, and key ranges.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -7,7 +7,7 @@ use crate::model::{
     id::NodeId,
 };
 
-/// Which way to go through an order.
+/// The direction of an ordered read.
 ///
 /// ```
 /// use ingrain::Direction;
@@ -25,7 +25,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The other one.
+    /// The opposite direction.
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {
@@ -35,11 +35,12 @@ impl Direction {
     }
 }
 
-/// A place in an ordered read: just after one of its items.
+/// A position in an ordered read: just after one of its items.
 ///
-/// A cursor outlives its snapshot, its process and the item that it names. On
-/// another snapshot the read continues with what comes after that place there.
-/// It knows the read that it comes from, and every other read refuses it.
+/// A cursor outlives its snapshot, its process and its item. On another
+/// snapshot, the read continues with what comes after the position there. A
+/// cursor is valid only for the read that it comes from; every other read
+/// refuses it.
 ///
 /// ```
 /// use ingrain::{Batch, Cursor, Engine, Node, NodeId};
@@ -96,15 +97,15 @@ impl std::fmt::Display for CursorOf {
     }
 }
 
-/// The version of the bytes of a cursor.
+/// The version of the encoding of a cursor.
 const VERSION: u8 = 1;
 
 impl Cursor {
-    /// The cursor as bytes, to keep or hand out. They are no format to be read by
-    /// others.
+    /// The cursor as bytes, to keep or hand out. The bytes are opaque: only
+    /// [`from_bytes`](Self::from_bytes) reads them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Version, tag, length of the name, name, id, rest.
+        // Version, tag, length of the name, name, id, key.
         let (tag, name): (u8, &[u8]) = match &self.of {
             CursorOf::ScanAll => (0, &[]),
             CursorOf::Scan(kind) => (1, kind.as_bytes()),
@@ -119,10 +120,10 @@ impl Cursor {
         [head.as_slice(), name, self.node.as_bytes(), &self.key].concat()
     }
 
-    /// The cursor with these bytes.
+    /// Decodes a cursor.
     ///
     /// # Errors
-    /// `Invalid` when they are none of [`to_bytes`](Self::to_bytes).
+    /// `Invalid` if the bytes are not those of [`to_bytes`](Self::to_bytes).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let cursor = || {
             let ([version, tag, len], rest) = bytes.split_first_chunk()?;
@@ -141,7 +142,7 @@ impl Cursor {
             let cursor = Self { of, node: NodeId::from_bytes(*node), key: key.to_vec() };
             (*version == VERSION).then_some(cursor)
         };
-        cursor().ok_or_else(|| Error::invalid("cursor: these bytes are none"))
+        cursor().ok_or_else(|| Error::invalid("cursor: invalid bytes"))
     }
 
     /// Refuses a cursor of another read.
@@ -179,8 +180,8 @@ impl KeyRange {
     /// Every key that begins with these bytes.
     #[must_use]
     pub fn prefix(prefix: &[u8]) -> Self {
-        // The first key that is larger than all with the prefix: the prefix
-        // without trailing 0xff, its last byte one more.
+        // The smallest key that is larger than all with the prefix: the prefix
+        // without trailing 0xff, its last byte plus one.
         let mut end = prefix.to_vec();
         while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
         let end = match end.last_mut() {

@@ -1,5 +1,5 @@
-//! The digest of a state: the same for the same content, however it came to be
-//! and wherever it lies.
+//! The digest of a state: equal for equal content, whatever its history and
+//! wherever it is stored.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::{
     read::{edge::EdgeRef, node::NodeRef, snapshot::Snapshot},
 };
 
-/// A digest of all that a snapshot holds.
+/// A digest of everything that a snapshot holds.
 ///
-/// It is the sum, modulo 2^256, of the BLAKE3 hash of each node, edge, vector
-/// space and index, as [`Snapshot::digest`] says.
+/// It is the sum, modulo 2^256, of the BLAKE3 hashes of all nodes, edges,
+/// vector spaces and indexes. See [`Snapshot::digest`].
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -56,8 +56,8 @@ impl Digest {
     }
 }
 
-/// The fields of an item, each with its length, so that no two items give the
-/// same bytes.
+/// Hashes the fields of an item, each with its length, so that different items
+/// do not hash the same bytes.
 struct Item(blake3::Hasher);
 
 impl Item {
@@ -76,12 +76,12 @@ impl Item {
 
 impl Snapshot {
     /// The digest of everything that the snapshot holds: nodes with all their
-    /// fields, edges, vector spaces, indexes. Two stores with the same content
-    /// have the same digest: whether it lies in memory or on disk, before or
-    /// after a checkpoint, here or in a backup. It does not depend on the
-    /// numbers and the order that a store gives to names.
+    /// fields, edges, vector spaces, indexes. Stores with the same content have
+    /// the same digest, whether it is in memory or on disk, before or after a
+    /// checkpoint, in the store or in a backup. It does not depend on the
+    /// numbers or the order that a store assigns to names.
     ///
-    /// It reads everything.
+    /// Reads all data.
     ///
     /// # Errors
     /// `Corrupt` if something is damaged on disk.
@@ -147,7 +147,7 @@ impl Snapshot {
         for (index, key) in keys {
             item.bytes(index.as_bytes()).bytes(key);
         }
-        // CandidateSource name already.
+        // `spaces` is sorted by name.
         for (name, _) in self.spaces() {
             if let Some(vector) = node.vector(name)? {
                 item.bytes(name.as_bytes());

@@ -38,7 +38,7 @@ pub struct EdgeRef<'s> {
 }
 
 impl<'s> EdgeRef<'s> {
-    /// Its place at its source.
+    /// Its key in the out_edges table.
     fn key(&self) -> EdgeKey {
         match self.repr {
             EdgeRepr::Memory(record) => record.key(),
@@ -47,7 +47,7 @@ impl<'s> EdgeRef<'s> {
         }
     }
 
-    /// The node it leaves.
+    /// The source node.
     #[must_use]
     pub fn source(&self) -> NodeId {
         self.key().from
@@ -56,17 +56,18 @@ impl<'s> EdgeRef<'s> {
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'s str {
-        // `Edges` refuses others, and `Snapshot::edge` asks for a kind that there is.
+        // `Edges` refuses unknown kinds, and `Snapshot::edge` looks up a known
+        // one.
         self.state.kinds().known_name(self.key().kind)
     }
 
-    /// The node it reaches.
+    /// The target node.
     #[must_use]
     pub fn target(&self) -> NodeId {
         self.key().to
     }
 
-    /// What tells it from parallel edges of its kind.
+    /// The number that distinguishes parallel edges of its kind.
     #[must_use]
     pub fn discriminator(&self) -> u64 {
         self.key().discriminator
@@ -81,7 +82,7 @@ impl<'s> EdgeRef<'s> {
         }
     }
 
-    /// How sure it is, from 0 to 1.
+    /// The confidence, from 0 to 1.
     #[must_use]
     pub fn confidence(&self) -> f32 {
         match self.repr {
@@ -90,9 +91,9 @@ impl<'s> EdgeRef<'s> {
         }
     }
 
-    /// The attributes, borrowed where they are in memory, decoded where they
-    /// are on disk. Those of an edge that was found at its target cost a search
-    /// for it at its source.
+    /// The attributes, borrowed from memory or decoded from disk. For an edge
+    /// of [`Snapshot::edges_in`](crate::Snapshot::edges_in) on disk, this looks
+    /// up the edge at its source, unless it has no attributes.
     ///
     /// # Errors
     /// `Corrupt` if they are damaged on disk.
@@ -115,7 +116,7 @@ impl<'s> EdgeRef<'s> {
         }
     }
 
-    /// When it came to be.
+    /// When it was created.
     #[must_use]
     pub fn created(&self) -> Timestamp {
         match self.repr {

@@ -25,14 +25,14 @@ use crate::{
 };
 
 impl Snapshot {
-    /// The edges that leave a node, by kind in the order of
+    /// The outgoing edges of a node, by kind in the order of
     /// [`kinds`](Self::kinds), then by target.
     #[must_use]
     pub fn edges_out(&self, id: NodeId) -> Edges<'_> {
         Edges::new(&self.state, id, Side::Out)
     }
 
-    /// The edges that reach a node, by kind in the order of
+    /// The incoming edges of a node, by kind in the order of
     /// [`kinds`](Self::kinds), then by source.
     #[must_use]
     pub fn edges_in(&self, id: NodeId) -> Edges<'_> {
@@ -54,8 +54,8 @@ type EdgeMerge<'s> = Merge<
     Within<RowRange<'s, EdgePartition>, EdgeKey>,
 >;
 
-/// The edges of [`Snapshot::edges_out`] and [`Snapshot::edges_in`], from both
-/// ends.
+/// The iterator of [`Snapshot::edges_out`] and [`Snapshot::edges_in`]. It can be
+/// read from both ends.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -81,7 +81,7 @@ pub struct Edges<'s> {
     start: EdgeKey,
     end: EdgeKey,
     after: Option<EdgeKey>,
-    /// Once the first is asked for.
+    /// Set by the first call of `next`.
     front: Option<EdgeMerge<'s>>,
     back: Option<Box<EdgeMerge<'s>>>,
     at: Option<EdgeKey>,
@@ -99,11 +99,11 @@ impl<'s> Edges<'s> {
         Self { front: None, back: None, at: None, back_at: None, ..self }
     }
 
-    /// Only those of a kind. A kind that nothing has leaves none. The iterator
-    /// starts again.
+    /// Restarts the iterator with only the edges of a kind; none if the kind is
+    /// unknown.
     #[must_use]
     pub fn kind(mut self, kind: &str) -> Self {
-        // No kind has the last number.
+        // No kind has this number.
         let number = self.state.kinds().number(kind).unwrap_or(u32::MAX);
         self.start = EdgeKey::first(self.start.from, number);
         self.end = EdgeKey::last(self.start.from, number);
@@ -117,10 +117,10 @@ impl<'s> Edges<'s> {
         }
     }
 
-    /// Continues after a cursor of the edges of the same node in the same
-    /// direction. A cursor before the first edge leaves all, one past the last,
-    /// or of a kind that the store does not know, none. The iterator starts
-    /// again.
+    /// Restarts the iterator after a cursor of the same edges, outgoing or
+    /// incoming, of the same node. A cursor before the first edge leaves all
+    /// edges; one past the last edge, or of a kind that the store does not
+    /// know, leaves none.
     ///
     /// # Errors
     /// `Invalid` if the cursor comes from another read.
@@ -144,7 +144,7 @@ impl<'s> Edges<'s> {
         let bounds = rest(self.start, self.end, self.after);
         let run = Base::edge_bound(partitions, &self.after.unwrap_or(self.start)).and_then(|low| {
             let high = if descending {
-                // The row at the bound itself may belong to it.
+                // The row at the bound may be in the range.
                 let (at, row) = Base::edge_bound(partitions, &self.end)?;
                 let len = partitions.get(at).map_or(0, |partition| partition.len());
                 (at, (row + 1).min(len))
@@ -161,7 +161,7 @@ impl<'s> Edges<'s> {
         Merge::new(state.layers(), map, bounds, base, descending)
     }
 
-    /// Where the read is: after the edge that it gave last from the front. `None`
+    /// The position after the last edge that was read from the front. `None`
     /// before the first.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
@@ -202,11 +202,11 @@ impl<'s> Iterator for Edges<'s> {
             Ok(item) => item,
             Err(error) => return Some(Err(error)),
         };
-        // What the back has given is given.
+        // The back has returned the rest.
         if self.back_at.is_some_and(|back| key >= back) {
             return None;
         }
-        // No cursor stands at a kind without a name.
+        // A cursor needs the name of the kind.
         if self.state.kinds().knows(key.kind) {
             self.at = Some(key);
         }

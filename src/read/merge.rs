@@ -1,5 +1,5 @@
-//! Ordered reads over layers and base: one order, the newest of equals wins,
-//! and what it says is gone is left out.
+//! Ordered reads over layers and base: a merge in which the newest of equals
+//! wins, and tombstones are left out.
 
 use std::{iter::FusedIterator, ops::RangeBounds, sync::Arc};
 
@@ -12,9 +12,9 @@ use crate::{
     state::{layer::Layer, record::KeyEntry},
 };
 
-/// Something with a place in an order.
+/// An item with a position in an order.
 pub(crate) trait Placed {
-    /// The place, borrowed.
+    /// The position, borrowed.
     type Place<'a>: Copy + Ord
     where
         Self: 'a;
@@ -38,9 +38,9 @@ impl Placed for KeyEntry {
     }
 }
 
-/// What a layer says of a place.
+/// A value of a layer, which may be a tombstone.
 pub(crate) trait Tombstoned {
-    /// Whether it is there.
+    /// Whether it is not a tombstone.
     fn is_there(&self) -> bool;
 }
 
@@ -56,7 +56,7 @@ impl<T> Tombstoned for Option<Arc<T>> {
     }
 }
 
-/// What the base has at a place of the order of `K`.
+/// An item of the base, in the order of `K`.
 pub(crate) trait Stored<'s, K: Placed + 's>: Copy {
     fn place(&self) -> K::Place<'s>;
 }
@@ -73,14 +73,14 @@ impl<'s> Stored<'s, KeyEntry> for IndexEntryRef<'s> {
     }
 }
 
-/// Where something was found.
+/// An item of a merge, and where it was found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MergedItem<'s, V, B> {
     Memory(&'s V),
     Base(B),
 }
 
-/// The part of one layer.
+/// The items of one layer.
 struct LayerRun<'s, K: Placed, V> {
     items: ordmap::RangedIter<'s, K, V, DefaultSharedPtr>,
     head: Option<(K::Place<'s>, &'s V)>,
@@ -93,7 +93,7 @@ pub(crate) struct Merge<'s, K: Placed, V, B, I> {
     layers: [Option<LayerRun<'s, K, V>>; 2],
     base: I,
     base_head: Option<(K::Place<'s>, B)>,
-    /// Given next, and nothing after it.
+    /// Returned next, and nothing after it.
     error: Option<Error>,
     ended: bool,
 }
@@ -105,8 +105,8 @@ where
     B: Stored<'s, K>,
     I: Iterator<Item = Result<B>>,
 {
-    /// What lies in `range` in the map that `map` picks of each layer, and what
-    /// `base` gives, which is in the same range and direction.
+    /// Merges what is in `range` in the map that `map` picks of each layer with
+    /// `base`, which has the same range and direction.
     pub(crate) fn new<Q, R>(
         layers: impl Iterator<Item = &'s Layer>,
         map: impl Fn(&'s Layer) -> &'s OrdMap<K, V>,
@@ -139,7 +139,7 @@ where
         }
     }
 
-    /// The place that comes next.
+    /// The next position.
     fn next_place(&self) -> Option<K::Place<'s>> {
         let layers = self.layers.iter().flatten().filter_map(|run| run.head.map(|(at, _)| at));
         let places = layers.chain(self.base_head.as_ref().map(|(at, _)| *at));

@@ -1,4 +1,4 @@
-//! How a state is read: the snapshot, and every question to it.
+//! Reads of a state: the snapshot and all its queries.
 
 pub(crate) mod cursor;
 pub(crate) mod digest;

@@ -75,7 +75,7 @@ impl<'s> NodeRef<'s> {
         Self { state, repr: NodeRepr::Stored(node) }
     }
 
-    /// The name.
+    /// The id.
     #[must_use]
     pub fn id(&self) -> NodeId {
         match &self.repr {
@@ -94,7 +94,7 @@ impl<'s> NodeRef<'s> {
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'s str {
-        // `Base::stored` refuses others.
+        // `Base::stored` refuses unknown kinds.
         self.state.kinds().known_name(self.kind_number())
     }
 
@@ -107,8 +107,7 @@ impl<'s> NodeRef<'s> {
         }
     }
 
-    /// The attributes, borrowed where they are in memory, decoded where they
-    /// are on disk.
+    /// The attributes, borrowed from memory or decoded from disk.
     ///
     /// # Errors
     /// `Corrupt` if they are damaged on disk.
@@ -125,13 +124,13 @@ impl<'s> NodeRef<'s> {
         version: Seq;
         /// How well it is remembered.
         strength: f32;
-        /// How sure it is, from 0 to 1.
+        /// The confidence, from 0 to 1.
         confidence: f32;
-        /// When it came to be.
+        /// When it was created.
         created: Timestamp;
         /// When it was last put or patched.
         updated: Timestamp;
-        /// When it was last touched; when it was made, if never.
+        /// When it was last touched; if never, when it was created.
         accessed: Timestamp;
         /// How often it was touched.
         access_count: u64;
@@ -148,21 +147,21 @@ impl<'s> NodeRef<'s> {
         memory.chain(stored.into_iter().flatten())
     }
 
-    /// Its keys: name of the index and key, in no particular order of names.
-    /// Without those that damage on disk gives to an index that there is not,
-    /// which [`to_node`](Self::to_node) refuses.
+    /// Its index keys: the name of the index, and the key, in no particular
+    /// order. Keys of an unknown index, which only damage on disk can cause,
+    /// are left out; [`to_node`](Self::to_node) refuses them.
     pub fn keys(&self) -> impl Iterator<Item = (&'s str, &'s [u8])> + use<'s> {
         let state = self.state;
         self.numbered_keys()
             .filter_map(move |(index, key)| Some((state.indexes().name(index)?, key)))
     }
 
-    /// Sees that each of its keys is of an index that there is.
+    /// Checks that the indexes of its keys exist.
     pub(crate) fn check_keys(&self) -> Result<()> {
         let indexes = self.state.indexes();
         match self.numbered_keys().find(|(index, _)| !indexes.knows(*index)) {
             Some((index, _)) => {
-                let what = format!("node {} has a key of index {index}: there is none", self.id());
+                let what = format!("node {} has a key of unknown index {index}", self.id());
                 Err(self.state.base().damaged(what))
             }
             None => Ok(()),
@@ -199,7 +198,7 @@ impl<'s> NodeRef<'s> {
         }
         let found = self.state.base().vector(space, self.id(), seq)?;
         let lost =
-            || self.state.base().damaged(format!("the vector of node {} is not there", self.id()));
+            || self.state.base().damaged(format!("the vector of node {} is missing", self.id()));
         found.map(Some).ok_or_else(lost)
     }
 

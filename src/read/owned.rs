@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Items that are read at once.
+/// Items that are read at a time.
 const CHUNK: usize = 64;
 
 /// Reads up to [`CHUNK`] items after a cursor.
@@ -23,8 +23,8 @@ type Chunk<T> =
 
 /// An ordered read that owns its snapshot and gives owned items.
 ///
-/// It reads 64 items at a time, each with a copy of what it holds. The snapshot
-/// stays pinned until the iterator is dropped. After an error it ends.
+/// It reads 64 items at a time, and copies them. The snapshot stays pinned
+/// until the iterator is dropped. After an error the iterator ends.
 ///
 /// ```
 /// use ingrain::{Batch, Engine, Node, NodeId, Op};
@@ -79,7 +79,7 @@ pub struct OwnedIndexEntry {
     pub node: NodeId,
 }
 
-/// Takes a chunk of a borrowed read that has been continued after its cursor.
+/// Continues a borrowed read after a cursor, and reads a chunk of it.
 macro_rules! chunk {
     ($read:expr, $cursor:expr, $owned:expr) => {{
         let mut read = $read;
@@ -138,7 +138,7 @@ impl Snapshot {
         direction: Direction,
     ) -> Result<OwnedRead<OwnedIndexEntry>> {
         let (index, range) = (index.into(), range.into());
-        // What is wrong with the question is told now.
+        // Reports invalid arguments now.
         self.range(&index, range.clone(), direction)?;
         Ok(OwnedRead::new(self, move |snapshot, cursor| {
             let read = snapshot.range(&index, range.clone(), direction)?;

@@ -14,7 +14,7 @@ use crate::{
     read::{edge::EdgeRef, edges::Edges, snapshot::Snapshot},
 };
 
-/// Which edges of a node a path may take.
+/// The edges of a node that a path may follow.
 ///
 /// ```
 /// use ingrain::{graph::{EdgeDirection, PathOptions}, prelude::*};
@@ -35,16 +35,16 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EdgeDirection {
-    /// Those that leave it.
+    /// Outgoing edges.
     #[default]
     Out,
-    /// Those that reach it.
+    /// Incoming edges.
     In,
-    /// All.
+    /// Both.
     Both,
 }
 
-/// How a path is looked for.
+/// The options of [`Snapshot::shortest_path`].
 ///
 /// ```
 /// use ingrain::{graph::PathOptions, prelude::*};
@@ -61,13 +61,13 @@ pub enum EdgeDirection {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathOptions<'o> {
-    /// Which way to follow edges.
+    /// Which edges of a node to follow.
     pub toward: EdgeDirection,
     /// The kinds of edges to follow, in this order; empty for all.
     pub kinds: &'o [&'o str],
-    /// Most edges of the path: 16 by default.
+    /// Maximum number of edges of the path: 16 by default.
     pub max_depth: usize,
-    /// Most edges to examine: 1,000,000 by default.
+    /// Maximum number of edges to examine: 1,000,000 by default.
     pub max_edges: usize,
 }
 
@@ -124,22 +124,22 @@ pub struct GraphPath<'s> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PathStep<'s> {
-    /// The edge taken, in the direction that the store has it.
+    /// The edge, with the direction that it has in the store.
     pub edge: EdgeRef<'s>,
     /// The node reached.
     pub node: NodeId,
 }
 
 impl Snapshot {
-    /// A path from one node to another with as few edges as possible, or
-    /// `None` if there is none of at most `max_depth` edges. Among equals, the
-    /// first in the order of [`edges_out`](Self::edges_out) and
-    /// [`edges_in`](Self::edges_in): always the same one.
+    /// A path from one node to another with as few edges as possible, or `None`
+    /// if there is none of at most `max_depth` edges. Of several such paths,
+    /// this is the first in the order of [`edges_out`](Self::edges_out) and
+    /// [`edges_in`](Self::edges_in), so the result is deterministic.
     ///
-    /// Breadth-first search; it holds in memory every node that it reaches.
+    /// Breadth-first search; it keeps every node that it reaches in memory.
     ///
     /// # Errors
-    /// `Limit` if `max_edges` were examined and the answer is not known.
+    /// `Limit` if `max_edges` were examined without an answer.
     pub fn shortest_path(
         &self,
         from: NodeId,

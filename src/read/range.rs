@@ -1,4 +1,4 @@
-//! Keys of an index, in order.
+//! Entries of an index, in order.
 
 use std::{iter::FusedIterator, ops::Bound};
 
@@ -21,11 +21,12 @@ use crate::{
 };
 
 impl Snapshot {
-    /// The keys of an index that lie in a range, with their nodes, by key and
-    /// then by id, or the other way round.
+    /// The entries of an index whose keys are in a range, with their nodes,
+    /// sorted by key and then by id, ascending or descending.
     ///
     /// # Errors
-    /// `Invalid` if there is no such index, or the range ends before it starts.
+    /// `Invalid` if the index does not exist, or the range ends before it
+    /// starts.
     pub fn range(
         &self,
         index: &str,
@@ -38,7 +39,7 @@ impl Snapshot {
         Ok(IndexEntries::new(&self.state, number, range, direction))
     }
 
-    /// The nodes that expire at `before` or earlier, the first to expire first.
+    /// The nodes that expire at `before` or earlier, sorted by expiry.
     pub fn expired(&self, before: Timestamp) -> impl Iterator<Item = Result<NodeId>> {
         let range = KeyRange { start: Bound::Unbounded, end: Bound::Included(expiry_key(before)) };
         let mut range = IndexEntries::new(&self.state, EXPIRY, range, Direction::Ascending);
@@ -47,8 +48,9 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// The nodes with a key in a range of an index, ascending, each once; `None`
-    /// if they are more than `most`.
+    /// The nodes with a key in a range of an index, sorted, without duplicates.
+    /// `None` if there are more than `most` keys, or more than twice as many in
+    /// the base, where deleted ones count.
     pub(crate) fn nodes_within(
         &self,
         index: u32,
@@ -60,8 +62,8 @@ impl Snapshot {
         let bounds = (start_place(index, range), end_place(index, range));
         let low = base.key_bound(&bound_place(bounds.0))?;
         let high = base.key_bound(&bound_place(bounds.1))?;
-        // What is in the base is counted without being read. Some of it may be
-        // gone: then the range is taken for larger than it is.
+        // Entries of the base are counted without being read. Some may be
+        // deleted, so twice as many are allowed.
         let partitions = base.keys().get(low.0..high.0).unwrap_or_default().iter();
         let before = partitions.map(|partition| partition.entries().len()).sum::<usize>();
         if (before + high.1).saturating_sub(low.1) > most.saturating_mul(2) {
@@ -71,7 +73,7 @@ impl Snapshot {
         let layered =
             |layer: &Layer| layer.keys().range::<_, IndexEntryRef<'_>>(bounds).next().is_some();
         if !self.state.layers().any(layered) {
-            // Nothing of it has changed since: no merge.
+            // No layer changes the range, so no merge is needed.
             let end = (high.0, high.1 + 1);
             let last = base.keys().len();
             let high = if high.0 < last { end } else { high };
@@ -104,7 +106,7 @@ impl Snapshot {
 type KeyMerge<'s> =
     Merge<'s, KeyEntry, bool, IndexEntryRef<'s>, Within<RowRange<'s, KeyPartition>, OwnedPlace>>;
 
-/// The entries of [`Snapshot::range`], from both ends.
+/// The iterator of [`Snapshot::range`]. It can be read from both ends.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -128,9 +130,9 @@ pub struct IndexEntries<'s> {
     index: u32,
     range: KeyRange,
     direction: Direction,
-    /// What [`after`](Self::after) was given.
+    /// The cursor that [`after`](Self::after) was given.
     left_at: Option<Cursor>,
-    /// Once the first is asked for.
+    /// Set by the first call of `next`.
     front: Option<KeyMerge<'s>>,
     back: Option<KeyMerge<'s>>,
     at: Option<IndexEntryRef<'s>>,
@@ -174,8 +176,8 @@ impl<'s> IndexEntries<'s> {
         CursorOf::Index(self.state.indexes().known_name(self.index).to_owned(), self.direction)
     }
 
-    /// Continues after a cursor of the same index in the same direction; its
-    /// range may be another. The iterator starts again.
+    /// Restarts the iterator after a cursor of the same index in the same
+    /// direction. The cursor may come from another range.
     ///
     /// # Errors
     /// `Invalid` if the cursor comes from another read.
@@ -201,7 +203,7 @@ impl<'s> IndexEntries<'s> {
         }
         let (from, to) = (bound_place(start), bound_place(end));
         if from > to {
-            // Nothing: the cursor is past the last.
+            // Empty: the cursor is past the last entry.
             (start, end) = (Bound::Excluded(from), Bound::Included(from));
         }
         let (from, to) = (bound_place(start), bound_place(end));
@@ -209,7 +211,7 @@ impl<'s> IndexEntries<'s> {
             let high = state.base().key_bound(&to)?;
             let len =
                 state.base().keys().get(high.0).map_or(0, |partition| partition.entries().len());
-            // The entry at the bound itself may belong to it.
+            // The entry at the bound may be in the range.
             let high = (high.0, (high.1 + 1).min(len));
             Ok(RowRange::directed(state.base().keys(), low, high, descending))
         });
@@ -224,8 +226,8 @@ impl<'s> IndexEntries<'s> {
         )
     }
 
-    /// Where the read is: after the entry that it gave last from the front.
-    /// `None` before the first.
+    /// The position after the last entry that was read from the front. `None`
+    /// before the first.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let at = self.at?;
@@ -241,7 +243,7 @@ impl<'s> IndexEntries<'s> {
             Ok((place, _)) => place,
             Err(error) => return Some(Err(error)),
         };
-        // What the back has given is given.
+        // The back has returned the rest.
         if self.back_at.is_some_and(|back| !self.is_before(place, back)) {
             return None;
         }
@@ -265,7 +267,7 @@ impl<'s> IndexEntries<'s> {
         Some(Ok(place))
     }
 
-    /// Whether the read gives `a` before `b`.
+    /// Whether the read returns `a` before `b`.
     fn is_before(&self, a: IndexEntryRef<'_>, b: IndexEntryRef<'_>) -> bool {
         match self.direction {
             Direction::Ascending => a < b,
@@ -274,10 +276,10 @@ impl<'s> IndexEntries<'s> {
     }
 
     fn entry(&self, place: IndexEntryRef<'s>) -> Result<IndexEntry<'s>> {
-        // Keys and nodes change in the same commit: each is there.
+        // Keys and nodes change in the same commit, so the node exists.
         let node = NodeRef::find(self.state, place.node)?;
         let gone = || {
-            let what = format!("node {} has an index key and is not there", place.node);
+            let what = format!("node {} has an index key but does not exist", place.node);
             self.state.base().damaged(what)
         };
         Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
@@ -287,7 +289,7 @@ impl<'s> IndexEntries<'s> {
 fn bound_place<'k>(bound: Bound<IndexEntryRef<'k>>) -> IndexEntryRef<'k> {
     match bound {
         Bound::Included(place) | Bound::Excluded(place) => place,
-        // There is none of these.
+        // No caller has an unbounded one.
         Bound::Unbounded => IndexEntryRef { index: 0, key: &[], node: NodeId::MIN },
     }
 }
@@ -302,8 +304,8 @@ fn start_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
 
 fn end_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
     match &range.end {
-        // Indexes are few: there is always a next number. Expiries are asked for
-        // with an end.
+        // Numbers of indexes are small, so there is always a next one.
+        // `EXPIRY`, the largest number, is always read with an end.
         Bound::Unbounded => Bound::Excluded(IndexEntryRef {
             index: index.saturating_add(1),
             key: &[],
@@ -314,7 +316,7 @@ fn end_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
     }
 }
 
-/// The bound that excludes `place`, unless the other lies further in already.
+/// The bound that excludes `place`, unless `bound` is tighter already.
 fn tighter<'k>(
     bound: Bound<IndexEntryRef<'k>>,
     place: IndexEntryRef<'k>,

@@ -22,15 +22,14 @@ use crate::{
 };
 
 impl Snapshot {
-    /// The nodes of a kind, by id. A kind that nothing has gives none.
+    /// The nodes of a kind, sorted by id; none if the kind is unknown.
     ///
-    /// The first node sorts what was written of the newest state in memory since
-    /// it was last scanned, if there was anything: about n log n of that many
-    /// nodes, of all kinds. What follows merges files and memory, without
-    /// reading what it gives before it is asked for.
+    /// The iterator merges memory and files, and reads each node when it is
+    /// asked for. The first call of `next` sorts the nodes of all kinds that
+    /// were added in memory since the last scan: O(n log n) for n such nodes.
     #[must_use]
     pub fn scan(&self, kind: &str) -> Scan<'_> {
-        // No kind has the last number.
+        // No kind has this number.
         let (number, kind) = match self.state.kinds().number(kind) {
             Some(number) => (number, ScanKind::Known(number)),
             None => (u32::MAX, ScanKind::Unknown(kind.to_owned())),
@@ -38,34 +37,35 @@ impl Snapshot {
         Scan::new(&self.state, kind, (number, NodeId::MIN), (number, NodeId::MAX))
     }
 
-    /// All nodes, by kind in the order of [`kinds`](Self::kinds), then by id. It
-    /// costs what [`scan`](Self::scan) does.
+    /// All nodes, by kind in the order of [`kinds`](Self::kinds), then by id.
+    /// The cost is that of a [`scan`](Self::scan).
     #[must_use]
     pub fn scan_all(&self) -> Scan<'_> {
         Scan::new(&self.state, ScanKind::All, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
     }
 }
 
-/// Nodes in the order of kind and id: of layers and base, merged.
+/// The nodes of layers and base, merged in the order of kind and id.
 struct KindMerge<'s> {
     state: &'s State,
     bounds: Bounds<(u32, NodeId)>,
-    /// KindEntries in the layers, which say of each node themselves what it is.
+    /// Candidates from the layers, whose node tables decide which kind a node
+    /// has.
     layers: [Option<Peekable<KindEntries>>; 2],
-    /// The rows of one kind.
+    /// The rows of the current kind.
     base: Option<Within<KindRows<'s>, (u32, NodeId)>>,
     base_head: Option<&'s NodeRow>,
-    /// The kinds that are left after that.
+    /// The kinds after the current one.
     kinds: std::ops::Range<u32>,
     descending: bool,
-    /// Given next, and nothing after it.
+    /// Returned next, and nothing after it.
     error: Option<Error>,
     ended: bool,
 }
 
 impl<'s> KindMerge<'s> {
-    /// What lies within bounds that begin with `first`, and end with `last` or
-    /// before it.
+    /// The nodes within `bounds`, which begin with `first` and end with `last`
+    /// or before it.
     fn new(
         state: &'s State,
         bounds: Bounds<(u32, NodeId)>,
@@ -93,7 +93,7 @@ impl<'s> KindMerge<'s> {
             ended: false,
         };
         if descending {
-            // The last kind may end before its last id.
+            // The range may end before the last id of the last kind.
             if let Some(kind) = merge.kinds.next_back() {
                 let to = if kind == last.0 { last.1 } else { NodeId::MAX };
                 let rows = state.base().of_kind_descending(kind, to);
@@ -131,7 +131,7 @@ impl<'s> KindMerge<'s> {
 }
 
 impl<'s> Iterator for KindMerge<'s> {
-    /// A place, and the node if it could be read.
+    /// The kind and id of a node, and the node or the error of reading it.
     type Item = Result<((u32, NodeId), Result<NodeRef<'s>>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -162,7 +162,7 @@ impl<'s> Iterator for KindMerge<'s> {
                 (None, Some(row)) => {
                     self.state.base().stored(row).map(|node| NodeRef::stored(self.state, node))
                 }
-                // It is gone, or of another kind; or it is to come.
+                // Deleted, of another kind, or added after this snapshot.
                 _ => continue,
             };
             return Some(Ok(((kind, id), node)));
@@ -171,15 +171,16 @@ impl<'s> Iterator for KindMerge<'s> {
     }
 }
 
-/// What a scan reads. Only the name of a kind that the store does not know is
-/// kept, so that a scan allocates nothing.
+/// What a scan reads. Only an unknown kind is kept as a name, so that other
+/// scans allocate nothing.
 enum ScanKind {
     All,
     Known(u32),
     Unknown(String),
 }
 
-/// The nodes of [`Snapshot::scan`] and [`Snapshot::scan_all`], from both ends.
+/// The iterator of [`Snapshot::scan`] and [`Snapshot::scan_all`]. It can be
+/// read from both ends.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -202,9 +203,9 @@ pub struct Scan<'s> {
     kind: ScanKind,
     start: (u32, NodeId),
     end: (u32, NodeId),
-    /// What [`after`](Self::after) was given.
+    /// The position of the cursor that [`after`](Self::after) was given.
     left_at: Option<(u32, NodeId)>,
-    /// Once the first is asked for.
+    /// Set by the first call of `next`.
     front: Option<KindMerge<'s>>,
     back: Option<KindMerge<'s>>,
     at: Option<(u32, NodeId)>,
@@ -236,9 +237,9 @@ impl<'s> Scan<'s> {
         KindMerge::new(self.state, bounds, first, self.end, descending)
     }
 
-    /// Continues after a cursor of the same scan. A cursor before the first node
-    /// leaves all, one past the last, or of a kind that the store does not know,
-    /// none. The iterator starts again.
+    /// Restarts the iterator after a cursor of the same scan. A cursor before
+    /// the first node leaves all nodes; one past the last node, or of a kind
+    /// that the store does not know, leaves none.
     ///
     /// # Errors
     /// `Invalid` if the cursor comes from another read.
@@ -250,7 +251,7 @@ impl<'s> Scan<'s> {
         Ok(Self { left_at, front: None, back: None, at: None, back_at: None, ..self })
     }
 
-    /// Where the scan is: after the node that it gave last from the front. `None`
+    /// The position after the last node that was read from the front. `None`
     /// before the first.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
@@ -268,10 +269,10 @@ impl<'s> Iterator for Scan<'s> {
             self.front = Some(self.begin(false));
         }
         match self.front.as_mut()?.next()? {
-            // What the back has given is given.
+            // The back has returned the rest.
             Ok((at, _)) if self.back_at.is_some_and(|back| at >= back) => None,
             Ok((at, node)) => {
-                // No cursor stands at a kind without a name.
+                // A cursor needs the name of the kind.
                 if self.state.kinds().knows(at.0) {
                     self.at = Some(at);
                 }

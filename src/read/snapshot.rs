@@ -1,4 +1,4 @@
-//! A pinned state of the store.
+//! A snapshot: a pinned state of the store.
 
 use std::{fmt, sync::Arc};
 
@@ -13,15 +13,15 @@ use crate::{
     },
 };
 
-/// A state of the store, pinned: it never changes, and everything in it has
-/// the same sequence number.
+/// A consistent, immutable view of the store: everything in it reflects one
+/// sequence number.
 ///
-/// Taking one costs a counter; reads take no lock and wait for nobody. What a
-/// snapshot holds stays in memory, and the files that it reads stay on disk,
-/// until it is gone: do not keep one for longer than its work takes.
+/// Taking one increments a counter; reads take no lock and never wait. A snapshot
+/// keeps its data in memory, and the files that it reads on disk, until it is
+/// dropped: do not keep one for longer than its work takes.
 ///
-/// Lookups that find nothing give `None`, never an error. Errors mean that the
-/// question cannot be answered: an unknown index or space, or damage on disk.
+/// Lookups that find nothing return `None`, not an error. Errors mean that a
+/// read cannot be answered: an unknown index or space, or damage on disk.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -57,14 +57,14 @@ impl Snapshot {
         Self { state }
     }
 
-    /// The last commit that the snapshot holds.
+    /// The last commit that the snapshot includes.
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.state.seq()
     }
 
-    /// The node of that name. A hash lookup in what is in memory, then a search
-    /// in what is on disk; nothing is copied.
+    /// The node with this id: a hash lookup in memory, then a search in the
+    /// mapped files. Nothing is copied.
     ///
     /// # Errors
     /// `Corrupt` if the node is damaged on disk.
@@ -76,17 +76,16 @@ impl Snapshot {
     /// The nodes with these ids, each at the position of its id; `None` where
     /// there is none.
     ///
-    /// The lookups of up to 64 ids overlap: while memory brings the row or record
-    /// of one, the processor asks for those of the others. So many ids at once
-    /// cost less than a [`get`](Self::get) for each.
+    /// Prefetching overlaps the cache misses of up to 64 lookups, so many ids
+    /// at once cost less than a [`get`](Self::get) for each.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_many(&self, ids: &[NodeId]) -> Result<Vec<Option<NodeRef<'_>>>> {
-        /// For so many at a time: what is fetched for more leaves the processor's
-        /// caches before it is read.
+        /// Ids that are prefetched together. With more, what is fetched would
+        /// leave the processor's caches before it is read.
         const WINDOW: usize = 64;
-        /// Fewer are not worth the detour.
+        /// For fewer ids, prefetching does not pay.
         const LEAST: usize = 4;
         let mut nodes = Vec::with_capacity(ids.len());
         for ids in ids.chunks(WINDOW) {
@@ -114,7 +113,7 @@ impl Snapshot {
         Ok(nodes)
     }
 
-    /// Whether there is a node of that name.
+    /// Whether a node with this id exists.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -125,8 +124,8 @@ impl Snapshot {
         }
     }
 
-    /// The edge of that name, if there. One ordered lookup, however many edges
-    /// its ends have.
+    /// The edge with these ends, kind and discriminator, if it exists. One
+    /// ordered lookup, however many edges its ends have.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -171,7 +170,7 @@ impl Snapshot {
         count(self.state.counts().vectors)
     }
 
-    /// Every kind that a node or edge of the store ever had, in the order of
+    /// All kinds that nodes or edges of the store ever had, in the order of
     /// their first appearance.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.state.kinds().iter()
@@ -194,7 +193,7 @@ impl Snapshot {
     }
 }
 
-/// A count that is of things that fit into memory or files.
+/// A count as a `usize`, which has 64 bits on the supported machines.
 fn count(count: u64) -> usize {
     num::size(count)
 }

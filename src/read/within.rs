@@ -12,7 +12,8 @@ use crate::{
 
 pub(crate) type Bounds<K> = (Bound<K>, Bound<K>);
 
-/// A run of the base, which may have failed to begin, within bounds.
+/// Rows of the base, restricted to bounds. Their iterator may have failed to
+/// begin.
 pub(crate) struct Within<I, K> {
     run: Result<I, Option<Error>>,
     bounds: Bounds<K>,
@@ -66,7 +67,7 @@ where
     }
 }
 
-/// An item of a run, whose place can be compared.
+/// A row whose key can be compared with a bound.
 trait InOrder<K> {
     fn compare(&self, key: &K) -> Ordering;
 }
@@ -89,7 +90,7 @@ impl InOrder<OwnedPlace> for IndexEntryRef<'_> {
     }
 }
 
-/// A [`IndexEntryRef`] that borrows nothing.
+/// An owned [`IndexEntryRef`].
 #[derive(Debug, Clone)]
 pub(crate) struct OwnedPlace {
     index: u32,
@@ -103,7 +104,7 @@ impl From<IndexEntryRef<'_>> for OwnedPlace {
     }
 }
 
-/// What is left of `start..=end` after `place`.
+/// The part of `start..=end` after `place`.
 pub(crate) fn rest<T: Ord + Copy>(start: T, end: T, place: Option<T>) -> (Bound<T>, Bound<T>) {
     match place {
         Some(place) if place >= end => (Bound::Excluded(end), Bound::Included(end)),

@@ -20,69 +20,71 @@ use crate::{
     },
 };
 
-/// About what a place in the order of kinds takes, sorted or not.
+/// Estimated bytes of an entry in the list of nodes by kind, sorted or not.
 const KIND_BYTES: usize = 72;
 
-/// A change that was decided and cannot fail.
+/// A change that a decided batch makes to a state. Applying it cannot fail.
 ///
-/// What there is in the base is looked up when it is decided, since looking can
-/// fail.
+/// What it needs of the base was looked up for the decision, since reading the
+/// base can fail.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// A kind gets the next number.
+    /// Assigns the next number to a kind.
     Kind(Arc<str>),
     Space(Box<str>, Space),
-    /// The space with that number goes, and all its vectors.
+    /// Drops the space with this number, and all its vectors.
     DropSpace(u32),
     Method(u32, Method),
-    /// An index gets the next number.
+    /// Creates an index with the next number.
     Index(Arc<str>),
-    /// Replaces the node's record, if any.
+    /// Puts a node, and replaces its record if it exists.
     Node {
         record: NodeRecord,
         below: Below,
     },
-    /// Deletes a node that is there.
+    /// Deletes an existing node.
     DeleteNode {
         id: NodeId,
         below: Below,
-        /// The edges that leave it and reach it in the base, as keys at it.
+        /// Keys of its edges in the base, in the out_edges and the in_edges
+        /// table.
         out: Vec<EdgeKey>,
         in_edges: Vec<EdgeKey>,
     },
-    /// Replaces the edge, if any. With `keep_created`, the time of creation of
-    /// the one that it replaces stays.
+    /// Puts an edge, and replaces one with the same key. With `keep_created`,
+    /// the creation time of a replaced edge is kept.
     Edge {
         record: EdgeRecord,
         keep_created: bool,
-        /// When the edge was created that the base has.
+        /// The creation time of the edge in the base, if the base has it.
         stored: Option<Timestamp>,
     },
     DeleteEdge {
-        /// At its source.
+        /// In the out_edges table.
         key: EdgeKey,
-        /// Whether the base has it.
+        /// Whether the base has the edge.
         stored: bool,
     },
 }
 
-/// Where that is of a node which an effect replaces.
+/// Where the version of a node is that an effect replaces.
 #[derive(Debug)]
 pub(crate) enum Below {
-    /// The layers say what it is, or an effect before this one.
+    /// A layer has an entry for it, possibly by an earlier effect of the batch.
     Layers,
-    /// Neither does: in the base it is this.
+    /// No layer has an entry. In the base the node has these secondary keys;
+    /// `None` if it is not there.
     Base(Option<StoredSecondaryKeys>),
 }
 
 impl State {
-    /// Whether anything may stand below the active layer.
+    /// Whether there may be data below the active layer.
     fn has_below(&self) -> bool {
         self.frozen.is_some() || !self.base.is_empty()
     }
 
     /// Applies the effects of one batch, which becomes commit `seq` and whose
-    /// contents take `memory`.
+    /// contents take `memory` bytes.
     pub(crate) fn apply(
         &mut self,
         seq: Seq,
@@ -91,7 +93,7 @@ impl State {
     ) {
         self.seq = seq;
         self.active.grow(memory, 0);
-        // To look at while the state changes.
+        // References that stay usable while the state changes.
         let (nodes, frozen) = (Arc::clone(&self.active.nodes), self.frozen.clone());
         let before = |id: &NodeId| {
             nodes.get(id, seq).or_else(|| frozen.as_ref().and_then(|frozen| frozen.node(id)))
@@ -140,8 +142,8 @@ impl State {
         }
     }
 
-    /// Its vectors in the layer go with it; those in the base, with the next
-    /// checkpoint.
+    /// Drops a space. Its vectors in a layer are freed with the layer, those in
+    /// the base by the next checkpoint.
     fn drop_space(&mut self, number: u32) {
         Arc::make_mut(&mut self.spaces).drop(number);
         if let Some(count) = Arc::make_mut(&mut self.vector_counts).get_mut(num::index(number)) {
@@ -150,11 +152,11 @@ impl State {
         }
     }
 
-    /// Counts vectors of a space. This and the other counts go on from what a
-    /// manifest declares, which may be any number.
+    /// Changes the vector counts of a space. All counts start from those that a
+    /// manifest declares, which may be any numbers, so they saturate.
     fn count_vectors(&mut self, space: u32, change: i64) {
         let counts = Arc::make_mut(&mut self.vector_counts);
-        // Slots of spaces that were dropped are not counted any more.
+        // Vectors of dropped spaces are not counted any more.
         if self.spaces.by_number(space).is_some()
             && let Some(count) = counts.get_mut(num::index(space))
         {
@@ -190,7 +192,7 @@ impl State {
         }
         for slot in secondary_keys.vectors {
             let before = old.and_then(|old| old.vector(slot.space));
-            // One batch may write it twice, under one sequence number.
+            // One batch may write the vector twice, with one sequence number.
             let same = |before: &VectorSlot| {
                 before.seq == slot.seq
                     && match (&before.memory, &slot.memory) {
@@ -231,10 +233,10 @@ impl State {
         for key in in_edges {
             self.delete_edge(key.reversed(), true);
         }
-        // What the base has is gone by now.
+        // The edges of the base are deleted by now.
         let all = EdgeKey::first(id, 0)..=EdgeKey::last(id, u32::MAX);
         let mut left: Vec<EdgeKey> = Vec::new();
-        // A layer has each edge at both its ends, or at neither.
+        // A layer has each edge in both its maps, or in neither.
         for layer in self.layers().filter(|layer| !layer.out.is_empty()) {
             left.extend(layer.out.range(all.clone()).map(|(key, _)| *key));
             left.extend(layer.in_edges.range(all.clone()).map(|(key, _)| key.reversed()));
@@ -259,7 +261,7 @@ impl State {
         self.set_edge(key, Some(Arc::new(record)));
     }
 
-    /// Deletes the edge with this key at its source.
+    /// Deletes the edge with this key in the out_edges table.
     fn delete_edge(&mut self, key: EdgeKey, stored: bool) {
         let there = match self.layered_edge(&key) {
             Some(layered) => layered.is_some(),
@@ -271,10 +273,10 @@ impl State {
         }
     }
 
-    /// `new`: no layer says anything of the node.
+    /// `new`: no layer has an entry for the node.
     #[inline]
     fn set_node(&mut self, id: NodeId, record: Option<NodeRecord>, new: bool) {
-        // What it replaces stays until the layer goes.
+        // A version that it replaces stays until the layer is dropped.
         let memory = record.as_ref().map_or(RECORD_BYTES, NodeRecord::memory);
         if new {
             self.active.nodes.add(id, self.seq, record);
@@ -284,7 +286,7 @@ impl State {
         self.active.grow(memory, 0);
     }
 
-    /// Notes that a node comes to a kind.
+    /// Adds a node to the list of a kind.
     fn note_kind(&mut self, kind: u32, id: NodeId) {
         self.active.by_kind.push(kind, id);
         self.active.grow(KIND_BYTES, 0);
@@ -306,7 +308,7 @@ impl State {
     }
 
     fn set_vector(&mut self, space: u32, id: NodeId, vector: Option<Arc<Vector>>) {
-        // The vector itself counts with its node.
+        // The vector itself is counted with its node.
         if vector.is_some() || self.has_below() {
             if self.active.vectors.insert((space, id), vector).is_none() {
                 self.active.grow(ENTRY_BYTES, 0);
@@ -316,7 +318,7 @@ impl State {
         }
     }
 
-    /// Sets an edge, both ways, by its key at its source.
+    /// Sets an edge in both maps, by its key in the out_edges table.
     fn set_edge(&mut self, key: EdgeKey, record: Option<Arc<EdgeRecord>>) {
         let memory = |record: &Option<Arc<EdgeRecord>>| {
             let record = record

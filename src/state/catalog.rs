@@ -6,16 +6,16 @@ use im::OrdMap;
 
 use crate::{format::manifest::NamedSpace, model::space::Space, num};
 
-/// Names and the numbers that stand for them, given in the order of their
-/// first appearance in the log, so that every replay gives the same.
+/// Names and their numbers. Numbers are assigned in the order in which the
+/// names first appear in the log, so every replay assigns the same ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dictionary {
     names: im::Vector<Arc<str>>,
-    components: OrdMap<Arc<str>, u32>,
+    numbers: OrdMap<Arc<str>, u32>,
 }
 
 impl Dictionary {
-    /// With these names, in the order of their numbers.
+    /// A dictionary of these names, which are in the order of their numbers.
     pub(crate) fn from_names(names: &[String]) -> Self {
         let mut dictionary = Self::default();
         for name in names {
@@ -25,22 +25,22 @@ impl Dictionary {
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
-        self.components.get(name).copied()
+        self.numbers.get(name).copied()
     }
 
-    /// The name behind a number, if it was given to one.
+    /// The name with this number, if the number is assigned.
     pub(crate) fn name(&self, number: u32) -> Option<&str> {
         self.names.get(num::index(number)).map(|name| &**name)
     }
 
-    /// The name behind a number that came from this dictionary, or was compared
-    /// with it when it was read.
+    /// The name with a number that came from this dictionary, or was checked
+    /// against it when it was read.
     pub(crate) fn known_name(&self, number: u32) -> &str {
         debug_assert!(self.knows(number), "number {number} of {}", self.len());
         self.name(number).unwrap_or_default()
     }
 
-    /// Whether a number was given to a name.
+    /// Whether a number is assigned.
     #[inline]
     pub(crate) fn knows(&self, number: u32) -> bool {
         num::index(number) < self.names.len()
@@ -54,19 +54,19 @@ impl Dictionary {
         self.names.iter().map(|name| &**name)
     }
 
-    /// Gives `name` the next number. The bound on kinds is far below 2^32.
+    /// Assigns the next number to `name`. Limits on names are far below 2^32.
     pub(crate) fn add(&mut self, name: Arc<str>) {
         let number = num::short(self.names.len());
         self.names.push_back(Arc::clone(&name));
-        self.components.insert(name, number);
+        self.numbers.insert(name, number);
     }
 }
 
-/// The vector spaces that a store has and had, by number.
+/// The vector spaces of a store, including dropped ones, by number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spaces {
     pub(super) by_number: Vec<NamedSpace>,
-    /// Those that it has.
+    /// The numbers of the spaces that exist, by name.
     names: BTreeMap<Box<str>, u32>,
 }
 
@@ -77,24 +77,24 @@ impl Spaces {
         Self { by_number: spaces.to_vec(), names }
     }
 
-    /// The space of that name, and its number.
+    /// The space with this name, and its number.
     pub(crate) fn get(&self, name: &str) -> Option<(u32, &NamedSpace)> {
         let number = *self.names.get(name)?;
         Some((number, self.by_number(number)?))
     }
 
-    /// The space with that number, if it was not dropped.
+    /// The space with this number, if it was not dropped.
     pub(crate) fn by_number(&self, number: u32) -> Option<&NamedSpace> {
         let space = self.by_number.get(num::index(number))?;
         (!space.dropped).then_some(space)
     }
 
-    /// Those that there are, by name.
+    /// The spaces that exist, sorted by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &NamedSpace)> {
         self.names.values().filter_map(|number| Some((*number, self.by_number(*number)?)))
     }
 
-    /// How many numbers were given.
+    /// How many numbers are assigned, including those of dropped spaces.
     pub(crate) fn len(&self) -> usize {
         self.by_number.len()
     }

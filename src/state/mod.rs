@@ -1,4 +1,4 @@
-//! What a state of the store is: layers in memory over a base of mapped files.
+//! The state of a store: layers in memory over a base of mapped files.
 
 pub(crate) mod apply;
 pub(crate) mod base;
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// The state of a store.
+/// The state of a store as of one commit.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
-    /// The last commit in it.
+    /// The commit that the state is as of.
     seq: Seq,
     kinds: Dictionary,
     spaces: Arc<Spaces>,
@@ -34,15 +34,15 @@ pub(crate) struct State {
     vector_counts: Arc<Vec<u64>>,
     indexes: Dictionary,
     counts: Counts,
-    /// What was committed since the last checkpoint began.
+    /// Changes since the last checkpoint began.
     active: Layer,
-    /// What a checkpoint is writing, or failed to write.
+    /// The layer that a checkpoint is writing, or failed to write.
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
 }
 
 impl State {
-    /// What was committed since the last checkpoint began.
+    /// Changes since the last checkpoint began.
     #[inline]
     pub(crate) fn active(&self) -> &Layer {
         &self.active
@@ -53,13 +53,13 @@ impl State {
         self.counts
     }
 
-    /// What a checkpoint is writing, or failed to write.
+    /// The layer that a checkpoint is writing, or failed to write.
     #[inline]
     pub(crate) fn frozen(&self) -> Option<&Arc<Frozen>> {
         self.frozen.as_ref()
     }
 
-    /// The last commit in it.
+    /// The commit that the state is as of.
     #[inline]
     pub(crate) fn seq(&self) -> Seq {
         self.seq
@@ -86,21 +86,21 @@ impl State {
     }
 }
 
-/// What was found of a node that a batch is about.
+/// The result of a prefetch lookup of one node.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum Prefetched<'s> {
-    /// Nobody looked, or what was looked at is damaged.
+    /// Not looked up, or damaged on disk.
     #[default]
     Not,
-    /// What the layers say.
+    /// A layer has an entry: the node, or `None` if it was deleted.
     Layers(Option<&'s NodeRecord>),
-    /// They say nothing, and the base this.
+    /// No layer has an entry; this is the result from the base.
     Base(Option<&'s NodeRow>),
 }
 
 impl State {
-    /// The state that a checkpoint left. Readers sort the kinds of its layers
-    /// from `kind_run` entries on.
+    /// The state as of the checkpoint of `base`, with empty layers. `kind_run`
+    /// is passed to [`Layer::new`].
     pub(crate) fn from_base(base: Arc<Base>, kind_run: usize) -> Self {
         let manifest = Arc::clone(&base.manifest);
         Self {
@@ -116,8 +116,9 @@ impl State {
         }
     }
 
-    /// Takes the active layer for a checkpoint, unless one was taken and not
-    /// written yet. `None` if there is nothing to write.
+    /// Freezes the active layer for a checkpoint, unless there is a frozen
+    /// layer already. Returns the frozen layer; `None` if there is nothing to
+    /// write.
     pub(crate) fn freeze(&mut self) -> Option<&Arc<Frozen>> {
         if self.frozen.is_none() {
             if self.active.is_empty() && self.seq == self.base.manifest.checkpoint {
@@ -136,9 +137,9 @@ impl State {
         self.frozen.as_ref()
     }
 
-    /// What a checkpoint of no changes writes: what the base has. The state may
-    /// have gone on meanwhile.
-    pub(crate) fn nothing_frozen(&self) -> Frozen {
+    /// An empty frozen layer, for a checkpoint without changes. Names and
+    /// counts are those of the base, since the state may have newer ones.
+    pub(crate) fn empty_frozen(&self) -> Frozen {
         let manifest = &self.base.manifest;
         Frozen {
             layer: self.active.next(),
@@ -150,23 +151,23 @@ impl State {
         }
     }
 
-    /// Puts another base in the place of this one, which holds the same.
+    /// Replaces the base by another with the same contents.
     pub(crate) fn replace_base(&mut self, base: Arc<Base>) {
         self.base = base;
     }
 
-    /// Puts the base in the place of what was frozen, which it holds.
+    /// Drops the frozen layer, and replaces the base by one that includes it.
     pub(crate) fn install(&mut self, base: Arc<Base>) {
         self.frozen = None;
         self.base = base;
     }
 
-    /// About how many bytes of memory the layers take.
+    /// Estimated bytes of memory of the layers.
     pub(crate) fn layer_bytes(&self) -> usize {
         self.layers().map(|layer| layer.bytes).sum()
     }
 
-    /// The spaces by number.
+    /// The spaces by number, with their vector counts.
     fn spaces_by_number(&self) -> Vec<NamedSpace> {
         let spaces = self.spaces.by_number.iter().zip(&*self.vector_counts);
         spaces.map(|(space, vectors)| NamedSpace { vectors: *vectors, ..space.clone() }).collect()
@@ -177,30 +178,29 @@ impl State {
         std::iter::once(&self.active).chain(self.frozen.as_ref().map(|frozen| &frozen.layer))
     }
 
-    /// What the layers say of a node: `None` nothing, `Some(None)` that it is
-    /// not there.
+    /// Looks up a node in the layers: `None` if they have no entry for it,
+    /// `Some(None)` if it was deleted.
     #[inline]
     pub(crate) fn layered_node(&self, id: &NodeId) -> Option<Option<&NodeRecord>> {
         let active = self.active.nodes.get(id, self.seq);
         active.or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.node(id)))
     }
 
-    /// Whether what the layers say of a node is what is frozen.
+    /// Whether a node of the layers has no entry in the active one.
     pub(crate) fn is_frozen(&self, id: &NodeId) -> bool {
         self.active.nodes.get(id, self.seq).is_none()
     }
 
-    /// Looks at nodes together, so that what one waits for, others do at the same
-    /// time.
+    /// Looks up nodes together, so that their cache misses overlap.
     pub(crate) fn prefetch_lookup(&self, ids: &[Option<NodeId>]) -> Vec<Prefetched<'_>> {
         for layer in self.layers() {
             ids.iter().flatten().for_each(|id| layer.nodes.fetch(id));
         }
-        let look = |id: &Option<NodeId>| match id {
+        let lookup = |id: &Option<NodeId>| match id {
             Some(id) => self.layered_node(id).map_or(Prefetched::Base(None), Prefetched::Layers),
             None => Prefetched::Not,
         };
-        let mut prefetched: Vec<Prefetched<'_>> = ids.iter().map(look).collect();
+        let mut prefetched: Vec<Prefetched<'_>> = ids.iter().map(lookup).collect();
         if !self.base.nodes.is_empty() {
             let left = ids.iter().zip(&mut prefetched);
             let left = left.filter(|(_, prefetched)| matches!(prefetched, Prefetched::Base(_)));
@@ -215,7 +215,8 @@ impl State {
         prefetched
     }
 
-    /// What the layers say of an edge, by its key at its source.
+    /// Looks up an edge in the layers by its key in the out_edges table. The
+    /// result is as that of [`layered_node`](Self::layered_node).
     pub(crate) fn layered_edge(&self, key: &EdgeKey) -> Option<Option<&Arc<EdgeRecord>>> {
         self.layers().find_map(|layer| layer.out.get(key)).map(Option::as_ref)
     }

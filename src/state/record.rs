@@ -1,4 +1,4 @@
-//! Records of nodes and edges as the layers have them.
+//! Records of nodes and edges in the layers.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -21,14 +21,14 @@ use crate::{
     state::base::heap::Heap,
 };
 
-/// A node as it is stored: names interned, times filled in.
+/// A node as it is stored: names replaced by their numbers, times filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeRecord {
     pub(crate) id: NodeId,
     pub(crate) kind: u32,
     pub(crate) version: Seq,
     pub(crate) content: Content,
-    /// `None` if it has none, as most do.
+    /// `None` if there are none, as for most nodes.
     pub(crate) attributes: Option<Arc<Attributes>>,
     pub(crate) strength: f32,
     pub(crate) confidence: f32,
@@ -37,9 +37,9 @@ pub(crate) struct NodeRecord {
     pub(crate) accessed: Timestamp,
     pub(crate) access_count: u64,
     pub(crate) expires: Option<Timestamp>,
-    /// Sorted, each once.
+    /// Index and key; sorted, without duplicates.
     pub(crate) keys: Box<[(u32, Arc<[u8]>)]>,
-    /// Sorted by space, one each.
+    /// Sorted by space, at most one for each.
     pub(crate) vectors: Box<[VectorSlot]>,
 }
 
@@ -47,16 +47,16 @@ pub(crate) struct NodeRecord {
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Empty,
-    /// In the payload of the batch that wrote it, which stays as long as this:
-    /// of a layer, as long as the layer, in which it counts.
+    /// A range of the payload of the batch that wrote it. It keeps the whole
+    /// payload in memory, which the layer of the record counts.
     Batch {
         payload: Arc<[u8]>,
         at: ContentAt,
     },
-    /// Taken out of an earlier layer.
+    /// A copy of content from an earlier layer.
     Own(Arc<[u8]>),
-    /// Where an earlier state of the node has it. The heap stays mapped as long
-    /// as this, whatever checkpoints do to its file.
+    /// In a heap of the base, where an earlier version of the node has it. The
+    /// heap stays mapped as long as this exists, even if its file is removed.
     Stored {
         heap: Arc<Heap>,
         place: BlobRef,
@@ -68,11 +68,11 @@ impl Content {
         if at.len() == 0 { Self::Empty } else { Self::Batch { payload: Arc::clone(payload), at } }
     }
 
-    /// The bytes, checked if they are mapped.
+    /// The bytes; mapped ones are verified against their checksums.
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         match self {
             Self::Stored { heap, place } => heap.bytes(place.offset, place.len),
-            _ => self.in_memory().ok_or_else(|| Error::internal("a content lies beyond its batch")),
+            _ => self.in_memory().ok_or_else(|| Error::internal("content beyond its batch")),
         }
     }
 
@@ -89,8 +89,8 @@ impl Content {
         }
     }
 
-    /// As something that does not keep the batch that wrote it.
-    pub(crate) fn taken_out(&self) -> Self {
+    /// The content without a reference to the batch that wrote it.
+    pub(crate) fn detached(&self) -> Self {
         match (self, self.in_memory()) {
             (Self::Batch { .. }, Some(bytes)) => Self::Own(bytes.into()),
             _ => self.clone(),
@@ -98,13 +98,14 @@ impl Content {
     }
 }
 
-/// That a node has a vector in a space.
+/// The vector of a node in a space.
 #[derive(Debug, Clone)]
 pub(crate) struct VectorSlot {
     pub(crate) space: u32,
-    /// The commit that wrote the vector: with node and space its name.
+    /// The commit that wrote the vector. With the node and the space, it
+    /// identifies the vector.
     pub(crate) seq: Seq,
-    /// `None` if the base has it.
+    /// `None` if the vector is in the base.
     pub(crate) memory: Option<Arc<Vector>>,
 }
 
@@ -114,7 +115,8 @@ pub(crate) struct Vector {
     pub(crate) components: Box<[f32]>,
     pub(crate) norm: f64,
     pub(crate) seq: Seq,
-    /// Of its node. A node that changes its kind gets its vectors anew.
+    /// The kind of its node. When a node changes its kind, its vectors are
+    /// written again.
     pub(crate) kind: u32,
 }
 
@@ -133,7 +135,7 @@ pub(crate) struct EdgeRecord {
 }
 
 impl EdgeRecord {
-    /// Its place at its source.
+    /// Its key in the out_edges table.
     pub(crate) fn key(&self) -> EdgeKey {
         EdgeKey {
             from: self.source,
@@ -144,7 +146,7 @@ impl EdgeRecord {
     }
 }
 
-/// A node's place in an index.
+/// An entry of a node in an index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyEntry {
     pub(crate) index: u32,
@@ -170,12 +172,12 @@ impl equivalent::Comparable<KeyEntry> for IndexEntryRef<'_> {
     }
 }
 
-/// Attributes as a record has them.
+/// Attributes as a record has them: `None` if empty.
 pub(crate) fn some_attributes(attributes: Attributes) -> Option<Arc<Attributes>> {
     (!attributes.is_empty()).then(|| Arc::new(attributes))
 }
 
-/// Where a node is found other than by its name.
+/// All entries under which a node is listed besides its id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SecondaryKeys<'a> {
     pub(crate) id: NodeId,
@@ -185,7 +187,7 @@ pub(crate) struct SecondaryKeys<'a> {
     pub(crate) vectors: &'a [VectorSlot],
 }
 
-/// Where a node of the base is.
+/// The [`SecondaryKeys`] of a node of the base, owned.
 #[derive(Debug)]
 pub(crate) struct StoredSecondaryKeys {
     pub(crate) kind: u32,
@@ -202,7 +204,7 @@ impl StoredSecondaryKeys {
 }
 
 impl<'a> SecondaryKeys<'a> {
-    /// Its places in the indexes, that of its expiry among them.
+    /// Its entries in the indexes, including that of its expiry.
     pub(crate) fn entries(self) -> impl Iterator<Item = KeyEntry> + use<'a> {
         let node = self.id;
         let keys = self.keys.iter().map(move |(index, key)| KeyEntry {
@@ -249,7 +251,7 @@ impl NodeRecord {
         self.secondary_keys().vector(space)
     }
 
-    /// A record of nothing.
+    /// A record with default values.
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
         Self {
@@ -270,11 +272,11 @@ impl NodeRecord {
         }
     }
 
-    /// About how many bytes of memory the record takes in a layer.
+    /// Estimated bytes of memory of the record in a layer.
     pub(crate) fn memory(&self) -> usize {
         let content = match &self.content {
             Content::Own(bytes) => bytes.len() + 16,
-            // Counts with its batch.
+            // A `Batch` content is counted with its batch.
             Content::Batch { .. } | Content::Empty | Content::Stored { .. } => 0,
         };
         let keys = self.keys.iter().map(|(_, key)| key.len() + ENTRY_BYTES);
@@ -287,14 +289,14 @@ impl NodeRecord {
     }
 }
 
-/// The key under which a node stands that expires then.
+/// The index key of a node that expires at this time.
 pub(crate) fn expiry_key(expires: Timestamp) -> Vec<u8> {
     KeyBuilder::new().time(expires).build()
 }
 
-/// About what an entry of a persistent map takes beside what it points to.
+/// Estimated bytes of an entry of a persistent map, without what it points to.
 pub(crate) const ENTRY_BYTES: usize = 96;
 
-/// What a record takes in the table of nodes, and of the table's indexes, which
-/// is 20 to 85 bytes.
+/// Estimated bytes of a record in the node table, including 20 to 85 bytes for
+/// the indexes of the table.
 pub(crate) const RECORD_BYTES: usize = size_of::<NodeRecord>() + 88;

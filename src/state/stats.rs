@@ -1,4 +1,4 @@
-//! Numbers about vector spaces.
+//! Statistics of vector spaces.
 
 use crate::{
     model::{
@@ -9,7 +9,7 @@ use crate::{
     state::{State, base::vector_stats::VectorFileStats},
 };
 
-/// Numbers about a vector space.
+/// Statistics of a vector space.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -28,21 +28,22 @@ use crate::{
 pub struct SpaceStats {
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Its dimension, metric and element type.
     pub space: Space,
-    /// How it is searched.
+    /// The search method.
     pub method: Method,
-    /// Vectors in it.
+    /// The number of vectors.
     pub vectors: u64,
-    /// Vectors of it in no file yet; what was deleted and stands in a file
-    /// counts too.
+    /// Entries of the space in the in-memory layers: vectors that are in no
+    /// file yet, and deletions that are not in the files yet. A vector with an
+    /// entry in both layers counts twice.
     pub in_memory: usize,
-    /// Its files.
+    /// Its vector files.
     pub files: Vec<VectorFileStats>,
 }
 
 impl State {
-    /// Numbers about the vector spaces, by name.
+    /// Statistics of the vector spaces, sorted by name.
     pub(crate) fn space_stats(&self) -> Vec<SpaceStats> {
         let spaces = self.spaces.iter().map(|(number, named)| {
             let files = self.base.vectors_of(number).map(|partition| {

@@ -1,4 +1,4 @@
-//! What may gather between checkpoints, and who waits for them.
+//! Limits on what gathers between checkpoints, and the writers that they hold.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What may gather between checkpoints, and what has.
+/// Limits on what gathers between checkpoints, and how much has.
 #[derive(Debug)]
 pub(crate) struct Budget {
     pub(super) delta: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Budget {
     pub(super) wal: u64,
     /// Bytes of the layers. Relaxed: it bounds memory and orders nothing.
     pub(super) layers: AtomicUsize,
-    /// Bytes of a layer that the base has by now, until it is let go of.
+    /// Bytes of a layer that the base includes by now, until it is freed.
     pub(super) leaving: AtomicUsize,
     /// Bytes of the active layer.
     pub(super) active: AtomicUsize,
@@ -26,7 +26,7 @@ pub(crate) struct Budget {
     pub(super) due: AtomicUsize,
     /// Vectors of the active layer.
     pub(super) active_vectors: AtomicUsize,
-    /// Writers that wait for a checkpoint.
+    /// The lock of writers that wait for a checkpoint.
     pub(super) gate: Mutex<()>,
     pub(super) opened: Condvar,
 }
@@ -50,7 +50,7 @@ impl Budget {
 
     pub(crate) fn open(&self) {
         // Taken and dropped, so that the signal does not fall between a
-        // writer's look at the budget and its wait.
+        // writer's check of the budget and its wait.
         drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
         self.opened.notify_all();
     }
@@ -58,11 +58,11 @@ impl Budget {
 
 /// Bytes of the active layer from which on a checkpoint is due.
 ///
-/// A checkpoint writes the tables again and the contents, which are about half
-/// of what a layer takes, once: it is worth it when there are as many bytes of
-/// both. While the tables are small it comes sooner, and leaves less of the log
-/// to an opening after a crash. Each makes a file of its vectors, which searches
-/// look into one by one: these are gathered.
+/// A checkpoint rewrites the tables, and writes the contents, about half of a
+/// layer, once. It pays when both are as many bytes. While the tables
+/// are small it comes sooner, and leaves less of the log to replay after a
+/// crash. Each checkpoint writes its vectors to a file of their own, and a
+/// search reads all files, so vectors are gathered up to `delta / 2`.
 pub(crate) fn due(delta: usize, state: &State) -> usize {
     let most = delta / 2;
     if state.active().vectors().is_empty() {
@@ -72,8 +72,8 @@ pub(crate) fn due(delta: usize, state: &State) -> usize {
     }
 }
 
-/// From here on, in thousandths of the budget, writers are slowed.
+/// Writers are slowed from here on, in thousandths of the budget.
 pub(crate) const SLOW_FROM: usize = 750;
 
-/// The longest that a writer is slowed when the budget is nearly used up.
+/// The longest delay of a writer, when the budget is nearly used up.
 pub(crate) const SLOWEST: Duration = Duration::from_millis(8);

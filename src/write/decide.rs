@@ -1,8 +1,8 @@
-//! Decides a batch: from operations and the state before them to effects that
-//! cannot fail, or to the precondition that does not hold.
+//! Decides a batch: turns its operations and the state before them into
+//! effects, which cannot fail, or refuses it.
 //!
-//! Pure, so that a batch is decided the same when it is written and when it is
-//! replayed.
+//! A pure function, so that a batch is decided in the same way when it is
+//! written and when it is replayed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -36,20 +36,19 @@ use crate::{
     vector,
 };
 
-/// Batches of at least this many operations have what they look at fetched
-/// beforehand.
+/// Nodes are prefetched for batches of at least this many operations.
 const FETCH_FROM: usize = 8;
 
-/// For so many operations at a time: what is fetched for more is gone from the
-/// processor's caches, or from its table of pages, before it is looked at.
+/// Operations that are prefetched together. With more, what is fetched would
+/// leave the processor's caches or its TLB before it is used.
 const WINDOW: usize = 64;
 
-/// The effects of `ops` on `state` if they become commit `seq` of that time.
+/// The effects of `ops` on `state` if they become commit `seq` at `time`.
 ///
 /// # Errors
 /// `Conflict` for the first operation whose precondition does not hold;
-/// `Limit` and `Invalid` where only the state can tell; `Corrupt` if what it
-/// depends on is damaged on disk.
+/// `Limit` and `Invalid` for what depends on the state; `Corrupt` if data that
+/// the decision needs is damaged on disk.
 pub(crate) fn decide(
     state: &State,
     seq: Seq,
@@ -93,7 +92,7 @@ pub(crate) fn decide(
     Ok(batch.effects)
 }
 
-/// What a node that is put keeps of the one before.
+/// What a put node keeps of the version that it replaces.
 #[derive(Clone, Copy)]
 struct Before {
     version: Seq,
@@ -122,13 +121,14 @@ struct Decision<'s> {
     effects: Vec<Effect>,
     /// Whether later operations have to see earlier ones.
     track: bool,
-    /// What earlier operations of the batch made of nodes: the effect that has
-    /// the record, or that the node is not there.
+    /// Nodes that earlier operations of the batch changed: the index of the
+    /// effect with the record, or `None` if the node was deleted.
     nodes: HashMap<NodeId, Option<usize>, RandomState>,
-    /// What earlier operations of the batch named first.
+    /// Names that earlier operations of the batch added; `None` for a dropped
+    /// space.
     kinds: HashMap<Arc<str>, u32, RandomState>,
     spaces: HashMap<Box<str>, Option<(u32, Space)>, RandomState>,
-    /// How many of those are new.
+    /// How many spaces the batch has created.
     new_spaces: usize,
     indexes: HashMap<Arc<str>, u32, RandomState>,
 }
@@ -191,7 +191,7 @@ impl<'s> Decision<'s> {
                 Ok(())
             }
             Op::Unlink { source, kind, target, discriminator } => {
-                // A kind that has no number has no edges.
+                // An unknown kind has no edges.
                 if let Some(kind) = self.known_kind(&kind) {
                     let key = EdgeKey { from: source, kind, to: target, discriminator };
                     let stored = self.stored_edge(key)?.is_some();
@@ -323,7 +323,7 @@ impl<'s> Decision<'s> {
             record.vectors = sorted_vectors(vectors);
         }
         if record.kind != kind_before {
-            // Where a vector stands, the kind of its node does.
+            // Vectors are stored with the kind of their node.
             let (id, kind) = (record.id, record.kind);
             let vectors = std::mem::take(&mut record.vectors).into_vec().into_iter();
             let moved = vectors.map(|slot| self.of_kind(id, slot, kind));
@@ -366,8 +366,8 @@ impl<'s> Decision<'s> {
         Ok(())
     }
 
-    /// The node as it is in memory: `None` if it is not, `Some(None)` if it is
-    /// not there.
+    /// Looks up a node in the batch and the layers: `None` if they have no
+    /// entry for it, `Some(None)` if it was deleted.
     fn in_memory(&self, id: NodeId, prefetched: Prefetched<'s>) -> Option<Option<&NodeRecord>> {
         match (self.nodes.get(&id), prefetched) {
             (Some(changed), _) => Some(changed.and_then(|at| match self.effects.get(at) {
@@ -380,7 +380,7 @@ impl<'s> Decision<'s> {
         }
     }
 
-    /// The node as the base has it.
+    /// Looks up a node in the base.
     fn in_base(&self, id: NodeId, prefetched: Prefetched<'s>) -> Result<Option<StoredNode<'s>>> {
         let base = self.state.base();
         match prefetched {
@@ -398,7 +398,7 @@ impl<'s> Decision<'s> {
         if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
     }
 
-    /// A copy of the node to be changed, and what it replaces.
+    /// A copy of an existing node to be changed, and where its old version is.
     fn present_record(
         &self,
         id: NodeId,
@@ -407,9 +407,10 @@ impl<'s> Decision<'s> {
         let missing = || conflict(id, ConflictReason::Missing);
         if let Some(record) = self.in_memory(id, prefetched) {
             let mut record = record.ok_or_else(missing)?.clone();
-            // A layer that goes shall not leave its batches behind.
+            // Copies the content, so that the payloads of the frozen layer are
+            // freed with it.
             if !self.nodes.contains_key(&id) && self.state.is_frozen(&id) {
-                record.content = record.content.taken_out();
+                record.content = record.content.detached();
             }
             return Ok((record, Below::Layers));
         }
@@ -417,7 +418,8 @@ impl<'s> Decision<'s> {
         Ok((self.state.base().record_of(node)?, Below::Base(Some(node.secondary_keys()))))
     }
 
-    /// When the edge was created that the base has, by its key at its source.
+    /// The creation time of an edge in the base, by its key in the out_edges
+    /// table.
     fn stored_edge(&self, key: EdgeKey) -> Result<Option<Timestamp>> {
         let row = Base::edge(self.state.base().out(), &key)?;
         Ok(row.map(|row| Timestamp::from_micros(row.created.get())))
@@ -453,7 +455,7 @@ impl<'s> Decision<'s> {
         self.state.kinds().number(name).or_else(|| self.kinds.get(name).copied())
     }
 
-    /// The number of a kind, which gets one if it has none.
+    /// The number of a kind, which is assigned if the kind is new.
     fn kind(&mut self, name: &str) -> Result<u32> {
         if let Some(number) = self.known_kind(name) {
             return Ok(number);
@@ -487,10 +489,10 @@ impl<'s> Decision<'s> {
         Ok(self.slot(number, Vector { components: components.into(), norm, seq: self.seq, kind }))
     }
 
-    /// Whether there is a space of that number.
+    /// Whether a space with this number exists.
     fn has_space(&self, number: u32) -> bool {
         match self.state.spaces().by_number(number) {
-            // Its name may be another's by now.
+            // The batch may have given its name to another space.
             Some(named) => self
                 .spaces
                 .get(named.name.as_str())
@@ -514,7 +516,7 @@ impl<'s> Decision<'s> {
             None => self.state.base().vector(slot.space, id, slot.seq)?,
         };
         let Some(components) = components else {
-            let what = format!("the vector of node {id} is not there");
+            let what = format!("the vector of node {id} is missing");
             return Err(self.state.base().damaged(what));
         };
         let (components, norm) = (components.into(), vector::norm(components));
@@ -522,12 +524,12 @@ impl<'s> Decision<'s> {
     }
 }
 
-/// The number of the operation is put in by `decide`.
+/// `decide` sets the index of the operation.
 fn conflict(id: NodeId, reason: ConflictReason) -> Error {
     Error::Conflict { op: 0, node: id, reason }
 }
 
-/// Bounds on kinds, spaces and indexes are far below 2^32.
+/// Limits on kinds, spaces and indexes are far below 2^32.
 fn number32(number: usize) -> u32 {
     num::short(number)
 }

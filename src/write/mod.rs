@@ -1,4 +1,4 @@
-//! How a state is changed: the write log, and the one serial step that decides,
+//! Writes to a state: the write log, and the commit step, which decides,
 //! applies, logs, publishes and answers.
 
 pub(crate) mod admission;

@@ -1,11 +1,11 @@
-//! When to publish: the reconciler's control law, as plain numbers.
+//! When to publish: the control law of the reconciler.
 //!
-//! Publishing a snapshot costs the same for one batch as for a thousand, so
-//! under load it pays to let batches gather. The law waits only while that
-//! gathers something: it follows the arrivals with an exponential moving
-//! average, extends the depth of the queue on a straight line, and chooses the
-//! interval so that publication takes about a tenth of the time. A lone write
-//! is published at once.
+//! Publishing a state costs the same for one batch as for a thousand, so under
+//! load it pays to let batches gather. The law waits only while batches are
+//! expected: it follows the arrivals with an exponential moving average,
+//! extrapolates the depth of the queue linearly, and chooses the interval so
+//! that publication takes about a tenth of the time. A lone write is published
+//! at once.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use serde::Serialize;
 /// Weight of the newest observation in the averages.
 const ALPHA: f64 = 0.3;
 
-/// Publication may cost one part in this many of the time.
+/// Publication may take one part in this many of the time.
 const COST_SHARE: f64 = 10.0;
 
-/// What the reconciler should be doing, for people and alarms.
+/// What writers should do about the load, for people and alarms.
 ///
 /// ```
 /// use ingrain::{Engine, admin::Advice};
@@ -36,13 +36,13 @@ pub enum Advice {
     /// Nothing to do.
     #[default]
     Steady,
-    /// Arrivals come faster than single commits pay: write larger batches.
+    /// Batches arrive faster than it pays to commit singly: write larger ones.
     BatchMore,
     /// The queue is filling up: writers will soon be held.
     SlowDown,
 }
 
-/// The reconciler's view of its load.
+/// The load as measured by the reconciler.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -59,22 +59,23 @@ pub enum Advice {
 pub struct Pace {
     /// Batches in the write log when the last group was taken.
     pub queue_depth: usize,
-    /// That, as a part of the write log's capacity: 0 to 1.
+    /// `queue_depth` as a share of the capacity of the write log: 0 to 1.
     pub utilisation: f64,
-    /// Batches expected in the write log one interval from then.
+    /// Batches expected in the write log one
+    /// [`Options::publish_interval`](crate::Options::publish_interval) later.
     pub predicted_depth: f64,
     /// Arrivals, in batches a second (moving average).
     pub rate: f64,
-    /// Time between publications that the law asks for, in microseconds.
+    /// The interval between publications that the law chose, in microseconds.
     pub interval_us: u64,
-    /// What publishing costs, in microseconds (moving average).
+    /// The duration of a publication, in microseconds (moving average).
     pub publish_us: f64,
-    /// From a group being taken to its being acknowledged, in microseconds
-    /// (moving average).
+    /// From taking a group to having published it, in microseconds (moving
+    /// average).
     pub lag_us: f64,
-    /// 1 with an empty queue, 0 with one that is full or will be.
+    /// 1 if the queue is empty, 0 if it is full or expected to be.
     pub health: f64,
-    /// What a caller could do.
+    /// What writers could do.
     pub advice: Advice,
 }
 
@@ -124,7 +125,7 @@ impl Pacing {
         }
     }
 
-    /// A group of `taken` batches was taken at `now`, which left `depth`.
+    /// A group of `taken` batches was taken at `now`; `depth` are left.
     pub(crate) fn taken(&mut self, now: Duration, taken: usize, depth: usize) {
         let before = self.pace.queue_depth as f64;
         let depth_before_taking = depth + taken;
@@ -151,7 +152,7 @@ impl Pacing {
         };
     }
 
-    /// Its snapshot was published at `now`, which took `cost`.
+    /// The group was published at `now`, which took `cost`.
     pub(crate) fn published(&mut self, now: Duration, cost: Duration) {
         self.published_at = now;
         self.pace.publish_us = average(self.pace.publish_us, cost.as_secs_f64() * 1e6);

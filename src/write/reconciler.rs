@@ -1,9 +1,10 @@
-//! The one serial step: drain the write log, decide each batch in order, log
-//! the group, sync it, publish, answer.
+//! The commit step, which is serial: drain the write log, decide each batch in
+//! order, log the group, sync it, publish, answer.
 //!
-//! Whoever holds the core takes the step, for everyone queued: a writer that
-//! finds nobody in it commits in its own thread, and the reconciler's thread
-//! takes over what is left. That thread sleeps until it is called.
+//! The thread that holds the core takes the step for all queued batches: a
+//! writer that finds the core free commits in its own thread, and the
+//! reconciler's thread takes over what is left. That thread sleeps until it is
+//! woken.
 
 use std::{
     collections::VecDeque,
@@ -41,7 +42,7 @@ use crate::{
     },
 };
 
-/// Most batches of a group.
+/// Maximum batches of a group.
 const GROUP_BATCHES: usize = 8_192;
 
 /// A group takes no further batch once it has this many bytes when encoded.
@@ -54,45 +55,47 @@ pub(crate) struct Reconciler {
     wal_dir: PathBuf,
     store: StoreId,
     log: WriteLog,
-    /// A group takes no further batch once it has this many bytes of memory: as
-    /// many as the write log may.
+    /// A group takes no further batch once it has this many bytes of memory,
+    /// which is also the limit of the write log.
     group_weight: usize,
     published: ArcSwap<State>,
     core: Mutex<Core>,
     closed: AtomicBool,
     thread: Worker,
-    /// There is no thread: whoever queues a batch commits it.
+    /// There is no reconciler's thread: a thread that queues a batch commits
+    /// it.
     inline: bool,
     counters: Counters,
     pace: Mutex<Pace>,
     budget: Budget,
-    /// Asks for a checkpoint.
+    /// Requests a checkpoint.
     checkpoint: Box<dyn Fn() + Send + Sync>,
-    /// To be woken when the checkpoint that met their batches lets go.
+    /// Wakers of batches that a checkpoint's thread committed, called when it
+    /// holds no lock.
     deferred: Mutex<Vec<Waker>>,
 }
 
-/// The state of the serial step.
+/// The state of the commit step.
 #[derive(Debug)]
 struct Core {
     writer: Writer,
     /// The published state and what is being committed on top of it.
     working: State,
     pacing: Pacing,
-    /// Why no more is taken.
+    /// Why no more batches are taken.
     refusal: Option<Error>,
     group: VecDeque<Pending>,
     decided: Answers,
-    /// Batches that were under way when the last group had been synced, and what
-    /// syncing it took; none if it was not.
+    /// How many batches were under way when the last group had been synced, and
+    /// how long the sync took; 0 if it was not synced.
     under_way: usize,
     sync: Duration,
 }
 
-/// Batches and what to answer them.
+/// Batches with their answers.
 type Answers = Vec<(Pending, Result<Seq>)>;
 
-/// Gives the answers, and the wakers to be called for them.
+/// Gives the answers, and returns the wakers to be called for them.
 fn answer(answers: Answers) -> Vec<Waker> {
     answers.into_iter().filter_map(|(pending, answer)| pending.answer(answer)).collect()
 }
@@ -112,7 +115,7 @@ pub(crate) struct Start {
     pub(crate) delta_bytes: usize,
     pub(crate) delta_vectors: usize,
     pub(crate) wal_bytes: u64,
-    /// Asks for a checkpoint.
+    /// Requests a checkpoint.
     pub(crate) checkpoint: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -173,30 +176,30 @@ impl Reconciler {
         self.published.load_full()
     }
 
-    /// Sees a batch through that was [queued](Self::queue): in this thread if
-    /// nobody is in the step, else in whose turn it is.
+    /// Waits for a [queued](Self::queue) batch. If the core is free, takes the
+    /// step in this thread.
     pub(crate) fn see_through(&self, ticket: Ticket) -> Result<Seq> {
-        // Pairs with the fence in `hand_over`: if the core is taken, its
-        // holder sees this batch when it leaves.
+        // Pairs with the fence in `must_step`: if the core is taken, its holder
+        // sees this batch when it leaves.
         fence(Ordering::SeqCst);
         while !ticket.is_done() {
             let Some(core) = self.try_enter() else { break };
             let answers = self.step(core, true);
-            // The next group need not wait for this one's answers.
+            // The next group need not wait for the answers of this one.
             self.hand_over();
             let idle = answers.is_empty();
             wake(answer(answers));
             if idle {
-                // Another took the batch and is about to answer it.
+                // Another thread took the batch and is about to answer it.
                 break;
             }
         }
         ticket.wait()
     }
 
-    /// Queues a batch, which is then to be [seen through](Self::see_through), or
-    /// [left](Self::hand_over) to the reconciler's thread. A batch that is refused
-    /// comes back with the error.
+    /// Queues a batch, for which the caller then [waits](Self::see_through), or
+    /// which it [leaves](Self::hand_over) to the reconciler's thread. A refused
+    /// batch is returned with the error.
     pub(crate) fn queue(&self, pending: Pending, patience: Duration) -> Result<(), Refused> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Refused::new(Error::Closed, pending));
@@ -207,11 +210,11 @@ impl Reconciler {
         }
     }
 
-    /// Holds a writer while the delta is as large as it may become, and slows
-    /// it down when that is near. Gives the patience that is left.
+    /// Holds a writer while the delta has reached its limit, and slows it down
+    /// when it is close. Returns the patience that is left.
     ///
-    /// Without a thread there is nobody to wait for: the engine makes the
-    /// checkpoint before it comes here.
+    /// Without a reconciler's thread it does not wait: the engine makes the
+    /// checkpoint before it calls this.
     fn admit(&self, patience: Duration) -> Result<Duration> {
         if self.budget.fill() < SLOW_FROM {
             return Ok(patience);
@@ -220,7 +223,7 @@ impl Reconciler {
         let mut slowed = false;
         loop {
             if self.counters.poisoned.load(Ordering::Relaxed) {
-                // There will be no room; the step says why.
+                // There will be no room; the step reports why.
                 return Ok(patience);
             }
             let fill = self.budget.fill();
@@ -249,8 +252,8 @@ impl Reconciler {
                 left
             };
             let guard = self.budget.gate.lock().unwrap_or_else(PoisonError::into_inner);
-            // Prefetched at under the lock that is taken before the signal: what ends
-            // the wait is seen here, or wakes it.
+            // Checked under the lock that is taken before the signal: what ends
+            // the wait is either seen here, or wakes it.
             if self.budget.fill() >= SLOW_FROM && !self.has_ended() {
                 let waited = self.budget.opened.wait_timeout(guard, wait.min(left));
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
@@ -258,7 +261,7 @@ impl Reconciler {
         }
     }
 
-    /// Whether no batch is taken any more.
+    /// Whether no more batches are taken.
     fn has_ended(&self) -> bool {
         self.closed.load(Ordering::SeqCst) || self.counters.poisoned.load(Ordering::Relaxed)
     }
@@ -275,12 +278,13 @@ impl Reconciler {
         self.budget.fill() >= 1000
     }
 
-    /// Takes what was committed so far for a checkpoint, or what an earlier one
-    /// took and did not write. `None` if there is nothing to write.
+    /// Freezes what was committed so far for a checkpoint, or returns what an
+    /// earlier one froze and did not write. `None` if there is nothing to
+    /// write.
     pub(crate) fn freeze(&self) -> Result<Option<(Arc<Frozen>, Arc<Base>)>> {
         self.with_core(|core| {
             match &core.refusal {
-                // What was committed before is to be kept all the same.
+                // A closed engine still has to write what was committed.
                 None | Some(Error::Closed) => {}
                 Some(refusal) => return Err(refusal.clone()),
             }
@@ -294,11 +298,12 @@ impl Reconciler {
         })
     }
 
-    /// Does something with the core, and sees to the batches whose writers saw
-    /// it taken meanwhile. Who is to be woken for them is woken by
-    /// [`wake_deferred`](Self::wake_deferred): a waker may want a checkpoint.
+    /// Calls `work` with the core, then commits the batches whose writers found
+    /// the core taken. Their wakers are called by
+    /// [`wake_deferred`](Self::wake_deferred), since a waker may request a
+    /// checkpoint.
     fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
-        // Also when the work panics.
+        // Dropped also if `work` panics.
         struct After<'a>(&'a Reconciler);
         impl Drop for After<'_> {
             fn drop(&mut self) {
@@ -316,16 +321,17 @@ impl Reconciler {
         done
     }
 
-    /// To be called after whatever calls [`freeze`](Self::freeze),
-    /// [`install`](Self::install) and [`cut`](Self::cut), with no lock held.
+    /// To be called, with no lock held, after whatever calls
+    /// [`freeze`](Self::freeze), [`install`](Self::install),
+    /// [`replace`](Self::replace) and [`truncate`](Self::truncate).
     pub(crate) fn wake_deferred(&self) {
         let deferred =
             std::mem::take(&mut *self.deferred.lock().unwrap_or_else(PoisonError::into_inner));
         wake(deferred);
     }
 
-    /// Publishes the base that a checkpoint made of what was frozen. That counts
-    /// as before until it is [`released`](Self::released).
+    /// Publishes the base into which a checkpoint merged the frozen layer. The
+    /// bytes of that layer count until it is [`released`](Self::released).
     pub(crate) fn install(&self, base: Arc<Base>) {
         self.with_core(|core| {
             let frozen = core.working.frozen().map_or(0, |frozen| frozen.layer().bytes());
@@ -335,14 +341,14 @@ impl Reconciler {
         });
     }
 
-    /// Makes room for what was committed instead of what was frozen, which is
-    /// not in memory any more.
+    /// Stops counting the layer that [`install`](Self::install) replaced, which
+    /// is freed now, and wakes held writers.
     pub(crate) fn released(&self) {
         self.budget.leaving.store(0, Ordering::Relaxed);
         self.budget.open();
     }
 
-    /// Publishes a base that holds the same as the one in its place.
+    /// Publishes a base with the same contents as the current one.
     pub(crate) fn replace(&self, base: Arc<Base>) {
         self.with_core(|core| {
             core.working.replace_base(base);
@@ -368,7 +374,7 @@ impl Reconciler {
         self.budget.note(&core.working);
     }
 
-    /// Sees to it that somebody takes what is queued. To be called after
+    /// Makes sure that a thread takes what is queued. To be called after
     /// pushing, and after leaving the core.
     pub(crate) fn hand_over(&self) {
         if self.must_step() {
@@ -376,16 +382,16 @@ impl Reconciler {
         }
     }
 
-    /// Calls the thread if something is queued. Returns whether the caller has
-    /// to take the step instead.
+    /// Wakes the reconciler's thread if something is queued. Returns whether
+    /// the caller has to take the step instead.
     fn must_step(&self) -> bool {
         fence(Ordering::SeqCst);
         if self.log.is_empty() {
             return false;
         }
         let urgent = || self.log.pressure() * 2 >= self.log.capacity();
-        // There may be no thread, or it may be gone (then the step turns late
-        // comers away), or held up by somebody's waker.
+        // There may be no thread; it may have ended, and then the step refuses
+        // the batches; or a waker may be holding it up.
         self.inline || self.closed.load(Ordering::SeqCst) || !self.thread.call(urgent)
     }
 
@@ -393,7 +399,7 @@ impl Reconciler {
         match self.core.try_lock() {
             Ok(core) => Some(core),
             Err(TryLockError::WouldBlock) => None,
-            // A step catches its panics: the core is whole.
+            // A step catches its panics, so the core is consistent.
             Err(TryLockError::Poisoned(core)) => Some(core.into_inner()),
         }
     }
@@ -402,9 +408,8 @@ impl Reconciler {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes steps until the write log is empty. The engine's own thread also
-    /// stops where it pays to let batches gather: then this returns for how
-    /// long.
+    /// Takes steps until the write log is empty. The reconciler's own thread
+    /// also stops when it pays to let batches gather, and returns for how long.
     fn run(&self, own_thread: bool) -> Duration {
         loop {
             let core = self.enter();
@@ -414,8 +419,8 @@ impl Reconciler {
             }
             let mut wakers = answer(self.step(core, true));
             if own_thread && !wakers.is_empty() {
-                // From here on others see that they cannot rely on this thread,
-                // which takes once more what was queued before they did.
+                // From here on, others see that this thread may be held up. It
+                // takes once more what was queued before they could see that.
                 self.thread.waking(true);
                 let mut groups = self.log.len() / GROUP_BATCHES;
                 while !self.log.is_empty() {
@@ -437,9 +442,10 @@ impl Reconciler {
         }
     }
 
-    /// The step. It lets go of the core and leaves the answers to be given:
-    /// what wakes up by them may do anything, even write. It may wait for others
-    /// unless the caller has yet to wake some of them.
+    /// The commit step. Releases the core, and returns the answers for the
+    /// caller to give: the tasks that they wake may do anything, even write.
+    /// With `may_wait` it may wait for other writers; a caller that has yet to
+    /// wake some of them must not allow it.
     fn step(&self, mut core: MutexGuard<'_, Core>, may_wait: bool) -> Answers {
         let group = AssertUnwindSafe(|| {
             if may_wait {
@@ -449,24 +455,24 @@ impl Reconciler {
             self.take_group(&mut core);
         });
         if catch_unwind(group).is_err() {
-            // A file system of the caller's, or a fault of ours. What was done
-            // of the group is unknown: as with a log that failed, nobody shall
-            // wait for an answer that does not come.
+            // A panic of a caller's file system, or a bug. How much of the
+            // group was done is unknown, so this is handled as a failure of the
+            // log: every writer gets an answer.
             let error = Error::internal("a panic ended a commit half way");
             self.refuse(&mut core, error.poisons());
         }
         std::mem::take(&mut core.decided)
     }
 
-    /// Fails as if the log had.
+    /// Fails as if the log had failed.
     #[cfg(all(test, shuttle))]
     pub(crate) fn fail(&self) {
         let cause = Error::internal("a model fails the engine").poisons();
         self.with_core(|core| self.refuse(core, cause));
     }
 
-    /// Takes no more batches, nor those of the group. Readers keep what was
-    /// published.
+    /// Refuses the group and all further batches. Readers keep the published
+    /// state.
     fn refuse(&self, core: &mut Core, refusal: Error) {
         core.working = State::clone(&self.published.load());
         for (_, answer) in &mut core.decided {
@@ -475,7 +481,7 @@ impl Reconciler {
         core.decided.extend(core.group.drain(..).map(|p| (p, Err(refusal.clone()))));
         core.refusal = Some(refusal);
         self.counters.poisoned.store(true, Ordering::Relaxed);
-        // Writers that wait for room are to learn that there will be none.
+        // Writers that wait for room must learn that there will be none.
         self.budget.open();
     }
 
@@ -493,29 +499,31 @@ impl Reconciler {
         match committed {
             Ok(()) if self.checkpoint_due() => (self.checkpoint)(),
             Ok(()) => {}
-            // What the disk has of the group, only recovery can tell.
+            // Only recovery can determine what is on disk of the group.
             Err(error) => self.refuse(core, error.poisons()),
         }
     }
 
-    /// Lets those write who were answered a moment ago.
+    /// Waits briefly for recently acknowledged writers to return (group
+    /// commit).
     ///
-    /// Writers that wait for each commit come back when they are answered: a sync
-    /// that begins before they do leaves them to the next one, and each waits for
-    /// two. So the core waits until most of the batches are queued that were under
-    /// way, but for no longer than half of what a sync takes. A lone writer waits
-    /// for nobody. docs/decisions has the measurement.
+    /// Writers that wait for each commit return when they are answered. If a
+    /// sync begins before they do, they have to wait for the next one as well.
+    /// So the core waits until three quarters of the batches that were under
+    /// way are queued, but at most half the duration of a sync. A lone writer
+    /// does not wait. docs/decisions has the measurement.
     fn gather(&self, core: &Core) {
-        /// Where a clock stands still.
-        const LOOKS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 1_000 };
+        /// Ends the loop if the clock stands still.
+        const POLLS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 1_000 };
         let most = core.under_way - core.under_way / 4;
-        // Nobody comes who is refused, or held until this group is taken.
+        // Writers that are refused, or held until this group is taken, do not
+        // return.
         let full = self.log.pressure() * 2 >= self.log.capacity();
         if most < 2 || self.inline || full || core.refusal.is_some() || self.has_ended() {
             return;
         }
         let until = self.clock.monotonic().saturating_add(core.sync / 2);
-        for _ in 0..LOOKS {
+        for _ in 0..POLLS {
             if self.log.len() >= most || self.clock.monotonic() >= until {
                 break;
             }
@@ -525,8 +533,8 @@ impl Reconciler {
 
     fn drain(&self, core: &mut Core) {
         let (mut bytes, mut weight) = (0_usize, 0_usize);
-        // What is taken makes room for others at once: without a bound on memory
-        // a group would be many times what the write log may take.
+        // What is taken makes room for others at once, so without a limit on
+        // memory a group could be many times as large as the write log.
         while core.group.len() < GROUP_BATCHES && bytes < GROUP_BYTES && weight < self.group_weight
         {
             let Some(pending) = self.log.pop() else { break };
@@ -544,8 +552,8 @@ impl Reconciler {
             let seq = core.working.seq().next();
             let (time, ops) = (pending.time, std::mem::take(&mut pending.ops));
             let (asked, contents) = (pending.durability, pending.payload.take());
-            // In its place before anything can go wrong, so that it is answered
-            // with the rest.
+            // Added before anything can fail, so that it is answered with the
+            // rest.
             core.decided.push((pending, Err(Error::Closed)));
             let answer = decide(&core.working, seq, time, ops, &contents).map(|effects| {
                 core.working.apply(seq, effects, contents.memory());
@@ -596,7 +604,7 @@ impl Reconciler {
     }
 
     /// Takes no more batches, answers those in the write log, and syncs the
-    /// log. Returns the last commit, which is durable then.
+    /// log. Returns the last commit, which is then durable.
     pub(crate) fn close(&self) -> Result<Seq> {
         self.closed.store(true, Ordering::SeqCst);
         self.budget.open();
@@ -617,7 +625,7 @@ impl Reconciler {
             _ => Ok(core.writer.durable()),
         };
         drop(core);
-        // Batches whose writers saw the core taken in the meantime.
+        // Answers batches whose writers found the core taken in the meantime.
         self.hand_over();
         result
     }

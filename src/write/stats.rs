@@ -1,4 +1,4 @@
-//! Numbers about the write path.
+//! Statistics of the write path.
 
 use crate::{
     model::time::Seq,
@@ -19,7 +19,7 @@ pub(crate) struct Counters {
     pub(super) poisoned: AtomicBool,
 }
 
-/// Numbers about the write path since the engine was opened.
+/// Statistics of the write path since the engine was opened.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -37,10 +37,11 @@ pub(crate) struct Counters {
 pub struct WriteStats {
     /// Batches committed.
     pub batches: u64,
-    /// Groups that they were logged in: one write, and at most one sync, each.
+    /// Groups in which they were logged, each with one write and at most one
+    /// sync.
     pub groups: u64,
-    /// Batches refused in their turn: a precondition did not hold, or what they
-    /// would have made is out of bounds.
+    /// Batches refused by the commit step: a precondition did not hold, or the
+    /// result would exceed a limit or is not valid.
     pub refused: u64,
     /// Batches in the write log now.
     pub queued: usize,
@@ -50,11 +51,11 @@ pub struct WriteStats {
     pub wal_files: u64,
     /// Bytes of those files.
     pub wal_bytes: u64,
-    /// The last commit that is known to be on the medium.
+    /// The last commit that is known to be durable.
     pub durable: Seq,
     /// Whether a failure of the log has stopped writes.
     pub poisoned: bool,
-    /// The load as the reconciler last saw it.
+    /// The load as last measured by the reconciler.
     pub pace: Pace,
 }
 

@@ -1,4 +1,4 @@
-//! What a writer waits on.
+//! The handle of a submitted batch.
 
 use std::{
     future::Future,
@@ -18,10 +18,11 @@ use crate::{
     sync::{Condvar, Mutex, MutexGuard},
 };
 
-/// The answer to a batch that is under way.
+/// The handle of a submitted batch.
 ///
-/// Wait for it with [`wait`](Self::wait), or await it: it is a [`Future`] that
-/// needs no particular runtime. Dropping it does not call the batch back.
+/// Wait for its answer with [`wait`](Self::wait), or await it: it is a
+/// [`Future`] that needs no particular runtime. Dropping it does not cancel the
+/// batch.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -52,19 +53,19 @@ struct Slot {
 #[derive(Debug, Default)]
 struct SlotState {
     answer: Option<Result<Seq>>,
-    /// Somebody sleeps until it is there.
+    /// A thread sleeps until the answer is there.
     awaited: bool,
     waker: Option<Waker>,
 }
 
-/// A lock whose data is whole at every step: a panic elsewhere in the thread
-/// that held it does not matter.
+/// Locks a mutex whose data is consistent at every step, so that a panic of a
+/// thread that held it does not matter.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Slot {
-    /// Gives the answer, and the waker to be called for it.
+    /// Gives the answer, and returns the waker to be called for it.
     fn complete(&self, answer: Result<Seq>) -> Option<Waker> {
         let mut state = lock(&self.state);
         if state.answer.is_some() {
@@ -80,11 +81,10 @@ impl Slot {
     }
 }
 
-/// Calls wakers, which may do anything: take their time, write, panic.
+/// Calls wakers, which may do anything: block, write, panic.
 pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        // A waker that panics is its owner's to mend; those that follow are
-        // owed to others.
+        // A panic of a waker must not keep the others from being called.
         let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
@@ -127,7 +127,7 @@ impl Future for Ticket {
     }
 }
 
-/// A batch on its way: checked, encoded, not yet decided.
+/// A batch that is validated and encoded, but not decided yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(super) time: Timestamp,
@@ -153,8 +153,8 @@ impl Pending {
         (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
     }
 
-    /// The operations with their contents, as they were before they were
-    /// encoded. The ticket must not have been handed out.
+    /// The operations with their contents, as they were before encoding. The
+    /// ticket must not have been handed out.
     fn into_ops(mut self) -> Vec<Op> {
         self.slot = None;
         let mut ops = std::mem::take(&mut self.ops);
@@ -162,7 +162,7 @@ impl Pending {
         ops
     }
 
-    /// Gives the answer. The waker, if any, is the caller's to [`wake`].
+    /// Gives the answer. The caller has to [`wake`] the waker, if any.
     #[must_use]
     pub(crate) fn answer(mut self, answer: Result<Seq>) -> Option<Waker> {
         self.slot.take().and_then(|slot| slot.complete(answer))
@@ -200,7 +200,7 @@ impl From<Refused> for Error {
 }
 
 impl Drop for Pending {
-    /// A batch that is dropped without an answer met a panic on its way.
+    /// A batch is dropped without an answer only by a panic.
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             let error = Error::internal("a panic dropped the batch");

@@ -1,4 +1,4 @@
-//! The reconciler's thread: asleep until it is called.
+//! The reconciler's thread, which sleeps until it is woken.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::sync::{
     thread,
 };
 
-/// The reconciler's thread, asleep or not.
+/// The reconciler's thread and its state.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     handle: Mutex<Option<thread::Thread>>,
@@ -17,13 +17,13 @@ pub(crate) struct Worker {
 
 const BUSY: u8 = 0;
 
-/// Asleep until it is called.
+/// Asleep until it is woken.
 const IDLE: u8 = 1;
 
 /// Asleep for an interval, while batches gather.
 const GATHERING: u8 = 2;
 
-/// Calling wakers, which may take their time.
+/// Calling wakers, which may take long.
 const WAKING: u8 = 3;
 
 const STOPPED: u8 = 4;
@@ -35,10 +35,11 @@ impl Worker {
     }
 
     /// Wakes the thread if it sleeps; while it lets batches gather, only if
-    /// `urgent`. Returns false if it may not come: it is calling wakers.
+    /// `urgent`. Returns false if it is calling wakers, and so may not take
+    /// what is queued.
     pub(crate) fn call(&self, urgent: impl FnOnce() -> bool) -> bool {
         // Pairs with the fence in `sleep`: either the thread sees what was
-        // queued before this call, or this sees that it sleeps.
+        // queued before this call, or this call sees that it sleeps.
         fence(Ordering::SeqCst);
         match self.state.load(Ordering::Relaxed) {
             IDLE => {}
@@ -62,10 +63,10 @@ impl Worker {
     /// Called by the thread itself, before and after it calls wakers.
     pub(crate) fn waking(&self, waking: bool) {
         let (from, to) = if waking { (BUSY, WAKING) } else { (WAKING, BUSY) };
-        // Stopped stays stopped.
+        // A stopped thread stays stopped.
         let _ = self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
         // Pairs with the fence in `call`: what was queued before a caller could
-        // see the change is seen by the look at the queue that follows.
+        // see the change is seen by the check of the queue that follows.
         fence(Ordering::SeqCst);
     }
 
@@ -81,8 +82,8 @@ impl Worker {
         }
     }
 
-    /// Sleeps until called, or with something queued at most for `wait`.
-    /// Returns false once stopped.
+    /// Sleeps until woken; with something queued, at most for `wait`. Returns
+    /// false once stopped.
     pub(crate) fn sleep(&self, wait: Duration, nothing_queued: impl Fn() -> bool) -> bool {
         let state = if wait.is_zero() || nothing_queued() { IDLE } else { GATHERING };
         let slept = self.state.compare_exchange(BUSY, state, Ordering::AcqRel, Ordering::Acquire);

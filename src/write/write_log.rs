@@ -1,5 +1,4 @@
-//! The bounded queue between writers and the reconciler, and the tickets that
-//! bring back the answers.
+//! The bounded queue between writers and the reconciler.
 
 #[cfg(all(test, loom))]
 #[path = "write_log_models.rs"]
@@ -17,12 +16,12 @@ use crate::{
     write::ticket::{Pending, Refused, lock},
 };
 
-/// The queue, bounded in batches and bytes by reservations that are made
-/// before a push. Pushing and popping are lock-free; the lock is for writers
-/// that wait because it is full.
+/// The queue, bounded in batches and bytes by reservations that are made before
+/// a push. Pushing and popping are lock-free; the lock is for writers that wait
+/// because it is full.
 ///
-/// A queue that is bounded by itself would take all its memory, and the time
-/// to write to it, when the engine is opened.
+/// A queue with a fixed capacity would allocate and write all its memory when
+/// the engine is opened.
 #[derive(Debug)]
 pub(crate) struct WriteLog {
     queue: SegQueue<Pending>,
@@ -72,10 +71,10 @@ impl WriteLog {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Queues a batch, waiting for space for up to `patience`. A batch that
-    /// finds none is not queued, and has no sequence number.
+    /// Queues a batch, waiting up to `patience` for space. A batch that finds
+    /// no space is returned, and has no sequence number.
     ///
-    /// `nudge` is called before each wait, to see that somebody is making
+    /// `nudge` is called before each wait, to make sure that a thread is making
     /// space.
     pub(crate) fn push(
         &self,
@@ -103,8 +102,8 @@ impl WriteLog {
             nudge();
             let guard = lock(&self.space);
             self.held.fetch_add(1, Ordering::Relaxed);
-            // Pairs with the fence in `pop`: either the popper sees that
-            // somebody is held, or this sees the space that it made.
+            // Pairs with the fence in `release`: either the popper sees that a
+            // writer is held, or this thread sees the space that it made.
             fence(Ordering::SeqCst);
             if !self.has_space(&pending) {
                 drop(self.freed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner));
@@ -120,8 +119,8 @@ impl WriteLog {
 
     fn try_push(&self, pending: Pending) -> Result<(), Pending> {
         let weight = pending.weight();
-        // Relaxed: the counts bound memory and order nothing; the queue hands
-        // over the batch itself.
+        // Relaxed: the counts bound memory and order nothing; the queue
+        // synchronises the batch itself.
         let reserve = |count: &AtomicUsize, more: usize, most: usize| {
             let reserved = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
                 count.checked_add(more).filter(|count| *count <= most)
@@ -153,7 +152,7 @@ impl WriteLog {
         fence(Ordering::SeqCst);
         if self.held.load(Ordering::Relaxed) > 0 {
             // Taken and dropped, so that the signal does not fall between a
-            // writer's look at the queue and its wait.
+            // writer's check of the queue and its wait.
             drop(lock(&self.space));
             self.freed.notify_all();
         }

@@ -1,4 +1,4 @@
-//! The write log and its tickets in every order of their threads.
+//! Loom models of the write log and its tickets.
 
 use std::{
     pin::pin,
@@ -36,8 +36,8 @@ fn batch(bytes: usize) -> (Pending, Ticket) {
     )
 }
 
-/// A clock that a model sets. Read by an exchange: it never shows what it
-/// showed before.
+/// A clock that a model sets. It is read by a read-modify-write, so that no
+/// thread sees an older time than was seen before.
 #[derive(Debug)]
 struct SetClock(AtomicU64);
 
@@ -95,7 +95,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls as one task, then as another, as a future does that is moved.
+/// Polls as one task, then as another, as happens to a future that is moved.
 #[test]
 fn an_answer_wakes_whoever_polled_last() {
     explore(None, || {
@@ -118,7 +118,7 @@ fn an_answer_wakes_whoever_polled_last() {
     });
 }
 
-/// A writer that finds the log full is not left waiting once there is space.
+/// A writer that is held by a full log goes on once there is space.
 #[test]
 fn space_that_is_made_is_seen_by_writers_that_are_held() {
     explore(Some(2), || {
@@ -140,7 +140,7 @@ fn space_that_is_made_is_seen_by_writers_that_are_held() {
     });
 }
 
-/// The same by bytes: one that is large needs the space of several.
+/// The same by bytes: a large batch needs the space of several.
 #[test]
 fn a_large_batch_gets_the_space_of_small_ones() {
     explore(Some(3), || {
@@ -158,8 +158,8 @@ fn a_large_batch_gets_the_space_of_small_ones() {
     });
 }
 
-/// A wait that ends by its limit while space is made: the batch is in the log,
-/// or it is not and nothing is kept for it.
+/// A wait times out while space is made: the batch is in the log, or it is not
+/// and nothing is reserved for it.
 #[test]
 fn a_deadline_leaves_nothing_behind() {
     explore(Some(3), || {
@@ -195,7 +195,8 @@ fn a_deadline_leaves_nothing_behind() {
     });
 }
 
-/// Writers that do not wait, more than there is space for, while one is taken.
+/// More writers than there is space for, which do not wait, while a batch is
+/// taken.
 #[test]
 fn the_bounds_hold_whoever_comes_first() {
     explore(Some(3), || {

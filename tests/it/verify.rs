@@ -399,7 +399,7 @@ fn a_node_of_a_kind_without_a_name_is_refused_by_every_read() {
     forgery.edit(FileKind::Nodes, |s| put(rows(s), 4 * NODE + 16, &[77]));
     let (_dir, engine) = forgery.open();
     let (snapshot, id) = (engine.snapshot(), id_of_byte(6));
-    let refused = (".nodes", "is of kind 77: there is none");
+    let refused = (".nodes", "is of unknown kind 77");
     corrupt(snapshot.get(id), refused.0, refused.1);
     let many: Vec<NodeId> = (1..=6).map(id_of_byte).collect();
     corrupt(snapshot.get_many(&many), refused.0, refused.1);
@@ -431,7 +431,7 @@ fn an_edge_of_a_kind_without_a_name_is_refused_by_every_read() {
         forgery.edit(table, |s| put(rows(s), row * EDGE + 40, &[77]));
     }
     let (_dir, engine) = forgery.open();
-    let (snapshot, words) = (engine.snapshot(), "an edge of kind 77: there is none");
+    let (snapshot, words) = (engine.snapshot(), "an edge of unknown kind 77");
     let edges = || snapshot.edges_out(id_of_byte(3));
     corrupt(edges().collect::<Result<Vec<_>, _>>(), ".out", words);
     corrupt(edges().rev().collect::<Result<Vec<_>, _>>(), ".out", words);

@@ -109,7 +109,7 @@ impl Options {
         let manifest = load(&*fs, &from)?;
         target::check(&*fs, &to)?;
         let data_dir = from.join(segment::DIR);
-        let (base, unopened) = Base::open_what_can_be(&fs, &data_dir, &manifest)?;
+        let (base, unopened) = Base::open_salvageable(&fs, &data_dir, &manifest)?;
         let options = Self {
             create: true,
             durability: Durability::Os,

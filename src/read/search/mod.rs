@@ -23,9 +23,9 @@ use crate::{
 };
 
 impl Snapshot {
-    /// The `k` nodes whose vectors in `space` are closest to `query`, best
-    /// first, ties by id; fewer if there are fewer. A [`search`](Self::search)
-    /// of [`Effort::Normal`].
+    /// The `k` nodes whose vectors in `space` are closest to `query`, closest
+    /// first, ties by id; fewer if fewer pass the filter. This is a
+    /// [`search`](Self::search) of [`Effort::Normal`].
     ///
     /// # Errors
     /// As [`search`](Self::search).
@@ -43,34 +43,37 @@ impl Snapshot {
         self.search(&search)
     }
 
-    /// The nodes that a [`Search`] asks for, best first, ties by id. Every
-    /// distance is exact; whether the very closest are found, its effort says.
+    /// The nodes that a [`Search`] finds, closest first, ties by id. All
+    /// distances are exact. The [`Effort`] of the search determines how many of
+    /// the true nearest neighbours are found.
     ///
-    /// What is in memory is compared: what was written since the last checkpoint
-    /// began, which [`Options::delta_vectors`](crate::Options::delta_vectors)
-    /// asks for, and what one that is under way has not written yet. Of a vector
-    /// file, all codes are scanned or a graph is walked, and the vectors of the
-    /// candidates compared. A filter by kind compares four bytes a row; one by
-    /// index looks up what is in its range, if that is not much, else each
-    /// candidate; so does a test. A filter that few nodes pass is followed by a
-    /// comparison of all of them.
+    /// Vectors in memory, which are in no file yet, are compared one by one. A
+    /// checkpoint starts when there are
+    /// [`Options::delta_vectors`](crate::Options::delta_vectors) of them. In a
+    /// vector file, a scan of codes or a walk of a graph gives candidates,
+    /// whose vectors are then compared.
+    ///
+    /// A filter by kind reads four bytes of each row. A filter by index lists
+    /// the nodes in its range if they are few; otherwise it looks up each
+    /// candidate, as a closure filter does. If few nodes pass the filter, all
+    /// that pass are compared.
     ///
     /// # Errors
-    /// `Invalid` if there is no such space or index, the query does not fit the
-    /// space, or the node has no vector in it; `Limit` if `k` passes
-    /// [`limits::NEAREST_K`], or [`limits::DIVERSE_K`]; `Corrupt` if a vector is
-    /// damaged on disk.
+    /// `Invalid` if the space or the index does not exist, the query does not
+    /// fit the space, or the node of [`Search::like`] has no vector in it;
+    /// `Limit` if `k` exceeds [`limits::NEAREST_K`], or with diversity
+    /// [`limits::DIVERSE_K`]; `Corrupt` if a vector is damaged on disk.
     pub fn search(&self, search: &Search<'_>) -> Result<Vec<Hit<'_>>> {
         let (number, named) =
             self.state.spaces().get(search.space).ok_or_else(|| unknown_space(search.space))?;
         let space = named.space;
-        let (query, but) = match search.query {
+        let (query, excluded) = match search.query {
             Query::Vector(query) => (query, None),
             Query::Like(id) => {
                 let node = self.get(id)?;
                 let vector = node.as_ref().map(|node| node.numbered_vector(number)).transpose()?;
                 let vector = vector.flatten().ok_or_else(|| {
-                    let what = if node.is_some() { "has no vector in it" } else { "is not there" };
+                    let what = if node.is_some() { "has no vector in it" } else { "is missing" };
                     Error::invalid(format!("vector space {:?}: node {id} {what}", search.space))
                 })?;
                 (vector, Some(id))
@@ -111,7 +114,7 @@ impl Snapshot {
             query,
             measure: Measure::new(space.metric, query),
             k: pool,
-            but,
+            excluded,
             kind,
             index,
             listed: None,
@@ -119,10 +122,10 @@ impl Snapshot {
             effort: if exact { Effort::Exact } else { search.effort },
             within: search.within,
             layers: self.state.layers().collect(),
-            judged: Vec::new(),
+            tried: Vec::new(),
             closest: Closest::new(pool),
         };
-        // The nodes in a range of an index, if they are few.
+        // The nodes in the range of the index, if they are few.
         let few = match index {
             Some((number, range)) => self.nodes_within(number, range, run.worth_listing())?,
             None => None,
@@ -144,7 +147,7 @@ impl Snapshot {
             Some(node) => Ok(Hit { distance, node, origin: search.explain.then_some(found) }),
             // Vectors and nodes change in the same commit.
             None => {
-                Err(self.state.base().damaged(format!("node {id} has a vector and is not there")))
+                Err(self.state.base().damaged(format!("node {id} has a vector but does not exist")))
             }
         });
         let hits = hits.collect::<Result<Vec<_>>>()?;
@@ -155,16 +158,16 @@ impl Snapshot {
         }
     }
 
-    /// The hits of several searches, each at the place of its search: as
-    /// [`search`](Self::search), on all cores.
+    /// Runs several searches, as [`search`](Self::search), on all cores. The
+    /// hits of each are at the position of its search.
     ///
     /// # Errors
-    /// That of one of the searches which fail.
+    /// The error of one of the searches that failed.
     pub fn search_many(&self, searches: &[Search<'_>]) -> Result<Vec<Vec<Hit<'_>>>> {
         searches.par_iter().map(|search| self.search(search)).collect()
     }
 
-    /// Chooses `k` hits that differ.
+    /// Chooses `k` diverse hits.
     fn diverse<'s>(
         &'s self,
         number: u32,
@@ -174,14 +177,14 @@ impl Snapshot {
         diversity: f64,
     ) -> Result<Vec<Hit<'s>>> {
         let lost = |id| {
-            self.state.base().damaged(format!("node {id} was found by a vector that is not there"))
+            self.state.base().damaged(format!("node {id} was found by a vector that is missing"))
         };
         let mut left = hits
             .into_iter()
             .map(|hit| {
                 let vector = hit.node.numbered_vector(number)?;
                 let vector = vector.ok_or_else(|| lost(hit.node.id()))?;
-                // The last: how far it is from the closest of the chosen.
+                // The last is the distance to the closest chosen hit.
                 Ok((hit, vector, vector::norm(vector), f64::INFINITY))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -191,7 +194,8 @@ impl Snapshot {
                 let apart = if apart.is_finite() { *apart } else { 0.0 };
                 (1.0 - diversity) * hit.distance - diversity * apart
             };
-            // The first of equals is the closest.
+            // Hits are sorted by distance, so the first of equals is the
+            // closest.
             let scores = left.iter().map(score).enumerate();
             let Some((best, _)) = scores.min_by(|(_, a), (_, b)| a.total_cmp(b)) else { break };
             let (hit, vector, _, _) = left.remove(best);

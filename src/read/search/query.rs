@@ -1,4 +1,4 @@
-//! What a vector search is asked, and what it answers.
+//! The query and the hits of a vector search.
 
 use crate::{
     model::id::NodeId,
@@ -51,16 +51,16 @@ pub struct Hit<'s> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct HitOrigin {
-    /// The number of the vector file; `None` if it is in memory.
+    /// The number of the vector file; `None` if the vector is in memory.
     pub file: Option<u32>,
-    /// What gave it as a candidate.
+    /// How it became a candidate.
     pub by: CandidateSource,
-    /// Its place among the candidates of its file before their vectors were
-    /// compared, from 0; with [`CandidateSource::Comparison`] there is none.
+    /// Its rank among the candidates of its file before their vectors were
+    /// compared, from 0; `None` with [`CandidateSource::Comparison`].
     pub rank: Option<u32>,
 }
 
-/// What gives the candidates of a search in a vector file.
+/// How the candidates of a vector search are found.
 ///
 /// ```
 /// use ingrain::{prelude::*, search::CandidateSource};
@@ -80,7 +80,7 @@ pub struct HitOrigin {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum CandidateSource {
-    /// Nothing: the vectors are compared.
+    /// All vectors are compared.
     Comparison,
     /// A scan of the codes.
     Codes,
@@ -88,11 +88,12 @@ pub enum CandidateSource {
     Graph,
 }
 
-/// How much a search does to find the very closest.
+/// The recall that a vector search aims at: the share of the true ten nearest
+/// neighbours that it finds.
 ///
-/// But for [`Exact`](Self::Exact) a recall is what is aimed at: the share of the
-/// ten closest that are found. Each vector file has measured with its own
-/// vectors what that takes.
+/// How many candidates a recall takes is measured for every vector file, with
+/// vectors of the file. Vectors in memory are always compared one by one, and
+/// [`Exact`](Self::Exact) does the same with those in files.
 ///
 /// ```
 /// use ingrain::{prelude::*};
@@ -118,11 +119,11 @@ pub enum Effort {
     Normal,
     /// A recall of 0.999.
     Thorough,
-    /// All of them: every vector that the filter lets by is compared.
+    /// A recall of 1: every vector that passes the filter is compared.
     Exact,
 }
 
-/// A vector search, to be given to [`Snapshot::search`](crate::Snapshot::search).
+/// A vector search, for [`Snapshot::search`](crate::Snapshot::search).
 ///
 /// ```
 /// use ingrain::{Batch, Engine, Metric, Node, NodeId, Options, Space, search::{Effort, Filter, Search}};
@@ -159,7 +160,7 @@ pub struct Search<'q> {
     pub(super) explain: bool,
 }
 
-/// A filter of the search's own, or somebody's.
+/// A filter, owned or borrowed.
 #[derive(Debug)]
 pub(crate) enum FilterOf<'q> {
     Owned(Filter<'q>),
@@ -216,25 +217,26 @@ impl<'q> Search<'q> {
         self
     }
 
-    /// How much to do: [`Effort::Normal`] by default.
+    /// The effort: [`Effort::Normal`] by default.
     #[must_use]
     pub fn effort(mut self, effort: Effort) -> Self {
         self.effort = effort;
         self
     }
 
-    /// Only nodes at this distance or closer. All of them are found, up to `k`:
-    /// the search is exact.
+    /// Only nodes at this distance or closer. The search is then exact: it
+    /// finds all of them, up to `k`.
     #[must_use]
     pub fn within(mut self, distance: f64) -> Self {
         self.within = Some(distance);
         self
     }
 
-    /// Hits that differ from each other: of the closest `4 k`, each next is the
-    /// one whose distance to the query, weighed with `1 - diversity`, less its
-    /// distance to the closest hit before it, weighed with `diversity`, is the
-    /// least. From 0, which changes nothing, to 1; else `k` is at most
+    /// Prefers hits that differ from each other. They are chosen one by one
+    /// from the closest `4 k` nodes: the next hit is the node with the least
+    /// `(1 - diversity) * q - diversity * d`, where `q` is its distance to the
+    /// query and `d` that to the closest hit already chosen. 0 changes nothing,
+    /// 1 is the maximum. Above 0, `k` is at most
     /// [`limits::DIVERSE_K`](crate::limits::DIVERSE_K).
     ///
     /// Maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998.
@@ -244,7 +246,7 @@ impl<'q> Search<'q> {
         self
     }
 
-    /// Whether hits tell how they were found: false by default.
+    /// Whether hits report how they were found: false by default.
     #[must_use]
     pub fn explain(mut self, explain: bool) -> Self {
         self.explain = explain;
@@ -252,7 +254,7 @@ impl<'q> Search<'q> {
     }
 }
 
-/// What nodes a vector search may find. All conditions must hold.
+/// Conditions on the nodes that a vector search may find. All must hold.
 ///
 /// ```
 /// use ingrain::{KeyRange, search::Filter};
@@ -283,7 +285,7 @@ impl std::fmt::Debug for Filter<'_> {
 }
 
 impl<'f> Filter<'f> {
-    /// Any node.
+    /// A filter that every node passes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -303,8 +305,9 @@ impl<'f> Filter<'f> {
         self
     }
 
-    /// Only nodes that pass this test. It is called for those only that pass
-    /// the rest and are close enough to matter; when few pass, that is many.
+    /// Only nodes for which `test` returns true. It is called only for
+    /// candidates that meet the other conditions. If few nodes pass, there are
+    /// many candidates, up to all vectors of the space.
     #[must_use]
     pub fn test(mut self, test: impl Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f) -> Self {
         self.test = Some(Box::new(test));

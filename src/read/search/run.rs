@@ -1,8 +1,8 @@
-//! Vector search.
+//! The execution of a vector search.
 //!
-//! What is in memory is compared vector by vector. In a file, codes or a graph
-//! give candidates, whose vectors are then compared: every distance is exact.
-//! Where there is neither, or too few rows pass the filter, all that pass are
+//! Vectors in memory are compared one by one. In a file, codes or a graph give
+//! candidates, whose vectors are then compared, so every distance is exact. If
+//! a file has neither, or too few rows pass the filter, all rows that pass are
 //! compared.
 
 use crate::{
@@ -26,21 +26,21 @@ use crate::{
     vector::{self, exact::Closest, metric::Measure, pq::Candidates},
 };
 
-/// Up to so many nodes that an index lists are looked up one by one.
+/// Up to this many nodes in the range of an index are compared one by one.
 pub(crate) const COMPARED: usize = 1_000;
-/// Candidates that a search keeps beside those that it must.
+/// Candidates of a search beyond those that are required.
 const SPARE: usize = 16;
 
-/// Files with fewer rows are compared whole.
+/// Files in which at most this many rows pass are compared whole.
 const FEW_ROWS: usize = 256;
 
-/// A row that is walked to costs as much as so many whose codes are scanned;
-/// so many candidates of a walk are always few.
+/// A row that is walked to costs as much as this many whose codes are scanned.
 const WALKED_ROWS: usize = 256;
 
+/// A walk may always take this many candidates.
 const WALKED_LEAST: usize = 256;
 
-/// A walk of a graph pays if so many of a hundred rows may be found.
+/// A graph is walked if at least this percentage of the rows may be hits.
 const WALKED: usize = 15;
 
 /// A search under way.
@@ -50,25 +50,25 @@ pub(crate) struct SearchRun<'s, 'q> {
     pub(super) query: &'q [f32],
     pub(super) measure: Measure<'q>,
     pub(super) k: usize,
-    /// A node that is not to be found.
-    pub(super) but: Option<NodeId>,
+    /// A node that must not be a hit.
+    pub(super) excluded: Option<NodeId>,
     pub(super) kind: Option<u32>,
     pub(super) index: Option<(u32, &'q KeyRange)>,
-    /// The only nodes that may be found, ascending, if they were listed.
+    /// The only nodes that may be hits, ascending, if they were listed.
     pub(super) listed: Option<Vec<NodeId>>,
     pub(super) test: Option<&'q Test<'q>>,
     pub(super) effort: Effort,
     pub(super) within: Option<f64>,
-    /// The newest first.
+    /// Newest first.
     pub(super) layers: Vec<&'s Layer>,
-    /// Rows of the file that were candidates: not to be offered again by a
-    /// second way through it.
-    pub(super) judged: Vec<u32>,
+    /// Rows of the current file that were candidates, so that a second method
+    /// does not offer them again.
+    pub(super) tried: Vec<u32>,
     pub(super) closest: Closest<HitOrigin>,
 }
 
-/// Which rows of a file may be found: a bit for each, as
-/// `Dead` has them, and how many; `None` for all.
+/// Which rows of a file may be hits: a bit for each, as in `Dead`, and their
+/// number; `None` for all.
 type Mask = Option<(Vec<u32>, usize)>;
 
 impl<'s> SearchRun<'s, '_> {
@@ -76,12 +76,12 @@ impl<'s> SearchRun<'s, '_> {
         self.snapshot.state.base()
     }
 
-    /// Whether a node has to be looked at for more than its kind.
-    fn looks_at_nodes(&self) -> bool {
+    /// Whether the filter needs more of a node than its kind.
+    fn needs_node(&self) -> bool {
         self.index.is_some() || self.test.is_some()
     }
 
-    /// Whether a node passes what only the node can tell.
+    /// Whether a node passes the filters by index and by closure.
     fn passes(&self, node: &NodeRef<'_>) -> bool {
         let in_range = |(number, range): (u32, &KeyRange)| {
             node.numbered_keys().any(|(of, key)| of == number && range.contains(key))
@@ -95,9 +95,9 @@ impl<'s> SearchRun<'s, '_> {
         rows.sum()
     }
 
-    /// How many nodes of an index's range are worth being listed: where `n` of
-    /// `rows` rows pass, `depth * rows / n` candidates have to be looked at to
-    /// find `depth`, and each of them costs as much as listing ten.
+    /// How many nodes in the range of an index are worth listing: if `n` of
+    /// `rows` rows pass, `depth * rows / n` candidates are looked up to find
+    /// `depth`, and each costs as much as listing ten.
     pub(crate) fn worth_listing(&self) -> usize {
         let rows = self.rows();
         let depth = self.k.saturating_mul(10).max(100);
@@ -110,20 +110,21 @@ impl<'s> SearchRun<'s, '_> {
     /// The distance of a vector, if it would be among the closest so far.
     fn close(&self, id: NodeId, components: &[f32], norm: f64) -> Option<f64> {
         let distance = self.measure.distance(components, norm);
-        // Finite numbers have one. Damage comes first, so that it is told.
+        // Finite components have a distance. Damage sorts first, so it is
+        // reported.
         let distance = if distance.is_nan() { f64::NEG_INFINITY } else { distance };
         let close = self.within.is_none_or(|within| distance <= within)
             && self.closest.wants(distance, id)
-            && Some(id) != self.but;
+            && Some(id) != self.excluded;
         close.then_some(distance)
     }
 
-    /// Whether a node passes what only the node can tell, if anything is asked.
+    /// As [`passes`](Self::passes), but looks up the node only if necessary.
     fn node_passes(&self, id: NodeId) -> Result<bool> {
-        Ok(!self.looks_at_nodes() || self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)))
+        Ok(!self.needs_node() || self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)))
     }
 
-    /// Compares a vector that is known to be its node's.
+    /// Compares a vector that is known to be the current one of its node.
     fn offer(&mut self, id: NodeId, components: &[f32], norm: f64, found: HitOrigin) -> Result<()> {
         if let Some(distance) = self.close(id, components, norm)
             && self.is_listed(id)
@@ -134,19 +135,18 @@ impl<'s> SearchRun<'s, '_> {
         Ok(())
     }
 
-    /// Whether a node is among those that were listed.
+    /// Whether `listed` allows a node.
     fn is_listed(&self, id: NodeId) -> bool {
         self.listed.as_ref().is_none_or(|listed| listed.binary_search(&id).is_ok())
     }
 
-    /// Whether a layer says something of a node's vector, so that no file is to
-    /// be asked.
-    fn is_layered(&self, id: NodeId) -> bool {
+    /// Whether a layer overrides the vector of a node in the files.
+    fn is_overridden(&self, id: NodeId) -> bool {
         self.layers.iter().any(|layer| layer.vectors().contains_key(&(self.number, id)))
     }
 
-    /// Searches among some nodes only, which are known to be in the index's
-    /// range.
+    /// Searches only these nodes, which are known to be in the range of the
+    /// index.
     pub(crate) fn among(&mut self, ids: &[NodeId]) -> Result<()> {
         self.index = None;
         for id in ids {
@@ -178,7 +178,7 @@ impl<'s> SearchRun<'s, '_> {
         Ok(())
     }
 
-    /// Searches everywhere.
+    /// Searches all layers and files.
     pub(crate) fn all(&mut self, method: Method) -> Result<()> {
         let all = (self.number, NodeId::MIN)..=(self.number, NodeId::MAX);
         for at in 0..self.layers.len() {
@@ -203,7 +203,7 @@ impl<'s> SearchRun<'s, '_> {
     fn partition(&mut self, partition: &VectorPartition, method: Method) -> Result<()> {
         let rows = partition.rows().len();
         let mut mask = self.mask(partition)?;
-        self.judged.clear();
+        self.tried.clear();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
         if self.effort == Effort::Exact || live <= FEW_ROWS.max(self.k.saturating_mul(4)) {
             return self.compare(partition, &mask);
@@ -212,7 +212,7 @@ impl<'s> SearchRun<'s, '_> {
             && live * 100 >= rows * WALKED
             && let Some(graph) = partition.graph()
         {
-            // Whatever is wrong with it, the codes are there, and it is told.
+            // If the graph is damaged, that is reported, and codes are used.
             if self.walk(partition, graph, &mask)? {
                 return Ok(());
             }
@@ -235,7 +235,8 @@ impl<'s> SearchRun<'s, '_> {
         self.compare(partition, &mask)
     }
 
-    /// The rows of a file that are live, of the kind, and listed if any are.
+    /// The rows of a file that are live, of the kind, and listed if there is a
+    /// list.
     fn mask(&self, partition: &VectorPartition) -> Result<Mask> {
         let rows = partition.rows().len();
         let words = rows.div_ceil(MASK_ROWS);
@@ -270,13 +271,13 @@ impl<'s> SearchRun<'s, '_> {
         Ok(Some((mask, count)))
     }
 
-    /// What is left of a mask without the rows that were candidates already.
+    /// The mask without the rows that were candidates already.
     fn rest(&mut self, rows: usize, mask: Mask) -> Mask {
-        if self.judged.is_empty() {
+        if self.tried.is_empty() {
             return mask;
         }
         let (mut mask, mut count) = mask.unwrap_or_else(|| (all_of(rows), rows));
-        for row in self.judged.drain(..) {
+        for row in self.tried.drain(..) {
             let row = num::index(row);
             let bit = 1 << (row % MASK_ROWS);
             if let Some(word) = mask.get_mut(row / MASK_ROWS).filter(|word| **word & bit != 0) {
@@ -287,14 +288,14 @@ impl<'s> SearchRun<'s, '_> {
         Some((mask, count))
     }
 
-    /// Compares all rows that may be found.
+    /// Compares all rows of the mask.
     fn compare(&mut self, partition: &VectorPartition, mask: &Mask) -> Result<()> {
         let found = compared(partition);
         let row = |run: &mut Self, row: usize| -> Result<()> {
             let (head, components) = partition.rows().row(row)?;
             let id = head.id();
             if let Some(distance) = run.close(id, components, head.norm.get())
-                && !run.is_layered(id)
+                && !run.is_overridden(id)
                 && run.node_passes(id)?
             {
                 run.closest.offer(distance, id, found);
@@ -307,7 +308,7 @@ impl<'s> SearchRun<'s, '_> {
         }
     }
 
-    /// How many candidates a file has to give.
+    /// How many candidates a file has to give; `None` if no number is enough.
     fn depth(&self, head: &IndexHead) -> Option<usize> {
         let [fast, normal, thorough] = head.depths;
         let depth = match self.effort {
@@ -316,14 +317,15 @@ impl<'s> SearchRun<'s, '_> {
             Effort::Thorough | Effort::Exact => thorough,
         };
         let depth = Some(depth.get()).filter(|depth| *depth < u32::MAX).map(num::index)?;
-        // Measured for ten, with vectors of the file: others may be harder.
+        // Measured for ten hits, with vectors of the file. Others may be
+        // harder, so the number is doubled.
         let depth = depth.saturating_mul(2).saturating_mul(self.k.max(10)) / 10;
         Some(depth.max(self.k.saturating_mul(2)).saturating_add(SPARE))
     }
 
-    /// Compares a candidate if the node's vector is in no layer and it passes
-    /// the filter. Returns whether it is among the closest so far; `None` if it
-    /// does not count.
+    /// Compares a candidate if no layer overrides its vector and it passes the
+    /// filter. Returns whether it is among the closest so far; `None` if it was
+    /// skipped.
     fn candidate(
         &mut self,
         partition: &VectorPartition,
@@ -331,10 +333,10 @@ impl<'s> SearchRun<'s, '_> {
         by: CandidateSource,
         rank: usize,
     ) -> Result<Option<bool>> {
-        self.judged.push(row);
+        self.tried.push(row);
         let row = num::index(row);
         let id = partition.rows().heads().row(row)?.id();
-        if self.is_layered(id) || Some(id) == self.but || !self.node_passes(id)? {
+        if self.is_overridden(id) || Some(id) == self.excluded || !self.node_passes(id)? {
             return Ok(None);
         }
         let (head, components) = partition.rows().row(row)?;
@@ -347,7 +349,7 @@ impl<'s> SearchRun<'s, '_> {
         Ok(Some(distance.is_some()))
     }
 
-    /// Searches by codes. Returns whether that was a way.
+    /// Searches by codes. Returns whether that was enough.
     fn scan(
         &mut self,
         partition: &VectorPartition,
@@ -360,13 +362,13 @@ impl<'s> SearchRun<'s, '_> {
         let Some(depth) = self.depth(codes.head()) else { return Ok(false) };
         let table = codes.codebook().table(self.query, vector::norm(self.query));
         let allowed = mask.as_ref().map(|(mask, _)| mask.as_slice());
-        // Of a file that has less than half of the vectors, candidates are taken
-        // as long as one of the last few is among the closest of all: others may
-        // have what is close.
+        // A file with less than half of the rows is left when the last
+        // `patience` candidates were not among the closest of all, since the
+        // closest may be in other files.
         let patient = self.effort == Effort::Thorough || rows * 2 >= self.rows();
         let patience = if patient { depth } else { depth / 3 };
-        let (mut wanted, mut seen, mut counted, mut in_vain) = (depth, 0, 0, 0);
-        // Where most of the rows had to be compared, all may be.
+        let (mut wanted, mut seen, mut counted, mut misses) = (depth, 0, 0, 0);
+        // When a quarter of the rows would be compared, all are.
         while wanted < live / 4 {
             let mut candidates = Candidates::new(wanted);
             table.scan(bytes, rows, allowed, &mut candidates);
@@ -376,20 +378,21 @@ impl<'s> SearchRun<'s, '_> {
                     self.candidate(partition, *row, CandidateSource::Codes, rank)?
                 {
                     counted += 1;
-                    in_vain = if close { 0 } else { in_vain + 1 };
-                    if counted == depth || in_vain == patience {
+                    misses = if close { 0 } else { misses + 1 };
+                    if counted == depth || misses == patience {
                         return Ok(true);
                     }
                 }
             }
-            // Others did not count: more of them, the same ones first.
+            // Some were skipped. A larger number begins with the same
+            // candidates.
             seen = candidates.len();
             wanted *= 4;
         }
         Ok(false)
     }
 
-    /// Searches by a graph. Returns whether that was a way.
+    /// Searches by a graph. Returns whether that was enough.
     fn walk(
         &mut self,
         partition: &VectorPartition,
@@ -404,15 +407,15 @@ impl<'s> SearchRun<'s, '_> {
             }
         };
         let depth = self.depth(graph.head());
-        // Beyond that the codes are closer at hand.
+        // For more candidates, a scan of the codes is cheaper.
         let most = (partition.rows().len() / WALKED_ROWS).max(WALKED_LEAST);
         let Some(depth) = depth.filter(|depth| *depth <= most || partition.codes().is_none())
         else {
             return Ok(false);
         };
-        // Rows that the walk finds and do not count: room for some.
+        // Room for rows that the walk finds but the search skips.
         let layered: usize = self.layers.iter().map(|layer| layer.vectors().len()).sum();
-        let spare = layered.min(depth) + usize::from(self.but.is_some());
+        let spare = layered.min(depth) + usize::from(self.excluded.is_some());
         let allowed = mask.as_ref().map(|(mask, _)| {
             move |row: u32| {
                 let at = num::index(row);
@@ -430,8 +433,8 @@ impl<'s> SearchRun<'s, '_> {
                 return Ok(false);
             }
         };
-        // It cannot tell rows that it does not reach from rows that are not
-        // there.
+        // The walk cannot distinguish rows that it does not reach from rows
+        // that do not exist.
         if mask.is_some() && found.len() < depth {
             return Ok(false);
         }
@@ -441,12 +444,12 @@ impl<'s> SearchRun<'s, '_> {
             counted += usize::from(
                 self.candidate(partition, *row, CandidateSource::Graph, rank)?.is_some(),
             );
-            // Its own order is that of numbers of eight bits: nearly exact.
+            // The graph orders rows by 8-bit components, which is nearly exact.
             if counted == compared {
                 return Ok(true);
             }
         }
-        // Too few, though more may be there: the codes know them all.
+        // Too few, but the codes may give more.
         Ok(found.len() >= partition.rows().len())
     }
 }
@@ -461,7 +464,7 @@ fn compared(partition: &VectorPartition) -> HitOrigin {
     }
 }
 
-/// A mask of so many rows with every bit set.
+/// A mask of this many rows with every bit set.
 fn all_of(rows: usize) -> Vec<u32> {
     let mut mask = vec![u32::MAX; rows.div_ceil(MASK_ROWS)];
     if let Some(last) = mask.last_mut() {

@@ -1,4 +1,4 @@
-//! Heaps: contents, attributes and records of nodes.
+//! Heaps: records of nodes with their content, and attributes of edges.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,12 +9,12 @@ use crate::{
     store::segment::file::Segment,
 };
 
-/// Contents and attributes.
+/// A mapped heap file.
 #[derive(Debug)]
 pub(crate) struct Heap {
     pub(super) segment: Arc<Segment>,
     number: u32,
-    /// Once the first block was read.
+    /// Set when the first block was read.
     section: OnceLock<HeapSection>,
 }
 
@@ -25,7 +25,7 @@ impl Heap {
     }
 }
 
-/// Where records and contents lie in the file of a heap.
+/// The section of a heap's file that has the records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeapSection {
     at: usize,
@@ -57,19 +57,19 @@ impl Heap {
         self.number
     }
 
-    /// Whether all of a place is in it.
+    /// Whether the heap has this whole range.
     pub(crate) fn has(&self, offset: u64, len: u32) -> Result<bool> {
         Ok(self.section()?.has(offset, len))
     }
 
-    /// Where an offset of the section stands in the file; where the first section
-    /// begins if the first block cannot be read.
+    /// The offset in the file of an offset in the section. If the first block
+    /// cannot be read, the section is assumed to follow it.
     pub(crate) fn file_offset(&self, offset: u64) -> usize {
         let at = self.section().map_or(BLOCK_BYTES, |section| section.at);
         at.saturating_add(num::size(offset))
     }
 
-    /// Bytes of the section, checked.
+    /// Bytes of the section, verified against their checksums.
     #[inline]
     pub(crate) fn bytes(&self, offset: u64, len: u32) -> Result<&[u8]> {
         let section = self.section()?;
@@ -77,7 +77,7 @@ impl Heap {
         if !section.has(offset, len) {
             return Err(self
                 .segment
-                .damaged(at, format!("{len} bytes are referred to beyond the end of the heap")));
+                .damaged(at, format!("a reference to {len} bytes beyond the end of the heap")));
         }
         self.segment.bytes(at, num::index(len))
     }
@@ -89,9 +89,9 @@ impl HeapSection {
     }
 }
 
-/// What [`Base::heap_places`] has of heaps in the order of their numbers.
+/// The `heap_places` of a base with these heaps, which are sorted by number.
 pub(crate) fn places(heaps: &[Arc<Heap>]) -> (u32, Vec<u32>) {
-    /// Numbers that are looked up so.
+    /// Heaps whose number is further from the first are left out.
     const MOST: u32 = 1 << 16;
     let first = heaps.first().map_or(0, |heap| heap.number());
     let mut places = Vec::new();

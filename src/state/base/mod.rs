@@ -1,5 +1,5 @@
-//! What the last checkpoint wrote: mapped tables, each a row of parts in the
-//! order of their keys, and the heaps that they refer to.
+//! The base: mapped tables, each a sequence of partitions in key order, and the
+//! heaps that they refer to.
 
 use crate::state::record::Content;
 use crate::state::record::NodeRecord;
@@ -45,46 +45,46 @@ use crate::{
     store::segment::{self, file::Segment},
 };
 
-/// Nodes or records that are fetched at once.
+/// Nodes or records that are prefetched together.
 pub(crate) const FETCHED: usize = 32;
 
-/// The base of a snapshot.
+/// The base of a state.
 #[derive(Debug, Default)]
 pub(crate) struct Base {
     /// The directory of the store.
     path: PathBuf,
-    /// What it was opened from.
+    /// The manifest that it was opened from.
     pub(super) manifest: Arc<Manifest>,
-    /// By number.
+    /// Sorted by number.
     heaps: Vec<Arc<Heap>>,
     pub(super) nodes: Vec<Arc<NodePartition>>,
     out: Vec<Arc<EdgePartition>>,
     in_edges: Vec<Arc<EdgePartition>>,
     keys: Vec<Arc<KeyPartition>>,
-    /// By number.
+    /// Sorted by number.
     vectors: Vec<VectorPartition>,
-    /// The first number of a heap, and from that on the places of heaps by their
-    /// numbers, as far as they are near to each other: a search for each record
-    /// is what its branches make slow.
+    /// The first number of a heap, and the positions in `heaps` by number minus
+    /// that, as far as the numbers are close together. A binary search for each
+    /// record is slow because of its branches.
     heap_places: (u32, Vec<u32>),
-    /// Bytes of the rows of all tables, but for the vectors'.
+    /// Bytes of the rows of all tables, without vectors.
     table_bytes: usize,
     rebuild_signal: RebuildSignal,
 }
 
 impl Base {
-    /// Says whom to tell that something derived is to be built again.
+    /// Sets the signal for [`signal_rebuild`](Self::signal_rebuild).
     pub(crate) fn set_rebuild_signal(&mut self, signal: RebuildSignal) {
         self.rebuild_signal = signal;
     }
 
-    /// Bytes of the rows of all tables, but for the vectors'.
+    /// Bytes of the rows of all tables, without vectors.
     #[inline]
     pub(crate) fn table_bytes(&self) -> usize {
         self.table_bytes
     }
 
-    /// By number.
+    /// Sorted by number.
     #[inline]
     pub(crate) fn heaps(&self) -> &[Arc<Heap>] {
         &self.heaps
@@ -105,7 +105,7 @@ impl Base {
         &self.out
     }
 
-    /// What it was opened from.
+    /// The manifest that it was opened from.
     #[inline]
     pub(crate) fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
@@ -116,7 +116,7 @@ impl Base {
         &self.nodes
     }
 
-    /// By number.
+    /// Sorted by number.
     #[inline]
     pub(crate) fn vectors(&self) -> &[VectorPartition] {
         &self.vectors
@@ -124,7 +124,7 @@ impl Base {
 }
 
 impl Base {
-    /// Whether there is nothing in it.
+    /// Whether the base is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
             && self.out.is_empty()
@@ -134,18 +134,18 @@ impl Base {
     }
 
     /// Reads the first block of each heap.
-    pub(crate) fn look_into_heaps(&self) -> Result<()> {
+    pub(crate) fn check_heaps(&self) -> Result<()> {
         self.heaps.iter().try_for_each(|heap| heap.section().map(drop))
     }
 
-    /// Tells that something that is derived is to be built again.
+    /// Signals that damaged derived data has to be rebuilt.
     pub(crate) fn signal_rebuild(&self) {
-        if let Some(tell) = &self.rebuild_signal.0 {
-            tell();
+        if let Some(signal) = &self.rebuild_signal.0 {
+            signal();
         }
     }
 
-    /// Every file of it.
+    /// Its files, except those that could not be opened.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
         fn of<P: Partition>(partitions: &[Arc<P>]) -> impl Iterator<Item = &Arc<Segment>> {
             partitions.iter().map(|partition| partition.segment())
@@ -160,7 +160,7 @@ impl Base {
             .chain(self.vectors.iter().flat_map(VectorPartition::segments))
     }
 
-    /// The error of something that is in no file.
+    /// The error of damage that no single file has.
     pub(crate) fn damaged(&self, what: impl Into<String>) -> Error {
         Error::corrupt(self.path.join(segment::DIR), 0, what)
     }
@@ -182,11 +182,11 @@ impl Base {
         found.ok().and_then(|at| self.heaps.get(at)).ok_or_else(|| {
             let data = self.path.join(segment::DIR);
             let file = segment::file_path(&data, FileKind::Heap, number);
-            Error::corrupt(file, 0, "the heap is referred to and not there")
+            Error::corrupt(file, 0, "the heap is referred to but missing")
         })
     }
 
-    /// The node of that name.
+    /// The node with this id.
     #[inline]
     pub(crate) fn node(&self, id: NodeId) -> Result<Option<StoredNode<'_>>> {
         self.node_row(id)?.map(|row| self.stored(row)).transpose()
@@ -207,10 +207,10 @@ impl Base {
         Ok((row.id() == id).then_some(row))
     }
 
-    /// Looks up the rows of nodes, and has the processor fetch their records: the
-    /// misses of one overlap those of the next, which they do not when each node
-    /// is looked at in its turn. Tells `found` of each id by its place, `None` if
-    /// there is damage, which is for a look at that node to find.
+    /// Looks up the rows of nodes and prefetches their records, so that the
+    /// cache misses of the nodes overlap. Calls `found` with the position of
+    /// each id and its row, or with `None` if there is damage, which a lookup
+    /// of that node alone reports.
     pub(crate) fn prefetch_lookup<'s>(
         &'s self,
         ids: &[NodeId],
@@ -236,7 +236,8 @@ impl Base {
                 *to = place.and_then(|place| Some((self.heap(place.heap).ok()?, place)));
             }
             for (heap, at) in places.iter().take(ids.len()).flatten() {
-                // The head: contents may be large, and are not what is asked for.
+                // Only the head: contents may be large, and are not needed
+                // here.
                 if let Ok(head) = heap.bytes(at.offset(), at.len.min(64)) {
                     prefetch(head);
                 }
@@ -244,7 +245,7 @@ impl Base {
         }
     }
 
-    /// The node of a row of this base, whose kind has a name.
+    /// The node of a row of this base. Refuses a row of an unknown kind.
     #[inline]
     pub(crate) fn stored<'s>(&'s self, row: &'s NodeRow) -> Result<StoredNode<'s>> {
         if !self.knows_kind(row.kind.get()) {
@@ -272,7 +273,7 @@ impl Base {
     #[cold]
     fn node_of_unknown_kind(&self, row: &NodeRow) -> Error {
         let (id, kind) = (row.id(), row.kind.get());
-        let what = format!("node {id} is of kind {kind}: there is none");
+        let what = format!("node {id} is of unknown kind {kind}");
         let partition = partition_of(&self.nodes, &id, |partition| &partition.first);
         match self.nodes.get(partition).map(|partition| &partition.rows) {
             Some(rows) => {
@@ -282,14 +283,14 @@ impl Base {
         }
     }
 
-    /// The error of an edge whose kind has no name.
+    /// The error of an edge of an unknown kind.
     #[cold]
     pub(crate) fn edge_of_unknown_kind(
         &self,
         partitions: &[Arc<EdgePartition>],
         key: &EdgeKey,
     ) -> Error {
-        let what = format!("an edge of kind {}: there is none", key.kind);
+        let what = format!("an edge of unknown kind {}", key.kind);
         let partition = partition_of(partitions, key, |partition| &partition.first);
         match partitions.get(partition).map(|partition| &partition.rows) {
             Some(rows) => {
@@ -299,8 +300,8 @@ impl Base {
         }
     }
 
-    /// The first row of an edge table that is not less than `key`, as a
-    /// position.
+    /// The position (partition and row) of the first row of an edge table that
+    /// is not less than `key`.
     pub(crate) fn edge_bound(
         partitions: &[Arc<EdgePartition>],
         key: &EdgeKey,
@@ -312,7 +313,7 @@ impl Base {
         }
     }
 
-    /// The edge with that key in an edge table.
+    /// The edge with this key in an edge table.
     pub(crate) fn edge<'s>(
         partitions: &'s [Arc<EdgePartition>],
         key: &EdgeKey,
@@ -327,7 +328,7 @@ impl Base {
         Ok((row.key() == *key).then_some(row))
     }
 
-    /// The edges of a node in an edge table.
+    /// The keys of the edges of a node in an edge table.
     pub(crate) fn edges_of<'s>(
         partitions: &'s [Arc<EdgePartition>],
         id: NodeId,
@@ -339,7 +340,7 @@ impl Base {
             .take_while(move |key| key.as_ref().map_or(true, |key| key.from == id)))
     }
 
-    /// The attributes of an edge of the out table.
+    /// The attributes of an edge of the out_edges table.
     pub(crate) fn attributes(&self, row: &EdgeRow) -> Result<Attributes> {
         let place = row.attributes();
         if place.len == 0 {
@@ -352,7 +353,8 @@ impl Base {
         })
     }
 
-    /// The first entry that is not less than `place`, as a position.
+    /// The position (partition and row) of the first entry that is not less
+    /// than `place`.
     pub(crate) fn key_bound(&self, place: &IndexEntryRef<'_>) -> Result<(usize, usize)> {
         let before = |partition: &Arc<KeyPartition>| {
             partition.first().is_none_or(|f| f.compare(place).is_le())
@@ -364,12 +366,12 @@ impl Base {
         }
     }
 
-    /// The vector files of a space, the newest first.
+    /// The vector files of a space, newest first.
     pub(crate) fn vectors_of(&self, space: u32) -> impl Iterator<Item = &VectorPartition> {
         self.vectors.iter().rev().filter(move |partition| partition.rows.space == space)
     }
 
-    /// The vector of a node in a space that this commit wrote.
+    /// The vector of a node in a space, as written by commit `seq`.
     pub(crate) fn vector(&self, space: u32, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
         for partition in self.vectors_of(space) {
             if let Some(found) = partition.rows.find(id, seq)? {
@@ -379,7 +381,7 @@ impl Base {
         Ok(None)
     }
 
-    /// The nodes of a kind, by id, from `from` on.
+    /// The nodes of a kind, sorted by id, from `from` on.
     pub(crate) fn of_kind(&self, kind: u32, from: NodeId) -> Result<KindRows<'_>> {
         let partition = partition_of(&self.nodes, &from, |partition| &partition.first);
         let mut run =
@@ -392,13 +394,14 @@ impl Base {
         Ok(run)
     }
 
-    /// The nodes of a kind, the last first, from `to` down.
+    /// The nodes of a kind in descending order, from `to` down.
     pub(crate) fn of_kind_descending(&self, kind: u32, to: NodeId) -> Result<KindRows<'_>> {
         let mut rows = self.of_kind(kind, to)?;
         rows.descending = true;
         if let Some(partition) = self.nodes.get(rows.partition) {
             let (start, end) = partition.kind_range(kind)?;
-            // The row at the bound itself belongs to it.
+            // Includes the row at the bound, whose id may be `to`; if it is
+            // not, the caller skips it.
             let at = partition.member_lower_bound(start, end, to)?;
             rows.at = start;
             rows.end = (at + 1).min(end);
@@ -406,8 +409,7 @@ impl Base {
         Ok(rows)
     }
 
-    /// The record that a change to the node starts from. The content stays
-    /// where it is, in a heap of this base.
+    /// A copy of a node to be changed. The content stays in its heap.
     pub(crate) fn record_of(&self, node: StoredNode<'_>) -> Result<NodeRecord> {
         let place = node.content_place();
         let heap = self.heap(place.heap)?;

@@ -22,7 +22,9 @@ use crate::{
     state::base::{
         Base,
         heap::{Heap, places},
-        partitions::{EdgePartition, KeyPartition, NodePartition, Partition, decode_edge_key, sum},
+        partitions::{
+            EdgePartition, KeyPartition, NodePartition, Partition, decode_edge_key, total_bytes,
+        },
         vectors::VectorPartition,
     },
     store::{
@@ -34,11 +36,12 @@ use crate::{
 /// A file that could not be opened, and why.
 pub(crate) type Unopened = (FileKind, DataFile, Error);
 
-/// The damage of a file that is whole but not the one that the manifest names.
-fn another(segment: &Segment) -> Option<Error> {
+/// The error of a file that is intact, but is not the one that the manifest
+/// names.
+fn foreign_file(segment: &Segment) -> Option<Error> {
     let mut checks = segment.verify();
     let error = checks.next()?.err()?;
-    // Else its own checksums account for it.
+    // Otherwise the file's own checksums report the damage.
     checks.all(|check| check.is_ok()).then_some(error)
 }
 
@@ -56,10 +59,11 @@ fn reuse<P: Partition>(
 }
 
 impl Base {
-    /// Maps the files of a manifest, but for those that `old` has mapped.
+    /// Maps the files of a manifest, except those that `old` has mapped.
     ///
-    /// Without `old` it is the base of an opening, and heaps are not looked into
-    /// before they are read. What a checkpoint has written is.
+    /// Without `old`, as when a store is opened, heaps are not read before
+    /// their first use. With it, the heaps that a checkpoint wrote are checked
+    /// at once.
     pub(crate) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
@@ -69,10 +73,10 @@ impl Base {
         Self::open_with(fs, dir, manifest, old, old.is_some(), &mut |_, _, error| Err(error))
     }
 
-    /// Maps the files of a manifest that can be, and gives the others, each with
-    /// its damage. What refers to those finds nothing there. Only for reading
-    /// what is left: a base with holes answers wrongly.
-    pub(crate) fn open_what_can_be(
+    /// Maps the files of a manifest that can be opened, and returns the others
+    /// with their errors. Lookups find nothing in the missing files. Only for
+    /// salvage, since reads of an incomplete base give wrong answers.
+    pub(crate) fn open_salvageable(
         fs: &Arc<dyn Fs>,
         dir: &Path,
         manifest: &Manifest,
@@ -85,8 +89,9 @@ impl Base {
             unopened.push((kind, file, error));
             Ok(())
         })?;
-        // A whole file in the place of another, of a copy of the store say.
-        let mut keep = |kind, segment: &Segment| match another(segment) {
+        // Leaves out intact files that replaced another, such as one from a
+        // copy of the store.
+        let mut keep = |kind, segment: &Segment| match foreign_file(segment) {
             Some(error) => {
                 unopened.push((kind, segment.file(), error));
                 false
@@ -103,16 +108,18 @@ impl Base {
         Ok((base, unopened))
     }
 
-    /// Asks `failed` whether to go on without a file.
+    /// Calls `failed` for each file that cannot be opened, to decide whether to
+    /// continue without it.
     fn open_with(
         fs: &Arc<dyn Fs>,
         dir: &Path,
         manifest: &Manifest,
         old: Option<&Self>,
-        look_into_heaps: bool,
+        check_heaps: bool,
         failed: &mut dyn FnMut(FileKind, DataFile, Error) -> Result<()>,
     ) -> Result<Self> {
-        // All are mapped before one is read, so that a disk has all to do at once.
+        // All files are mapped before one is read, so that the disk gets all
+        // requests at once.
         let known = old.iter().flat_map(|old| old.segments()).map(|known| known.file().number);
         let known: HashSet<u32> = known.collect();
         let unknown = manifest.files().filter(|(_, file)| !known.contains(&file.number));
@@ -137,7 +144,7 @@ impl Base {
                 Some(known) => Ok(Arc::clone(known)),
                 None => segment(FileKind::Heap, heap.file).and_then(|file| {
                     let heap = Heap::new(file);
-                    if look_into_heaps {
+                    if check_heaps {
                         heap.section()?;
                     }
                     Ok(Arc::new(heap))
@@ -215,12 +222,15 @@ impl Base {
                 Err(error) => failed(FileKind::Vectors, file.file, error)?,
             }
         }
-        let bytes = sum(&base.nodes) + sum(&base.keys) + sum(&base.out) + sum(&base.in_edges);
+        let bytes = total_bytes(&base.nodes)
+            + total_bytes(&base.keys)
+            + total_bytes(&base.out)
+            + total_bytes(&base.in_edges);
         base.table_bytes = num::size(bytes);
         let sorted = base.nodes.is_sorted_by(|a, b| a.first < b.first)
             && base.out.is_sorted_by(|a, b| a.first < b.first)
             && base.in_edges.is_sorted_by(|a, b| a.first < b.first)
             && base.keys.is_sorted_by(|a, b| a.first() < b.first());
-        if sorted { Ok(base) } else { Err(damaged("parts that are not in order")) }
+        if sorted { Ok(base) } else { Err(damaged("partitions out of order")) }
     }
 }

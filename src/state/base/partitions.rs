@@ -1,4 +1,4 @@
-//! Parts of tables: the rows of a range of keys, in one file.
+//! Partitions of tables: the rows of a key range, in one file.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::{
     store::segment::{file::Segment, keys::KeyTable, table::Table},
 };
 
-/// A part of a table.
+/// A partition of a table.
 pub(crate) trait Partition {
-    /// What it has in each of its rows.
+    /// What each row is read as.
     type Entry<'a>
     where
         Self: 'a;
@@ -22,7 +22,7 @@ pub(crate) trait Partition {
 
     fn segment(&self) -> &Arc<Segment>;
 
-    /// Bytes of its rows.
+    /// Total bytes of its rows.
     fn bytes(&self) -> u64;
 }
 
@@ -68,7 +68,7 @@ impl NodePartition {
 pub(crate) struct EdgePartition {
     pub(super) first: EdgeKey,
     pub(super) rows: Table<EdgeRow>,
-    /// `None` of an in table.
+    /// `None` in the in_edges table.
     pub(super) refs: Option<Table<RefRow>>,
 }
 
@@ -78,7 +78,7 @@ impl EdgePartition {
         &self.rows
     }
 
-    /// `None` of an in table.
+    /// `None` in the in_edges table.
     #[inline]
     pub(crate) fn refs(&self) -> Option<&Table<RefRow>> {
         self.refs.as_ref()
@@ -90,7 +90,7 @@ impl EdgePartition {
     }
 }
 
-/// Index keys of a range.
+/// Index entries of a key range.
 #[derive(Debug)]
 pub(crate) struct KeyPartition {
     pub(super) first: Vec<u8>,
@@ -164,13 +164,13 @@ impl Partition for KeyPartition {
     }
 }
 
-/// Bytes of the rows of all parts.
-pub(crate) fn sum<P: Partition>(partitions: &[Arc<P>]) -> u64 {
+/// Total bytes of the rows of all partitions.
+pub(crate) fn total_bytes<P: Partition>(partitions: &[Arc<P>]) -> u64 {
     partitions.iter().map(|partition| partition.bytes()).sum()
 }
 
 impl NodePartition {
-    /// The rows of a kind, as positions in the list of its members.
+    /// The rows of a kind, as a range of positions in the list of members.
     pub(crate) fn kind_range(&self, kind: u32) -> Result<(usize, usize)> {
         let (mut low, mut high) = (0, self.kinds.len());
         while low < high {
@@ -196,7 +196,8 @@ impl NodePartition {
         Ok((start, end))
     }
 
-    /// A member of the list of members.
+    /// The row at a position in the list of members. Without a list, all rows
+    /// are of one kind and the position is the row.
     pub(crate) fn member(&self, at: usize) -> Result<usize> {
         if self.members.len() == 0 {
             return Ok(at);
@@ -225,8 +226,8 @@ impl KeyPartition {
     }
 }
 
-/// The number of parts that begin at `key` or before, less one: the part that
-/// has the key if any has.
+/// The number of partitions that begin at `key` or before, minus one: the only
+/// partition that may have the key.
 pub(crate) fn partition_of<P, K: Ord + ?Sized>(
     partitions: &[Arc<P>],
     key: &K,
@@ -235,13 +236,13 @@ pub(crate) fn partition_of<P, K: Ord + ?Sized>(
     partitions.partition_point(|partition| first(partition) <= key).saturating_sub(1)
 }
 
-/// The rows between two positions, from either end.
+/// The rows between two positions, in either direction.
 #[derive(Debug)]
 pub(crate) struct RowRange<'s, P> {
     partitions: &'s [Arc<P>],
-    /// Part and row of the first.
+    /// Partition and row of the first.
     low: (usize, usize),
-    /// Part and row after the last.
+    /// Partition and row after the last.
     high: (usize, usize),
     descending: bool,
 }
@@ -275,7 +276,7 @@ impl<'s, P: Partition> RowRange<'s, P> {
         Self::directed(partitions, low, high, false)
     }
 
-    /// As [`new`](Self::new), or the last row first.
+    /// As [`new`](Self::new), in descending order if asked.
     pub(crate) fn directed(
         partitions: &'s [Arc<P>],
         low: (usize, usize),
@@ -301,7 +302,7 @@ impl<'s, P: Partition> RowRange<'s, P> {
     }
 }
 
-/// The nodes of a kind, by id.
+/// The nodes of a kind, in the order of ids.
 #[derive(Debug)]
 pub(crate) struct KindRows<'s> {
     pub(super) partitions: &'s [Arc<NodePartition>],

@@ -1,4 +1,4 @@
-//! Nodes and edges as the base has them.
+//! Nodes and edges of the base.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::{
     },
 };
 
-/// A node as the base has it.
+/// A node of the base.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoredNode<'s> {
     pub(super) row: &'s NodeRow,
     pub(super) meta: NodeMeta<'s>,
     pub(super) content: &'s [u8],
-    /// Where the record stands.
+    /// The heap that has the record, and the position in it.
     pub(super) heap: &'s Arc<Heap>,
     pub(super) at: HeapRef,
 }
@@ -51,17 +51,18 @@ impl<'s> StoredNode<'s> {
         })
     }
 
-    /// Index and key of each key. The record was found to be whole.
+    /// The index and the key of each index key. The record is known to be
+    /// valid.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (u32, &'s [u8])> + use<'s> {
         self.meta.keys().filter_map(Result::ok)
     }
 
-    /// Space of each vector, and the commit that wrote it.
+    /// The space of each vector, and the commit that wrote it.
     pub(crate) fn vectors(&self) -> impl Iterator<Item = (u32, Seq)> + use<'s> {
         self.meta.vectors().filter_map(Result::ok)
     }
 
-    /// Where the content stands.
+    /// The position of the content.
     pub(crate) fn content_place(&self) -> BlobRef {
         self.meta.external.unwrap_or_else(|| {
             let len = num::short(self.content.len());
@@ -71,7 +72,7 @@ impl<'s> StoredNode<'s> {
         })
     }
 
-    /// Where else it is found.
+    /// All entries under which the node is listed besides its id.
     pub(crate) fn secondary_keys(&self) -> StoredSecondaryKeys {
         StoredSecondaryKeys {
             kind: self.row.kind.get(),
@@ -85,7 +86,8 @@ impl<'s> StoredNode<'s> {
     }
 }
 
-/// The row of an edge, and whether it was found at its target.
+/// An edge of a layer, or a row of the base; `inbound` if it is one of the
+/// in_edges table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EdgeRepr<'s> {
     Memory(&'s EdgeRecord),

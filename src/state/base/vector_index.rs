@@ -1,4 +1,4 @@
-//! What is derived from a vector file: codes and graphs.
+//! Data derived from a vector file: codes and graphs.
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// A file that is derived from a vector file.
+/// A vector index file: codes or a graph.
 #[derive(Debug)]
 pub(crate) struct Index<T> {
     file: DataFile,
     /// The error if it could not be opened.
     pub(super) segment: Result<Arc<Segment>>,
-    /// What it begins with, once it was asked for and found to be right.
+    /// Its head, or the error, once it was read.
     head: OnceLock<Result<IndexHead>>,
-    /// What it holds, likewise.
+    /// Its contents, or the error, once they were loaded.
     loaded: OnceLock<Result<T>>,
-    /// What was found to be wrong with it after that.
+    /// Damage that was found after loading.
     failed: OnceLock<Error>,
 }
 
@@ -45,10 +45,10 @@ impl<T> Index<T> {
     }
 }
 
-/// What an [`Index`] holds.
+/// The contents of an [`Index`].
 pub(crate) trait Load: Sized {
-    /// Reads what is needed to use it; all but codes, which are checked as they
-    /// are read.
+    /// Reads and checks what is needed to use it, except codes, which are
+    /// checked when they are read.
     fn load(segment: &Arc<Segment>, head: &IndexHead, rows: &VectorRows) -> Result<Self>;
 }
 
@@ -70,7 +70,7 @@ impl<T: Load> Index<T> {
         }
     }
 
-    /// What it begins with, unless it is damaged or not derived from these rows.
+    /// Its head. An error if it is damaged or not derived from these rows.
     fn head(&self, rows: &VectorRows) -> Result<&IndexHead> {
         let head = self.head.get_or_init(|| {
             let segment = self.segment.as_ref().map_err(Clone::clone)?;
@@ -84,7 +84,8 @@ impl<T: Load> Index<T> {
         head.as_ref().map_err(Clone::clone)
     }
 
-    /// What it holds, unless it is damaged or not derived from these rows.
+    /// Its contents. An error if they are damaged or not derived from these
+    /// rows.
     pub(crate) fn get(&self, rows: &VectorRows) -> Result<&T> {
         let loaded = self.loaded.get_or_init(|| {
             let segment = self.segment.as_ref().map_err(Clone::clone)?;
@@ -93,12 +94,12 @@ impl<T: Load> Index<T> {
         loaded.as_ref().map_err(Clone::clone)
     }
 
-    /// Notes that it is to be built again, and why.
+    /// Records damage, so that the index is rebuilt.
     pub(crate) fn fail(&self, error: Error) {
         let _ = self.failed.set(error);
     }
 
-    /// What is known to be wrong with it.
+    /// The damage that is known.
     pub(crate) fn failure(&self) -> Option<String> {
         let opened = self.segment.as_ref().err();
         let head = || self.head.get().and_then(|head| head.as_ref().err());
@@ -109,7 +110,8 @@ impl<T: Load> Index<T> {
 }
 
 impl<T: Load> Index<T> {
-    /// `memory` tells what serving it takes; nothing before it was used.
+    /// `memory` computes the bytes that serving it takes; 0 before its first
+    /// use.
     pub(crate) fn stats(&self, rows: &VectorRows, memory: impl Fn(&T) -> usize) -> IndexStats {
         let head = self.head(rows).copied().unwrap_or_else(|_| rows.index_head());
         let loaded = self.loaded.get().and_then(|loaded| loaded.as_ref().ok());
@@ -149,12 +151,12 @@ impl Codes {
 }
 
 impl Codes {
-    /// The codes, checked.
+    /// The codes, verified against their checksums.
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         self.segment.bytes(self.at, self.len)
     }
 
-    /// The error of codes that are wrong from there on.
+    /// The error of damaged codes, `at` bytes into them.
     pub(crate) fn damaged(&self, at: usize, what: impl Into<String>) -> Error {
         self.segment.damaged(self.at.saturating_add(at), what)
     }
@@ -210,11 +212,11 @@ impl GraphIndex {
     }
 }
 
-/// Searches of one graph at once. What comes on top is searched by codes.
+/// Concurrent searches of one graph. Further ones use the codes.
 const CONTEXTS: usize = 64;
 
 impl GraphIndex {
-    /// What a graph over these rows is known by.
+    /// The parameters of a graph over these rows.
     pub(crate) fn parameters(head: &IndexHead, rows: &VectorRows) -> GraphParameters {
         let number = |number: Le32| num::index(number.get());
         GraphParameters {
@@ -228,7 +230,7 @@ impl GraphIndex {
     }
 }
 
-/// The bytes of a file, to those who may keep them.
+/// The bytes of a file, kept mapped by their owner.
 struct Bytes(Arc<Segment>);
 
 impl AsRef<[u8]> for Bytes {
@@ -238,7 +240,7 @@ impl AsRef<[u8]> for Bytes {
 }
 
 impl Load for GraphIndex {
-    /// Every byte of the graph is checked before the library sees one.
+    /// Every byte of the graph is verified before the library reads one.
     fn load(segment: &Arc<Segment>, head: &IndexHead, rows: &VectorRows) -> Result<Self> {
         if head.bits.get() != 0 {
             return Err(segment.damaged(80, "codes in the place of a graph"));

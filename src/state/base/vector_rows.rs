@@ -18,7 +18,7 @@ use crate::{
     vector::build::Rows,
 };
 
-/// Vectors of a space that were written together.
+/// The rows of a vector file.
 #[derive(Debug)]
 pub(crate) struct VectorRows {
     pub(super) segment: Arc<Segment>,
@@ -27,7 +27,7 @@ pub(crate) struct VectorRows {
     pub(super) definition: Space,
     heads: Table<VectorHead>,
     kinds: Table<Le32>,
-    /// Where the numbers begin in the file.
+    /// The offset of the components in the file.
     at: usize,
 }
 
@@ -79,7 +79,7 @@ impl VectorRows {
         self.heads.len()
     }
 
-    /// Where a vector stands in the file.
+    /// The offset of a vector in the file.
     pub(crate) fn offset(&self, row: usize) -> usize {
         self.at.saturating_add(row.saturating_mul(vector_bytes(self.definition.dimension)))
     }
@@ -104,9 +104,9 @@ impl VectorRows {
         Ok((row < self.len() && self.heads.row(row)?.id() == id).then_some(row))
     }
 
-    /// Calls `each` with the rows of some nodes, which are ascending.
+    /// Calls `each` with the rows of the nodes in `ids`, which are ascending.
     pub(crate) fn for_rows_of(&self, ids: &[NodeId], mut each: impl FnMut(usize)) -> Result<()> {
-        // Far apart: each is sought by itself.
+        // Far apart: each is searched for separately.
         if ids.len() * 64 < self.len() {
             for id in ids {
                 if let Some(row) = self.find_row(*id)? {
@@ -116,10 +116,10 @@ impl VectorRows {
             return Ok(());
         }
         let before = |row: usize, id: &NodeId| Ok::<_, Error>(self.heads.row(row)?.id() < *id);
-        // Rows before it are those of nodes before.
+        // All rows before `low` have smaller ids than the current one.
         let mut low = 0_usize;
         for id in ids {
-            // In growing steps from the last, then by halves.
+            // Exponential search from the last position, then binary search.
             let mut step = 1_usize;
             while low + step < self.len() && before(low + step, id)? {
                 low += step;
@@ -144,7 +144,7 @@ impl VectorRows {
         Ok(())
     }
 
-    /// The vector of a node that this commit wrote.
+    /// The vector of a node, if commit `seq` wrote it.
     pub(crate) fn find(&self, id: NodeId, seq: Seq) -> Result<Option<&[f32]>> {
         match self.find_row(id)? {
             Some(row) if self.heads.row(row)?.seq() == seq => self.components(row).map(Some),
@@ -152,7 +152,7 @@ impl VectorRows {
         }
     }
 
-    /// What a file that is derived from these rows begins with.
+    /// The head of an index file that is derived from these rows.
     pub(crate) fn index_head(&self) -> IndexHead {
         let Space { dimension, metric, .. } = self.definition;
         IndexHead::new(&self.segment.file(), num::short(self.len()), num::short(dimension), metric)

@@ -1,6 +1,6 @@
-//! Numbers about vector files.
+//! Statistics of vector files.
 
-/// Numbers about a vector file.
+/// Statistics of a vector file.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -19,21 +19,21 @@
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct VectorFileStats {
-    /// Its number.
+    /// The number of the file.
     pub file: u32,
-    /// Its length in bytes.
+    /// The length of the file in bytes.
     pub bytes: u64,
-    /// Its rows.
+    /// The number of rows.
     pub rows: usize,
     /// Rows whose vectors were deleted or replaced.
     pub dead: usize,
-    /// Its codes, if it has any.
+    /// The codes, if there are any.
     pub codes: Option<IndexStats>,
-    /// Its graph, if it has one.
+    /// The graph, if there is one.
     pub graph: Option<IndexStats>,
 }
 
-/// Numbers about what is derived from a vector file.
+/// Statistics of a vector index file: codes or a graph.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -56,20 +56,21 @@ pub struct IndexStats {
     pub file: u32,
     /// The length of its file in bytes.
     pub bytes: u64,
-    /// Bits of a code; 0 of a graph, and where this cannot be read.
+    /// Bits of a code; 0 for a graph, and if the file cannot be read.
     pub bits: u32,
-    /// The share of the ten closest that was found when it was built, for
-    /// [`sample`](Self::sample) vectors of the file: by codes with 100
-    /// candidates, by a graph with as many as a recall of 0.99 takes.
+    /// The share of the ten nearest neighbours that was found when the index
+    /// was built, for [`sample`](Self::sample) vectors of the file: with codes
+    /// from 100 candidates, with a graph from as many as a recall of 0.99
+    /// takes.
     pub recall: f32,
-    /// Vectors whose closest were looked for.
+    /// How many vectors [`recall`](Self::recall) was measured with.
     pub sample: u32,
-    /// Candidates that a recall of 0.95, 0.99 and 0.999 takes; `None` where
-    /// no number of them does.
+    /// How many candidates a search needs for a recall of 0.95, 0.99 and 0.999,
+    /// as measured when the index was built; `None` if no number is enough.
     pub depths: [Option<u32>; 3],
-    /// Bytes of memory that serving it takes beside its file; 0 before it was
-    /// searched.
+    /// Bytes of memory that serving takes besides the file; 0 before the first
+    /// search.
     pub memory: usize,
-    /// What is wrong with it. It is not used then, and built again.
+    /// The damage, if any. A damaged index is not used, and is rebuilt.
     pub damage: Option<String>,
 }

@@ -1,7 +1,7 @@
-//! The vector files of a base, and what is derived from them.
+//! The vector files of a base, and the data derived from them.
 //!
-//! What is derived may be missing, damaged or of other rows: then it is not
-//! used, which is told, and it is built again.
+//! Derived data that is missing, damaged or of other rows is not used; it is
+//! reported and rebuilt.
 
 use std::sync::Arc;
 
@@ -20,15 +20,14 @@ use crate::{
     store::segment::file::Segment,
 };
 
-/// Rows for each number of a mask.
+/// Rows per word of a mask.
 pub(crate) const MASK_ROWS: usize = 32;
 
-/// A bit for each row that is not live, those of 32 rows in one number; empty
-/// if all are.
+/// A bit for each row that is not live, 32 rows per word; empty if all rows are
+/// live.
 pub(crate) type Dead = Arc<[u32]>;
 
-/// Vectors that were written together, which of them are live, and what is
-/// derived from them.
+/// A vector file, which of its rows are live, and the data derived from it.
 #[derive(Debug, Clone)]
 pub(crate) struct VectorPartition {
     pub(in crate::state) rows: Arc<VectorRows>,
@@ -60,7 +59,7 @@ impl VectorPartition {
 }
 
 impl VectorPartition {
-    /// Maps a file of a manifest, but for what `old` has mapped.
+    /// Maps a file of a manifest, except what `old` has mapped.
     pub(crate) fn open(
         open: &dyn Fn(FileKind, DataFile) -> Result<Segment>,
         file: &VectorFile,
@@ -95,7 +94,7 @@ impl VectorPartition {
         self.dead.get(row / MASK_ROWS).is_some_and(|word| word & (1 << (row % MASK_ROWS)) != 0)
     }
 
-    /// How many rows are not live.
+    /// The number of rows that are not live.
     pub(crate) fn dead_count(&self) -> usize {
         self.dead.iter().map(|word| num::index(word.count_ones())).sum()
     }
@@ -105,7 +104,7 @@ impl VectorPartition {
         Ok(self.rows.find_row(id)?.filter(|row| !self.is_dead(*row)))
     }
 
-    /// Sees that its graph, or its codes, can be used.
+    /// Checks that its graph, or else its codes, can be used, if there are any.
     pub(crate) fn check_index(&self, graph: bool) -> Result<()> {
         if graph {
             self.graph.as_ref().map_or(Ok(()), |graph| graph.get(&self.rows).map(drop))
@@ -114,7 +113,7 @@ impl VectorPartition {
         }
     }
 
-    /// Its files, but for those that could not be opened.
+    /// Its files, except those that could not be opened.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
         let codes = self.codes.as_ref().and_then(|index| index.segment.as_ref().ok());
         let graph = self.graph.as_ref().and_then(|index| index.segment.as_ref().ok());

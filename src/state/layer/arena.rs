@@ -7,8 +7,8 @@ use std::sync::{
 
 use crate::num;
 
-/// Values that stay where they were put: chunks of one size, in directories of
-/// which each is twice as large as the one before.
+/// An append-only list whose values are never moved: they are in chunks of one
+/// size, which are in directories, each twice as large as the one before.
 pub(crate) struct Arena<T> {
     directories: [OnceLock<Directory<T>>; DIRECTORIES],
     len: AtomicU32,
@@ -24,7 +24,7 @@ const CHUNK_BITS: u32 = 7;
 /// Chunks in the first directory, as a power of two.
 const FIRST_BITS: u32 = 3;
 
-/// As many as 2^32 values need.
+/// Enough for 2^32 values.
 pub(crate) const DIRECTORIES: usize = 23;
 
 impl<T> Default for Arena<T> {
@@ -33,7 +33,7 @@ impl<T> Default for Arena<T> {
     }
 }
 
-/// The directory of a value, its chunk there, and its place in that.
+/// The directory of a value, its chunk there, and its position in the chunk.
 pub(crate) fn place(index: u32) -> (usize, usize, usize) {
     let chunk = (index >> CHUNK_BITS) + (1 << FIRST_BITS);
     let bits = chunk.ilog2();
@@ -48,19 +48,20 @@ fn empty<T>(bits: u32) -> Box<[OnceLock<T>]> {
 }
 
 impl<T> Arena<T> {
-    /// Appends a value and gives its index. There is one writer. `None` when
-    /// there are 2^32 values, which no budget of a delta lets be.
+    /// Appends a value and returns its index. There is one writer. `None` when
+    /// there are 2^32 values, which no budget of a delta allows.
     #[inline]
     pub(crate) fn push(&self, value: T) -> Option<u32> {
-        // Relaxed: written by the one who reads it here.
+        // Relaxed: only this thread writes it.
         let index = self.len.load(Ordering::Relaxed);
         let (directory, chunk, at) = place(index);
         let bits = num::short(directory) + FIRST_BITS;
         let chunks = self.directories.get(directory)?.get_or_init(|| empty(bits));
         let values = chunks.get(chunk)?.get_or_init(|| empty(CHUNK_BITS));
         values.get(at)?.set(value).ok()?;
-        // Release: who sees the length sees the values. Readers who come by an
-        // index see its value by the way they came.
+        // Release: a reader that sees the length sees the values. A reader that
+        // got an index elsewhere sees the value by the release that published
+        // the index.
         self.len.store(index.checked_add(1)?, Ordering::Release);
         Some(index)
     }

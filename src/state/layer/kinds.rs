@@ -1,36 +1,36 @@
-//! The nodes of each kind that a layer says something of: a list that one
-//! writer appends to, and sorted runs of it that readers make as they need them.
+//! The nodes of a layer by kind: a list that one writer appends to, and sorted
+//! runs of it that readers make on demand.
 //!
-//! A persistent ordered map would have the writer copy a leaf for nearly every
-//! node that comes in at random, whether or not anybody ever reads in order.
-//! Here it appends, and who reads in order sorts what came since the last such
-//! read. docs/decisions has the measurement.
+//! With a persistent ordered map, the writer would copy a leaf for nearly every
+//! node with a random id, even if nobody reads in order. Here it only appends,
+//! and an ordered read sorts what was appended since the last such read.
+//! docs/decisions has the measurement.
 
 use std::{fmt, ops::Bound, sync::Arc};
 
 use crate::{model::id::NodeId, num, state::layer::arena::Arena, sync::ArcSwap};
 
-/// A node under a kind.
+/// A kind, and a node that was added to it.
 pub(crate) type KindEntry = (u32, NodeId);
 
-/// What came after the last run is sorted by each reader for itself until it is
-/// this much.
+/// While fewer entries than this follow the last run, each reader sorts them
+/// for itself.
 pub(crate) const LEAST_RUN: usize = 128;
 
-/// Every kind that a node came to in the layer, as often as it did.
+/// A log with one entry for each time that a node of the layer got a kind.
 ///
-/// Which of them it has at a commit, the node table says: here are the places to
-/// look at. A kind that a node leaves needs no place: it came to it here, in the
-/// layer below, or has a row of it in the base.
+/// Entries are candidates: the node table decides which kind a node has at a
+/// commit. A kind that a node loses needs no entry: there is one from when the
+/// node got it, here or in the layer below, or a row in the base.
 pub(crate) struct KindLog {
-    /// [`LEAST_RUN`], or what a test wants.
+    /// [`LEAST_RUN`], except in tests.
     least_run: usize,
-    places: Arena<KindEntry>,
+    entries: Arena<KindEntry>,
     runs: ArcSwap<Runs>,
 }
 
-/// Sorted runs of the first places, the longest first; each is more than twice
-/// as long as the next, so that there are few.
+/// Sorted runs of the first `covered` entries, the longest first. Each is more
+/// than twice as long as the next, so that there are few.
 #[derive(Clone, Default)]
 struct Runs {
     covered: u32,
@@ -39,34 +39,34 @@ struct Runs {
 
 impl fmt::Debug for KindLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KindLog").field("places", &self.places.len()).finish_non_exhaustive()
+        f.debug_struct("KindLog").field("entries", &self.entries.len()).finish_non_exhaustive()
     }
 }
 
 impl KindLog {
     pub(crate) fn new(least_run: usize) -> Self {
-        let (places, runs) = (Arena::default(), ArcSwap::from_pointee(Runs::default()));
-        Self { least_run, places, runs }
+        let (entries, runs) = (Arena::default(), ArcSwap::from_pointee(Runs::default()));
+        Self { least_run, entries, runs }
     }
 
-    /// From how many entries on a reader leaves a sorted run to the next.
+    /// The number of new entries from which on a reader keeps them as a run.
     pub(crate) fn least_run(&self) -> usize {
         self.least_run
     }
 
-    /// Notes that a node comes to a kind. There is one writer.
-    /// Returns whether it could be kept, which fails at 2^32 places only.
+    /// Adds a node to a kind. There is one writer. Returns whether it was
+    /// added, which fails only at 2^32 entries.
     pub(crate) fn push(&self, kind: u32, id: NodeId) -> bool {
-        self.places.push((kind, id)).is_some()
+        self.entries.push((kind, id)).is_some()
     }
 
-    /// The places within bounds in order, each once; among them all that were
-    /// noted before the call.
+    /// The entries within bounds, sorted, without duplicates. They include all
+    /// that were added before the call.
     ///
-    /// Costs the sorting of what was noted since the last such call, or of the
-    /// last [`LEAST_RUN`] places.
+    /// Sorts the entries that no run covers yet: those since the last call, and
+    /// fewer than [`LEAST_RUN`] older ones.
     pub(crate) fn range(&self, from: Bound<KindEntry>, to: Bound<KindEntry>) -> KindEntries {
-        let len = self.places.len();
+        let len = self.entries.len();
         let known = self.runs.load();
         if len == 0 {
             return KindEntries { cursors: Vec::new(), descending: false };
@@ -75,18 +75,18 @@ impl KindLog {
         if known.covered < len {
             let new = num::index(len - known.covered);
             let mut tail: Vec<KindEntry> = Vec::with_capacity(new);
-            tail.extend((known.covered..len).filter_map(|at| self.places.get(at).copied()));
+            tail.extend((known.covered..len).filter_map(|at| self.entries.get(at).copied()));
             tail.sort_unstable();
             tail.dedup();
-            // By what was noted, so that the same noted over and over is not sorted
-            // over and over.
+            // Counts duplicates, so that many of the same entry are not sorted
+            // by every reader.
             if new >= self.least_run {
                 let mut runs = Runs { covered: len, runs: known.runs.clone() };
                 runs.add(tail);
                 cursors
                     .extend(runs.runs.iter().map(|run| RunCursor::new(Arc::clone(run), from, to)));
-                // Another reader may do the same at this moment. Whichever stays,
-                // what it has is right for the length that it says.
+                // Another reader may store its runs at the same time. Whichever
+                // stay are right for their `covered`.
                 self.runs.store(Arc::new(runs));
                 return KindEntries { cursors, descending: false };
             }
@@ -98,12 +98,12 @@ impl KindLog {
 }
 
 impl Runs {
-    /// Adds a run, merging it with those that are not longer than twice it.
+    /// Adds a run, merging it with those that are at most twice as long.
     fn add(&mut self, run: Vec<KindEntry>) {
         let mut run = run;
         while let Some(last) = self.runs.pop_if(|last| last.len() <= run.len() * 2) {
             run.extend_from_slice(&last);
-            // Two runs that are sorted: merged in one pass.
+            // A stable sort merges two sorted runs in one pass.
             run.sort();
             run.dedup();
         }
@@ -111,14 +111,14 @@ impl Runs {
     }
 }
 
-/// KindEntries in order, each once.
+/// Entries of a [`KindLog`], sorted, without duplicates.
 pub(crate) struct KindEntries {
     cursors: Vec<RunCursor>,
     descending: bool,
 }
 
 impl KindEntries {
-    /// The same entries, the last first.
+    /// The same entries in descending order.
     pub(crate) fn descending(self) -> Self {
         Self { descending: true, ..self }
     }
@@ -162,7 +162,7 @@ impl Iterator for KindEntries {
         let heads = self.cursors.iter().filter_map(|cursor| cursor.head(descending));
         let next = if descending { heads.max() } else { heads.min() }?;
         for cursor in &mut self.cursors {
-            // A run has a place once.
+            // A run has no duplicates.
             if cursor.head(descending) == Some(next) {
                 if descending {
                     cursor.end -= 1;
@@ -185,12 +185,12 @@ mod tests {
 
     use super::*;
 
-    /// So that there are many runs.
+    /// Small, so that there are many runs.
     const SMALL_RUN: usize = 8;
 
     const PLACES: u32 = if cfg!(miri) { 150 } else { 20_000 };
 
-    /// In no order, some more than once.
+    /// Unordered, with duplicates.
     fn place(n: u32) -> KindEntry {
         let mixed = n.wrapping_mul(0x9e37_79b1) >> 7;
         (mixed % 3, NodeId::from_bytes(u128::from(mixed / 5 * 5).to_be_bytes()))
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn places_come_in_order_and_once_however_often_they_are_read() {
-        // Reads after so many places: never, seldom, often, each time.
+        // Reads after this many entries: never, rarely, often, each time.
         for every in if cfg!(miri) { &[131, 17][..] } else { &[u32::MAX, 1_009, 131, 17, 1] } {
             let (log, mut expected) = (KindLog::new(SMALL_RUN), BTreeSet::new());
             for n in 0..if *every == 1 { PLACES / 20 } else { PLACES } {
@@ -221,7 +221,7 @@ mod tests {
             }
             assert!(all(&log).iter().eq(&expected));
             let covered = log.runs.load().covered;
-            assert!(usize::try_from(log.places.len() - covered).unwrap() < SMALL_RUN);
+            assert!(usize::try_from(log.entries.len() - covered).unwrap() < SMALL_RUN);
             let lens: Vec<usize> = log.runs.load().runs.iter().map(|run| run.len()).collect();
             assert!(lens.is_sorted_by(|a, b| *a > 2 * *b), "{lens:?}");
         }

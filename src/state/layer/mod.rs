@@ -1,4 +1,4 @@
-//! A layer: what was committed since a checkpoint, in memory.
+//! A layer: an in-memory set of committed changes.
 
 pub(crate) mod arena;
 pub(crate) mod kinds;
@@ -21,31 +21,31 @@ use crate::{
     },
 };
 
-/// Changes on top of a base, or of another layer: what is not in it is as it is
-/// below. `None` and `false` stand for what is there no more.
+/// Changes on top of a base or of another layer. What it has no entry for is as
+/// it is below. `None` and `false` are tombstones.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
-    /// Shared by all states of the layer, which look at it each at its own
+    /// Shared by all states that have the layer; each reads it at its own
     /// sequence number.
     pub(super) nodes: Arc<NodeTable>,
-    /// The kinds that nodes came to: shared likewise.
+    /// The nodes by kind, shared likewise.
     pub(super) by_kind: Arc<KindLog>,
     pub(super) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
     pub(super) in_edges: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
     pub(super) keys: OrdMap<KeyEntry, bool>,
     pub(super) vectors: OrdMap<(u32, NodeId), Option<Arc<Vector>>>,
-    /// About how many bytes of memory all this takes.
+    /// Estimated bytes of memory of the layer.
     pub(super) bytes: usize,
 }
 
 impl Layer {
-    /// The table of its nodes, shared by all states of the layer.
+    /// The node table, shared by all states that have the layer.
     #[inline]
     pub(crate) fn nodes(&self) -> &NodeTable {
         &self.nodes
     }
 
-    /// About how many bytes of memory it takes.
+    /// Estimated bytes of memory of the layer.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -55,7 +55,7 @@ impl Layer {
         &self.vectors
     }
 
-    /// The kinds that nodes came to: shared likewise.
+    /// The nodes by kind, shared likewise.
     #[inline]
     pub(crate) fn by_kind(&self) -> &Arc<KindLog> {
         &self.by_kind
@@ -78,8 +78,8 @@ impl Layer {
 }
 
 impl Layer {
-    /// A layer without changes, whose lists of kinds are sorted from
-    /// `kind_run` entries on.
+    /// An empty layer. Readers keep new entries of its lists of kinds as a
+    /// sorted run if there are at least `kind_run`.
     pub(crate) fn new(kind_run: usize) -> Self {
         Self {
             nodes: Arc::default(),
@@ -92,12 +92,12 @@ impl Layer {
         }
     }
 
-    /// A layer without changes, to follow this one.
+    /// An empty layer with the same `kind_run`, to follow this one.
     pub(super) fn next(&self) -> Self {
         Self::new(self.by_kind.least_run())
     }
 
-    /// Whether nothing was changed.
+    /// Whether the layer has no changes.
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
             && self.out.is_empty()
@@ -111,7 +111,8 @@ impl Layer {
     }
 }
 
-/// What a checkpoint writes: a layer, and what was true when it was taken.
+/// What a checkpoint writes: a layer, and the names and counts of the state
+/// when it was frozen.
 #[derive(Debug)]
 pub(crate) struct Frozen {
     pub(super) layer: Layer,
@@ -155,7 +156,7 @@ impl Frozen {
 }
 
 impl Frozen {
-    /// What it says of a node.
+    /// Looks up a node, as [`NodeTable::get`].
     pub(crate) fn node(&self, id: &NodeId) -> Option<Option<&NodeRecord>> {
         self.layer.nodes.get(id, self.seq)
     }

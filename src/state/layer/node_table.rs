@@ -1,9 +1,9 @@
 //! The nodes of a layer: a hash table to which one writer appends while any
-//! number of readers look, each at its own sequence number.
+//! number of readers look up nodes, each at its own sequence number.
 //!
-//! Nothing is ever moved or taken away before the whole table goes with its
-//! layer, so publishing a change costs nothing, and a reader needs no lock.
-//! docs/decisions has the measurement against a persistent map.
+//! Nothing is moved or removed before the table is dropped with its layer, so
+//! publishing a change costs nothing, and readers need no lock. docs/decisions
+//! has the measurement against a persistent map.
 
 use std::{
     fmt,
@@ -23,7 +23,7 @@ use crate::{
     state::{layer::arena::Arena, record::NodeRecord},
 };
 
-/// A reference to a value of an arena: its index and one; 0 for none.
+/// A reference to a value of an arena: its index plus one; 0 for none.
 #[derive(Default)]
 struct Link(AtomicU32);
 
@@ -32,7 +32,7 @@ impl Link {
         Self(AtomicU32::new(target.map_or(0, |index| index.saturating_add(1))))
     }
 
-    /// Acquire: pairs with `set`, so that what is behind the link is whole.
+    /// Acquire: pairs with `set`, so that the value is initialised.
     fn get(&self) -> Option<u32> {
         self.0.load(Ordering::Acquire).checked_sub(1)
     }
@@ -42,38 +42,38 @@ impl Link {
     }
 }
 
-/// A node that the layer says something of.
+/// A node that the layer has an entry for.
 struct Key {
     id: NodeId,
-    /// What was said last, if it was said of the node before.
+    /// The newest version, if there is more than one.
     newest: Link,
     first: Version,
 }
 
-/// What the layer says of a node from a commit on.
+/// A version of a node, from a commit on.
 struct Version {
     seq: Seq,
-    /// `None`: it is not there.
+    /// `None`: the node is deleted.
     record: Option<NodeRecord>,
 }
 
-/// What it said of a node of which it had said something.
+/// A later version of a node already in this table.
 struct Later {
     version: Version,
     older: Link,
 }
 
-/// Where a table has what it says of a node.
+/// The position of a version in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum VersionRef {
     First(u32),
     Later(u32),
 }
 
-/// Slots of a line, which a processor fetches at once, filled from the first on.
+/// Slots of a cache line. They are filled from the first on.
 const SLOTS: usize = 8;
 
-/// Lines in which a key may stand: that of its hash, and those that follow.
+/// Lines in which a key may be: that of its hash, and those that follow.
 const PROBES: usize = 2;
 
 /// Lines of the first index, as a power of two.
@@ -82,16 +82,16 @@ const FIRST_LINES: u32 = 6;
 /// How much larger the next index is, as a power of two.
 const GROWTH: u32 = 2;
 
-/// The last has 2^30 lines, for more keys than an arena takes.
+/// The last index has 2^30 lines, for more keys than an arena takes.
 const INDEXES: usize = 13;
 
 /// Finds keys by hash.
 ///
-/// A slot refers to a key: its index and one in the lower half, in the upper half
-/// its hash, so that keys that are others are not looked at. 0 is none.
+/// The lower half of a slot is the index of a key plus one, the upper half its
+/// hash, so that keys with other hashes need not be read. 0 is an empty slot.
 struct SlotIndex {
     slots: Box<[AtomicU64]>,
-    /// The first slot of the first line: lines are where the processor has them.
+    /// The first slot of the first line: lines are aligned to cache lines.
     first: usize,
     /// A power of two.
     lines: usize,
@@ -99,15 +99,15 @@ struct SlotIndex {
 
 impl SlotIndex {
     fn new(lines: usize) -> Self {
-        // Zeros that nobody wrote take no memory, unless they are asked for with
-        // an alignment.
+        // An allocation of zeros takes no memory until it is written, but with an
+        // alignment it takes it at once.
         let slots: Box<[AtomicU64]> = bytemuck::zeroed_slice_box((lines + 1) * SLOTS);
-        let into = slots.as_ptr().addr() / size_of::<AtomicU64>() % SLOTS;
-        let first = (SLOTS - into) % SLOTS;
+        let offset = slots.as_ptr().addr() / size_of::<AtomicU64>() % SLOTS;
+        let first = (SLOTS - offset) % SLOTS;
         Self { slots, first, lines }
     }
 
-    /// The slots in which a key of this hash may stand, in the order in which
+    /// The slots in which a key with this hash may be, in the order in which
     /// they are filled.
     fn slots(&self, hash: u32) -> impl Iterator<Item = &AtomicU64> {
         let mask = self.lines - 1;
@@ -119,12 +119,13 @@ impl SlotIndex {
         })
     }
 
-    /// Lets a slot refer to a key. There is one writer. Returns whether there was
-    /// room.
+    /// Puts a slot into the index. There is one writer. Returns whether there
+    /// was room.
     fn put(&self, slot: u64) -> bool {
-        // Relaxed: written by the one who reads it here.
+        // Relaxed: only this thread writes it.
         let free = self.slots(hash_of(slot)).find(|slot| slot.load(Ordering::Relaxed) == 0);
-        // Release: pairs with the load in `key`, so that the key is whole.
+        // Release: pairs with the load in `key`, so that the key is
+        // initialised.
         free.is_some_and(|free| {
             free.store(slot, Ordering::Release);
             true
@@ -134,11 +135,11 @@ impl SlotIndex {
 
 /// The nodes of a layer.
 pub(crate) struct NodeTable {
-    /// Each has the keys of the one before. While there are few keys, what is
-    /// looked at for a node that the layer has not stays in the processor's
-    /// caches.
+    /// Each has all keys of the one before. The first are small, so that while
+    /// there are few keys, a lookup of a node that is not in the layer stays
+    /// within the processor's caches.
     indexes: [OnceLock<SlotIndex>; INDEXES],
-    /// The index that has all keys.
+    /// The number of the index that has all keys.
     newest: AtomicUsize,
     hasher: RandomState,
     keys: Arena<Key>,
@@ -182,18 +183,20 @@ impl NodeTable {
         hash_of(self.hasher.hash_one(id))
     }
 
-    /// The index that has all keys of the commits that the caller knows of.
+    /// The index that has all keys of the commits that are visible to the
+    /// caller.
     fn index(&self) -> Option<&SlotIndex> {
-        // Acquire: pairs with the store in `grow`. A reader knows of a commit by
-        // what was released after it, so it sees the index that had its keys, or
-        // a later one.
+        // Acquire: pairs with the store in `grow`. A commit is made visible by
+        // a release that follows that store, so the reader sees the index that
+        // had the keys of the commit, or a later one.
         self.indexes.get(self.newest.load(Ordering::Acquire))?.get()
     }
 
     fn key(&self, id: &NodeId) -> Option<&Key> {
         let hash = self.hash(id);
         for slot in self.index()?.slots(hash) {
-            // Acquire: pairs with the store in `put`, so that the key is whole.
+            // Acquire: pairs with the store in `put`, so that the key is
+            // initialised.
             let slot = slot.load(Ordering::Acquire);
             if slot == 0 {
                 return None;
@@ -208,7 +211,7 @@ impl NodeTable {
         None
     }
 
-    /// Has the processor fetch where a node is looked for first.
+    /// Prefetches the line in which a node is looked up first.
     #[inline]
     pub(crate) fn fetch(&self, id: &NodeId) {
         if let Some(index) = self.index() {
@@ -216,10 +219,10 @@ impl NodeTable {
         }
     }
 
-    /// Puts a key into the newest index, or into one that has room. There is one
-    /// writer.
+    /// Puts a key into the newest index, or into a larger one if that has no
+    /// room. There is one writer. Returns whether it was put.
     fn put(&self, slot: u64) -> bool {
-        // Relaxed: written by the one who reads it here.
+        // Relaxed: only this thread writes it.
         let newest = self.newest.load(Ordering::Relaxed);
         let Some(index) = self.indexes.get(newest) else { return false };
         let index = index.get_or_init(|| SlotIndex::new(1 << FIRST_LINES));
@@ -228,7 +231,7 @@ impl NodeTable {
         (keys <= half && index.put(slot)) || self.grow(newest, index, slot)
     }
 
-    /// Makes an index of the keys of the newest one, and one more.
+    /// Makes a larger index with the keys of the newest one, and one more.
     fn grow(&self, newest: usize, index: &SlotIndex, slot: u64) -> bool {
         let mut lines = index.lines;
         for (at, next) in self.indexes.iter().enumerate().skip(newest + 1) {
@@ -246,16 +249,16 @@ impl NodeTable {
         false
     }
 
-    /// What the table says of a node up to a commit: `None` nothing,
-    /// `Some(None)` that it is not there.
+    /// Looks up a node as of a commit: `None` if the table has no entry for it,
+    /// `Some(None)` if it was deleted.
     #[inline]
     pub(crate) fn get(&self, id: &NodeId, seq: Seq) -> Option<Option<&NodeRecord>> {
         let (_, version) = self.version(self.key(id)?, seq)?;
         Some(version.record.as_ref())
     }
 
-    /// What it says of a node up to a commit, and where that is if it was not
-    /// the first of the node.
+    /// The version of a node as of a commit, and its position in `later` if it
+    /// is not the first.
     fn version<'a>(&'a self, key: &'a Key, seq: Seq) -> Option<(Option<u32>, &'a Version)> {
         let mut at = key.newest.get();
         while let Some(later) = at.and_then(|at| self.later.get(at)) {
@@ -267,10 +270,10 @@ impl NodeTable {
         (key.first.seq <= seq).then_some((None, &key.first))
     }
 
-    /// Says something of a node from a commit on, which is not before any other
-    /// of the table. There is one writer. Returns whether it could be kept,
-    /// which fails at 2^32 changes only, or where so many hashes are the same that
-    /// no index has room.
+    /// Adds a version of a node. Its commit must not be before that of any
+    /// other version in the table. There is one writer. Returns whether it was
+    /// added, which fails only at 2^32 versions, or if so many hashes are equal
+    /// that no index has room.
     #[inline]
     pub(crate) fn set(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
         let version = Version { seq, record };
@@ -283,7 +286,7 @@ impl NodeTable {
         self.add(id, seq, version.record)
     }
 
-    /// As [`set`](Self::set), of a node of which the table says nothing.
+    /// As [`set`](Self::set), for a node that the table has no entry for.
     #[inline]
     pub(crate) fn add(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
         debug_assert!(self.key(&id).is_none(), "the table has the node");
@@ -294,8 +297,8 @@ impl NodeTable {
         self.put(u64::from(self.hash(&id)) << 32 | u64::from(key.saturating_add(1)))
     }
 
-    /// The nodes that it says something of up to a commit, in no order, each
-    /// with where [`record`](Self::record) has it.
+    /// The nodes that have an entry as of a commit, unordered, each with the
+    /// position of its version for [`record`](Self::record).
     pub(crate) fn changes(&self, seq: Seq) -> impl Iterator<Item = (NodeId, VersionRef)> {
         (0..self.keys.len()).filter_map(move |index| {
             let key = self.keys.get(index)?;
@@ -304,8 +307,8 @@ impl NodeTable {
         })
     }
 
-    /// What is said at a place that [`changes`](Self::changes) gave: `None` that
-    /// the node is not there.
+    /// The version at a position from [`changes`](Self::changes): `None` if the
+    /// node is deleted.
     pub(crate) fn record(&self, version: VersionRef) -> Option<&NodeRecord> {
         let version = match version {
             VersionRef::First(at) => &self.keys.get(at)?.first,
@@ -330,7 +333,7 @@ mod tests {
     }
 
     fn id(n: u64) -> NodeId {
-        // Without a hash, which takes Miri long.
+        // Not a hash, which takes Miri long.
         NodeId::from_bytes((u128::from(n) << 64 | u128::from(!n)).to_le_bytes())
     }
 
@@ -357,7 +360,7 @@ mod tests {
         let mut states = vec![BTreeMap::new()];
         for seq in 1..if cfg!(miri) { 20_u64 } else { 2_000 } {
             let mut state = states.last().unwrap().clone();
-            // Several in one commit, some twice.
+            // Several nodes in one commit, some of them twice.
             for n in [seq % 13, seq % 7, seq % 7] {
                 let record = (seq % 5 != 0).then(|| record(id(n), seq));
                 state.insert(id(n), record.as_ref().map(|_| seq));
@@ -396,7 +399,7 @@ mod tests {
                     let mut at = reader;
                     loop {
                         let seq = published.load(SeqCst);
-                        // The last ones, and others in turn.
+                        // The latest nodes, and others in turn.
                         at += 7;
                         let last = (seq.saturating_sub(5)..seq).map(|n| n % KEYS);
                         let some = (0..5).map(|n| (at + n * 101) % seq.clamp(1, KEYS));
