@@ -180,7 +180,7 @@ impl Checkpointer {
         touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
         gone: impl Fn(usize) -> u64,
     ) -> Result<Vec<Partitions>> {
-        let target = self.limits.part_bytes;
+        let target = self.limits.partition_bytes;
         let small = |bytes: u64| bytes < target / 4;
         let sizes = partitions.iter().enumerate();
         let sizes: Vec<u64> =

@@ -31,7 +31,7 @@ pub(crate) const HEAP_BYTES: u64 = 1 << 30;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Largest part of a table, about.
-    pub(crate) part_bytes: u64,
+    pub(crate) partition_bytes: u64,
     /// Least rows of a vector file that gets codes.
     pub(crate) index_rows: usize,
     /// Least rows of a vector file that gets a graph.

@@ -45,7 +45,8 @@ impl Checkpointer {
         let (from, to) = bounds(old.nodes(), partitions, |partition| partition.first());
         let changes = within(changes, from, to);
         let rows = rows_of(old.nodes(), partitions) + changes.len();
-        let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, self.limits.part_bytes));
+        let mut output =
+            NodeOutput::new(rows_per_file::<NodeRow>(rows, self.limits.partition_bytes));
         // Records lie where they were written, not in order: fetched some at a
         // time, the misses of one overlap those of the next.
         let changes = changes.chunks(FETCHED).flat_map(|changes| {
@@ -105,7 +106,7 @@ impl Checkpointer {
         let within = bounds(table, partitions, |partition| partition.first());
         let changes = || changes.range(range(within));
         let rows = rows_of(table, partitions) + changes().count();
-        let per_file = rows_per_file::<EdgeRow>(rows, self.limits.part_bytes);
+        let per_file = rows_per_file::<EdgeRow>(rows, self.limits.partition_bytes);
         let mut output = EdgeOutput::new(kind, per_file);
         merge(
             run(table, partitions),
@@ -154,7 +155,7 @@ impl Checkpointer {
             num::wide(len)
         });
         let bytes = old_bytes.chain(new_bytes).sum::<u64>();
-        let files = bytes.div_ceil(self.limits.part_bytes).max(1);
+        let files = bytes.div_ceil(self.limits.partition_bytes).max(1);
         let mut output = KeyOutput::new(bytes.div_ceil(files).max(1));
         merge(
             run(old.keys(), partitions),

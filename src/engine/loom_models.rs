@@ -76,7 +76,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
         dir,
         Arc::clone(&reconciler),
         Limits {
-            part_bytes: 1 << 20,
+            partition_bytes: 1 << 20,
             index_rows: 64,
             graph_rows: 64,
             graph_bytes: 1 << 20,

@@ -137,7 +137,7 @@ impl Engine {
             &dir,
             Arc::clone(&reconciler),
             Limits {
-                part_bytes: options.part_bytes,
+                partition_bytes: options.partition_bytes,
                 index_rows: options.index_rows,
                 graph_rows: options.graph_rows,
                 graph_bytes: options.graph_bytes,

@@ -77,7 +77,7 @@ pub struct Options {
     pub(super) delta_bytes: usize,
     pub(super) delta_vectors: usize,
     pub(super) wal_bytes: u64,
-    pub(super) part_bytes: u64,
+    pub(super) partition_bytes: u64,
     pub(super) index_rows: usize,
     pub(super) graph_rows: usize,
     pub(super) graph_bytes: u64,
@@ -105,7 +105,7 @@ impl Default for Options {
             delta_bytes: 256 << 20,
             delta_vectors: 16_384,
             wal_bytes: 128 << 20,
-            part_bytes: 128 << 20,
+            partition_bytes: 128 << 20,
             index_rows: 1_024,
             graph_rows: 50_000,
             graph_bytes: 1 << 30,
@@ -215,8 +215,8 @@ impl Options {
     /// 64 bytes to 1 GiB, by default 128 MiB. A checkpoint rewrites a part whole
     /// if anything in it has changed.
     #[must_use]
-    pub fn part_bytes(mut self, bytes: u64) -> Self {
-        self.part_bytes = bytes;
+    pub fn partition_bytes(mut self, bytes: u64) -> Self {
+        self.partition_bytes = bytes;
         self
     }
 
@@ -378,7 +378,7 @@ impl Options {
         let delta_bytes = num::wide(self.delta_bytes);
         within("delta_bytes", delta_bytes, 256 << 10, 1 << 38)?;
         within("wal_bytes", self.wal_bytes, 4 << 10, 1 << 40)?;
-        within("part_bytes", self.part_bytes, 64, 1 << 30)?;
+        within("partition_bytes", self.partition_bytes, 64, 1 << 30)?;
         within("delta_vectors", self.delta_vectors, 1, 1 << 24)?;
         within("index_rows", self.index_rows, 1, 1 << 24)?;
         within("graph_rows", self.graph_rows, 1, 1 << 24)?;
