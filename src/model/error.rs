@@ -109,11 +109,11 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// An earlier write to the log failed, so this engine takes no more of
-    /// them. Reads go on. Close it and open the store again: what was
-    /// acknowledged is there; whether the batch that met the failure is there
-    /// too, only the disk knows.
-    #[error("the engine takes no more writes, its log failed")]
+    /// A write to the log failed, so this engine refuses all further writes. Reads
+    /// continue. Close it and open the store again: all acknowledged batches are
+    /// there. Whether the batches of the failed write are there too can only be
+    /// seen then.
+    #[error("the engine refuses writes because its log failed")]
     #[non_exhaustive]
     Poisoned {
         /// The failure.
