@@ -164,7 +164,7 @@ impl Checkpointer {
     }
 
     /// Publishes a manifest without the mark of an unfinished salvage.
-    pub(crate) fn settle(&self) -> Result<()> {
+    pub(crate) fn finish_salvage(&self) -> Result<()> {
         let mut work = self.enter();
         let mut next = work.manifest.next();
         next.salvaging = false;

@@ -36,7 +36,8 @@ const REPORTED: u64 = 10;
 
 pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
     let started = Instant::now();
-    // All files are opened and checked before a store is created or changed.
+    // Everything that can be checked first is checked before a store is created or
+    // changed.
     let nodes = args.nodes.as_deref().map(Lines::open).transpose()?;
     let edges = args.edges.as_deref().map(Lines::open).transpose()?;
     let vectors = args.vectors.as_deref().map(Npy::open).transpose()?;
@@ -558,7 +559,8 @@ impl Import<'_> {
         ignore_closed(self.output.text(ack).and_then(|()| self.output.flush()))
     }
 
-    /// Reports a line that cannot be used, after those before it are written.
+    /// Reports a line that cannot be used. If that ends the import, the lines before
+    /// it are written first.
     fn bad(&mut self, line: u64, cause: String, position: u64) -> Result<()> {
         if !self.args.skip_bad {
             self.flush(position)?;

@@ -86,7 +86,7 @@ pub(super) fn open(
     // that durable. The directories are synced before anything depends on it.
     let dirs = [dir, &wal_dir, &data_dir];
     let (synced, base) =
-        beside(in_turn, || sync(fs, dirs), || Base::open(&options.fs, &data_dir, &manifest, None));
+        both(in_turn, || sync(fs, dirs), || Base::open(&options.fs, &data_dir, &manifest, None));
     synced?;
     let mut base = base?;
     base.set_rebuild_signal(rebuild_signal);
@@ -150,7 +150,7 @@ fn sync(fs: &dyn Fs, dirs: [&Path; 3]) -> Result<()> {
 
 /// Runs `waits`, which waits for the disk, and `other`: in two threads, or one
 /// after the other if `in_turn`.
-fn beside<A: Send, B>(
+fn both<A: Send, B>(
     in_turn: bool,
     waits: impl Fn() -> A + Sync,
     other: impl FnOnce() -> B,

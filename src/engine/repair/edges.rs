@@ -62,8 +62,8 @@ impl<'r> Repair<'r> {
                     add_gap(&mut gaps, last, Some(rows), error);
                 }
                 let key = row.key();
-                if let Some(gap) = gaps.last_mut().filter(|gap| gap.before.is_none()) {
-                    gap.before = Some(key);
+                if let Some(gap) = gaps.last_mut().filter(|gap| gap.next.is_none()) {
+                    gap.next = Some(key);
                 }
                 last = Some(key);
                 let (file, offset) =
@@ -89,9 +89,9 @@ impl<'r> Repair<'r> {
                 // A row that is unreadable here as well stays in its gap.
                 let Ok(row) = partition.rows().row(at) else { continue };
                 let key = row.key().reversed();
-                let gap = gaps.partition_point(|gap| gap.before.is_some_and(|end| end <= key));
+                let gap = gaps.partition_point(|gap| gap.next.is_some_and(|end| end <= key));
                 let Some(gap) = gaps.get_mut(gap) else { continue };
-                if gap.after.is_some_and(|start| key <= start) || self.has(&key)? {
+                if gap.previous.is_some_and(|start| key <= start) || self.has(&key)? {
                     continue;
                 }
                 count(&mut gap.found);
@@ -171,8 +171,8 @@ impl<'r> Repair<'r> {
             }
             let item = LossItem::Edges {
                 count: left,
-                from: gap.after.map_or(NodeId::MIN, |key| key.from),
-                to: gap.before.map_or(NodeId::MAX, |key| key.from),
+                from: gap.previous.map_or(NodeId::MIN, |key| key.from),
+                to: gap.next.map_or(NodeId::MAX, |key| key.from),
             };
             self.lost_by(item, &gap.error);
         }
@@ -181,10 +181,9 @@ impl<'r> Repair<'r> {
 
 /// Adjacent rows of out_edges that could not be read.
 pub(crate) struct Gap {
-    /// The readable keys around the gap: `after` comes before it, and `before`
-    /// comes after it.
-    after: Option<EdgeKey>,
-    before: Option<EdgeKey>,
+    /// The last readable key before the gap, and the first one after it, if any.
+    previous: Option<EdgeKey>,
+    next: Option<EdgeKey>,
     /// How many rows, if that is known.
     rows: Option<u64>,
     /// Edges of the gap that were found in in_edges.
@@ -192,16 +191,16 @@ pub(crate) struct Gap {
     error: Error,
 }
 
-fn add_gap(gaps: &mut Vec<Gap>, after: Option<EdgeKey>, rows: Option<u64>, error: Error) {
+fn add_gap(gaps: &mut Vec<Gap>, previous: Option<EdgeKey>, rows: Option<u64>, error: Error) {
     let full = gaps.len() >= MOST_LOST;
     match gaps.last_mut() {
         // Gaps are merged if no readable row is between them, or if there are too
         // many.
-        Some(gap) if full || gap.before.is_none() => {
-            gap.before = None;
+        Some(gap) if full || gap.next.is_none() => {
+            gap.next = None;
             gap.rows = gap.rows.zip(rows).map(|(a, b)| a.saturating_add(b));
         }
-        _ => gaps.push(Gap { after, before: None, rows, found: 0, error }),
+        _ => gaps.push(Gap { previous, next: None, rows, found: 0, error }),
     }
 }
 

@@ -136,7 +136,7 @@ impl Options {
         };
         let salvaged = repair.all(&from, &fs);
         let report = repair.report;
-        let salvaged = salvaged.and_then(|()| engine.checkpointer.settle());
+        let salvaged = salvaged.and_then(|()| engine.checkpointer.finish_salvage());
         let salvaged = salvaged.and_then(|()| engine.close());
         if let Err(error) = salvaged {
             drop(engine);
