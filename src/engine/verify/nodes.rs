@@ -197,8 +197,7 @@ impl<'a> Verifier<'a> {
                     count(&mut places);
                     refer(&mut self.live, partition.rows().segment().file().number, 1);
                     if partition.is_dead(row) || of != kind {
-                        let what =
-                            if of == kind { "is marked dead" } else { "has another kind" };
+                        let what = if of == kind { "is marked dead" } else { "has another kind" };
                         let what = format!("the vector of node {id} by commit {seq} {what}");
                         self.wrong(
                             partition.rows().segment(),
