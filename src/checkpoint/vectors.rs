@@ -1,5 +1,5 @@
-//! The vector files of a checkpoint: what was there, what was frozen, and some
-//! of them made one.
+//! The vector files of a checkpoint: writes the vectors of the frozen layer, and
+//! merges some old files with them.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,11 @@ use crate::{
     store::segment::writer::Writer,
 };
 
-/// Vector files of about one size before they are merged.
+/// This many vector files of about one size are merged.
 const VECTOR_FILES: usize = 4;
 
-/// The most bytes of vectors that files are merged to, but by a compaction:
-/// while a checkpoint writes, the delta grows.
+/// Most bytes of vectors of a merged file, except in a compaction: the delta
+/// grows while a checkpoint writes.
 const MERGED_BYTES: u64 = 256 << 20;
 
 /// The vector files of a space after a checkpoint.
@@ -43,7 +43,7 @@ pub(crate) fn seal(
     space: u32,
     frozen: &Frozen,
     old: &Base,
-    extent: Scope,
+    scope: Scope,
     sink: &mut FileSink<'_>,
 ) -> Result<Files> {
     let changes = || {
@@ -52,7 +52,7 @@ pub(crate) fn seal(
     };
     let named = frozen.spaces().get(num::index(space));
     let Some(named) = named.filter(|named| !named.dropped) else { return Ok(Files::default()) };
-    // Rows that are their nodes' no more, by file.
+    // Rows that die with this checkpoint, by file.
     let mut gone: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut fresh = 0_u64;
     for (id, vector) in changes() {
@@ -66,7 +66,7 @@ pub(crate) fn seal(
     }
     let mut files = Files::default();
     let mut merged: Vec<&VectorPartition> = Vec::new();
-    // Files by the order of magnitude of what lives in them.
+    // Files by the order of magnitude of their live rows.
     let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorPartition)>> = BTreeMap::new();
     let all = old.manifest().vectors.iter().zip(old.vectors());
     for (file, partition) in all.filter(|(file, _)| file.space == space) {
@@ -81,9 +81,9 @@ pub(crate) fn seal(
         if now.live == 0 {
             continue;
         }
-        // Dead rows cost searches their share.
+        // Searches read dead rows too, so files with many are rewritten.
         if now.live.saturating_mul(3) < len.saturating_mul(2)
-            || (extent == Scope::Full && now.live < len)
+            || (scope == Scope::Full && now.live < len)
         {
             merged.push(partition);
         } else {
@@ -101,7 +101,7 @@ pub(crate) fn seal(
     for (size, of_size) in classes {
         let with_fresh = of_size.len() + usize::from(class(fresh) == size);
         let more = of_size.iter().map(|(now, _)| now.live).fold(rows, u64::saturating_add);
-        let wanted = match extent {
+        let wanted = match scope {
             Scope::Full => (several || fresh > 0) && more <= most,
             Scope::Incremental => {
                 with_fresh >= VECTOR_FILES && more.saturating_mul(row_bytes) <= MERGED_BYTES
@@ -121,7 +121,7 @@ pub(crate) fn seal(
     let mut rows = vec![0_usize; merged.len()];
     let mut changes = changes().peekable();
     loop {
-        // The smallest id that any has next.
+        // The file whose next live row has the smallest id.
         let mut least: Option<(NodeId, usize)> = None;
         for (at, (partition, row)) in merged.iter().zip(&mut rows).enumerate() {
             while partition.is_dead(*row) {
@@ -162,8 +162,9 @@ fn head(id: NodeId, vector: &Vector) -> VectorHead {
     }
 }
 
-/// A vector file in the making. The vectors go to the file as they come; what
-/// stands after them, 36 bytes a row, is kept until then.
+/// A vector file that is being written. Vectors are written as they come; heads
+/// and kinds follow them in the file, and are kept in memory until then, 36
+/// bytes a row.
 struct Output {
     dimension: usize,
     writer: Option<Writer>,

@@ -1,11 +1,11 @@
-//! Numbers about an engine.
+//! Statistics of an engine.
 
 use crate::{
     checkpoint::stats::CheckpointStats, model::time::Seq, state::stats::SpaceStats,
     write::stats::WriteStats,
 };
 
-/// Numbers about an engine.
+/// Statistics of an engine.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -36,6 +36,6 @@ pub struct Stats {
     pub spaces: Vec<SpaceStats>,
     /// The write path.
     pub write: WriteStats,
-    /// The base, and how it is kept up.
+    /// The base and its checkpoints.
     pub checkpoint: CheckpointStats,
 }

@@ -111,11 +111,11 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// An earlier write to the log failed, so this engine accepts no more
-    /// writes. Reads go on. Close it and open the store again. Every
-    /// acknowledged batch is then there; whether the batch that met the failure
-    /// is there too is unknown until then.
-    #[error("the engine takes no more writes, its log failed")]
+    /// A write to the log failed, so this engine refuses all further writes. Reads
+    /// continue. Close it and open the store again: all acknowledged batches are
+    /// there. Whether the batches of the failed write are there too can only be
+    /// seen then.
+    #[error("the engine refuses writes because its log failed")]
     #[non_exhaustive]
     Poisoned {
         /// The failure.
