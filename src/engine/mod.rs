@@ -223,9 +223,9 @@ impl Engine {
     /// Many threads may write at once: their batches share a sync (group commit).
     /// Encoding happens here, in the caller's thread.
     ///
-    /// It takes a batch or a `&mut Batch`, and takes its operations out. If the
-    /// batch is refused before it is queued, they stay in it, so that a borrowed
-    /// batch can be written again, for example after `Backpressure`:
+    /// It takes a batch or a `&mut Batch`, which is empty once it is queued. A
+    /// batch that is refused before that keeps its operations, so that it can be
+    /// written again, for example after `Backpressure`:
     ///
     /// ```
     /// use ingrain::{Batch, Edge, Engine, ErrorKind, Node, NodeId};
@@ -250,9 +250,10 @@ impl Engine {
     /// # Errors
     /// Before the batch is queued: `Invalid` and `Limit` for a batch that can
     /// never be accepted, `Backpressure` if the write log or the delta stays full,
-    /// `Closed`. When it is committed: `Conflict`, also without any effect;
-    /// `Poisoned` if the log failed: then the batch may or may not be there after
-    /// reopening.
+    /// `Closed`. When its turn comes, also without any effect: `Conflict`;
+    /// `Invalid` or `Limit` if what it would make is not allowed; `Corrupt` if
+    /// what it needs is damaged on disk. `Poisoned` if the log failed: then the
+    /// batch may or may not be there after reopening.
     pub fn write(&self, mut batch: impl BorrowMut<Batch>) -> Result<Seq> {
         self.write_at(batch.borrow_mut(), self.clock.now())
     }

@@ -30,7 +30,7 @@ pub struct Stats {
     pub keys: usize,
     /// Vectors in the store.
     pub vectors: usize,
-    /// Kinds that the store ever had.
+    /// The number of kinds that the store ever had.
     pub kinds: usize,
     /// The vector spaces, by name.
     pub spaces: Vec<SpaceStats>,

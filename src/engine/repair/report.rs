@@ -51,7 +51,7 @@ pub struct RepairReport {
     /// The errors of the files of the base that could not be opened. Not all of
     /// their contents need be lost, since other files may have them: see `lost`.
     pub unreadable: Vec<Error>,
-    /// The losses. The first 10,000.
+    /// The losses, at most the first 10,000.
     pub lost: Vec<Loss>,
     /// How many more losses there are than `lost` lists.
     pub more: u64,

@@ -39,8 +39,8 @@ impl Engine {
     /// Reads and checks everything that the store has on disk: every byte of the
     /// base against its checksums, every reference from one file to another, the
     /// manifest, and the commits in the log that were published before the call.
-    /// Damage is not an error: all of it is in the report. Where a checksum fails,
-    /// the report has the block, and not what follows from its loss.
+    /// Damage is not an error: all of it is in the report. A block with a wrong
+    /// checksum is reported once; errors that only follow from it are not.
     ///
     /// Writes, reads and checkpoints continue. The files of the base that is
     /// verified stay until it is done. Once a block is found to be damaged, reads

@@ -37,7 +37,7 @@ pub struct VerifyReport {
     /// Vectors that the nodes of the base have.
     pub vectors: u64,
     /// The damage: `Corrupt` with file and offset, or the error of a file that
-    /// could not be read. The first 10,000.
+    /// could not be read; at most the first 10,000.
     pub damage: Vec<Error>,
     /// How many more there are than `damage` lists.
     pub more: u64,
