@@ -63,22 +63,34 @@ pub(super) fn open(
         .ok_or(Error::Locked { path })?;
     let lock: Arc<dyn Lock> = Arc::from(lock);
     options.fs = Arc::new(LeasedFs::new(Arc::clone(&options.fs), &lock));
-    let (options, fs) = (&*options, &*options.fs);
     let wal_dir = dir.join(wal::DIR);
-    let granularity = options.granularity;
-    let place = |store| wal::LogDir::new(fs, &wal_dir, store).in_sizes(granularity.log);
-    let Some(mut manifest) = manifest::load(fs, dir)? else {
-        let (manifest, writer) = create(dir, &wal_dir, options)?;
-        let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
-        base.set_rebuild_signal(rebuild_signal);
-        let state = State::from_base(Arc::new(base), granularity.kind_run);
-        let report = RecoveryReport::default();
-        return Ok(Opened { lock, manifest, state, writer, report });
-    };
-    if options.unfinished {
-        return Err(Error::invalid(format!("path {}: it holds a store already", dir.display())));
+    match manifest::load(&*options.fs, dir)? {
+        Some(_) if options.unfinished => {
+            Err(Error::invalid(format!("path {}: it holds a store already", dir.display())))
+        }
+        Some(manifest) => recover(dir, options, lock, manifest, rebuild_signal),
+        None => {
+            let (manifest, writer) = create(dir, &wal_dir, options)?;
+            let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
+            base.set_rebuild_signal(rebuild_signal);
+            let state = State::from_base(Arc::new(base), options.granularity.kind_run);
+            let report = RecoveryReport::default();
+            Ok(Opened { lock, manifest, state, writer, report })
+        }
     }
-    let place = place(manifest.store);
+}
+
+/// Opens a store with a manifest: maps its base and replays its log.
+fn recover(
+    dir: &Path,
+    options: &Options,
+    lock: Arc<dyn Lock>,
+    mut manifest: Manifest,
+    rebuild_signal: RebuildSignal,
+) -> Result<Opened> {
+    let (fs, granularity) = (&*options.fs, options.granularity);
+    let wal_dir = dir.join(wal::DIR);
+    let place = wal::LogDir::new(fs, &wal_dir, manifest.store).in_sizes(granularity.log);
     let data_dir = dir.join(segment::DIR);
     // The model checkers know only the engine's own threads.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
