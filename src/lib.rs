@@ -10,8 +10,8 @@
 //!   [`Engine::write`] commits one and returns its sequence number.
 //! - A [`Node`] is a record: content, attributes, index keys and vectors. An
 //!   [`Edge`] is a typed, weighted, directed association between two nodes.
-//! - A [`Snapshot`] is the state after one commit. It never changes. It reads
-//!   nodes, edges, ordered indexes ([`Snapshot::range`]) and vectors
+//! - A [`Snapshot`] is the state after one commit. It never changes. Its methods
+//!   read nodes, edges, ordered indexes ([`Snapshot::range`]) and vectors
 //!   ([`Snapshot::search`]).
 //! - An [`Error`] has an [`ErrorKind`], which says what a caller can do about it.
 //!
@@ -61,8 +61,9 @@
 //!
 //! # Platforms
 //!
-//! 64-bit little-endian Unix only, since files of more than 4 GiB are mapped.
-//! Linux is what it is tested on; Windows is refused at compile time.
+//! 64-bit, because files larger than 4 GiB are mapped; little-endian, because
+//! vectors are read where they are mapped; Unix, for file locks and syncs of
+//! directories. It is tested on Linux. Other targets are refused at compile time.
 
 mod checkpoint;
 mod cpu;
@@ -81,7 +82,6 @@ mod sync;
 mod vector;
 mod write;
 
-pub use checkpoint::stats::CheckpointStats;
 pub use engine::{Engine, options::Options};
 pub use model::{
     batch::{Batch, Durability, Op, Precondition},
@@ -114,11 +114,11 @@ pub mod search {
     pub use crate::read::search::query::{CandidateSource, Effort, Filter, Hit, HitOrigin, Search};
 }
 
-/// What those who run a store need: statistics, recovery, backup, verification
-/// and repair.
+/// Types for operating a store: statistics, recovery, backup, verification and
+/// repair.
 ///
 /// [`Engine::stats`], [`Engine::recovery`], [`Engine::backup`],
-/// [`Engine::verify`], [`Options::repair`] and [`Snapshot::digest`] give these.
+/// [`Engine::verify`], [`Options::repair`] and [`Snapshot::digest`] return them.
 pub mod admin {
     pub use crate::{
         checkpoint::stats::CheckpointStats,

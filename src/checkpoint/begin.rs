@@ -1,4 +1,4 @@
-//! Begins a checkpoint: decides which partitions of which tables are written anew.
+//! Begins a checkpoint: decides which partitions of which tables are rewritten.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -28,18 +28,18 @@ use crate::{
     store::segment::table::Table,
 };
 
-/// What decides which partitions a checkpoint writes anew.
+/// What decides which partitions a checkpoint rewrites.
 struct Touched<'a> {
     layer: &'a Layer,
     /// The changed nodes, ascending.
     changes: &'a [(NodeId, VersionRef)],
     gc_victims: &'a Heaps,
-    /// Whether all are written anew.
+    /// Whether all are rewritten.
     all: bool,
 }
 
 impl Touched<'_> {
-    /// Whether what these references point to moves to another heap.
+    /// Whether any of these references points into a heap that is collected.
     fn moves(&self, refs: &Table<RefRow>) -> Result<bool> {
         for row in 0..refs.len() {
             if self.gc_victims.contains(&refs.row(row)?.heap.get()) {
@@ -55,10 +55,10 @@ fn row_bytes(rows: usize, bytes: usize) -> u64 {
 }
 
 impl Checkpointer {
-    pub(crate) fn begin(&self, work: &Work, extent: Scope) -> Result<Option<Job>> {
+    pub(crate) fn begin(&self, work: &Work, scope: Scope) -> Result<Option<Job>> {
         let (frozen, old) = match self.reconciler.freeze()? {
             Some(taken) => taken,
-            None if extent == Scope::Full => {
+            None if scope == Scope::Full => {
                 let state = self.reconciler.state();
                 (Arc::new(state.empty_frozen()), Arc::clone(state.base()))
             }
@@ -77,8 +77,8 @@ impl Checkpointer {
         let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes().changes(frozen.seq()).collect();
         changes.sort_unstable();
         let copy_bytes = num::wide(layer.bytes());
-        let gc_victims = gc_victims(old.manifest(), extent, copy_bytes);
-        let all = extent == Scope::Full;
+        let gc_victims = gc_victims(old.manifest(), scope, copy_bytes);
+        let all = scope == Scope::Full;
         let mut tasks = VecDeque::new();
 
         let touched = Touched { layer, changes: &changes, gc_victims: &gc_victims, all };
@@ -93,7 +93,7 @@ impl Checkpointer {
         Ok(Some(Job {
             frozen,
             old,
-            extent,
+            scope,
             next,
             tasks,
             changes,
@@ -128,7 +128,7 @@ impl Checkpointer {
         self.group(old.nodes(), by.changes.is_empty(), touched, gone)
     }
 
-    /// Of the table by source, or by target, with its changes.
+    /// For out_edges or in_edges, with the changes of that table.
     fn edge_groups(
         &self,
         partitions: &[Arc<EdgePartition>],
@@ -170,9 +170,9 @@ impl Checkpointer {
         self.group(old.keys(), keys.is_empty(), touched, gone)
     }
 
-    /// Puts the parts of a table that are to be written anew into groups: each
-    /// that is touched, with neighbours so small that they should be one. `gone`
-    /// tells how many bytes of a part's rows will not be there afterwards.
+    /// Groups the partitions of a table that are to be rewritten: each that is
+    /// touched, with neighbours that are small enough to be merged with it.
+    /// `gone` returns how many bytes of a partition's rows are deleted.
     fn group<P: Partition>(
         &self,
         partitions: &[Arc<P>],
@@ -180,7 +180,7 @@ impl Checkpointer {
         touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
         gone: impl Fn(usize) -> u64,
     ) -> Result<Vec<Partitions>> {
-        let target = self.limits.part_bytes;
+        let target = self.limits.partition_bytes;
         let small = |bytes: u64| bytes < target / 4;
         let sizes = partitions.iter().enumerate();
         let sizes: Vec<u64> =

@@ -1,4 +1,4 @@
-//! Builds what is derived from a vector file, a piece at a time.
+//! Builds the codes or the graph of a vector file, step by step.
 
 use std::sync::Arc;
 
@@ -33,21 +33,21 @@ const ENCODED: usize = 1 << 16;
 /// Rows that are added to a graph in one step.
 const ADDED: usize = 1 << 9;
 
-/// Candidates that a graph is tried with, ascending.
+/// Numbers of candidates with which a graph is measured, ascending.
 const TRIED: [usize; 14] = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024];
 
-/// How many times as many candidates a vector takes that is not a row: the links
-/// of a row lead to its closest, and a graph is measured with its own rows.
+/// How many times as many candidates a query needs that is not a row. A graph is
+/// measured with its own rows, whose links lead to their nearest neighbours.
 const STRANGER: usize = 2;
 
-/// Below this share of rows that a graph finds by their own vectors, it is not
-/// used.
+/// A graph that finds less than this share of its rows by their own vectors is
+/// not used.
 const SELF_RECALL: f64 = 0.9;
 
 /// What is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Derived {
-    /// Codes of so many bits.
+    /// Codes of this many bits.
     Codes(u32),
     Graph,
 }
@@ -63,7 +63,7 @@ impl Derived {
     }
 }
 
-/// An index in the making.
+/// An index that is being built.
 #[derive(Debug)]
 pub(crate) struct Build {
     rows: Arc<VectorRows>,
@@ -84,19 +84,19 @@ enum Stage {
         builder: Box<hnsw::Builder>,
         next: usize,
     },
-    /// A graph of rows that it does not find.
+    /// The index would be useless.
     NotWorthIndexing,
     Done,
 }
 
-/// What a step left.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// More to do.
     More,
     /// The file.
     Done(DataFile),
-    /// There is nothing of use to be had from these rows.
+    /// An index of these rows would be useless.
     NotWorthIndexing,
 }
 
@@ -113,7 +113,7 @@ impl Build {
         self.derived
     }
 
-    /// Does a piece of the work. `Closed` when told to `stop`.
+    /// Runs one step. Fails with `Closed` when `stop` returns true.
     pub(crate) fn step(&mut self, sink: &mut FileSink<'_>, stop: Stop<'_>) -> Result<Step> {
         let rows = &*self.rows;
         match std::mem::replace(&mut self.stage, Stage::Done) {
@@ -125,8 +125,8 @@ impl Build {
                             Error::internal(format!("there are no codes of {bits} bits"))
                         })?;
                         let sample = build::sample(rows, shape.sample_rows())?;
-                        // The seed is the file's: the same file gives the same
-                        // codes.
+                        // The file number is the seed, so the same file gets the
+                        // same codes.
                         let seed = rows.segment().file().number.into();
                         let trained =
                             Codebook::train(shape, rows.definition().metric, &sample, seed, stop);
@@ -217,7 +217,7 @@ impl Build {
         head.sub_dimension = le32(parameters.expansion_add);
         head.max_abs = LeF32::new(parameters.max_abs);
         let bytes = Arc::new(builder.finish()?);
-        // As it will be served: what cannot be opened is not written.
+        // Opened as for a search: a graph that cannot be opened is not written.
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
         let parameters = GraphIndex::parameters(&head, rows);
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
@@ -229,7 +229,7 @@ impl Build {
                 return Err(Error::Closed);
             }
             let recall = truth.recall(|row| {
-                // One more, which is the row itself.
+                // One more, since the row finds itself.
                 let found = graph.search(rows.components(row)?, tried + 1, 0, None)?;
                 Ok(found.unwrap_or_default())
             })?;
@@ -250,7 +250,7 @@ impl Build {
     }
 }
 
-/// Bytes in memory that a graph is served from while it is measured.
+/// The bytes of a graph in memory, from which it is measured.
 struct Shared(Arc<Vec<u8>>);
 
 impl AsRef<[u8]> for Shared {
@@ -259,7 +259,7 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// The largest absolute number of all rows.
+/// The largest absolute value of a component.
 fn largest(rows: &VectorRows) -> Result<f32> {
     let mut largest = 0.0_f32;
     for row in 0..rows.len() {
@@ -280,7 +280,7 @@ fn measured(
 ) {
     head.sample = le32(truth.queries().len());
     head.depths = depths.map(|depth| depth.map_or(Le32::new(u32::MAX), le32));
-    // Rounded as it may be: a figure to be looked at.
+    // Only shown in the stats, so rounding does no harm.
     #[expect(clippy::cast_possible_truncation, reason = "from 0 to 1")]
     let recall = recall as f32;
     head.recall = LeF32::new(recall);

@@ -1,4 +1,4 @@
-//! What is derived from vector files between checkpoints.
+//! Builds indexes (codes and graphs) of vector files between checkpoints.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use crate::{
 };
 
 /// Bytes of memory that a row takes while a graph is built and written: its
-/// numbers as i8, its links, and both again in the bytes to be written.
+/// components as i8, its links, and both again in the bytes to be written.
 fn graph_row_bytes(dimension: usize) -> u64 {
     num::wide((dimension + 256) * 2)
 }
 
 impl Checkpointer {
-    /// Takes up what could not be derived.
+    /// Lets the indexes that could not be built be tried again.
     pub(crate) fn try_again(&self) {
         self.enter().backoff.clear();
     }
 
-    /// Builds what the vector files want, again if it is `forced` for these
-    /// spaces.
+    /// Builds all missing indexes, and those of the spaces in `forced` even if
+    /// they exist.
     pub(crate) fn build_indexes(&self, forced: Option<&[u32]>) -> Result<()> {
         let mut work = self.enter();
         if let Some(spaces) = forced {
@@ -45,15 +45,16 @@ impl Checkpointer {
         work.backoff.clear();
         drop(work);
         let built = (|| {
-            // In pieces, between which others may have checkpoints, or close.
+            // The lock is released between steps, so that others can make
+            // checkpoints or close.
             loop {
                 let mut work = self.enter();
-                // What is under way comes first.
+                // First finishes a checkpoint that has begun.
                 while work.job.is_some() {
                     self.step_in(&mut work, Scope::Incremental)?;
                 }
                 if !self.index_in(&mut work)? {
-                    // The second thread may have done some of it.
+                    // The maintenance thread may have done some steps, and failed.
                     let failed = work.backoff.values().next();
                     return failed.cloned().map_or(Ok(()), Err);
                 }
@@ -63,7 +64,7 @@ impl Checkpointer {
         built
     }
 
-    /// What a vector file wants that it has not.
+    /// The next index to build: one that a vector file should have and has not.
     fn wanted_index(&self, work: &mut Work) -> Option<Build> {
         let state = self.reconciler.state();
         work.forced.retain(|(file, _)| {
@@ -102,14 +103,14 @@ impl Checkpointer {
                 }
             }
         }
-        // What failed stays forced until it is tried again.
+        // Indexes that failed stay forced until they are tried again.
         let Work { forced, backoff, .. } = work;
         forced.retain(|wanted| backoff.contains_key(wanted));
         None
     }
 
-    /// Does a piece of what vector files want. Returns whether there may be
-    /// more. A file that goes meanwhile takes its index with it.
+    /// Runs one step of building an index. Returns whether there may be more. If
+    /// the vector file was removed, its unfinished index is discarded.
     pub(crate) fn index_in(&self, work: &mut Work) -> Result<bool> {
         if work.closed {
             return Err(Error::Closed);
@@ -150,7 +151,7 @@ impl Checkpointer {
                 }
                 self.note(published).map(|()| true)
             }
-            // The engine ends.
+            // The engine is closing.
             Err(Error::Closed) => {
                 work.index = Some(job);
                 self.give_up_index(work);
@@ -166,15 +167,15 @@ impl Checkpointer {
         }
     }
 
-    /// Removes what was made of an index that is not finished.
+    /// Removes the files of an unfinished index.
     pub(crate) fn give_up_index(&self, work: &mut Work) {
         for path in work.index.take().into_iter().flat_map(|job| job.made) {
-            // What stays is no part of the store: the next opening removes it.
+            // If this fails, the next opening removes the file.
             let _ = self.fs.remove(&path);
         }
     }
 
-    /// Puts the index of a vector file in force.
+    /// Publishes the index of a vector file, and installs it.
     fn publish_index(&self, work: &mut Work, mut job: IndexJob, file: DataFile) -> Result<()> {
         let number = job.build.rows().segment().file().number;
         let derived = job.build.derived();
@@ -193,8 +194,8 @@ impl Checkpointer {
                 .sync_dir(&self.data_dir)
                 .map_err(|error| Error::io("sync", &self.data_dir, error))?;
             let base = Base::open(&self.fs, &self.data_dir, &next, Some(state.base()))?;
-            // A base does without an index that cannot be opened; this one
-            // would be wanted again at once, and so without end.
+            // A base opens without an index that cannot be opened. Such an index
+            // would be built again at once, over and over.
             for partition in
                 base.vectors().iter().filter(|p| p.rows().segment().file().number == number)
             {

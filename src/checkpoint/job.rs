@@ -1,4 +1,4 @@
-//! A checkpoint under way, and the pieces of it.
+//! A checkpoint under way, and its tasks.
 
 use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
@@ -21,31 +21,31 @@ use crate::{
 pub(crate) struct Job {
     pub(super) frozen: Arc<Frozen>,
     pub(super) old: Arc<Base>,
-    pub(super) extent: Scope,
+    pub(super) scope: Scope,
     pub(super) next: Manifest,
     pub(super) tasks: VecDeque<Task>,
-    /// The changed nodes, ascending, and what of the layer is said of each.
+    /// The changed nodes, ascending, each with its version in the layer.
     pub(super) changes: Vec<(NodeId, VersionRef)>,
-    /// Heaps whose content moves.
+    /// Heaps whose live records move to new heaps.
     pub(super) gc_victims: Heaps,
     pub(super) heap: HeapWriter,
-    /// All files made so far.
+    /// All files created so far.
     pub(super) made: Vec<PathBuf>,
-    /// The new parts of the tables, in order, each with the old parts in whose
-    /// place it is.
+    /// The new partitions of the tables, in order, each with the range of old
+    /// partitions that they replace.
     pub(super) nodes: Vec<(Partitions, Vec<TableFile>)>,
     pub(super) out: Vec<(Partitions, Vec<TableFile>)>,
     pub(super) in_edges: Vec<(Partitions, Vec<TableFile>)>,
     pub(super) keys: Vec<(Partitions, Vec<TableFile>)>,
-    /// The files of the spaces that were looked at.
+    /// The vector files of the spaces that are done.
     pub(super) vectors: Vec<VectorFile>,
-    /// Codes of the last of those.
+    /// The building of codes for the last of those files.
     pub(super) build: Option<Build>,
-    /// Bytes of heaps that the new parts refer to.
+    /// Bytes of heaps that the new partitions refer to.
     pub(super) refs: Refs,
 }
 
-/// A piece of a checkpoint.
+/// A task of a checkpoint.
 #[derive(Debug)]
 pub(crate) enum Task {
     Nodes(Partitions),
@@ -58,7 +58,7 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    /// As docs/architecture.md names it.
+    /// The name in docs/architecture.md.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Nodes(_) => "nodes",

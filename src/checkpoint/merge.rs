@@ -2,15 +2,16 @@
 
 use crate::model::error::Result;
 
-/// What a merge gives for a key.
+/// What a merge emits for a key.
 pub(crate) enum Merged<R, C> {
     /// The old row.
     Old(R),
-    /// What it changed to.
+    /// The change that replaces it.
     New(C),
 }
 
-/// Merges rows and changes, both ascending, into what is there afterwards.
+/// Merges rows with changes that override them, both ascending. A change of
+/// `None` deletes.
 pub(crate) fn merge<R, C, K: Ord>(
     old: impl Iterator<Item = Result<R>>,
     key: impl Fn(&R) -> K,

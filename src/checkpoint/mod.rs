@@ -1,10 +1,10 @@
-//! Delta and base become a new base, in files that replace those that were
-//! touched; or everything stays as it was.
+//! Merges delta and base into a new base, whose files replace those that were
+//! touched. A checkpoint that fails leaves everything as it was.
 //!
-//! A checkpoint is a state machine: each [`step`](Checkpointer::step) does one
-//! piece of the work. The engine's second thread drives it, or a caller who
-//! wants it done, or, in an engine without threads, the writers between their
-//! writes.
+//! A checkpoint is a state machine: each [`step`](Checkpointer::step) runs one
+//! task. It is driven by the engine's maintenance thread, by a caller who asks
+//! for a checkpoint, or, in an engine without threads, by the writers between
+//! their writes.
 
 pub(crate) mod begin;
 pub(crate) mod index;
@@ -58,14 +58,14 @@ pub(crate) struct Checkpointer {
     limits: Limits,
     lease: Arc<StoreLease>,
     work: Mutex<Work>,
-    /// Held while waiting for the work, so that who does it in pieces, and comes
-    /// back at once for the next, comes after those who wait.
+    /// Held while waiting for `work`. So a thread that works step by step, and
+    /// locks `work` again at once, comes after the threads that wait.
     turn: Mutex<()>,
     written: AtomicU64,
-    /// Whether what takes long is to be given up, since the engine ends. Relaxed:
-    /// it hands over nothing.
+    /// Whether to abandon long work, since the engine is closing. Relaxed: no
+    /// other data is published through it.
     cancelled: AtomicBool,
-    /// Apart from the work, so that it can be looked at meanwhile.
+    /// Not part of `work`, so that it can be read during a checkpoint.
     outcome: Mutex<Outcome>,
 }
 
@@ -82,28 +82,30 @@ pub(crate) struct Work {
     manifest: Manifest,
     /// The last generation that may be on the disk.
     generation: u64,
-    /// The next file's number: none is given twice, not even after a failure.
+    /// The number of the next file. No number is used twice, not even after a
+    /// failure.
     next_file: u32,
-    /// Files of a checkpoint of which it is not known whether the disk has its
-    /// manifest. They go when a later one is in force.
+    /// Files of a failed checkpoint whose manifest may be on the disk. They are
+    /// removed when a later manifest is in force.
     uncertain: Vec<PathBuf>,
     job: Option<Job>,
-    /// What is derived from a vector file between checkpoints.
+    /// The index that is being built for a vector file between checkpoints.
     index: Option<IndexJob>,
-    /// What is to be derived again, by file, though it may be whole.
+    /// Indexes to build again even if they are sound: the number of the vector
+    /// file, and whether it is the graph (else the codes).
     forced: BTreeSet<(u32, bool)>,
-    /// Files that no use can be had of codes or of a graph of.
+    /// Indexes that would be useless, keyed as `forced`.
     not_worth_indexing: BTreeSet<(u32, bool)>,
-    /// What could not be derived from files, codes or graph, and why. It is tried
-    /// again after a while, or after the next checkpoint.
+    /// Indexes that could not be built, and why, keyed as `forced`. They are
+    /// tried again after a pause, or after the next checkpoint.
     backoff: BTreeMap<(u32, bool), Error>,
-    /// The log has files that the base covers.
+    /// Whether the log has files that the base covers.
     wal_trim_pending: bool,
-    /// The store is let go of, and somebody else's to write to.
+    /// Whether the engine is closed. The store may then belong to another engine.
     closed: bool,
 }
 
-/// A file that is derived from a vector file of the base.
+/// The building of codes or a graph for a vector file of the base.
 #[derive(Debug)]
 struct IndexJob {
     build: Build,
@@ -147,8 +149,8 @@ impl Checkpointer {
 
     fn enter(&self) -> MutexGuard<'_, Work> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        // Panics are caught where files are made; after any other, what is
-        // under way is given up.
+        // Panics of steps are caught. After any other panic, unfinished work is
+        // abandoned.
         self.work.lock().unwrap_or_else(|poisoned| {
             self.work.clear_poison();
             let mut work = poisoned.into_inner();
@@ -164,21 +166,21 @@ impl Checkpointer {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that the base has all that was committed before the call.
-    /// Returns the last commit that it has.
-    pub(crate) fn run(&self, extent: Scope) -> Result<Seq> {
-        self.run_with(extent, |work| Ok(work.checkpoint))
+    /// Makes checkpoints until the base has everything that was committed before
+    /// the call. Returns the last commit of the base.
+    pub(crate) fn run(&self, scope: Scope) -> Result<Seq> {
+        self.run_with(scope, |work| Ok(work.checkpoint))
     }
 
-    /// As [`run`](Self::run), and does something before another checkpoint can
+    /// As [`run`](Self::run), and calls `then` before another checkpoint can
     /// begin.
     pub(crate) fn run_with<T>(
         &self,
-        extent: Scope,
+        scope: Scope,
         then: impl FnOnce(&Manifest) -> Result<T>,
     ) -> Result<T> {
         let target = self.reconciler.state().seq();
-        let done = self.run_in(&mut self.enter(), target, extent, then);
+        let done = self.run_in(&mut self.enter(), target, scope, then);
         self.reconciler.wake_deferred();
         done
     }
@@ -187,39 +189,40 @@ impl Checkpointer {
         &self,
         work: &mut Work,
         target: Seq,
-        extent: Scope,
+        scope: Scope,
         then: impl FnOnce(&Manifest) -> Result<T>,
     ) -> Result<T> {
         if work.closed {
             return Err(Error::Closed);
         }
-        // What is under way comes first.
+        // First finishes a checkpoint that has begun.
         while work.job.is_some() {
-            self.step_in(work, extent)?;
+            self.step_in(work, scope)?;
         }
-        let mut all = extent == Scope::Full;
+        let mut all = scope == Scope::Full;
         while all || work.manifest.checkpoint < target {
-            let begun = self.step_in(work, if all { extent } else { Scope::Incremental })?;
+            let begun = self.step_in(work, if all { scope } else { Scope::Incremental })?;
             while work.job.is_some() {
-                self.step_in(work, extent)?;
+                self.step_in(work, scope)?;
             }
-            // What an earlier one left came first, if there was any.
+            // A checkpoint of a layer that was frozen earlier came first, if there
+            // was one.
             all = all && work.manifest.checkpoint < target;
             if !begun {
                 break;
             }
         }
         if work.wal_trim_pending {
-            let cut = self.truncate(work);
-            self.note(cut)?;
+            let truncated = self.truncate(work);
+            self.note(truncated)?;
         }
         then(&work.manifest)
     }
 
-    /// Makes one checkpoint if it is `due` or one has failed, and then what
-    /// vector files want until another is due; less if it is told to stop
-    /// meanwhile. What cannot be derived is in the stats, and no failure here:
-    /// gives whether there is any to be [tried again](Self::try_again).
+    /// Makes one checkpoint if it is `due` or an earlier one has failed, and then
+    /// builds missing indexes until another is due. Stops early when `stopped` is
+    /// set. An index that cannot be built is reported in the stats and is no
+    /// error here. Returns whether there is any to [try again](Self::try_again).
     pub(crate) fn run_until(&self, stopped: &AtomicBool, due: bool) -> Result<bool> {
         let made = (|| {
             let mut work = self.enter();
@@ -243,8 +246,8 @@ impl Checkpointer {
         made
     }
 
-    /// Does a piece of the work, beginning it if there is none under way.
-    /// Returns whether there is more.
+    /// Runs one step of a checkpoint, beginning one if needed, or one step of
+    /// building an index. Returns whether there is more to do.
     pub(crate) fn step(&self) -> Result<bool> {
         let more = (|| {
             let mut work = self.enter();
@@ -255,12 +258,13 @@ impl Checkpointer {
         more
     }
 
-    /// Whether a checkpoint is under way. Waits for nothing.
+    /// Whether a checkpoint or the building of an index is under way. Does not
+    /// wait.
     pub(crate) fn is_under_way(&self) -> bool {
         self.work.try_lock().map_or(true, |work| work.job.is_some() || work.index.is_some())
     }
 
-    /// Gives up what takes long, or does so no more.
+    /// Sets whether long work is abandoned.
     pub(crate) fn cancel_long_work(&self, cancel_long_work: bool) {
         self.cancelled.store(cancel_long_work, Ordering::Relaxed);
     }
@@ -269,8 +273,8 @@ impl Checkpointer {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Waits for whoever makes a checkpoint, and lets nobody make another:
-    /// from here on, nothing of the store is written to.
+    /// Waits for a running step to end, and prevents all further ones:
+    /// afterwards, no file of the store is written.
     pub(crate) fn shut(&self) {
         let mut work = self.enter();
         work.closed = true;
@@ -281,16 +285,16 @@ impl Checkpointer {
         self.lease.end();
     }
 
-    fn step_in(&self, work: &mut Work, extent: Scope) -> Result<bool> {
+    fn step_in(&self, work: &mut Work, scope: Scope) -> Result<bool> {
         if work.closed {
             return Err(Error::Closed);
         }
         let Some(mut job) = work.job.take() else {
-            let begun = self.begin(work, extent).map_err(|cause| at_step("freeze", cause));
+            let begun = self.begin(work, scope).map_err(|cause| at_step("freeze", cause));
             work.job = self.note(begun)?;
             if work.job.is_none() && work.wal_trim_pending {
-                let cut = self.truncate(work);
-                self.note(cut)?;
+                let truncated = self.truncate(work);
+                self.note(truncated)?;
             }
             return Ok(work.job.is_some());
         };
@@ -322,15 +326,14 @@ impl Checkpointer {
         result
     }
 
-    /// Removes what a failed checkpoint made, unless the disk may have a
-    /// manifest that names it.
+    /// Removes the files of a failed checkpoint, unless the manifest on disk may
+    /// name them (`certain` is false).
     fn give_up(&self, work: &mut Work, job: Job, certain: bool) {
         let Job { mut made, heap, .. } = job;
         drop(heap);
         if certain {
             for path in made {
-                // What stays is no part of the store: the next opening removes
-                // it.
+                // If this fails, the next opening removes the file.
                 let _ = self.fs.remove(&path);
             }
         } else {
@@ -376,15 +379,15 @@ impl Checkpointer {
     }
 }
 
-/// A panic, of a file system of the caller's or a fault of ours, as an error.
+/// Turns a panic, by the caller's file system or by a bug here, into an error.
 fn unless_panicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(Error::internal("a panic ended the checkpoint half way")))
+        .unwrap_or_else(|_| Err(Error::internal("a panic ended the checkpoint halfway")))
 }
 
 fn at_step(step: &'static str, cause: Error) -> Error {
     match cause {
-        // Not the checkpoint's.
+        // Not caused by this step.
         cause @ (Error::Poisoned { .. } | Error::Checkpoint { .. }) => cause,
         cause => Error::Checkpoint { step, cause: Arc::new(cause) },
     }

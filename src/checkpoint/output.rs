@@ -1,4 +1,4 @@
-//! What a checkpoint writes: heaps, and the new parts of tables.
+//! What a checkpoint writes: heaps, and the new partitions of tables.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What new files are made with.
+/// Creates the files of a checkpoint.
 pub(crate) struct FileSink<'a> {
     pub(super) fs: &'a dyn Fs,
     pub(super) dir: &'a Path,
@@ -45,7 +45,7 @@ pub(crate) struct FileSink<'a> {
     pub(super) write_chunk_bytes: usize,
 }
 
-/// The largest number of a data file is not given, as no other could follow it.
+/// Numbers of data files end before the largest, because none could follow it.
 const FILES: usize = num::index(u32::MAX);
 
 impl FileSink<'_> {
@@ -68,7 +68,7 @@ impl FileSink<'_> {
     }
 }
 
-/// The heaps of a checkpoint, one after the other.
+/// Writes the heaps of a checkpoint, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct HeapWriter {
     current: Option<(u32, Writer)>,
@@ -110,7 +110,7 @@ impl HeapWriter {
     }
 }
 
-/// Where a content is that stays out of its node's record.
+/// The place of a content that is not in its node's record.
 pub(crate) type ExternalBlob = Option<BlobRef>;
 
 /// Encodes the record of a node that is in memory.
@@ -120,7 +120,7 @@ pub(crate) fn encode_node(
     gc_victims: &Heaps,
     out: &mut Vec<u8>,
 ) -> Result<ExternalBlob> {
-    /// Shorter contents are not worth a second look-up.
+    /// Contents up to this length are not worth a second lookup.
     const INLINE_BYTES: u32 = 64;
     let external = match &record.content {
         Content::Stored { heap, place }
@@ -152,7 +152,8 @@ pub(crate) fn encode_node(
     Ok(external)
 }
 
-/// The row of a node that did not change; its record moves if its heap does.
+/// The row of a node that did not change. Its record is copied if its heap, or
+/// that of its content, is collected.
 pub(crate) fn carry_node(
     row: &NodeRow,
     old: &Base,
@@ -204,7 +205,7 @@ pub(crate) fn edge_row(edge: &EdgeRecord, key: EdgeKey, attributes: HeapRef) -> 
     row
 }
 
-/// Adds bytes that are referred to.
+/// Counts bytes of a heap that are referred to.
 pub(crate) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
     let sum = refs.entry(heap).or_default();
     *sum += bytes;
@@ -215,7 +216,7 @@ pub(crate) fn write_rows<R: Pod>(writer: &mut Writer, tag: u32, rows: &[R]) -> R
     writer.write(bytemuck::cast_slice(rows))
 }
 
-/// Writes what a part refers to, and adds it to what all do.
+/// Writes the heap references of a partition, and adds them to `all`.
 pub(crate) fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -> Result<()> {
     let mut refs: Vec<(u32, u64)> = refs.drain().collect();
     refs.sort_unstable();
@@ -229,7 +230,7 @@ pub(crate) fn write_refs(writer: &mut Writer, refs: &mut Refs, all: &mut Refs) -
     Ok(())
 }
 
-/// The new parts of a node table.
+/// The new partitions of a node table.
 pub(crate) struct NodeOutput {
     rows_per_file: usize,
     current: Option<Writer>,
@@ -315,7 +316,7 @@ impl NodeOutput {
     }
 }
 
-/// The new parts of an edge table.
+/// The new partitions of an edge table.
 pub(crate) struct EdgeOutput {
     kind: FileKind,
     rows_per_file: usize,
@@ -383,7 +384,7 @@ impl EdgeOutput {
     }
 }
 
-/// The new parts of the key table.
+/// The new partitions of the key table.
 pub(crate) struct KeyOutput {
     bytes_per_file: u64,
     current: Option<Writer>,
@@ -418,9 +419,9 @@ impl KeyOutput {
             self.first.clone_from(&self.buffer);
         }
         if let Some(writer) = &mut self.current {
-            // Parts end long before 4 GiB.
+            // A partition ends long before 4 GiB.
             let offset = u32::try_from(writer.section_len())
-                .map_err(|_| Error::internal("a part of 4 GiB of keys"))?;
+                .map_err(|_| Error::internal("a partition of 4 GiB of keys"))?;
             self.offsets.push(Le32::new(offset));
             writer.write(&self.buffer)?;
         }

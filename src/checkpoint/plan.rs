@@ -1,4 +1,4 @@
-//! Which parts of which tables a checkpoint writes again.
+//! Which partitions of which tables a checkpoint rewrites.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,14 +24,14 @@ use crate::{
 };
 
 /// A heap takes no further record once it has this many bytes, so that garbage
-/// is collected in pieces.
+/// is collected heap by heap.
 pub(crate) const HEAP_BYTES: u64 = 1 << 30;
 
-/// What of making files is the user's to say.
+/// The user's options for writing files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Largest part of a table, about.
-    pub(crate) part_bytes: u64,
+    /// Largest partition of a table, about.
+    pub(crate) partition_bytes: u64,
     /// Least rows of a vector file that gets codes.
     pub(crate) index_rows: usize,
     /// Least rows of a vector file that gets a graph.
@@ -42,10 +42,10 @@ pub(crate) struct Limits {
     pub(crate) write_chunk_bytes: usize,
 }
 
-/// What a checkpoint does beside what it must.
+/// How much a checkpoint rewrites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// What was touched, and some garbage.
+    /// What was touched, and heaps with much garbage.
     Incremental,
     /// Everything.
     Full,
@@ -57,14 +57,15 @@ pub(crate) type Refs = HashMap<u32, u64, RandomState>;
 /// Numbers of heaps.
 pub(crate) type Heaps = HashSet<u32, RandomState>;
 
-/// The heaps whose content is to move: of those that are garbage the most, as
-/// many as bring garbage down to half of what is live, and no more than what
-/// this checkpoint writes anyway, twice over.
-pub(crate) fn gc_victims(manifest: &Manifest, extent: Scope, copy_bytes: u64) -> Heaps {
+/// The heaps to collect: those with the largest share of garbage, as many as
+/// reduce garbage to half of the live bytes. Copying them takes at most twice
+/// `copy_bytes`, the bytes of the layer, or 32 MiB if that is more; the first
+/// heap is taken whatever its size.
+pub(crate) fn gc_victims(manifest: &Manifest, scope: Scope, copy_bytes: u64) -> Heaps {
     const LEAST_COPY_BYTES: u64 = 32 << 20;
     let mut heaps: Vec<&HeapFile> = manifest.heaps.iter().collect();
-    if extent == Scope::Full {
-        // One whole heap is as good as another; many small ones are not.
+    if scope == Scope::Full {
+        // Heaps with hardly any garbage stay, unless they are small and several.
         let whole =
             |heap: &HeapFile| heap.live.saturating_mul(50) >= heap.file.len.saturating_mul(49);
         let large = |heap: &HeapFile| heap.file.len >= HEAP_BYTES / 2;
@@ -79,7 +80,7 @@ pub(crate) fn gc_victims(manifest: &Manifest, extent: Scope, copy_bytes: u64) ->
     let mut garbage = total.saturating_sub(live);
     let mut copied = 0_u64;
     let most = (copy_bytes * 2).max(LEAST_COPY_BYTES);
-    // Live bytes of a thousand, by what the manifest declares.
+    // By live bytes in thousandths, as the manifest declares them.
     heaps.sort_unstable_by_key(|heap| {
         (heap.live.saturating_mul(1000).checked_div(heap.file.len), heap.file.number)
     });
@@ -101,8 +102,8 @@ pub(crate) fn partitions_at<P>(partitions: &[Arc<P>], at: usize) -> Result<&P> {
     partition.ok_or_else(|| Error::internal(format!("a table has no partition {at}")))
 }
 
-/// The keys of parts `from..to`: from, up to; the first part begins before all
-/// keys, the last ends after all.
+/// The span of keys of the partitions `from..to`. The first partition of a table
+/// has no lower bound, the last no upper bound.
 pub(crate) fn bounds<P, K>(
     partitions: &[Arc<P>],
     (from, to): Partitions,
@@ -120,7 +121,7 @@ pub(crate) fn key_bounds(
     (low, partitions.get(to).and_then(|partition| partition.first()))
 }
 
-/// From, up to; `None` for no bound.
+/// Inclusive lower bound and exclusive upper bound; `None` for no bound.
 type KeySpan<K> = (Option<K>, Option<K>);
 
 pub(crate) fn range<K>((from, to): KeySpan<K>) -> (std::ops::Bound<K>, std::ops::Bound<K>) {
@@ -138,7 +139,10 @@ pub(crate) fn within(
     changes.get(low..high).unwrap_or_default()
 }
 
-pub(crate) fn run<P: Partition>(partitions: &[Arc<P>], (from, to): Partitions) -> RowRange<'_, P> {
+pub(crate) fn row_range<P: Partition>(
+    partitions: &[Arc<P>],
+    (from, to): Partitions,
+) -> RowRange<'_, P> {
     RowRange::new(partitions, (from, 0), (to, 0))
 }
 
@@ -147,15 +151,15 @@ pub(crate) fn rows_of<P: Partition>(partitions: &[Arc<P>], (from, to): Partition
     partitions.iter().map(|partition| partition.len()).sum()
 }
 
-/// Rows of each file, so that none is larger than `target` and all are about
-/// of one size.
+/// Rows of each file, so that none has more than `target` bytes and all have
+/// about the same size.
 pub(crate) fn rows_per_file<R>(rows: usize, target: u64) -> usize {
     let most = num::size(target) / size_of::<R>();
     rows.div_ceil(rows.div_ceil(most.max(1)).max(1)).max(1)
 }
 
-/// The old parts that no new one is in the place of.
-pub(crate) fn left<'a, P>(
+/// The old partitions that no new ones replace.
+pub(crate) fn unreplaced<'a, P>(
     old: &'a [Arc<P>],
     new: &'a [(Partitions, Vec<TableFile>)],
 ) -> impl Iterator<Item = &'a Arc<P>> {
@@ -165,7 +169,7 @@ pub(crate) fn left<'a, P>(
     })
 }
 
-/// The files of a table, new ones in the place of old ones.
+/// The files of a table after new ones have replaced old ones.
 pub(crate) fn replaced(
     old: &[TableFile],
     new: &mut Vec<(Partitions, Vec<TableFile>)>,
@@ -181,6 +185,6 @@ pub(crate) fn replaced(
     files
 }
 
-/// Parts of the old table that follow each other and are written anew together:
-/// from, to.
+/// Adjacent partitions of the old table that are rewritten together: the first,
+/// and the one after the last.
 pub(crate) type Partitions = (usize, usize);

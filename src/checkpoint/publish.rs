@@ -6,7 +6,7 @@ use crate::{
     checkpoint::{
         Checkpointer, Work, at_step,
         job::Job,
-        plan::{Refs, left, replaced},
+        plan::{Refs, replaced, unreplaced},
         unless_panicked,
     },
     format::{
@@ -28,7 +28,7 @@ use crate::{
 };
 
 impl Checkpointer {
-    /// Finishes the files and puts them in force.
+    /// Finishes the files, publishes their manifest and installs the new base.
     pub(crate) fn finish(&self, work: &mut Work, mut job: Job) -> Result<()> {
         let prepared = unless_panicked(|| self.prepare(work, &mut job));
         let (next, base) = match prepared {
@@ -50,14 +50,15 @@ impl Checkpointer {
             outcome.completed += 1;
             outcome.last_failure = None;
         }
-        // Large, and not to be dropped where anybody waits but for the room that
-        // this makes.
+        // It is large. It is dropped here, where only writers that need its
+        // memory wait.
         drop(job);
         self.reconciler.released();
         self.truncate(work)
     }
 
-    /// Removes log files that the base covers; again, if that failed before.
+    /// Removes log files that the base covers. If that fails, a later call tries
+    /// again.
     pub(crate) fn truncate(&self, work: &mut Work) -> Result<()> {
         work.wal_trim_pending = true;
         unless_panicked(|| self.reconciler.truncate(work.manifest.checkpoint))
@@ -79,10 +80,10 @@ impl Checkpointer {
             }
             Ok(())
         };
-        for partition in left(old.nodes(), &job.nodes) {
+        for partition in unreplaced(old.nodes(), &job.nodes) {
             read(&mut refs, partition.refs()).map_err(|cause| at_step("heap", cause))?;
         }
-        for partition in left(old.out(), &job.out) {
+        for partition in unreplaced(old.out(), &job.out) {
             if let Some(table) = partition.refs() {
                 read(&mut refs, table).map_err(|cause| at_step("heap", cause))?;
             }
@@ -114,7 +115,7 @@ impl Checkpointer {
             .map_err(|error| at_step("sync", Error::io("sync", &self.data_dir, error)))?;
         let base = Base::open(&self.fs, &self.data_dir, &next, Some(old))
             .map_err(|cause| at_step("map", cause))?;
-        // Here and not in those who read it first, unless writers wait.
+        // Done here, so that the first readers need not, unless writers wait.
         let known: HashSet<u32> =
             old.nodes().iter().map(|partition| partition.segment().file().number).collect();
         for partition in base.nodes() {
@@ -125,12 +126,12 @@ impl Checkpointer {
         Ok((next, base))
     }
 
-    /// Publishes a manifest. An error tells whether it is certain that the old
-    /// one is in its place.
+    /// Publishes a manifest. The flag of an error is whether the old manifest is
+    /// certainly still in place.
     pub(crate) fn publish(&self, work: &mut Work, next: &Manifest) -> Result<(), (Error, bool)> {
         work.generation = next.generation;
-        // After a rename that may have happened, or a panic, the disk may have
-        // either manifest: each finds its files and its log.
+        // After a rename that may have happened, or a panic, either manifest may
+        // be on the disk. The files and the log of both are kept.
         let mut certain = false;
         let published = unless_panicked(|| {
             manifest::publish(&*self.fs, &self.dir, next).map_err(|failure| {
@@ -141,7 +142,7 @@ impl Checkpointer {
         published.map_err(|error| (at_step("publish", error), certain))
     }
 
-    /// A manifest is in force: files that only `old` has go.
+    /// Notes that a manifest is in force, and removes files that only `old` has.
     pub(crate) fn in_force(&self, work: &mut Work, next: Manifest, old: &Base, base: &Base) {
         for path in work.uncertain.drain(..) {
             let _ = self.fs.remove(&path);
@@ -151,7 +152,8 @@ impl Checkpointer {
         for segment in old.segments().filter(|s| !kept.contains(&s.file().number)) {
             segment.retire(&self.lease);
         }
-        // What could not be opened is not mapped, and has to go all the same.
+        // Index files that could not be opened have no segment, so they are
+        // removed here.
         let named: HashSet<u32> = work.manifest.files().map(|(_, file)| file.number).collect();
         for (kind, file) in old.manifest().files() {
             let mapped = || old.segments().any(|segment| segment.file().number == file.number);
@@ -161,16 +163,16 @@ impl Checkpointer {
         }
     }
 
-    /// Publishes a manifest that says that the store is whole.
-    pub(crate) fn settle(&self) -> Result<()> {
+    /// Publishes a manifest without the mark of an unfinished salvage.
+    pub(crate) fn finish_salvage(&self) -> Result<()> {
         let mut work = self.enter();
         let mut next = work.manifest.next();
         next.salvaging = false;
         self.replace(&mut work, next)
     }
 
-    /// Publishes a manifest that says how far the log reaches, if the one in
-    /// force does not.
+    /// Publishes a manifest with the last durable commit, if the one in force has
+    /// an earlier one.
     pub(crate) fn note_durable(&self, durable: Seq) -> Result<()> {
         let mut work = self.enter();
         if durable > work.manifest.durable {
@@ -181,7 +183,7 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Publishes a manifest of the same base.
+    /// Publishes a manifest with the same base.
     fn replace(&self, work: &mut Work, mut next: Manifest) -> Result<()> {
         next.generation = work.generation.saturating_add(1);
         next.next_file = work.next_file;

@@ -1,8 +1,8 @@
-//! Numbers about checkpoints.
+//! Statistics of checkpoints.
 
 use crate::model::time::Seq;
 
-/// Numbers about checkpoints since the engine was opened.
+/// Statistics of the base, and of checkpoints since the engine was opened.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -23,7 +23,7 @@ pub struct CheckpointStats {
     pub completed: u64,
     /// Checkpoints that failed and left everything as it was.
     pub failed: u64,
-    /// The last failure, until a checkpoint is completed.
+    /// The last failure, if no checkpoint was completed after it.
     pub last_failure: Option<String>,
     /// The last commit that the base holds.
     pub seq: Seq,
@@ -33,7 +33,7 @@ pub struct CheckpointStats {
     pub files: usize,
     /// Bytes of those files.
     pub file_bytes: u64,
-    /// Of those bytes, the ones that are referred to.
+    /// Those of the bytes that are live: not garbage of heaps, not dead vectors.
     pub live_bytes: u64,
     /// Bytes written to files of the base.
     pub written_bytes: u64,

@@ -12,7 +12,7 @@ use crate::{
             EdgeOutput, KeyOutput, NodeOutput, attribute_bytes, carry_node, edge_row, encode_node,
             write_attributes,
         },
-        plan::{Partitions, bounds, key_bounds, range, rows_of, rows_per_file, run, within},
+        plan::{Partitions, bounds, key_bounds, range, row_range, rows_of, rows_per_file, within},
         vectors,
     },
     cpu::prefetch,
@@ -45,9 +45,10 @@ impl Checkpointer {
         let (from, to) = bounds(old.nodes(), partitions, |partition| partition.first());
         let changes = within(changes, from, to);
         let rows = rows_of(old.nodes(), partitions) + changes.len();
-        let mut output = NodeOutput::new(rows_per_file::<NodeRow>(rows, self.limits.part_bytes));
-        // Records lie where they were written, not in order: fetched some at a
-        // time, the misses of one overlap those of the next.
+        let mut output =
+            NodeOutput::new(rows_per_file::<NodeRow>(rows, self.limits.partition_bytes));
+        // Records lie in the order of their writing, not of their ids. They are
+        // prefetched in groups, so that their cache misses overlap.
         let changes = changes.chunks(FETCHED).flat_map(|changes| {
             let nodes = frozen.layer().nodes();
             let mut fetched = [None; FETCHED];
@@ -64,7 +65,7 @@ impl Checkpointer {
         });
         let mut buffer = Vec::new();
         merge(
-            run(old.nodes(), partitions),
+            row_range(old.nodes(), partitions),
             |row: &&NodeRow| row.id(),
             changes,
             |item| {
@@ -87,7 +88,7 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// The edges by source, or by target.
+    /// Writes partitions of out_edges if `out`, else of in_edges.
     fn write_edges(
         &self,
         work: &mut Work,
@@ -105,10 +106,10 @@ impl Checkpointer {
         let within = bounds(table, partitions, |partition| partition.first());
         let changes = || changes.range(range(within));
         let rows = rows_of(table, partitions) + changes().count();
-        let per_file = rows_per_file::<EdgeRow>(rows, self.limits.part_bytes);
+        let per_file = rows_per_file::<EdgeRow>(rows, self.limits.partition_bytes);
         let mut output = EdgeOutput::new(kind, per_file);
         merge(
-            run(table, partitions),
+            row_range(table, partitions),
             |row: &&EdgeRow| row.key(),
             changes().map(|(key, edge)| (*key, edge.as_deref())),
             |item| {
@@ -154,10 +155,10 @@ impl Checkpointer {
             num::wide(len)
         });
         let bytes = old_bytes.chain(new_bytes).sum::<u64>();
-        let files = bytes.div_ceil(self.limits.part_bytes).max(1);
+        let files = bytes.div_ceil(self.limits.partition_bytes).max(1);
         let mut output = KeyOutput::new(bytes.div_ceil(files).max(1));
         merge(
-            run(old.keys(), partitions),
+            row_range(old.keys(), partitions),
             |place: &IndexEntryRef<'_>| *place,
             changes().map(|(entry, has)| (entry.place(), has.then_some(entry))),
             |item| match item {
@@ -170,12 +171,13 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// The vectors of a space, and then codes of them if they are to have some.
+    /// Writes the vectors of a space, and begins the codes of the new file if it
+    /// gets any.
     fn seal_vectors(&self, work: &mut Work, job: &mut Job, space: u32) -> Result<()> {
         let store = work.manifest.store;
         let Job { frozen, old, made, .. } = job;
         let mut sink = self.sink(store, &mut work.next_file, made);
-        let files = vectors::seal(space, frozen, old, job.extent, &mut sink)?;
+        let files = vectors::seal(space, frozen, old, job.scope, &mut sink)?;
         job.vectors.extend(files.kept);
         let Some(file) = files.new else { return Ok(()) };
         let named = frozen.spaces().get(num::index(space));
@@ -195,7 +197,7 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// A piece of the codes of the file that was sealed last.
+    /// Runs one step of building codes for the vector file that was sealed last.
     fn step_codes(&self, work: &mut Work, job: &mut Job) -> Result<()> {
         let mut sink = self.sink(work.manifest.store, &mut work.next_file, &mut job.made);
         let Some(build) = &mut job.build else { return Ok(()) };

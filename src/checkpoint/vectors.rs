@@ -1,7 +1,7 @@
-//! The vector files of a checkpoint: what was there, what was frozen, and some
-//! of them made one.
+//! The vector files of a checkpoint: writes the vectors of the frozen layer, and
+//! merges some old files with them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytemuck::bytes_of;
 
@@ -23,11 +23,11 @@ use crate::{
     store::segment::writer::Writer,
 };
 
-/// Vector files of about one size before they are merged.
+/// This many vector files of about one size are merged.
 const VECTOR_FILES: usize = 4;
 
-/// The most bytes of vectors that files are merged to, but by a compaction:
-/// while a checkpoint writes, the delta grows.
+/// Most bytes of vectors of a merged file, except in a compaction: the delta
+/// grows while a checkpoint writes.
 const MERGED_BYTES: u64 = 256 << 20;
 
 /// The vector files of a space after a checkpoint.
@@ -37,25 +37,54 @@ pub(crate) struct Files {
     pub(super) new: Option<VectorFile>,
 }
 
+/// What becomes of the vector files of a space.
+struct Plan<'b> {
+    kept: Vec<VectorFile>,
+    /// Files whose live rows go into the new one.
+    merged: Vec<&'b VectorPartition>,
+    /// Whether there are vectors that no file has.
+    fresh: bool,
+}
+
+/// The vectors of a space that a layer has, and their deletions.
+fn changes_of(space: u32, frozen: &Frozen) -> impl Iterator<Item = (NodeId, Option<&Arc<Vector>>)> {
+    let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
+    frozen.layer().vectors().range(all).map(|((_, id), vector)| (*id, vector.as_ref()))
+}
+
 /// Writes the vectors of a space that are new, or in files that are to be
 /// merged, into one file.
 pub(crate) fn seal(
     space: u32,
     frozen: &Frozen,
     old: &Base,
-    extent: Scope,
+    scope: Scope,
     sink: &mut FileSink<'_>,
 ) -> Result<Files> {
-    let changes = || {
-        let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
-        frozen.layer().vectors().range(all).map(|((_, id), vector)| (*id, vector))
-    };
     let named = frozen.spaces().get(num::index(space));
     let Some(named) = named.filter(|named| !named.dropped) else { return Ok(Files::default()) };
-    // Rows that are their nodes' no more, by file.
+    let dimension = named.space.dimension;
+    let Plan { kept, merged, fresh } = plan(space, dimension, frozen, old, scope)?;
+    if !fresh && merged.is_empty() {
+        return Ok(Files { kept, new: None });
+    }
+    let new = merge(space, dimension, frozen, &merged, sink)?;
+    Ok(Files { kept, new })
+}
+
+/// Decides which files of a space are merged. Cost: a lookup for each vector of
+/// the layer.
+fn plan<'b>(
+    space: u32,
+    dimension: usize,
+    frozen: &Frozen,
+    old: &'b Base,
+    scope: Scope,
+) -> Result<Plan<'b>> {
+    // Rows that die with this checkpoint, by file.
     let mut gone: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut fresh = 0_u64;
-    for (id, vector) in changes() {
+    for (id, vector) in changes_of(space, frozen) {
         fresh += u64::from(vector.is_some());
         for partition in old.vectors_of(space) {
             if let Some(row) = partition.live_row(id)? {
@@ -64,9 +93,8 @@ pub(crate) fn seal(
             }
         }
     }
-    let mut files = Files::default();
-    let mut merged: Vec<&VectorPartition> = Vec::new();
-    // Files by the order of magnitude of what lives in them.
+    let (mut kept, mut merged) = (Vec::new(), Vec::new());
+    // Files by the order of magnitude of their live rows.
     let mut classes: BTreeMap<u32, Vec<(VectorFile, &VectorPartition)>> = BTreeMap::new();
     let all = old.manifest().vectors.iter().zip(old.vectors());
     for (file, partition) in all.filter(|(file, _)| file.space == space) {
@@ -81,9 +109,9 @@ pub(crate) fn seal(
         if now.live == 0 {
             continue;
         }
-        // Dead rows cost searches their share.
+        // Searches read dead rows too, so files with many are rewritten.
         if now.live.saturating_mul(3) < len.saturating_mul(2)
-            || (extent == Scope::Full && now.live < len)
+            || (scope == Scope::Full && now.live < len)
         {
             merged.push(partition);
         } else {
@@ -92,16 +120,16 @@ pub(crate) fn seal(
     }
     let several = merged.len() + classes.values().map(Vec::len).sum::<usize>() > 1;
     let most = num::wide(limits::VECTOR_FILE_ROWS);
-    let row_bytes = num::wide(vector_bytes(named.space.dimension));
+    let row_bytes = num::wide(vector_bytes(dimension));
     // Rows of the new file.
     let of_merged = merged
         .iter()
-        .map(|partition| partition.rows().len().saturating_sub(partition.dead_count()));
+        .map(|partition: &&VectorPartition| partition.rows().len() - partition.dead_count());
     let mut rows = fresh + of_merged.map(num::wide).sum::<u64>();
     for (size, of_size) in classes {
         let with_fresh = of_size.len() + usize::from(class(fresh) == size);
         let more = of_size.iter().map(|(now, _)| now.live).fold(rows, u64::saturating_add);
-        let wanted = match extent {
+        let wanted = match scope {
             Scope::Full => (several || fresh > 0) && more <= most,
             Scope::Incremental => {
                 with_fresh >= VECTOR_FILES && more.saturating_mul(row_bytes) <= MERGED_BYTES
@@ -111,17 +139,26 @@ pub(crate) fn seal(
             rows = more;
             merged.extend(of_size.into_iter().map(|(_, partition)| partition));
         } else {
-            files.kept.extend(of_size.into_iter().map(|(now, _)| now));
+            kept.extend(of_size.into_iter().map(|(now, _)| now));
         }
     }
-    if fresh == 0 && merged.is_empty() {
-        return Ok(files);
-    }
-    let mut output = Output::new(named.space.dimension);
+    Ok(Plan { kept, merged, fresh: fresh > 0 })
+}
+
+/// Writes the vectors of the layer, and the live rows of files that it does not
+/// override, into a new file, by node.
+fn merge(
+    space: u32,
+    dimension: usize,
+    frozen: &Frozen,
+    merged: &[&VectorPartition],
+    sink: &mut FileSink<'_>,
+) -> Result<Option<VectorFile>> {
+    let mut output = Output::new(dimension);
     let mut rows = vec![0_usize; merged.len()];
-    let mut changes = changes().peekable();
+    let mut changes = changes_of(space, frozen).peekable();
     loop {
-        // The smallest id that any has next.
+        // The file whose next live row has the smallest id.
         let mut least: Option<(NodeId, usize)> = None;
         for (at, (partition, row)) in merged.iter().zip(&mut rows).enumerate() {
             while partition.is_dead(*row) {
@@ -150,8 +187,7 @@ pub(crate) fn seal(
             output.put(sink, *stored, kind, components)?;
         }
     }
-    files.new = output.finish(sink, space)?;
-    Ok(files)
+    output.finish(sink, space)
 }
 
 fn head(id: NodeId, vector: &Vector) -> VectorHead {
@@ -162,8 +198,9 @@ fn head(id: NodeId, vector: &Vector) -> VectorHead {
     }
 }
 
-/// A vector file in the making. The vectors go to the file as they come; what
-/// stands after them, 36 bytes a row, is kept until then.
+/// A vector file that is being written. Vectors are written as they come; heads
+/// and kinds follow them in the file, and are kept in memory until then, 36
+/// bytes a row.
 struct Output {
     dimension: usize,
     writer: Option<Writer>,

@@ -9,15 +9,15 @@ use ingrain::{
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.
 ///
-/// A node is named by a string. A UUID with hyphens is the node id itself; of any
-/// other string, the id is the hash.
+/// A node is named by a string. A UUID with hyphens is the node id itself; for any
+/// other string, the id is its hash.
 ///
-/// Exit codes: 0 success, 1 failure, also if verify found damage or repair lost something, 2 wrong
-/// usage.
+/// Exit codes: 0 success; 1 failure, also if verify or inspect found damage or repair lost
+/// something; 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "ingrain", version)]
 pub(crate) struct Cli {
-    /// Print JSON, one document a line, and nothing else to standard output
+    /// Print only JSON to standard output, one document per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Import nodes, edges and vectors; what is there already is not written again
+    /// Import nodes, edges and vectors; what the store already has is not written again
     Import(ImportArgs),
     /// Show nodes
     Get(GetArgs),
@@ -38,49 +38,50 @@ pub(crate) enum Command {
     Nearest(NearestArgs),
     /// Find a shortest path between two nodes
     Path(PathArgs),
-    /// Show the numbers of a store
+    /// Show the statistics of a store
     Stats(StatsArgs),
     /// Show the vector spaces; create, drop or change them
     Spaces(SpacesArgs),
     /// Export to files that import reads
     Export(ExportArgs),
-    /// Bring everything into the base files and cut the log
+    /// Write everything into the base files and truncate the log
     Checkpoint(StoreArgs),
-    /// Write the base files anew, without garbage
+    /// Rewrite the base files without garbage
     Compact(StoreArgs),
-    /// Build the codes and graphs that vector searches go by anew
+    /// Rebuild the indexes of vector searches: codes and graphs
     Rebuild(RebuildArgs),
     /// Make a second store with the same content
     Backup(BackupArgs),
-    /// Read every byte of a store and tell all that is wrong
+    /// Read every byte of a store and report all damage
     Verify(StoreArgs),
-    /// Put what is whole of a damaged store into a new one and tell what was lost
+    /// Copy everything readable of a damaged store into a new one and report what was lost
     Repair(RepairArgs),
-    /// Show what a file of a store holds, sound or damaged, without opening the store
+    /// Show the contents of a file of a store, sound or damaged, without opening the store
     Inspect(InspectArgs),
-    /// Import the sample with a process that is killed twice, check what it acknowledged, and query
+    /// Import the sample, killing the process twice, check what was acknowledged, and query
     Demo(DemoArgs),
 }
 
 const IMPORT_HELP: &str = "\
 Nodes: each line is a JSON object with a string \"id\". The first field of --content that is text \
-becomes the content; every other field becomes an attribute. A text field \"kind\" is the kind, \
-which is \"node\" without. A node that is there already is changed to what its line says, and keeps \
-its edges.
+becomes the content; every other field becomes an attribute. A text field \"kind\" is the kind; \
+without it, the kind is \"node\". A node that the store already has is changed to match its line, \
+and keeps its edges.
 
-Edges: each line is a JSON object with strings \"source\", \"target\" and \"type\", and maybe a number \
-\"weight\"; every other field becomes an attribute. Each line is an edge of its own: lines with the \
-same source, target and type are parallel edges if other fields differ, and equal lines of one file \
-too. Only a weight changes an edge that is there.
+Edges: each line is a JSON object with strings \"source\", \"target\" and \"type\", and optionally \
+a number \"weight\"; every other field becomes an attribute. Each line is a separate edge: lines \
+with the same source, target and type are parallel edges if other fields differ, and so are equal \
+lines of one file. Of an edge that the store already has, only the weight can change.
 
-Vectors: row n belongs to the nth line of the nodes, or of the ids, that is not blank. A row of NaN \
-stands for no vector; under the metric cosine a row of zeros makes its line a bad one.
+Vectors: row n belongs to the nth line of the nodes, or of the ids, that is not blank. A row of \
+NaN means no vector; with the metric cosine, the line of a row of zeros cannot be imported.
 
 Ids: each line is the string that names a node, which the store must have; only its vector is \
 written.
 
-With --json, a line {\"acked_nodes\":N,\"acked_edges\":M} follows each batch once it is durable, with \
-the lines acknowledged so far. An import that was cut short is resumed by starting it again.";
+With --json, a line {\"acked_nodes\":N,\"acked_edges\":M} is printed for each batch once it is \
+durable, with the number of lines acknowledged so far. To resume an interrupted import, run it \
+again.";
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("input").required(true).multiple(true)
@@ -97,10 +98,10 @@ pub(crate) struct ImportArgs {
     /// Edges: JSON lines, plain or gzip
     #[arg(long, value_name = "FILE")]
     pub(crate) edges: Option<PathBuf>,
-    /// Nodes that are there already, to give vectors to: an id a line, plain or gzip
+    /// Nodes of the store to give vectors to: one id per line, plain or gzip
     #[arg(long, value_name = "FILE", requires = "vectors")]
     pub(crate) ids: Option<PathBuf>,
-    /// Vectors: a .npy file of f32 or f16, a row for each line of the nodes or ids
+    /// Vectors: a .npy file of f32 or f16, one row per line of the nodes or ids
     #[arg(long, value_name = "FILE", requires = "lines")]
     pub(crate) vectors: Option<PathBuf>,
     /// Vector space to put the vectors in, created if absent
@@ -113,15 +114,15 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch: u32,
-    /// What an acknowledged batch survives: sync, a power cut; os, the end of the process
+    /// What an acknowledged batch survives: sync, a power failure; os, the end of the process
     #[arg(long, value_enum, default_value_t = DurabilityArg::Sync)]
     pub(crate) durability: DurabilityArg,
-    /// Fields whose text becomes the content: the first that a line has
+    /// Fields whose text becomes the content: the first of them that a line has
     #[arg(long, value_name = "FIELD", num_args = 1..,
           default_values = ["content", "text", "gloss", "description"],
           value_parser = content_field)]
     pub(crate) content: Vec<String>,
-    /// Report lines that cannot be imported and go on
+    /// Report lines that cannot be imported and continue
     #[arg(long)]
     pub(crate) skip_bad: bool,
 }
@@ -186,16 +187,16 @@ pub(crate) struct EdgesArgs {
     /// The node
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// The edges that reach it; both ways if neither --in nor --out is given
+    /// Only the edges that reach it
     #[arg(long = "in")]
     pub(crate) into: bool,
-    /// The edges that leave it
+    /// Only the edges that leave it
     #[arg(long)]
     pub(crate) out: bool,
     /// Only edges of this kind
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
-    /// Most edges to show each way; 0 for all
+    /// Most edges to show in each direction; 0 for all
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) limit: usize,
 }
@@ -217,22 +218,22 @@ pub(crate) struct ScanArgs {
     /// Most nodes to list; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
-    /// Go on after the place that an earlier scan with the same options printed
+    /// Continue after the cursor that an earlier scan with the same options printed
     #[arg(long, value_name = "CURSOR")]
     pub(crate) after: Option<String>,
 }
 
 const NEAREST_HELP: &str = "\
-A query in JSON is an array of numbers; one array after the other is several queries, which are \
-searched for in parallel and answered in their order.
+A query in JSON is an array of numbers. A file with several arrays has several queries, which run \
+in parallel and are answered in their order.
 
-Filters: kind=NAME is --kind. INDEX=FROM..TO lets by nodes with a key in this range of the index; \
-FROM and TO are keys as get prints them, in hexadecimal digits. FROM belongs to the range, TO only \
-after ..=; either may be left out.
+Filters: kind=NAME is the same as --kind. INDEX=FROM..TO accepts nodes with a key in this range of \
+the index; FROM and TO are keys as get prints them, in hexadecimal digits. The range includes \
+FROM, and TO only after ..=; either may be omitted.
 
-With --explain, by tells what gave a hit as a candidate: codes, the graph, or the comparison of all \
-vectors; file is the number of its vector file, and rank its place among the candidates of the file \
-before their vectors were compared, from 0. A vector in memory has no file.";
+With --explain, by is the source of a hit as a candidate: codes, the graph, or the comparison of \
+all vectors; file is the number of its vector file, and rank its position among the candidates of \
+the file before their vectors were compared, from 0. A vector in memory has no file.";
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("query").required(true).args(["like", "vector"]))]
@@ -241,7 +242,7 @@ pub(crate) struct NearestArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub(crate) store: PathBuf,
-    /// Closest to the vector of this node, which is left out itself
+    /// Closest to the vector of this node, without the node itself
     #[arg(long, value_name = "ID")]
     pub(crate) like: Option<String>,
     /// Closest to each row of a .npy file of f32 or f16, or each array of a JSON file; - reads JSON
@@ -251,25 +252,25 @@ pub(crate) struct NearestArgs {
     /// How many nodes to find
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     pub(crate) k: usize,
-    /// Vector space to search; may be left out if the store has only one
+    /// Vector space to search; may be omitted if the store has only one
     #[arg(long, value_name = "NAME")]
     pub(crate) space: Option<String>,
     /// Only nodes of this kind
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
-    /// Only nodes that pass: kind=NAME or INDEX=FROM..TO; one of each may be given
+    /// Only nodes that match: kind=NAME or INDEX=FROM..TO; one of each may be given
     #[arg(long = "filter", value_name = "FILTER", value_parser = filter)]
     pub(crate) filters: Vec<FilterArg>,
-    /// How much to do to find the very closest
+    /// Recall to aim at
     #[arg(long, value_enum, default_value_t = EffortArg::Normal)]
     pub(crate) effort: EffortArg,
     /// Only nodes at this distance or closer; the search is exact then
     #[arg(long, value_name = "DISTANCE", allow_negative_numbers = true, value_parser = distance)]
     pub(crate) within: Option<f64>,
-    /// Hits that differ from each other, from 0, which changes nothing, to 1
+    /// How much hits should differ from each other: from 0, no change, to 1
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = diversity)]
     pub(crate) diversity: Option<f64>,
-    /// Also how each hit was found
+    /// Also show how each hit was found
     #[arg(long)]
     pub(crate) explain: bool,
 }
@@ -312,7 +313,7 @@ fn filter(text: &str) -> Result<FilterArg, String> {
         .and_then(|(start, to)| start.rsplit_once('=').map(|(name, from)| (name, from, to)))
         .ok_or("it is neither kind=NAME nor INDEX=FROM..TO")?;
     let key = |text: &str| {
-        let none = || format!("{text:?} is no key: an even number of hexadecimal digits");
+        let none = || format!("{text:?} is not a key: an even number of hexadecimal digits");
         from_hex(text).filter(|key| !key.is_empty()).ok_or_else(none)
     };
     let bound = |text: &str| if text.is_empty() { Ok(None) } else { key(text).map(Some) };
@@ -333,12 +334,12 @@ fn filter(text: &str) -> Result<FilterArg, String> {
 
 fn distance(text: &str) -> Result<f64, String> {
     let distance = text.parse().ok().filter(|distance: &f64| !distance.is_nan());
-    distance.ok_or_else(|| "it is no number".to_owned())
+    distance.ok_or_else(|| "it is not a number".to_owned())
 }
 
 fn diversity(text: &str) -> Result<f64, String> {
     let diversity = text.parse().ok().filter(|diversity| (0.0..=1.0).contains(diversity));
-    diversity.ok_or_else(|| "it is no number from 0 to 1".to_owned())
+    diversity.ok_or_else(|| "it is not a number from 0 to 1".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -355,7 +356,7 @@ pub(crate) struct PathArgs {
     /// Follow only edges of this kind; may be given more than once
     #[arg(long = "kind", value_name = "KIND")]
     pub(crate) kinds: Vec<String>,
-    /// Follow edges both ways
+    /// Follow edges in both directions
     #[arg(long)]
     pub(crate) undirected: bool,
     /// Most edges of the path
@@ -368,19 +369,20 @@ pub(crate) struct StatsArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub(crate) store: PathBuf,
-    /// Also the digest of everything in it: two stores with the same content have the same
+    /// Also show the digest of the contents; stores with equal contents have equal digests
     #[arg(long)]
     pub(crate) digest: bool,
 }
 
 const SPACES_HELP: &str = "\
-All changes are made in one commit, or none is: first what is dropped, then what is created, then the \
-methods. What a method needs is built in the background while the store is open, or at once by \
-rebuild; until then the space is searched with what it has.
+All changes are made in one commit, or none is: first drops, then creations, then methods. The \
+indexes that a method needs are built in the background while the store is open, or at once by \
+rebuild; until then the space is searched with those it has.
 
-Recall is the share of the ten closest that was found when codes or a graph were built: by codes with \
-100 candidates, by a graph with as many as the effort normal takes. Candidates are those that the \
-efforts fast, normal and thorough look at for ten hits, before a margin.";
+Recall is the share of the ten closest that was found when codes or a graph were built: by codes \
+with 100 candidates, by a graph with as many as the effort normal takes. Candidates are the \
+numbers of candidates that the efforts fast, normal and thorough take for ten hits, before a \
+margin.";
 
 #[derive(Debug, Args)]
 #[command(after_help = SPACES_HELP)]
@@ -388,10 +390,10 @@ pub(crate) struct SpacesArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub(crate) store: PathBuf,
-    /// Drop a space with all its vectors; may be given more than once, as the others
+    /// Drop a space with all its vectors; like the other options, may be given more than once
     #[arg(long = "drop", value_name = "NAME")]
     pub(crate) drops: Vec<String>,
-    /// Create a space; METRIC is cosine, dot or l2, and cosine if left out
+    /// Create a space; METRIC is cosine (the default), dot or l2
     #[arg(long = "create", value_name = "NAME=DIM:METRIC", value_parser = space)]
     pub(crate) creates: Vec<(String, Space)>,
     /// Change how a space is searched: auto, exact, pq4, pq8 or hnsw
@@ -432,7 +434,7 @@ pub(crate) struct RebuildArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub(crate) store: PathBuf,
-    /// Only those of this vector space
+    /// Only the indexes of this vector space
     #[arg(long, value_name = "NAME")]
     pub(crate) space: Option<String>,
 }
@@ -445,9 +447,9 @@ pub(crate) struct StoreArgs {
 }
 
 const BACKUP_HELP: &str = "\
-On the same file system the files of the backup are hard links, which take no space until the store \
-has replaced them; into another they are copied. Damage to the medium under a linked file is damage \
-to both: a backup that shall survive the disk goes to another.";
+On the same file system the files of the backup are hard links, which take no extra space until \
+the store has replaced its own; on another they are copies. Damage to the medium under a linked \
+file damages both stores: a backup that is to survive the disk must be on another one.";
 
 #[derive(Debug, Args)]
 #[command(after_help = BACKUP_HELP)]
@@ -483,23 +485,23 @@ pub(crate) struct ExportArgs {
     /// Write the edges here, with gzip if the name ends in .gz
     #[arg(long, value_name = "FILE")]
     pub(crate) edges: Option<PathBuf>,
-    /// Write the vectors here as .npy of f32, a row for each line of the nodes
+    /// Write the vectors here as .npy of f32, one row per line of the nodes
     #[arg(long, value_name = "FILE")]
     pub(crate) vectors: Option<PathBuf>,
-    /// Vector space to export; may be left out if the store has only one
+    /// Vector space to export; may be omitted if the store has only one
     #[arg(long, value_name = "NAME", requires = "vectors")]
     pub(crate) space: Option<String>,
-    /// Also what the engine keeps about nodes and edges: times, scores, index keys, discriminators
+    /// Also export what the engine keeps: times, scores, index keys, discriminators
     #[arg(long)]
     pub(crate) full: bool,
 }
 
 const INSPECT_HELP: &str = "\
-Shows the header, all damage that the file by itself shows, and its items: the files that a manifest \
-names, the commits of a log, the rows of a table. With --json, the first line is about the file and \
-each further line an item. Numbers of kinds, indexes and spaces are those of the manifest's lists, \
-from 0. The exit code is 1 if there is damage; a log that ends within a commit may just have been cut \
-off by a crash.";
+Shows the header, all damage that can be seen in the file alone, and its items: the files that a \
+manifest lists, the commits of a log, the rows of a table. With --json, the first line describes \
+the file and each further line an item. Numbers of kinds, indexes and spaces are positions in the \
+manifest's lists, from 0. The exit code is 1 if there is damage; a log that ends within a commit \
+does not count: a crash may leave it like that.";
 
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_HELP)]

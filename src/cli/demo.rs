@@ -1,5 +1,5 @@
-//! The command `demo`: the sample is imported by processes that are killed,
-//! what they acknowledged is checked, and then the store is asked.
+//! The command `demo`: imports the sample with processes that are killed, checks
+//! what they acknowledged, and then queries the store.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -33,7 +33,7 @@ use crate::{
 /// Where the sample is in the repository.
 const SAMPLE: &str = "tests/data/wordnet-sample";
 const SPACE: &str = "text";
-/// Lines in a batch: few, so that a kill meets many of them.
+/// Lines in a batch: few, so that there are many batches before a kill.
 const BATCH: &str = "100";
 /// Rows of a table.
 const ROWS: usize = 10;
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &DemoArgs, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A fact: a JSON document or a line of text.
+/// Prints a step: a JSON document or a line of text.
 fn note(output: &mut Output, json: Json, text: std::fmt::Arguments<'_>) -> Result<()> {
     if output.is_json() {
         output.json(&json)?;
@@ -103,11 +103,11 @@ fn note(output: &mut Output, json: Json, text: std::fmt::Arguments<'_>) -> Resul
     output.flush()
 }
 
-/// A directory that a store can be created in.
+/// Checks that a store can be created in a directory.
 fn unused(path: &Path) -> Result<PathBuf> {
     match std::fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
         Ok(true) => Err(CliError::message(format!(
-            "--store {}: it is there and not empty; name a directory that is absent or empty",
+            "--store {}: it is not empty; name a directory that is absent or empty",
             path.display()
         ))),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -125,7 +125,7 @@ struct Data {
     vectors: PathBuf,
 }
 
-/// What the files say.
+/// The contents of the files.
 struct Expected {
     nodes: Vec<ExpectedNode>,
     edges: Vec<EdgeLine>,
@@ -141,8 +141,8 @@ impl Data {
         let places = match given {
             Some(dir) => vec![dir.to_owned()],
             None => {
-                // Where it is run, and the repository that it was built in, whose
-                // folder src/cli is the program's package.
+                // The current directory, and the repository of this program, whose
+                // package is in src/cli.
                 let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
                 [Some(Path::new("")), repository].iter().flatten().map(|p| p.join(SAMPLE)).collect()
             }
@@ -204,7 +204,7 @@ struct Acked {
     edges: usize,
 }
 
-/// What a store was found to hold.
+/// The result of checking a store.
 struct Found {
     acked: Acked,
     nodes: usize,
@@ -220,8 +220,8 @@ struct Demo<'d> {
 }
 
 impl Demo<'_> {
-    /// Imports in a process of its own, which is killed when `enough` is
-    /// acknowledged. Gives what was acknowledged, and whether it was killed.
+    /// Imports in a separate process, which is killed when `enough` is
+    /// acknowledged. Returns what was acknowledged, and whether it was killed.
     fn import(&self, enough: impl Fn(Acked) -> bool) -> Result<(Acked, bool)> {
         let program = std::env::current_exe()
             .map_err(|error| CliError::message(format!("find this program: {error}")))?;
@@ -243,7 +243,7 @@ impl Demo<'_> {
         let mut acked = Acked::default();
         let mut killed = false;
         if let Some(stdout) = child.stdout.take() {
-            // What it wrote before it died counts too, so read to the end.
+            // Output from before its end counts too, so read to the end.
             for line in BufReader::new(stdout).lines() {
                 let line = line.map_err(failed)?;
                 let Some(seen) = parse_ack(&line) else { continue };
@@ -258,7 +258,7 @@ impl Demo<'_> {
         if !killed && !status.success() {
             let mut text = String::new();
             if let Some(mut stderr) = child.stderr.take() {
-                // The status alone is an answer as well.
+                // If this fails, the status is reported alone.
                 let _ = stderr.read_to_string(&mut text);
             }
             return Err(CliError::message(format!(
@@ -314,8 +314,8 @@ impl Demo<'_> {
     ) -> Result<()> {
         let acked = found.acked;
         let more = |found: usize, acked: usize| found.saturating_sub(acked);
-        // A batch that was written but not yet acknowledged is there as well,
-        // as is what an earlier process wrote and this one did not get to.
+        // The store also has batches that were committed but not acknowledged, and
+        // what an earlier process wrote and this one did not reach.
         let (more_nodes, more_edges) =
             (more(found.nodes, acked.nodes), more(found.edges, acked.edges));
         let json = object([
@@ -341,24 +341,24 @@ impl Demo<'_> {
             output,
             json,
             format_args!(
-                "{head} ({}): all are there and whole, edges both ways{}{} (checked in {})",
+                "{head} ({}): all are complete, edges at both ends{}{} (checked in {})",
                 output::took(imported),
                 match (output::count(more_nodes), output::count(more_edges)) {
                     _ if more_nodes + more_edges == 0 => String::new(),
                     (_, edges) if more_nodes == 0 => {
-                        format!("; {edges} edges more were committed but not yet acknowledged")
+                        format!("; {edges} more edges were committed but not yet acknowledged")
                     }
                     (nodes, _) => {
-                        format!("; {nodes} nodes more were committed but not yet acknowledged")
+                        format!("; {nodes} more nodes were committed but not yet acknowledged")
                     }
                 },
-                if found.cut { "; a torn write at the end of the log was cut off" } else { "" },
+                if found.cut { "; a torn tail of the log was truncated" } else { "" },
                 output::took(found.took)
             ),
         )
     }
 
-    /// Opens the store and compares all that was acknowledged with the input.
+    /// Opens the store and compares everything acknowledged with the input.
     fn check(&self, acked: Acked) -> Result<Found> {
         let started = Instant::now();
         let engine = store::open(self.store)?;
@@ -389,7 +389,7 @@ impl Demo<'_> {
                 };
                 if !whole {
                     wrong.push(format!(
-                        "the edge {} -{}-> {} is not there or not whole at its {side}",
+                        "the edge {} -{}-> {} is missing or differs at its {side}",
                         line.source, edge.kind, line.target
                     ));
                 }
@@ -422,9 +422,9 @@ fn parse_ack(line: &str) -> Option<Acked> {
     Some(Acked { nodes: count("acked_nodes")?, edges: count("acked_edges")? })
 }
 
-/// In what a node differs from the line it came from.
+/// How a node differs from its line, if it does.
 fn differs(snapshot: &Snapshot, expected: &Node) -> Result<Option<&'static str>> {
-    let Some(node) = snapshot.get(expected.id)? else { return Ok(Some("is not there")) };
+    let Some(node) = snapshot.get(expected.id)? else { return Ok(Some("is missing")) };
     let vector = expected.vectors.get(SPACE).map(Vec::as_slice);
     Ok(if node.content() != expected.content {
         Some("has other content")
@@ -439,7 +439,7 @@ fn differs(snapshot: &Snapshot, expected: &Node) -> Result<Option<&'static str>>
     })
 }
 
-/// Queries of each sort, with the time that each took.
+/// Runs a query of each type, and prints how long it took.
 fn ask(engine: &Engine, snapshot: &Snapshot, output: &mut Output) -> Result<()> {
     let (dog, cat) = (with_word(snapshot, "dog")?, with_word(snapshot, "cat")?);
 
@@ -552,7 +552,7 @@ fn timed<T>(operation: impl FnOnce() -> T) -> (T, Duration) {
     (result, started.elapsed())
 }
 
-/// The head of an answer, in text.
+/// Prints the heading of a result, in text.
 fn title(
     output: &mut Output,
     what: &str,
@@ -610,7 +610,7 @@ fn words_of(snapshot: &Snapshot, id: NodeId) -> Result<String> {
     Ok(output::brief(&words, 40))
 }
 
-/// The first node of the timeline that has a word.
+/// The id of the first node of the timeline that has this word.
 fn with_word(snapshot: &Snapshot, word: &str) -> Result<String> {
     for entry in snapshot.range(TIMELINE, KeyRange::all(), Direction::Ascending)? {
         let node = entry?.node;

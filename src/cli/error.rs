@@ -1,4 +1,4 @@
-//! What the program reports as an error.
+//! The errors that the program reports.
 
 use std::{
     fmt, io,
@@ -11,9 +11,9 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// The engine refused.
+    /// An error of the engine.
     Engine(ingrain::Error),
-    /// The operating system refused.
+    /// An error of the operating system.
     Io { op: &'static str, path: PathBuf, source: io::Error },
     /// A line of an input file cannot be imported.
     Line { file: PathBuf, line: u64, cause: String },
@@ -41,10 +41,10 @@ impl fmt::Display for CliError {
                 f.write_str(match error.kind() {
                     ErrorKind::Locked => "; close the program that has it open and try again",
                     ErrorKind::Corrupt => {
-                        "; restore a backup, or put what is whole into a new store with \
+                        "; restore a backup, or copy everything readable into a new store with \
                          \"ingrain repair\""
                     }
-                    ErrorKind::Poisoned => "; look at the disk, then run the command again",
+                    ErrorKind::Poisoned => "; check the disk, then run the command again",
                     _ => "",
                 })
             }

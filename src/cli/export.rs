@@ -125,8 +125,8 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Visits each node once: in the order of the timeline, then those that are
-/// not on it by kind and id.
+/// Visits each node once: first those of the timeline, in its order, then all
+/// others by kind and id.
 fn in_order(snapshot: &Snapshot, mut visit: impl FnMut(&NodeRef<'_>) -> Result<()>) -> Result<()> {
     let first = |node: &NodeRef<'_>| {
         node.keys().filter(|(index, _)| *index == TIMELINE).map(|(_, key)| key.to_vec()).min()
@@ -139,7 +139,7 @@ fn in_order(snapshot: &Snapshot, mut visit: impl FnMut(&NodeRef<'_>) -> Result<(
             }
         }
     }
-    // By name: the order in which a store met its kinds is not exported.
+    // Sorted by name, since the export must not depend on the numbers of kinds.
     let mut kinds: Vec<&str> = snapshot.kinds().collect();
     kinds.sort_unstable();
     for kind in kinds {
@@ -153,8 +153,8 @@ fn in_order(snapshot: &Snapshot, mut visit: impl FnMut(&NodeRef<'_>) -> Result<(
     Ok(())
 }
 
-/// The edges that leave a node, in an order that depends on nothing but them,
-/// and in which importing them finds the same discriminators.
+/// The edges that leave a node, in an order that depends only on them, and that
+/// gives them the same discriminators when they are imported.
 fn edges_of<'s>(snapshot: &'s Snapshot, node: &NodeRef<'_>) -> Result<Vec<EdgeRef<'s>>> {
     let mut edges = Vec::new();
     for edge in snapshot.edges_out(node.id()) {
@@ -187,7 +187,7 @@ fn edges_of<'s>(snapshot: &'s Snapshot, node: &NodeRef<'_>) -> Result<Vec<EdgeRe
     Ok(edges.into_iter().map(|(_, edge)| edge).collect())
 }
 
-/// The line of a node; with what the engine keeps, if `full`.
+/// The line of a node; with the fields that the engine keeps, if `full`.
 fn node_line(node: &NodeRef<'_>, full: bool) -> Result<NodeLine> {
     let mut keys: Vec<IndexKey> =
         node.keys().filter(|_| full).map(|(index, key)| IndexKey::new(index, key)).collect();
@@ -211,7 +211,7 @@ fn node_line(node: &NodeRef<'_>, full: bool) -> Result<NodeLine> {
     })
 }
 
-/// The line of an edge; with what the engine keeps, if `full`.
+/// The line of an edge; with the fields that the engine keeps, if `full`.
 fn edge_line(edge: &EdgeRef<'_>, source: &str, target: String, full: bool) -> Result<EdgeLine> {
     let mut edge = edge.to_edge()?;
     let confidence = Some(edge.confidence).filter(|_| full);
@@ -221,8 +221,7 @@ fn edge_line(edge: &EdgeRef<'_>, source: &str, target: String, full: bool) -> Re
     Ok(EdgeLine { source: source.to_owned(), target, edge, named: full, confidence })
 }
 
-/// The file that a path means, links followed. A store's own files are no
-/// place to export to.
+/// The file of a path, with links resolved. Refuses the directory of the store.
 fn resolve(path: &Path, store: &Path) -> Result<PathBuf> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -236,22 +235,22 @@ fn resolve(path: &Path, store: &Path) -> Result<PathBuf> {
                 _ => Path::new("."),
             };
             let name = path.file_name().ok_or_else(|| {
-                CliError::message(format!("{}: it is no name for a file", path.display()))
+                CliError::message(format!("{}: it is not a name for a file", path.display()))
             })?;
             parent.canonicalize().map_err(failed(parent))?.join(name)
         }
     };
     if target.starts_with(store.canonicalize().map_err(failed(store))?) {
         return Err(CliError::message(format!(
-            "{}: it lies in the store; export to a place outside",
+            "{}: it is in the store; export to a place outside",
             path.display()
         )));
     }
     Ok(target)
 }
 
-/// A file that appears under its name only when it is complete. What is there
-/// and no regular file, a pipe say, is written to as it is.
+/// A file that gets its name only when it is complete. An existing file that is
+/// not a regular one, such as a pipe, is written directly.
 struct OutFile {
     target: PathBuf,
     writer: Writer,
@@ -263,7 +262,7 @@ enum Writer {
 }
 
 enum Place {
-    /// Beside the file that is to be; gone if it is not renamed.
+    /// In the directory of the target; removed unless it is renamed.
     Temporary(NamedTempFile),
     Direct(File),
 }
@@ -287,7 +286,7 @@ impl Write for Place {
     }
 }
 
-/// A complete file that has to be given its name.
+/// A complete file without its final name.
 struct Finished {
     target: PathBuf,
     place: Place,
@@ -305,7 +304,7 @@ impl OutFile {
             }
             _ => {
                 let parent = target.parent().unwrap_or(Path::new("/"));
-                // As any new file: what the umask leaves of it.
+                // The permissions of any new file, reduced by the umask.
                 let file = tempfile::Builder::new()
                     .prefix(".ingrain-export-")
                     .permissions(Permissions::from_mode(0o666))

@@ -1,4 +1,4 @@
-//! The strings that people name nodes by.
+//! The strings that name nodes.
 
 pub(crate) use ingrain::exchange::lines::{ID, node_id};
 use ingrain::{NodeId, NodeRef, Snapshot, Value, exchange::lines::is_name};
@@ -26,7 +26,7 @@ pub(crate) fn name_of(snapshot: &Snapshot, id: NodeId) -> Result<String> {
 pub(crate) fn find<'s>(snapshot: &'s Snapshot, text: &str) -> Result<NodeRef<'s>> {
     snapshot.get(node_id(text))?.ok_or_else(|| {
         CliError::message(format!(
-            "node {text:?}: the store has none of that id; \"ingrain scan\" lists those it has"
+            "node {text:?}: it is not in the store; \"ingrain scan\" lists the nodes"
         ))
     })
 }

@@ -31,12 +31,13 @@ use crate::{
 
 /// Bytes of input after which a batch is written, however few lines it has.
 const BATCH_BYTES: usize = 8 << 20;
-/// Bad lines that are reported one by one.
+/// Most bad lines that are reported one by one.
 const REPORTED: u64 = 10;
 
 pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
     let started = Instant::now();
-    // All that can be found wrong is, before a store is created or changed.
+    // Everything that can be checked first is checked before a store is created or
+    // changed.
     let nodes = args.nodes.as_deref().map(Lines::open).transpose()?;
     let edges = args.edges.as_deref().map(Lines::open).transpose()?;
     let vectors = args.vectors.as_deref().map(Npy::open).transpose()?;
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
     }
     if ids.is_some() && !args.store.is_dir() {
         return Err(CliError::message(format!(
-            "store {}: there is no such directory; --ids is for nodes that a store has already",
+            "store {}: there is no such directory; --ids is for nodes that a store already has",
             args.store.display()
         )));
     }
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
         Some(vectors) => Some(open_space(&engine, args, vectors.dimension())?),
         None => None,
     };
-    // What is there already is not made again: it would be a commit.
+    // Only a missing index is created, since creating one is a commit.
     let mut indexes: HashSet<String> = engine.snapshot().indexes().map(str::to_owned).collect();
     if ids.is_none() && indexes.insert(TIMELINE.to_owned()) {
         engine.create_index(TIMELINE)?;
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
         bar: output::bytes_bar(bytes),
         started: Timestamp::now(),
         file: PathBuf::new(),
-        of_edges: false,
+        is_edges: false,
         items: Vec::new(),
         bytes: 0,
         named: HashSet::new(),
@@ -143,12 +144,12 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
             ))
         })
     };
-    heard(summary)?;
+    ignore_closed(summary)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The import goes on when nobody listens any more.
-fn heard(result: Result<()>) -> Result<()> {
+/// Ignores that standard output is closed: the import continues.
+fn ignore_closed(result: Result<()>) -> Result<()> {
     match result {
         Err(CliError::OutputClosed) => Ok(()),
         other => other,
@@ -165,7 +166,7 @@ fn check_rows(path: &Path, vectors: &Npy, file: &Path) -> Result<()> {
     }
     if !path.is_file() {
         return Err(CliError::message(format!(
-            "{}: it is no regular file; with --vectors the lines are counted first, so write \
+            "{}: it is not a regular file; with --vectors the lines are counted first, so write \
              them to a file",
             path.display()
         )));
@@ -187,7 +188,7 @@ fn check_rows(path: &Path, vectors: &Npy, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The space for the vectors, created if the store has none of that name.
+/// The space for the vectors, created if the store does not have it.
 fn open_space(engine: &Engine, args: &ImportArgs, dimension: usize) -> Result<(String, Space)> {
     let name = args.space.clone();
     let metric: Option<Metric> = args.metric.map(Into::into);
@@ -220,15 +221,15 @@ struct Counts {
 /// A line that was read and is to be acknowledged.
 struct Item {
     line: u64,
-    /// What to write, if it is not there already.
+    /// The operation to write, unless the store has the same already.
     op: Option<Op>,
 }
 
-/// What a line says of a node.
+/// The node of a line.
 enum Subject {
-    /// All of it.
+    /// The whole node.
     Line(NodeLine),
-    /// The string that names it.
+    /// The string that names the node.
     Id(String),
 }
 
@@ -255,16 +256,16 @@ struct Import<'i> {
     output: &'i mut Output,
     bar: ProgressBar,
     started: Timestamp,
-    /// The file that is read, and which one that is.
+    /// The file that is being read, and whether it is the edges.
     file: PathBuf,
-    of_edges: bool,
-    /// The batch.
+    is_edges: bool,
+    /// The next batch.
     items: Vec<Item>,
     bytes: usize,
-    /// What the batch writes: a second write of the same goes into the next,
-    /// which sees the first.
+    /// The nodes or edges of the batch: a second line of the same one goes into the
+    /// next batch, which sees the first.
     named: HashSet<NodeId>,
-    /// Indexes that are known to be there.
+    /// Indexes that are known to exist.
     indexes: HashSet<String>,
     acked: Counts,
     written: Counts,
@@ -334,7 +335,7 @@ impl Import<'_> {
 
     fn edges(&mut self, mut lines: Lines, before: u64) -> Result<()> {
         self.file = lines.path().to_owned();
-        self.of_edges = true;
+        self.is_edges = true;
         let mut parallel = Parallel::default();
         loop {
             let position = before + lines.position();
@@ -363,7 +364,7 @@ impl Import<'_> {
         self.flush(before + lines.position())
     }
 
-    /// What there is to write of a node.
+    /// The operation that writes a node, if it differs from the stored one.
     fn node(
         &mut self,
         line: NodeLine,
@@ -401,13 +402,13 @@ impl Import<'_> {
         if existing.as_ref() == Some(&node) {
             return Ok(None);
         }
-        // The engine's to fill in, unless the line says it.
+        // The engine sets it, unless the line has it.
         node.updated = updated;
         Ok(Some(Op::Put { node, precondition: Precondition::None }))
     }
 
-    /// What there is to write of a node's vector; none at all if there is no
-    /// such node.
+    /// The operation that writes a node's vector, if it differs from the stored
+    /// one. The outer `None` means that the store does not have the node.
     fn vector(
         &self,
         id: NodeId,
@@ -425,7 +426,7 @@ impl Import<'_> {
         Ok(Some(Some(Op::Patch { id, patch })))
     }
 
-    /// The end of an edge that is not there, if one is not.
+    /// The error if the store does not have both ends of an edge.
     fn missing(&self, line: &EdgeLine) -> Result<Option<String>> {
         for (field, name, id) in
             [("source", &line.source, line.edge.source), ("target", &line.target, line.edge.target)]
@@ -437,7 +438,7 @@ impl Import<'_> {
         Ok(None)
     }
 
-    /// What there is to write of an edge.
+    /// The operation that writes an edge, if it differs from the stored one.
     fn edge(&self, line: EdgeLine) -> Result<Option<Op>> {
         let Edge { source, kind, target, discriminator, .. } = &line.edge;
         let Some(existing) = self.snapshot.edge(*source, kind, *target, *discriminator)? else {
@@ -460,7 +461,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Before a failure is reported, what was read until then is written.
+    /// Writes the lines read so far before a failure is returned.
     fn or_flush<T>(&mut self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.flush(self.bar.position())?;
@@ -495,8 +496,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Writes lines; gives the first that the engine refuses, with those before
-    /// it written and those after it not.
+    /// Writes lines. Returns the position of the first one that the engine refuses,
+    /// with its error; the lines before it are written, those after it are not.
     fn write(&mut self, items: &[Item]) -> Result<Option<(usize, ingrain::Error)>> {
         let mut batch = Batch::new();
         for op in items.iter().filter_map(|item| item.op.as_ref()) {
@@ -508,7 +509,7 @@ impl Import<'_> {
         let written = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         match self.engine.write(batch) {
             Ok(_) => {
-                if self.of_edges {
+                if self.is_edges {
                     self.written.edges += written;
                 } else {
                     self.written.nodes += written;
@@ -544,7 +545,7 @@ impl Import<'_> {
             return Ok(());
         }
         let lines = u64::try_from(lines).unwrap_or(u64::MAX);
-        if self.of_edges {
+        if self.is_edges {
             self.acked.edges += lines;
         } else {
             self.acked.nodes += lines;
@@ -552,13 +553,14 @@ impl Import<'_> {
         if !self.output.is_json() {
             return Ok(());
         }
-        // To the letter as documented, for those who do not parse it.
+        // Exactly as documented, for readers that do not parse JSON.
         let Counts { nodes, edges } = self.acked;
         let ack = format_args!("{{\"acked_nodes\":{nodes},\"acked_edges\":{edges}}}");
-        heard(self.output.text(ack).and_then(|()| self.output.flush()))
+        ignore_closed(self.output.text(ack).and_then(|()| self.output.flush()))
     }
 
-    /// A line that cannot be used: those before it are written first.
+    /// Reports a line that cannot be used. If that ends the import, the lines before
+    /// it are written first.
     fn bad(&mut self, line: u64, cause: String, position: u64) -> Result<()> {
         if !self.args.skip_bad {
             self.flush(position)?;
@@ -579,14 +581,14 @@ impl Import<'_> {
     }
 
     fn warn(&self, text: &str) {
-        // If there is nowhere to write to, the summary has the number.
+        // If this fails, the summary still has the number of bad lines.
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stderr().lock(), "warning: {}", output::shown(text));
         });
     }
 }
 
-/// What stands for an edge in the set of what a batch writes.
+/// An id that stands for an edge in `Import::named`.
 fn name_of(line: &EdgeLine) -> NodeId {
     let edge = &line.edge;
     NodeId::from_content(

@@ -1,4 +1,4 @@
-//! The command `inspect`: what a file of a store holds, without the store.
+//! The command `inspect`: shows a file of a store without opening the store.
 
 use std::{
     fs::{self, File},
@@ -31,7 +31,7 @@ use crate::{
     query::BRIEF,
 };
 
-/// Damage that is listed one by one.
+/// Most items of damage that are listed.
 const LISTED: usize = 20;
 
 type Fields = Vec<(&'static str, Json)>;
@@ -52,14 +52,14 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<ExitCode> {
         )));
     }
     if path.exists() && !path.is_file() {
-        return Err(CliError::message(format!("{}: it is no regular file", path.display())));
+        return Err(CliError::message(format!("{}: it is not a regular file", path.display())));
     }
     let mut first = Vec::new();
     let file = File::open(path).map_err(|error| CliError::io("open", path, error))?;
     file.take(HEADER_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
     let Some(kind) = FileKind::of(&first) else {
         return Err(CliError::message(format!(
-            "{}: it is no file of ingrain: it does not begin with the mark of one",
+            "{}: it is not a file of ingrain: it has another magic number",
             path.display()
         )));
     };
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<ExitCode> {
             show.log(&wal::File::decode(&bytes).map_err(named)?, &bytes)?;
         }
         kind => {
-            // Data files never change, so they need not be copied.
+            // Data files never change, so they can be mapped.
             let bytes = RealFs.map(path).map_err(failed)?;
             show.data(&segment::File::decode(kind, &bytes).map_err(named)?)?;
         }
@@ -93,7 +93,7 @@ struct Show<'o> {
 }
 
 impl Show<'_> {
-    /// What the file is.
+    /// Shows facts about the file.
     fn facts(&mut self, fields: Fields) -> Result<()> {
         if self.output.is_json() {
             return self.output.json(&document(fields));
@@ -114,7 +114,7 @@ impl Show<'_> {
         self.output.table(&table)
     }
 
-    /// Whether one more item is to be shown.
+    /// Whether the limit allows one more item. Counts the item.
     fn room(&mut self) -> bool {
         let room = self.limit == 0 || self.shown < self.limit;
         if room {
@@ -185,9 +185,9 @@ impl Show<'_> {
             (FileKind::In, &manifest.in_edges),
             (FileKind::Keys, &manifest.keys),
         ];
-        for (kind, parts) in tables {
-            for part in parts {
-                self.file(kind, part.file, vec![("first", to_hex(&part.first).into())])?;
+        for (kind, partitions) in tables {
+            for table in partitions {
+                self.file(kind, table.file, vec![("first", to_hex(&table.first).into())])?;
             }
         }
         for heap in &manifest.heaps {
@@ -229,7 +229,7 @@ impl Show<'_> {
         }
         let rest = bytes.get(end..).unwrap_or_default();
         let zeros = rest.iter().all(|byte| *byte == 0);
-        let after = if zeros { "zeros" } else { "no frame: torn by a crash, or damaged" };
+        let after = if zeros { "zeros" } else { "not a frame: torn by a crash, or damaged" };
         self.facts(vec![
             ("kind", "wal".into()),
             ("format", VERSION.into()),
@@ -243,7 +243,7 @@ impl Show<'_> {
         ])?;
         for (offset, frame) in file.frames() {
             if !self.room() {
-                // Whether it decodes is worth knowing all the same.
+                // A frame that is not shown is checked nevertheless.
                 self.sound &= decode_batch(frame.payload).is_ok();
                 continue;
             }
@@ -280,7 +280,7 @@ impl Show<'_> {
         let contents = Contents::decode(file);
         match &contents {
             Err(error) => damage.push(error.to_string()),
-            // What stands in bad blocks is no news.
+            // With damaged blocks, damage of contents would be a consequence.
             Ok(contents) if damage.is_empty() => {
                 damage
                     .extend(contents.check().err().map(|damage| format!("in a section {damage}")));
@@ -321,7 +321,7 @@ impl Show<'_> {
     fn rows(&mut self, file: &segment::File<'_>, contents: &Contents<'_>) -> Result<()> {
         let section = |tag: u32| file.layout().sections.iter().find(|section| section.tag == tag);
         let at = section(ROWS).map_or(0, |section| section.offset);
-        // Where a row stands in the file.
+        // The range of a row in the file.
         let place = |row: usize, bytes: usize| {
             let start = at + (row * bytes) as u64;
             start..start + bytes as u64
@@ -411,7 +411,7 @@ impl Show<'_> {
                     let body = match index.body {
                         IndexBody::Codes { codebook, codes } => {
                             format!(
-                                "{} numbers of centroids, {} bytes of codes",
+                                "{} components of centroids, {} bytes of codes",
                                 codebook.len(),
                                 codes.len()
                             )
@@ -432,14 +432,15 @@ impl Show<'_> {
             }
             Contents::Heap(_) => {
                 if !self.output.is_json() {
-                    self.output.text("its records are found by the rows of nodes and edges")?;
+                    self.output.text("its records are located by the rows of nodes and edges")?;
                 }
             }
         }
         Ok(())
     }
 
-    /// A row, if there is room for it; that it is damaged, if its blocks are.
+    /// Shows a row if the limit allows it; of a row in a damaged block, only that it
+    /// is damaged.
     fn row(
         &mut self,
         file: &segment::File<'_>,
@@ -464,7 +465,7 @@ fn document(fields: Fields) -> Json {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// A value in a table.
+/// A value as text for a table.
 fn text(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
@@ -483,7 +484,7 @@ fn text(value: &Json) -> String {
     }
 }
 
-/// What operations do, in a table.
+/// A summary of operations for a table: how many of each type.
 fn brief(ops: &[Json]) -> Json {
     let name = |op: &Json| op.get("op").and_then(Json::as_str).unwrap_or_default().to_owned();
     let mut counts: Vec<(String, usize)> = Vec::new();
@@ -599,6 +600,6 @@ fn patch_to_json(patch: Patch) -> Json {
             Some(vectors.collect::<Map<_, _>>()).filter(|map| !map.is_empty()).map(Json::Object),
         ),
     ];
-    let said = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
-    Json::Object(fields.into_iter().filter_map(said).collect())
+    let set = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
+    Json::Object(fields.into_iter().filter_map(set).collect())
 }

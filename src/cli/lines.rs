@@ -1,4 +1,4 @@
-//! The lines of a file that is plain or gzip.
+//! Reads the lines of a plain or gzip file.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use crate::error::{CliError, Result};
 
 /// Longest line, in bytes.
 const LINE_BYTES: usize = 64 << 20;
-/// Some programs put it before UTF-8, where it says nothing.
+/// Some programs write it before UTF-8. It is skipped.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -33,12 +33,12 @@ pub(crate) struct Lines {
 pub(crate) struct Text<'l> {
     /// Its number in the file, from 1.
     pub(crate) number: u64,
-    /// What it holds, or why it cannot be used.
+    /// Its bytes, or why it cannot be used.
     pub(crate) bytes: Result<&'l [u8], String>,
 }
 
 impl Lines {
-    /// Opens a file; its first bytes tell whether it is gzip.
+    /// Opens a file; its first two bytes decide whether it is gzip.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let failed = |error| CliError::io("open", path, error);
         let mut file = File::open(path).map_err(failed)?;

@@ -33,10 +33,10 @@ use output::Output;
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
-        // Whoever read our output has read enough of it.
+        // The reader of standard output has read enough.
         Err(CliError::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
-            // If there is nowhere to write to, the exit code has to do.
+            // If this fails, only the exit code is left.
             let _ =
                 writeln!(std::io::stderr().lock(), "error: {}", output::shown(&error.to_string()));
             ExitCode::FAILURE
@@ -65,7 +65,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args, &mut output),
         Command::Demo(args) => demo::run(&args, &mut output),
     };
-    // What was found before a failure is worth having.
+    // Output from before a failure is printed too.
     let flushed = output.flush();
     let code = code?;
     flushed?;

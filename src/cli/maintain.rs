@@ -1,4 +1,4 @@
-//! The commands that look after a store: `checkpoint`, `compact`, `rebuild`,
+//! The commands that maintain a store: `checkpoint`, `compact`, `rebuild`,
 //! `backup`, `verify`, `repair`.
 
 use std::{
@@ -24,14 +24,13 @@ use crate::{
     spaces, store,
 };
 
-/// Does something that writes all of the base files, and shows how many bytes
-/// it has written.
+/// Runs work that writes all base files, with a progress bar.
 fn with_bar<T: Send>(engine: &Engine, work: impl FnOnce() -> T + Send) -> T {
     let bar = output::bytes_bar(engine.stats().checkpoint.live_bytes);
     watch(engine, &bar, work)
 }
 
-/// Does something that writes base files, and keeps a bar where it is.
+/// Runs work that writes base files, and updates a bar meanwhile.
 fn watch<T: Send>(engine: &Engine, bar: &ProgressBar, work: impl FnOnce() -> T + Send) -> T {
     const BETWEEN: Duration = Duration::from_millis(100);
     let before = engine.stats().checkpoint;
@@ -236,9 +235,9 @@ pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> 
                 output::grouped(found),
                 output::took(took),
                 if report.more == 0 && report.damage.iter().all(is_derived) {
-                    "\"ingrain rebuild\" mends that, for it is derived from the vectors"
+                    "\"ingrain rebuild\" repairs this damage: it is only in codes and graphs"
                 } else {
-                    "restore a backup, or put what is whole into a new store with \"ingrain repair\""
+                    "restore a backup, or copy everything readable with \"ingrain repair\""
                 }
             ),
         })?;
@@ -246,7 +245,7 @@ pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> 
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What a list leaves out.
+/// Says how many items a list leaves out.
 fn more(output: &mut Output, more: u64) -> Result<()> {
     match more {
         0 => Ok(()),
@@ -254,7 +253,7 @@ fn more(output: &mut Output, more: u64) -> Result<()> {
     }
 }
 
-/// Whether damage is to codes or a graph.
+/// Whether the damage is in codes or a graph.
 fn is_derived(error: &Error) -> bool {
     matches!(error, Error::Corrupt { file, .. } if file.extension().is_some_and(|end| end == "vix"))
 }
@@ -279,7 +278,7 @@ pub(crate) fn repair(args: &RepairArgs, output: &mut Output) -> Result<ExitCode>
     });
     bar.finish_and_clear();
     let report = repaired.map_err(|error| match error.kind() {
-        // Which is not to be mended by a repair.
+        // Without the advice to repair.
         ErrorKind::Corrupt => CliError::message(error.to_string()),
         _ => CliError::from(error),
     })?;
@@ -343,12 +342,12 @@ fn repair_text(
     }
     output.table(&table)?;
     output.text(format_args!(
-        "batches of the log: {} applied, {} in part",
+        "batches of the log: {} applied, {} partly",
         output::grouped(report.batches),
         output::grouped(report.partial_batches)
     ))?;
     for file in &report.unreadable {
-        output.text(format_args!("not read: {file}"))?;
+        output.text(format_args!("could not be opened: {file}"))?;
     }
     for lost in &report.lost {
         output.text(format_args!("lost: {lost}"))?;

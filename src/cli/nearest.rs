@@ -24,7 +24,7 @@ use crate::{
     query, store,
 };
 
-/// Queries that are searched for together.
+/// Queries that are run together.
 const TOGETHER: usize = 256;
 
 pub(crate) fn run(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a node must be to be found.
+/// Conditions that nodes must meet.
 struct Conditions<'a> {
     kind: Option<&'a str>,
     index: Option<(&'a str, &'a KeyRange)>,
@@ -88,7 +88,7 @@ impl<'a> Conditions<'a> {
             };
             if let Some(what) = twice {
                 return Err(CliError::message(format!(
-                    "--filter: a search takes one {what}; leave out the others"
+                    "--filter: a search takes one {what}; omit the others"
                 )));
             }
         }
@@ -124,7 +124,7 @@ impl<'a> Conditions<'a> {
     }
 }
 
-/// Where queries come from, and what to call that.
+/// The source of queries, and its name for messages.
 enum Queries {
     Npy(Npy, String),
     Json(std::vec::IntoIter<Vec<f32>>, String),
@@ -163,7 +163,7 @@ impl Queries {
         Ok(Self::Json(queries.into_iter(), shown.to_owned()))
     }
 
-    /// The next queries, from row `from` on; none at the end.
+    /// The next queries, from row `from` on; an empty list at the end.
     fn some(&mut self, from: u64, name: &str, space: Space) -> Result<Vec<Vec<f32>>> {
         let mut some = Vec::new();
         for row in (from..).take(TOGETHER) {

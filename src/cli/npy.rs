@@ -1,4 +1,4 @@
-//! Files of vectors, read row by row.
+//! Reads .npy files of vectors row by row.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use ingrain::{
 
 use crate::error::{CliError, Result};
 
-/// An array that is read row by row.
+/// A .npy file that is read row by row.
 pub(crate) struct Npy {
     path: PathBuf,
     reader: BufReader<File>,
@@ -78,13 +78,13 @@ impl Npy {
     }
 }
 
-/// The vector of a row; none if it is all NaN.
+/// The vector of a row; `None` if it is all NaN.
 pub(crate) fn check_row(row: Vec<f32>, metric: Metric) -> Result<Option<Vec<f32>>, String> {
     if row.iter().all(|number| number.is_nan()) {
         return Ok(None);
     }
     if let Some(at) = row.iter().position(|number| !number.is_finite()) {
-        return Err(format!("number {at} of its vector is not finite"));
+        return Err(format!("component {at} of its vector is not finite"));
     }
     if metric == Metric::Cosine && row.iter().all(|number| *number == 0.0) {
         return Err("its vector is zero, which has no cosine".to_owned());

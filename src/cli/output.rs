@@ -31,7 +31,8 @@ impl Output {
     /// A JSON document on a line of its own.
     pub(crate) fn json(&mut self, value: &Value) -> Result<()> {
         let line = value.to_string();
-        // What JSON lets stand and a terminal obeys: DEL and those after it.
+        // JSON does not escape DEL and the control characters after it, which a
+        // terminal obeys.
         let line = spelled(&line, char::is_control, |c| format!("\\u{:04x}", u32::from(c)));
         writeln!(self.out, "{line}").map_err(failed)
     }
@@ -42,7 +43,7 @@ impl Output {
     }
 
     pub(crate) fn table(&mut self, table: &Table) -> Result<()> {
-        // Without the padding that a table has at the end of its lines.
+        // Without the padding at the end of the lines.
         for line in table.lines() {
             writeln!(self.out, "{}", shown(line.trim_end())).map_err(failed)?;
         }
@@ -54,8 +55,8 @@ impl Output {
     }
 }
 
-/// Text as a terminal may have it: what is stored does not move its cursor or
-/// change its title.
+/// Text with control characters escaped, so that stored text cannot move the
+/// cursor of a terminal or change its title.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     let moves = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     spelled(text, moves, |c| c.escape_default().to_string())
@@ -84,7 +85,7 @@ fn failed(error: io::Error) -> CliError {
     }
 }
 
-/// A line under the heads of the columns and no others.
+/// The only line of a table is under the heads of its columns.
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
@@ -110,23 +111,23 @@ fn fitted(style: TableStyle) -> Table {
     table
 }
 
-/// A bar on standard error of bytes that are gone through.
+/// A progress bar on standard error, in bytes.
 pub(crate) fn bytes_bar(bytes: u64) -> ProgressBar {
     bar(bytes, "{bar:32} {bytes}/{total_bytes} {elapsed} {msg}")
 }
 
-/// A bar on standard error of things that are gone through.
+/// A progress bar on standard error, in items.
 pub(crate) fn count_bar(count: u64) -> ProgressBar {
     bar(count, "{bar:32} {human_pos}/{human_len} {elapsed} {msg}")
 }
 
-/// A sign on standard error that bytes are written, nobody knows how many.
+/// A spinner on standard error, for a total of bytes that is not known.
 pub(crate) fn spinner() -> ProgressBar {
     bar(0, "{spinner} {bytes} written {elapsed}")
 }
 
 fn bar(length: u64, template: &str) -> ProgressBar {
-    // Draws nothing if standard error is no terminal.
+    // Draws nothing if standard error is not a terminal.
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -134,7 +135,7 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len().saturating_mul(2));
@@ -147,12 +148,12 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// As [`grouped`], of a length.
+/// As [`grouped`], for a `usize`.
 pub(crate) fn count(number: usize) -> String {
     grouped(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
-/// A time that something took.
+/// A duration as text.
 pub(crate) fn took(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
     if micros < 1_000.0 {
@@ -175,8 +176,8 @@ pub(crate) fn brief(text: &str, characters: usize) -> String {
     short
 }
 
-/// As [`took`], of microseconds as JSON.
+/// A duration in microseconds, as JSON.
 pub(crate) fn micros(time: Duration) -> Value {
-    // A tenth is as fine as a single measurement is worth.
+    // A single measurement is not more precise than a tenth.
     Value::from((time.as_secs_f64() * 1e7).round() / 10.0)
 }

@@ -26,7 +26,7 @@ pub(crate) const BRIEF: usize = 60;
 pub(crate) fn get(args: &GetArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store)?;
     let snapshot = engine.snapshot();
-    // All or nothing: who asked for several does not want to count.
+    // Nothing is printed unless all nodes are found.
     let nodes = args.ids.iter().map(|id| ids::find(&snapshot, id)).collect::<Result<Vec<_>>>()?;
     for (at, node) in nodes.iter().enumerate() {
         if output.is_json() {
@@ -115,7 +115,7 @@ fn content_text(node: &NodeRef<'_>) -> String {
     }
 }
 
-/// A node in a row of a table: its id, and what it is in a few words.
+/// A node as a row of a table: its id, its kind and the beginning of its content.
 pub(crate) fn headline(node: &NodeRef<'_>, characters: usize) -> Result<[String; 3]> {
     Ok([ids::name(node)?, node.kind().to_owned(), output::brief(&content_text(node), characters)])
 }
@@ -154,7 +154,7 @@ pub(crate) fn edges(args: &EdgesArgs, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A limit, where 0 is none.
+/// A limit, where 0 means none.
 fn most(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
@@ -240,7 +240,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lists nodes up to the limit; gives the place to go on, if there is more.
+/// Lists nodes up to the limit. Returns a cursor if there are more.
 fn list<'s>(
     args: &ScanArgs,
     nodes: impl Iterator<Item = ingrain::Result<(NodeRef<'s>, Option<Cursor>)>>,
@@ -276,7 +276,7 @@ fn list<'s>(
 
 fn cursor(text: &str) -> Result<Cursor> {
     from_hex(text).and_then(|bytes| Cursor::from_bytes(&bytes).ok()).ok_or_else(|| {
-        CliError::message(format!("--after {text}: this is no cursor that a scan has printed"))
+        CliError::message(format!("--after {text}: it is not a cursor that a scan has printed"))
     })
 }
 
@@ -289,7 +289,7 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
         toward: if args.undirected { EdgeDirection::Both } else { EdgeDirection::Out },
         kinds: &kinds,
         max_depth: args.max_depth,
-        // Who waits at a terminal can stop it.
+        // The user can interrupt the command.
         max_edges: usize::MAX,
     };
     let Some(path) = snapshot.shortest_path(from.id(), to.id(), &options)? else {
@@ -305,7 +305,7 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
             args.max_depth,
             args.from,
             args.to,
-            if args.undirected { "" } else { "; --undirected follows edges both ways" }
+            if args.undirected { "" } else { "; --undirected follows edges in both directions" }
         )));
     };
     if output.is_json() {
@@ -338,7 +338,7 @@ pub(crate) fn path_json(
     ]))
 }
 
-/// A path, a row for each node.
+/// A path as a table with a row for each node.
 pub(crate) fn path_table(snapshot: &Snapshot, path: &GraphPath<'_>) -> Result<comfy_table::Table> {
     let mut table = output::table(&["", "by", "id", "kind", "content"]);
     let mut add = |number: usize, by: String, id| -> Result<()> {
@@ -350,7 +350,7 @@ pub(crate) fn path_table(snapshot: &Snapshot, path: &GraphPath<'_>) -> Result<co
     };
     add(0, String::new(), path.start)?;
     for (at, step) in path.steps.iter().enumerate() {
-        // An edge that is followed against its direction points back.
+        // An edge that is followed against its direction gets a backward arrow.
         let forward = step.edge.target() == step.node;
         let by = if forward { "→ " } else { "← " };
         add(at + 1, format!("{by}{}", step.edge.kind()), step.node)?;
@@ -385,7 +385,7 @@ pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The numbers of a store.
+/// The statistics of a store.
 pub(crate) fn stats_table(
     snapshot: &Snapshot,
     stats: &ingrain::admin::Stats,

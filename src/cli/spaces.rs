@@ -1,4 +1,4 @@
-//! The command `spaces`, and vector spaces as others show them.
+//! The command `spaces`, and how other commands show vector spaces.
 
 use std::{io::Write, process::ExitCode};
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &SpacesArgs, output: &mut Output) -> Result<ExitCode> {
         engine.write(batch)?;
     }
     let spaces = engine.stats().spaces;
-    // To open a store and look at it is no reason to tidy its log.
+    // Without changes, the engine is only dropped, which makes no checkpoint.
     if !changes.is_empty() {
         engine.close()?;
     }
@@ -49,27 +49,26 @@ pub(crate) fn run(args: &SpacesArgs, output: &mut Output) -> Result<ExitCode> {
     if !cfg!(feature = "hnsw")
         && changes.iter().any(|change| matches!(change, Change::Method(_, Method::Hnsw)))
     {
-        // If there is nowhere to write to, --help says it.
         let _ = writeln!(
             std::io::stderr().lock(),
             "warning: this program was built without the feature hnsw: it builds no graphs, and \
-             searches by codes"
+             searches with codes"
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was asked for.
+/// A requested change.
 enum Change {
-    /// With so many vectors.
+    /// The name, and the number of vectors.
     Drop(String, u64),
     Create(String, Space),
-    /// It is there already.
+    /// The space exists already.
     Keep(String, Space),
     Method(String, Method),
 }
 
-/// What is to be done, in this order.
+/// The changes, in the order in which they are made.
 fn plan(args: &SpacesArgs, before: &Stats) -> Result<Vec<Change>> {
     let mut there: Vec<(&str, Option<Space>)> =
         before.spaces.iter().map(|space| (space.name.as_str(), Some(space.space))).collect();
@@ -131,9 +130,9 @@ impl Change {
                 format!("dropped {name} with {} vectors", output::grouped(*vectors))
             }
             Self::Create(name, space) => format!("created {name}: {}", definition(*space)),
-            Self::Keep(name, space) => format!("{name} is there: {}", definition(*space)),
+            Self::Keep(name, space) => format!("{name} exists: {}", definition(*space)),
             Self::Method(name, method) => format!(
-                "{name} is searched by {}; \"ingrain rebuild\" builds what that needs at once",
+                "{name} is searched by {}; \"ingrain rebuild\" builds the indexes for that at once",
                 lower(method)
             ),
         }
@@ -154,7 +153,7 @@ impl Change {
     }
 }
 
-/// The name of a metric or method.
+/// The name of a metric or method, in lower case.
 fn lower(named: &impl std::fmt::Debug) -> String {
     format!("{named:?}").to_lowercase()
 }
@@ -163,7 +162,7 @@ fn definition(space: Space) -> String {
     format!("dimension {}, metric {}", space.dimension, lower(&space.metric))
 }
 
-/// A space as JSON: its definition and its numbers, side by side.
+/// A space as JSON, with the fields of its definition beside its statistics.
 pub(crate) fn to_json(space: &SpaceStats) -> Result<Json> {
     let document = serde_json::to_value(space)
         .map_err(|error| CliError::message(format!("a space as JSON: {error}")))?;
@@ -174,7 +173,7 @@ pub(crate) fn to_json(space: &SpaceStats) -> Result<Json> {
     Ok(Json::Object(fields))
 }
 
-/// A space in a line.
+/// A space as one line of text.
 pub(crate) fn summary(space: &SpaceStats) -> String {
     let dead: usize = space.files.iter().map(|file| file.dead).sum();
     let damaged = indexes(space).filter(|(_, index)| index.damage.is_some()).count();
@@ -202,7 +201,7 @@ pub(crate) fn summary(space: &SpaceStats) -> String {
     text
 }
 
-/// What is derived from its files, and whether that is codes.
+/// The indexes of a space, each with whether it is codes.
 fn indexes(space: &SpaceStats) -> impl Iterator<Item = (bool, &IndexStats)> {
     space.files.iter().flat_map(|file| {
         let codes = file.codes.iter().map(|index| (true, index));
@@ -210,7 +209,7 @@ fn indexes(space: &SpaceStats) -> impl Iterator<Item = (bool, &IndexStats)> {
     })
 }
 
-/// Prints spaces, then their files, then what is damaged.
+/// Prints spaces, then their files, then damage.
 pub(crate) fn show(output: &mut Output, spaces: &[SpaceStats]) -> Result<()> {
     if spaces.is_empty() {
         return output.text("no vector spaces");
@@ -253,8 +252,8 @@ pub(crate) fn show(output: &mut Output, spaces: &[SpaceStats]) -> Result<()> {
             if let Some(what) = &index.damage {
                 let kind = if codes { "codes" } else { "graph" };
                 damage.push(format!(
-                    "damaged: {kind} of space {}, built again by themselves or by \"ingrain \
-                     rebuild\": {what}",
+                    "damaged: {kind} of space {}, rebuilt automatically or by \"ingrain rebuild\": \
+                     {what}",
                     space.name
                 ));
             }

@@ -9,7 +9,7 @@ use crate::error::{CliError, Result};
 /// The index that holds the nodes in the order of their import.
 pub(crate) const TIMELINE: &str = "timeline";
 
-/// Opens a store that is there.
+/// Opens an existing store.
 pub(crate) fn open(path: &Path) -> Result<Engine> {
     if path.exists() && !path.is_dir() {
         return Err(CliError::message(format!(
@@ -26,7 +26,7 @@ pub(crate) fn open(path: &Path) -> Result<Engine> {
     Ok(Options::new().create(false).open(path)?)
 }
 
-/// The vector space of that name, or the only one.
+/// The vector space of this name, or the only one if there is no name.
 pub(crate) fn space(snapshot: &Snapshot, name: Option<&str>) -> Result<(String, Space)> {
     let spaces: Vec<(&str, Space)> = snapshot.spaces().collect();
     let names: Vec<&str> = spaces.iter().map(|(name, _)| *name).collect();
@@ -47,7 +47,7 @@ pub(crate) fn space(snapshot: &Snapshot, name: Option<&str>) -> Result<(String, 
     }
 }
 
-/// Of something that a store does not have, it tells what there is.
+/// The error for a name that the store does not have; it lists those it has.
 pub(crate) fn unknown(what: &str, name: &str, names: &[&str]) -> CliError {
     CliError::message(match names {
         [] => format!("{what} {name:?}: the store has none"),

@@ -1,4 +1,4 @@
-//! A second store with the same content, made of a live one.
+//! Makes a second store with the same content from an open one.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Read and written at once where files are copied.
+/// Bytes that are read and written at once when a file is copied.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// What [`Engine::backup`] made.
@@ -46,36 +46,34 @@ const BUFFER_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct BackupReport {
-    /// The last commit that the backup has.
+    /// The last commit of the backup.
     pub seq: Seq,
     /// Data files of the backup.
     pub files: usize,
     /// Bytes of those files.
     pub bytes: u64,
-    /// Of the files, those that are another name of a file of the store. They
-    /// take no space until the store has replaced them.
+    /// How many of the files are hard links to files of the store. Such a file
+    /// takes no extra space until the store has replaced and removed its own.
     pub linked: usize,
-    /// Of the files, those that were copied, since the file system does not
-    /// link them.
+    /// How many of the files were copied, because they could not be linked.
     pub copied: usize,
 }
 
 impl Engine {
     /// Makes a backup in `dir`: a store with everything that was committed
-    /// before the call. Writes and reads go on meanwhile.
+    /// before the call. Writes and reads continue meanwhile.
     ///
-    /// It brings what is in memory and in the log into the base, as
-    /// [`checkpoint`](Self::checkpoint) does, and gives the files of the base
-    /// another name in `dir`, which takes next to no time or space; into another
-    /// file system it copies them, and no checkpoint happens until that is done.
-    /// Files of a base never change, so both stores then live on by themselves.
-    /// A linked file is one file all the same: damage to the medium under it is
-    /// damage to both, and only a copy elsewhere helps.
+    /// It makes a [`checkpoint`](Self::checkpoint), and then hard links to the
+    /// files of the base in `dir`, which takes next to no time or space. Into
+    /// another file system it copies the files, and no checkpoint happens until
+    /// that is done. Files of a base never change, so both stores are independent.
+    /// But a linked file is on the disk only once: damage to the medium under it
+    /// damages both stores, and only a copy on another medium helps.
     ///
-    /// `dir` must be absent or empty, but for empty directories that a backup
-    /// left that failed; the directory above it must exist. The manifest comes
-    /// last: until the call returns, whatever happens, there is no store in
-    /// `dir` or the whole backup. One that fails removes what it made.
+    /// `dir` must be absent or empty, except for what a failed backup leaves: a
+    /// lock file and empty directories. The directory above it must exist. The
+    /// manifest is written last, so at any time `dir` holds the complete backup or
+    /// no store. A backup that fails removes its files.
     ///
     /// ```
     /// # use ingrain::{Batch, Engine, Node, NodeId};
@@ -94,11 +92,11 @@ impl Engine {
     ///
     /// # Errors
     /// `Invalid` if `dir` holds anything or lies within the store, with nothing
-    /// changed; `Locked` if somebody opens it meanwhile; as
-    /// [`checkpoint`](Self::checkpoint) if that fails; `Io`. The store is not
-    /// harmed by any.
+    /// changed; `Locked` if another engine opens it meanwhile; as
+    /// [`checkpoint`](Self::checkpoint) if that fails; `Io`. None of them harms the
+    /// store.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
-        self.open_still()?;
+        self.check_open()?;
         let dir = dir.as_ref();
         let dir = path::absolute(dir).map_err(|error| Error::io("create", dir, error))?;
         target::check_apart(&dir, &self.dir)?;
@@ -114,7 +112,7 @@ impl Engine {
     }
 }
 
-/// Makes the store that a manifest describes again, in another directory.
+/// Copies the store that a manifest describes into another directory.
 fn copy_store(
     fs: &dyn Fs,
     from: &Path,
@@ -129,7 +127,7 @@ fn copy_store(
     for (kind, file) in manifest.clone().files() {
         let path = |dir: &Path| segment::file_path(dir, kind, file.number);
         let linked = match link_or_copy(fs, &path(&from), &path(&to), file) {
-            // What is derived and lost is built again, here and there.
+            // A missing or damaged index is left out, and rebuilt in both stores.
             Err(error) if kind == FileKind::VectorIndex && is_lost(&error) => {
                 for vectors in &mut manifest.vectors {
                     vectors.codes = vectors.codes.filter(|codes| *codes != file);
@@ -155,7 +153,7 @@ fn copy_store(
     Ok(report)
 }
 
-/// Whether a file is not there, or not whole.
+/// Whether a file is missing or damaged.
 fn is_lost(error: &Error) -> bool {
     match error {
         Error::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -163,8 +161,8 @@ fn is_lost(error: &Error) -> bool {
     }
 }
 
-/// Gives a data file another name, or copies it. Returns whether it was linked:
-/// then it was synced when it was written.
+/// Links a data file, or copies it. Returns whether it was linked. A linked file
+/// needs no sync: it was synced when it was written.
 fn link_or_copy(fs: &dyn Fs, from: &Path, to: &Path, file: DataFile) -> Result<bool> {
     match fs.link(from, to) {
         Ok(()) => Ok(true),
@@ -190,10 +188,10 @@ fn copy(fs: &dyn Fs, from: &Path, to: &Path, file: DataFile) -> Result<()> {
     let mut at = 0;
     while at < len {
         let rest = num::size(len - at);
-        let (piece, _) = buffer.split_at_mut(rest.min(BUFFER_BYTES));
-        source.read_at(at, piece).map_err(|error| Error::io("read", from, error))?;
-        target.write_at(at, piece).map_err(|error| Error::io("write", to, error))?;
-        at += num::wide(piece.len());
+        let (chunk, _) = buffer.split_at_mut(rest.min(BUFFER_BYTES));
+        source.read_at(at, chunk).map_err(|error| Error::io("read", from, error))?;
+        target.write_at(at, chunk).map_err(|error| Error::io("write", to, error))?;
+        at += num::wide(chunk.len());
     }
     target.sync().map_err(|error| Error::io("sync", to, error))
 }

@@ -1,4 +1,4 @@
-//! The file system of an open store, as long as the store is where it was.
+//! The file system of an open store, usable as long as the store is at its path.
 
 use std::{
     ffi::OsString,
@@ -12,18 +12,18 @@ use crate::os::{
     map::Mapping,
 };
 
-/// A file system that makes, links, renames and removes files only while the
-/// lock that the engine took is what has its path.
+/// A file system that creates, links, renames and removes files only while the
+/// engine's lock file is at its path.
 ///
-/// The engine goes by paths. If somebody renames the directory of an open store
-/// and puts another in its place, a backup say, then whatever the engine still
-/// has to write would replace files of that other store, which may be open by
-/// now, under a lock of its own.
+/// The engine uses paths. Somebody may rename the directory of an open store and
+/// put another in its place, such as a backup. Without this check, the engine
+/// would then overwrite files of that other store, which may already be open
+/// under its own lock.
 #[derive(Debug)]
 pub(crate) struct LeasedFs {
     fs: Arc<dyn Fs>,
-    /// Not held by those who keep the file system for a snapshot: it ends when
-    /// the engine is closed.
+    /// Weak, so that a snapshot, which keeps the file system, does not keep the
+    /// lock: it is released when the engine is closed.
     lock: Weak<dyn Lock>,
 }
 
@@ -38,7 +38,7 @@ impl LeasedFs {
             Some(_) => Err(io::Error::other(
                 "the store was removed, or moved away from its path, while it was open",
             )),
-            None => Err(io::Error::other("the store was let go of")),
+            None => Err(io::Error::other("the store was released")),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The hand-over of the step between writers, the thread, checkpoints and
-//! closing: a real reconciler over a disk in memory, in every order.
+//! The hand-over of the step between writers, the reconciler's thread,
+//! checkpoints and closing: a real reconciler on a disk in memory, in every order.
 
 use std::{
     path::Path,
@@ -24,7 +24,7 @@ struct Bench {
     checkpointer: Arc<Checkpointer>,
     maintenance: Arc<MaintenanceWorker>,
     clock: Arc<dyn Clock>,
-    /// Without it files are not the store's to make.
+    /// Without it, the file system refuses to create files.
     _lock: Arc<dyn Lock>,
 }
 
@@ -38,7 +38,7 @@ impl Bench {
     }
 }
 
-/// A new store with this budget, and the thread that commits unless it is inline.
+/// A new store with this budget, and the committing thread unless it is inline.
 fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
     let disk = SimDisk::new();
     let mut options = Options::new()
@@ -50,7 +50,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
     let dir = Path::new("/store");
     let opened = open::open(dir, &mut options, RebuildSignal::default()).unwrap();
     let maintenance = Arc::new(MaintenanceWorker::default());
-    let ask = Arc::clone(&maintenance);
+    let worker = Arc::clone(&maintenance);
     let reconciler = Arc::new(Reconciler::new(Start {
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
@@ -65,7 +65,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
         delta_bytes,
         delta_vectors: options.delta_vectors,
         wal_bytes: options.wal_bytes,
-        checkpoint: Box::new(move || ask.ask()),
+        checkpoint: Box::new(move || worker.request()),
     }));
     let worker = (!inline).then(|| {
         let reconciler = Arc::clone(&reconciler);
@@ -76,7 +76,7 @@ fn start(inline: bool, delta_bytes: usize) -> (Bench, Option<JoinHandle<()>>) {
         dir,
         Arc::clone(&reconciler),
         Limits {
-            part_bytes: 1 << 20,
+            partition_bytes: 1 << 20,
             index_rows: 64,
             graph_rows: 64,
             graph_bytes: 1 << 20,
@@ -165,8 +165,8 @@ fn what_is_submitted_the_thread_takes() {
     });
 }
 
-/// A checkpoint holds the core for a moment: a writer that met it there waits
-/// for the thread, or for the checkpoint.
+/// A checkpoint holds the core for a short time. The batch of a writer that finds
+/// the core locked is taken by the thread, or by the checkpoint.
 #[test]
 fn a_batch_that_meets_a_checkpoint_is_taken() {
     for inline in [true, false] {
@@ -197,8 +197,8 @@ impl Wake for WaitFor {
     }
 }
 
-/// A waker may wait for another batch: whoever queued that one sees that the
-/// thread will not come.
+/// A waker may wait for another batch. Whoever queued that batch sees that the
+/// thread is busy, and commits it.
 #[test]
 fn a_batch_is_taken_while_the_thread_is_with_a_waker() {
     explore(Some(2), || {
@@ -214,14 +214,14 @@ fn a_batch_is_taken_while_the_thread_is_with_a_waker() {
         reconciler.queue(second, Duration::MAX).unwrap();
         reconciler.hand_over();
         ticket.wait().unwrap();
-        // Before closing takes what was left.
+        // Before closing, which would commit what is left.
         woken.wait().unwrap();
         end(&reconciler, worker, 2);
     });
 }
 
-/// Whoever comes while the engine closes is answered: by the thread, by the one
-/// who closes, or in its own thread after both.
+/// A writer that comes while the engine closes is answered: by the thread, by the
+/// closing thread, or by itself after both.
 #[test]
 fn closing_answers_everybody() {
     explore(Some(2), || {
@@ -253,7 +253,7 @@ fn closing_answers_everybody() {
     });
 }
 
-/// The thread that makes checkpoints hears that it is to end, however early.
+/// The maintenance thread sees the request to stop, however early it comes.
 #[test]
 fn the_second_thread_hears_that_it_is_to_end() {
     explore(Some(2), || {
@@ -266,7 +266,7 @@ fn the_second_thread_hears_that_it_is_to_end() {
 }
 
 /// A writer that is held until there is a checkpoint gets one, however early
-/// the thread is asked for it.
+/// it is requested.
 #[test]
 fn a_writer_that_is_held_gets_a_checkpoint() {
     explore(Some(1), || {

@@ -1,4 +1,4 @@
-//! The engine's second thread: when it is asked, and when it stops.
+//! The engine's maintenance thread: when it runs, and when it stops.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -13,13 +13,14 @@ use crate::{
     write::reconciler::Reconciler,
 };
 
-/// Asks the second thread for a checkpoint.
+/// Requests to the maintenance thread, and its body.
 #[derive(Debug, Default)]
 pub(crate) struct MaintenanceWorker {
     pub(super) wanted: AtomicBool,
     stopped: AtomicBool,
-    /// A lock, so that the thread hears of whoever came before it: one of the two
-    /// has the lock first, and the other sees what it left.
+    /// A lock, so that the thread sees requests from before it was started: either
+    /// the thread has stored its handle and is unparked, or the requester had the
+    /// lock first, and the thread then sees its flag.
     thread: Mutex<Option<thread::Thread>>,
     /// For the pause after a failure.
     pause: Mutex<()>,
@@ -27,9 +28,9 @@ pub(crate) struct MaintenanceWorker {
 }
 
 impl MaintenanceWorker {
-    pub(crate) fn ask(&self) {
-        // Only the first of many who ask need wake it. It takes the wish back
-        // before it looks whether a checkpoint is due, so that none is missed.
+    pub(crate) fn request(&self) {
+        // Only the first of several requests wakes the thread. It resets the flag
+        // before it checks what is due, so that no request is missed.
         if !self.wanted.swap(true, Ordering::AcqRel) {
             self.wake();
         }
@@ -44,8 +45,8 @@ impl MaintenanceWorker {
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.wake();
-        // Taken and dropped, so that the signal does not fall between the
-        // thread's look at the flag and its wait.
+        // Locked and unlocked, so that the signal does not fall between the
+        // thread's check of the flag and its wait.
         drop(self.pause.lock().unwrap_or_else(PoisonError::into_inner));
         self.stop.notify_all();
     }
@@ -57,14 +58,15 @@ impl MaintenanceWorker {
         checkpointer: &Checkpointer,
         clock: &dyn Clock,
     ) {
-        /// Between a failure and the next try: doubled each time.
+        /// Between a failure and the next try; doubled each time.
         const LEAST_PAUSE: Duration = Duration::from_millis(50);
         const MOST_PAUSE: Duration = Duration::from_secs(30);
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
         let mut pause = LEAST_PAUSE;
-        // When to try again what could not be derived, by the clock: every search
-        // may ask for it, which neither hastens it nor puts it off. Unlike a
-        // checkpoint that failed, it holds up nothing that is asked for meanwhile.
+        // When to try again to build the indexes that failed. It is a time of the
+        // clock, so that requests, which any search may make, neither hasten nor
+        // delay it. Unlike after a failed checkpoint, other requests are served
+        // meanwhile.
         let (mut again, mut last) = (None::<Duration>, LEAST_PAUSE);
         while !self.stopped.load(Ordering::Acquire) {
             let left = again.map(|at| at.saturating_sub(clock.monotonic()));
@@ -81,7 +83,7 @@ impl MaintenanceWorker {
                 again = None;
             }
             let due = reconciler.checkpoint_due() || reconciler.is_full();
-            // The failure is in the stats; what it left behind is tried again.
+            // The failure is in the stats, and the work is tried again.
             let run = checkpointer.run_until(&self.stopped, due);
             if !run.as_ref().is_ok_and(|left| *left) {
                 (again, last) = (None, LEAST_PAUSE);

@@ -1,4 +1,4 @@
-//! The engine: a store that is open.
+//! The engine: an open store.
 
 pub(crate) mod backup;
 pub(crate) mod lease;
@@ -87,7 +87,7 @@ pub struct Engine {
     checkpointer: Arc<Checkpointer>,
     maintenance: Arc<MaintenanceWorker>,
     report: RecoveryReport,
-    /// What an engine that is not closed holds.
+    /// The threads and the lock; `None` once the engine is closed.
     held: Mutex<Option<Held>>,
 }
 
@@ -108,14 +108,14 @@ impl Engine {
     }
 
     fn open_with(path: &Path, mut options: Options) -> Result<Self> {
-        // The engine creates files long after this: it shall not follow a
-        // change of the working directory.
+        // The engine creates files long after this, and the working directory may
+        // change meanwhile.
         let dir = path::absolute(path).map_err(|error| Error::io("open", path, error))?;
         let maintenance = Arc::new(MaintenanceWorker::default());
-        let ask = Arc::clone(&maintenance);
-        let opened = open::open(&dir, &mut options, RebuildSignal::new(move || ask.ask()))?;
+        let worker = Arc::clone(&maintenance);
+        let opened = open::open(&dir, &mut options, RebuildSignal::new(move || worker.request()))?;
         let missing = open::missing(&opened.state, &options)?;
-        let ask = Arc::clone(&maintenance);
+        let worker = Arc::clone(&maintenance);
         let reconciler = Arc::new(Reconciler::new(Start {
             fs: Arc::clone(&options.fs),
             clock: Arc::clone(&options.clock),
@@ -130,14 +130,14 @@ impl Engine {
             delta_bytes: options.delta_bytes,
             delta_vectors: options.delta_vectors,
             wal_bytes: options.wal_bytes,
-            checkpoint: Box::new(move || ask.ask()),
+            checkpoint: Box::new(move || worker.request()),
         }));
         let checkpointer = Arc::new(Checkpointer::new(
             Arc::clone(&options.fs),
             &dir,
             Arc::clone(&reconciler),
             Limits {
-                part_bytes: options.part_bytes,
+                partition_bytes: options.partition_bytes,
                 index_rows: options.index_rows,
                 graph_rows: options.graph_rows,
                 graph_bytes: options.graph_bytes,
@@ -163,11 +163,11 @@ impl Engine {
         if !options.inline {
             engine.start()?;
         }
-        // The thread looks what vector files want.
+        // The maintenance thread also builds missing indexes of vector files.
         if engine.reconciler.checkpoint_due()
             || !engine.reconciler.state().base().vectors().is_empty()
         {
-            engine.maintenance.ask();
+            engine.maintenance.request();
         }
         if !missing.is_empty() {
             engine.write(Batch::from_iter(missing))?;
@@ -175,8 +175,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Starts the threads. If one cannot be had, dropping the engine ends the
-    /// other.
+    /// Starts the threads. If the second cannot be started, dropping the engine
+    /// ends the first.
     fn start(&self) -> Result<()> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(held) = held.as_mut() else { return Ok(()) };
@@ -197,35 +197,35 @@ impl Engine {
         Ok(())
     }
 
-    /// Without threads, the writers make checkpoints: a step with each write,
-    /// or all of it when there is no more room.
+    /// In an engine without threads, the writers make checkpoints: a step with
+    /// each write, or a whole checkpoint when the delta is full.
     fn maintain(&self) {
         if !self.inline {
             return;
         }
         let (under_way, full) = (self.checkpointer.is_under_way(), self.reconciler.is_full());
-        // A failure is in the stats. The write that met it is not concerned;
-        // when there is no room left, the next one is.
+        // A failure is in the stats. It does not concern this write, unless there
+        // is no room: then the write gets `Backpressure`.
         if full {
             let _ = self.checkpointer.run(Scope::Incremental);
         } else if under_way || self.maintenance.wanted.swap(false, Ordering::AcqRel) {
             let more = self.checkpointer.step();
-            // An index is done, and others may be wanted.
+            // One index is done, and others may be missing.
             if more.is_ok_and(|more| more) && !self.checkpointer.is_under_way() {
-                self.maintenance.ask();
+                self.maintenance.request();
             }
         }
     }
 
-    /// Writes a batch. When it returns, the batch is as durable as asked and
-    /// every snapshot taken from now on has it.
+    /// Writes a batch. When it returns, the batch is as durable as requested, and
+    /// every snapshot taken from now on contains it.
     ///
-    /// Many threads may write at once; what they write together shares one
-    /// sync. Encoding happens here, in the caller's thread.
+    /// Many threads may write at once: their batches share a sync (group commit).
+    /// Encoding happens here, in the caller's thread.
     ///
-    /// It takes a batch or a `&mut Batch`, and takes its operations out. If the
-    /// batch is refused before it is queued, they stay in it, so that a borrowed
-    /// batch can be written again, as after `Backpressure`:
+    /// It takes a batch or a `&mut Batch`, which is empty once it is queued. A
+    /// batch that is refused before that keeps its operations, so that it can be
+    /// written again, for example after `Backpressure`:
     ///
     /// ```
     /// use ingrain::{Batch, Edge, Engine, ErrorKind, Node, NodeId};
@@ -248,15 +248,17 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// Before anything happens: `Invalid` and `Limit` for a batch that can
-    /// never be accepted, `Backpressure` if the write log stays full, `Closed`.
-    /// In its turn, with no effect either: `Conflict`. `Poisoned` if the log
-    /// failed: then the batch may or may not be there after reopening.
+    /// Before the batch is queued: `Invalid` and `Limit` for a batch that can
+    /// never be accepted, `Backpressure` if the write log or the delta stays full,
+    /// `Closed`. When its turn comes, also without any effect: `Conflict`;
+    /// `Invalid` or `Limit` if what it would make is not allowed; `Corrupt` if
+    /// what it needs is damaged on disk. `Poisoned` if the log failed: then the
+    /// batch may or may not be there after reopening.
     pub fn write(&self, mut batch: impl BorrowMut<Batch>) -> Result<Seq> {
         self.write_at(batch.borrow_mut(), self.clock.now())
     }
 
-    /// Writes a batch that was made at that time.
+    /// Writes a batch with the given time.
     fn write_at(&self, batch: &mut Batch, time: Timestamp) -> Result<Seq> {
         let ticket = self.queue(batch, time)?;
         self.reconciler.see_through(ticket)
@@ -265,18 +267,19 @@ impl Engine {
     /// Queues a batch and returns at once, unless the write log is full.
     ///
     /// # Errors
-    /// Those of [`write`](Self::write) that come before anything happens; the
-    /// ticket brings the others.
+    /// Those of [`write`](Self::write) that come before the batch is queued; the
+    /// ticket returns the others.
     pub fn submit(&self, mut batch: impl BorrowMut<Batch>) -> Result<Ticket> {
         let ticket = self.queue(batch.borrow_mut(), self.clock.now())?;
         self.reconciler.hand_over();
         Ok(ticket)
     }
 
-    /// Checks, encodes and queues a batch. One that is refused keeps its
+    /// Checks, encodes and queues a batch. A batch that is refused keeps its
     /// operations.
     fn queue(&self, batch: &mut Batch, time: Timestamp) -> Result<Ticket> {
-        // What is taken away until the batch's turn comes, it meets then.
+        // A space that is dropped after this check is found missing when the batch
+        // is decided.
         batch.check(&*self.reconciler.state())?;
         let mut ops = batch.take_ops();
         let payload = match Payload::encode(time, &mut ops) {
@@ -303,17 +306,18 @@ impl Engine {
         queued.map(|()| ticket).map_err(|refused| refused.give_back(batch))
     }
 
-    /// The state after the last published commit. Costs a counter.
+    /// A snapshot of the last published commit. It costs one reference count.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.reconciler.state())
     }
 
-    /// Creates a vector space, durably. The same again changes nothing.
+    /// Creates a vector space, durably. If the store has the same space already,
+    /// nothing changes.
     ///
     /// # Errors
-    /// `Invalid` if the definition is out of bounds, or the store has the
-    /// space otherwise; else as [`write`](Self::write).
+    /// `Invalid` if the definition is out of bounds, or the store has a space of
+    /// that name with another definition; else as [`write`](Self::write).
     pub fn create_space(&self, name: impl Into<String>, space: Space) -> Result<Seq> {
         let (name, snapshot) = (name.into(), self.snapshot());
         if snapshot.spaces().any(|existing| existing == (&name, space)) {
@@ -322,7 +326,7 @@ impl Engine {
         self.create(Op::CreateSpace { name, space })
     }
 
-    /// Creates an index, durably. The same again changes nothing.
+    /// Creates an index, durably. If the store has it already, nothing changes.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -334,24 +338,25 @@ impl Engine {
         self.create(Op::CreateIndex { name })
     }
 
-    /// Drops a vector space with all its vectors, durably. Its name may be given
-    /// to another. Memory and disk are freed by the next checkpoint.
+    /// Drops a vector space with all its vectors, durably. Its name can be used
+    /// again. The next checkpoint frees the memory and the disk space.
     ///
     /// # Errors
-    /// `Invalid` if there is none of that name; else as [`write`](Self::write).
+    /// `Invalid` if there is no space of that name; else as
+    /// [`write`](Self::write).
     pub fn drop_space(&self, name: impl Into<String>) -> Result<Seq> {
         self.create(Op::DropSpace { name: name.into() })
     }
 
     /// Changes how a vector space is searched, durably. Its vectors stay as they
-    /// are; what the method needs is built in the background, until when the
-    /// space is searched with what it has.
+    /// are. The indexes that the method needs are built in the background; until
+    /// they are ready, searches use those that exist.
     ///
     /// # Errors
     /// As [`drop_space`](Self::drop_space).
     pub fn set_method(&self, name: impl Into<String>, method: Method) -> Result<Seq> {
         let seq = self.create(Op::SetMethod { name: name.into(), method })?;
-        self.maintenance.ask();
+        self.maintenance.request();
         Ok(seq)
     }
 
@@ -359,14 +364,16 @@ impl Engine {
         self.write(Batch::from(op).durability(Durability::Sync))
     }
 
-    /// Deletes up to `limit` nodes that expire at `before` or earlier, the
-    /// first to expire first, in batches of a thousand or so. Returns how many
-    /// had expired when it looked; one whose expiry is changed meanwhile stays.
+    /// Deletes up to `limit` nodes that expire at or before `before`, the earliest
+    /// first, in batches of about a thousand. Returns how many expired nodes a
+    /// snapshot taken at the beginning had, up to `limit`. A node whose expiry is
+    /// changed before its batch is committed counts, but stays.
     ///
     /// # Errors
-    /// As [`write`](Self::write); earlier batches stay done.
+    /// As [`write`](Self::write). Batches that were committed before the error
+    /// stay committed.
     pub fn prune(&self, before: Timestamp, limit: usize) -> Result<usize> {
-        // Small enough for the smallest write log.
+        // A batch of this many operations fits into the smallest write log.
         const AT_ONCE: usize = 128;
         let at_once = AT_ONCE.max(self.write_log_bytes.min(4 << 20) / 4096);
         let snapshot = self.snapshot();
@@ -383,7 +390,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// Numbers about the engine, as of now.
+    /// Statistics of the engine, as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let snapshot = self.snapshot();
@@ -400,7 +407,7 @@ impl Engine {
         }
     }
 
-    /// What opening found and did.
+    /// What recovery found and did when the store was opened.
     #[must_use]
     pub fn recovery(&self) -> &RecoveryReport {
         &self.report
@@ -412,59 +419,57 @@ impl Engine {
         &self.dir
     }
 
-    /// Brings everything that was committed before the call into the base, and
-    /// cuts the log. Returns the last commit that the base holds. Writes and
-    /// reads go on meanwhile.
+    /// Writes everything that was committed before the call into the base, and
+    /// removes the log files that are no longer needed. Returns the last commit of
+    /// the base. Writes and reads continue meanwhile.
     ///
-    /// Checkpoints happen by themselves as [`Options::delta_bytes`] and
-    /// [`Options::wal_bytes`] say; this is for those who want one now. It costs
-    /// the writing of every part of a table that was touched.
+    /// Checkpoints also happen automatically, when [`Options::delta_bytes`] or
+    /// [`Options::wal_bytes`] require one. A checkpoint rewrites the touched
+    /// partitions of all tables.
     ///
     /// # Errors
-    /// `Checkpoint`, naming the step that failed: then everything is as it was,
-    /// and the next checkpoint, asked for or not, starts again. `Poisoned` if
-    /// the log had failed before all of it was in the base. `Closed`, also if
-    /// the engine is closed meanwhile.
+    /// `Checkpoint`, with the step that failed: everything is as before, and the
+    /// next checkpoint starts again. `Poisoned` if the log had failed before all
+    /// of it was in the base. `Closed`, also if the engine is closed meanwhile.
     pub fn checkpoint(&self) -> Result<Seq> {
-        self.open_still()?;
+        self.check_open()?;
         let seq = self.checkpointer.run(Scope::Incremental)?;
-        // What new vector files want beside codes is for the background.
+        // Graphs of new vector files are built in the background.
         if !self.reconciler.state().base().vectors().is_empty() {
-            self.maintenance.ask();
+            self.maintenance.request();
         }
         Ok(seq)
     }
 
-    /// Writes the whole base anew, without garbage and in parts of even size.
+    /// Rewrites the whole base, without garbage and in partitions of even size.
     /// Until it is done, the disk holds the old base too: together at most two
-    /// and a half times what is live, and the log.
+    /// and a half times the live bytes, and the log.
     ///
-    /// Garbage is collected by itself, down to half of what is live; this is
-    /// for a store that shall be small now.
+    /// Checkpoints collect garbage automatically, down to half of the live bytes.
+    /// This makes a store as small as possible now.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
     pub fn compact(&self) -> Result<Seq> {
-        self.open_still()?;
+        self.check_open()?;
         let seq = self.checkpointer.run(Scope::Full)?;
         self.checkpointer.build_indexes(None)?;
         Ok(seq)
     }
 
-    /// Builds anew what searches of vectors go by, codes and graphs, from the
-    /// vectors themselves: of a space, or of all. Writes and reads go on, and
-    /// searches use what there is until the new is ready. It costs a reading of
-    /// the vectors; for codes of four bits about a second for each 100,000, for
-    /// those of eight bits several, for graphs much more.
+    /// Rebuilds the indexes of vector searches, codes and graphs, from the vectors
+    /// of one space or of all. Writes and reads continue, and searches use the old
+    /// indexes until the new ones are ready. It reads all the vectors. For each
+    /// 100,000 of them, codes of four bits take about a second, codes of eight
+    /// bits several, and graphs much more.
     ///
-    /// What is missing or found to be damaged is built by itself; this is for
-    /// those who doubt.
+    /// Indexes that are missing or found to be damaged are rebuilt automatically.
     ///
     /// # Errors
     /// `Invalid` if there is no space of that name; else as
     /// [`checkpoint`](Self::checkpoint).
     pub fn rebuild(&self, space: Option<&str>) -> Result<()> {
-        self.open_still()?;
+        self.check_open()?;
         let state = self.reconciler.state();
         let spaces = match space {
             Some(name) => vec![state.spaces().get(name).ok_or_else(|| unknown_space(name))?.0],
@@ -473,35 +478,35 @@ impl Engine {
         self.checkpointer.build_indexes(Some(&spaces))
     }
 
-    fn open_still(&self) -> Result<()> {
+    fn check_open(&self) -> Result<()> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() { Ok(()) } else { Err(Error::Closed) }
     }
 
-    /// Commits what is in the write log, makes everything durable, notes in
-    /// the manifest how far the log reaches, and lets go of the store. A log
-    /// that would take the next opening a while to replay is brought into the
-    /// base first. Writes fail with `Closed` from then on; snapshots stay good.
-    /// Closing again, also while another closes, does nothing.
+    /// Commits what is in the write log, makes everything durable, records the
+    /// last commit in the manifest, and releases the store. If the log is longer
+    /// than 1 MiB, a checkpoint comes first, so that the next opening is fast.
+    /// Further writes fail with `Closed`; snapshots stay valid. Closing again, also
+    /// while another thread closes, does nothing.
     ///
-    /// Dropping an engine closes it too, but cannot say if that failed, and
-    /// leaves the log as it is.
+    /// Dropping an engine also closes it, but does not report failures and makes
+    /// no checkpoint.
     ///
     /// # Errors
     /// `Poisoned` if the log had failed or fails now; `Checkpoint` or `Io` if
     /// the base or the manifest cannot be written. The engine is closed all the
-    /// same, and what was acknowledged is there when it is opened again.
+    /// same, and everything acknowledged is there when it is opened again.
     pub fn close(&self) -> Result<()> {
         self.end(true)
     }
 
     fn end(&self, tidy: bool) -> Result<()> {
-        // Not held while the threads are waited for: one may be closing too, in
-        // a waker.
+        // Not held while waiting for the threads: one of them may be closing the
+        // engine too, in a waker.
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Held { threads, lock }) = held else { return Ok(()) };
         let ended = self.wind_down(threads, tidy);
-        // A caller may be in a checkpoint, or about to begin one.
+        // Another thread may be in a checkpoint, or about to begin one.
         self.checkpointer.shut();
         drop(lock);
         ended
@@ -515,7 +520,8 @@ impl Engine {
         let last = self.reconciler.close();
         let mut panicked = false;
         for thread in threads {
-            // A waker that closes the engine runs in one of them.
+            // A waker that closes the engine runs in one of these threads, which
+            // cannot join itself.
             if thread.thread().id() != thread::current().id() {
                 panicked |= thread.join().is_err();
             }
@@ -536,16 +542,16 @@ impl Engine {
 }
 
 impl Options {
-    /// Opens the store in a directory. It costs the manifest, and the replay of
-    /// what was committed since the last checkpoint, whatever the size of the
-    /// store.
+    /// Opens the store in a directory. It reads the manifest and the first blocks
+    /// of tables, and replays what was committed since the last checkpoint. The
+    /// rest of the store is not read.
     ///
     /// # Errors
-    /// `Invalid` for an unusable option, and for a path that is no directory or
-    /// one that holds something else; `Locked` if the store is open elsewhere; `Corrupt` if what
-    /// opening reads is damaged, with nothing changed: the manifest, the first
-    /// blocks of tables, the log (records are checked when they are read);
-    /// `Unsupported` if it is of another format version; `Io`.
+    /// `Invalid` for an unusable option, and for a path that is not a directory or
+    /// holds other files; `Locked` if the store is open in another engine;
+    /// `Corrupt` if what opening reads is damaged, with nothing changed: the
+    /// manifest, the first blocks of tables, the log (records are checked when
+    /// they are read); `Unsupported` for another format version; `Io`.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {
         self.check()?;
         Engine::open_with(path.as_ref(), self)
@@ -554,7 +560,7 @@ impl Options {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // There is nobody to tell. What was acknowledged is in the log.
+        // A failure cannot be reported. Everything acknowledged is in the log.
         let _ = self.end(false);
     }
 }

@@ -1,4 +1,4 @@
-//! Opening: from the files of a store, or from nothing, to its last state.
+//! Opens a store, or creates it: from its files to its last state.
 
 use std::{
     collections::HashSet,
@@ -43,12 +43,12 @@ pub(super) struct Opened {
     pub(super) report: RecoveryReport,
 }
 
-/// Opens the store in `dir`, creating it if it may.
+/// Opens the store in `dir`, creating it if the options allow that.
 ///
-/// Nothing that was there is changed before all of it has been read.
+/// Changes no existing file before everything has been read.
 ///
-/// From here on the file system of the options is one that does nothing to
-/// files that are not the store's any more.
+/// Replaces the file system of the options by a [`LeasedFs`], which refuses to
+/// change files that are no longer the store's.
 pub(super) fn open(
     dir: &Path,
     options: &mut Options,
@@ -63,30 +63,42 @@ pub(super) fn open(
         .ok_or(Error::Locked { path })?;
     let lock: Arc<dyn Lock> = Arc::from(lock);
     options.fs = Arc::new(LeasedFs::new(Arc::clone(&options.fs), &lock));
-    let (options, fs) = (&*options, &*options.fs);
     let wal_dir = dir.join(wal::DIR);
-    let granularity = options.granularity;
-    let place = |store| wal::LogDir::new(fs, &wal_dir, store).in_sizes(granularity.log);
-    let Some(mut manifest) = manifest::load(fs, dir)? else {
-        let (manifest, writer) = create(dir, &wal_dir, options)?;
-        let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
-        base.set_rebuild_signal(rebuild_signal);
-        let state = State::from_base(Arc::new(base), granularity.kind_run);
-        let report = RecoveryReport::default();
-        return Ok(Opened { lock, manifest, state, writer, report });
-    };
-    if options.unfinished {
-        return Err(Error::invalid(format!("path {}: there is a store", dir.display())));
+    match manifest::load(&*options.fs, dir)? {
+        Some(_) if options.unfinished => {
+            Err(Error::invalid(format!("path {}: it holds a store already", dir.display())))
+        }
+        Some(manifest) => recover(dir, options, lock, manifest, rebuild_signal),
+        None => {
+            let (manifest, writer) = create(dir, &wal_dir, options)?;
+            let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
+            base.set_rebuild_signal(rebuild_signal);
+            let state = State::from_base(Arc::new(base), options.granularity.kind_run);
+            let report = RecoveryReport::default();
+            Ok(Opened { lock, manifest, state, writer, report })
+        }
     }
-    let place = place(manifest.store);
+}
+
+/// Opens a store with a manifest: maps its base and replays its log.
+fn recover(
+    dir: &Path,
+    options: &Options,
+    lock: Arc<dyn Lock>,
+    mut manifest: Manifest,
+    rebuild_signal: RebuildSignal,
+) -> Result<Opened> {
+    let (fs, granularity) = (&*options.fs, options.granularity);
+    let wal_dir = dir.join(wal::DIR);
+    let place = wal::LogDir::new(fs, &wal_dir, manifest.store).in_sizes(granularity.log);
     let data_dir = dir.join(segment::DIR);
-    // The threads that models know are the engine's own.
+    // The model checkers know only the engine's own threads.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
-    // An earlier life may have renamed a file into its place and failed to make
-    // that durable: what is read here is built upon only once it is.
+    // An earlier engine may have renamed a file into its place and failed to make
+    // that durable. The directories are synced before anything depends on it.
     let dirs = [dir, &wal_dir, &data_dir];
     let (synced, base) =
-        beside(in_turn, || sync(fs, dirs), || Base::open(&options.fs, &data_dir, &manifest, None));
+        both(in_turn, || sync(fs, dirs), || Base::open(&options.fs, &data_dir, &manifest, None));
     synced?;
     let mut base = base?;
     base.set_rebuild_signal(rebuild_signal);
@@ -94,14 +106,15 @@ pub(super) fn open(
     let orphans = find_orphans(fs, &data_dir, |name| {
         segment::file_number(name).is_some_and(|number| !kept.contains(&number))
     })?;
-    // An earlier base goes only if the heaps of this one are heaps.
+    // Files of an earlier base are removed only if the heaps of this one can be
+    // read.
     if !orphans.is_empty() {
         base.check_heaps()?;
     }
     let mut replayer = Replayer::new(Arc::new(base), granularity, in_turn);
     if manifest.salvaging && options.recovery == RecoveryMode::Strict {
-        let what = "a salvaging recovery was cut short: open with RecoveryMode::Salvage again; or a \
-                    repair into this directory was: repair again, into another";
+        let what = "a salvaging recovery was interrupted: open with RecoveryMode::Salvage again; \
+                    or a repair into this directory was: repair again, into another";
         return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
     }
     let recovered = wal::recover(
@@ -115,8 +128,9 @@ pub(super) fn open(
         &mut replayer,
     )?;
     if recovered.report.damage.is_some() || manifest.salvaging {
-        // Else the next opening would miss what this one gave up. Two
-        // generations on: one was published before the salvage.
+        // Otherwise the next opening would report the commits that this one gave
+        // up as missing. Two generations later, since the salvage itself published
+        // one.
         manifest = Manifest { durable: recovered.last, salvaging: false, ..manifest.next().next() };
         manifest::publish(fs, dir, &manifest)?;
     }
@@ -140,15 +154,15 @@ pub(super) fn open(
 /// Syncs the directories of a store.
 fn sync(fs: &dyn Fs, dirs: [&Path; 3]) -> Result<()> {
     dirs.into_iter().try_for_each(|dir| match fs.sync_dir(dir) {
-        // Recovery has more to say about a log that is not there.
+        // Recovery reports a missing log more precisely.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         synced => synced.map_err(|error| Error::io("sync", dir, error)),
     })
 }
 
-/// What waits for the disk, and what need not wait for that: in two threads,
-/// unless it is to be `in_turn`.
-fn beside<A: Send, B>(
+/// Runs `waits`, which waits for the disk, and `other`: in two threads, or one
+/// after the other if `in_turn`.
+fn both<A: Send, B>(
     in_turn: bool,
     waits: impl Fn() -> A + Sync,
     other: impl FnOnce() -> B,
@@ -160,13 +174,13 @@ fn beside<A: Send, B>(
         let thread = thread::Builder::new().name("ingrain-sync".to_owned());
         let thread = thread.spawn_scoped(scope, &waits);
         let other = other();
-        // Without a thread, or if that panicked, it is done here.
+        // If there is no thread, or it panicked, this thread does it.
         let waited = thread.ok().and_then(|thread| thread.join().ok());
         (waited.unwrap_or_else(&waits), other)
     })
 }
 
-/// Sees to it that `dir` is a directory that is a store or may become one.
+/// Ensures that `dir` is a directory that is a store or may become one.
 fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     let none = || Error::NoStore { path: dir.to_owned() };
     let names = match fs.list(dir) {
@@ -176,7 +190,7 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
                 return Err(none());
             }
             match fs.create_dir(dir) {
-                // Somebody else was as quick.
+                // Another process created it at the same time.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(Error::io("create", dir, error));
                 }
@@ -184,19 +198,19 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(Error::invalid(format!("path {}: it is no directory", dir.display())));
+            return Err(Error::invalid(format!("path {}: it is not a directory", dir.display())));
         }
         Err(error) => return Err(Error::io("list", dir, error)),
     };
     if names.iter().any(|name| name == manifest::FILE) {
         return Ok(());
     }
-    // Without a manifest it is a store in the making at most. Anything that a
-    // creation does not leave behind belongs to somebody else.
+    // Without a manifest it is at most an unfinished store. Any file that an
+    // interrupted creation does not leave belongs to somebody else.
     let ours = [LOCK, wal::DIR, segment::DIR, MANIFEST_TEMPORARY];
     if let Some(name) = names.iter().find(|name| !ours.iter().any(|ours| *name == ours)) {
         return Err(Error::invalid(format!(
-            "path {}: it is no store, and holds {}",
+            "path {}: it is not a store, and holds {}",
             dir.display(),
             Path::new(name).display()
         )));
@@ -207,8 +221,8 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
     Ok(())
 }
 
-/// Creates a store. The manifest comes last: until then, what there is can be
-/// created again.
+/// Creates a store. The manifest comes last: an interrupted creation can be
+/// repeated.
 fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Writer)> {
     let fs = &*options.fs;
     if let Some(error) = wal::check_unused(fs, wal_dir, &dir.join(manifest::FILE))? {
@@ -217,7 +231,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
     if !options.create {
         return Err(Error::NoStore { path: dir.to_owned() });
     }
-    // The parent first: what is synced into a directory that goes is gone.
+    // The parent first: files are not durable if their directory is not.
     if let Some(parent) = dir.parent() {
         fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
     }
@@ -230,7 +244,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
             _ => {}
         }
     }
-    // Data files without a manifest are somebody's store.
+    // Data files without a manifest are a damaged store.
     let names = fs.list(&data_dir).map_err(|error| Error::io("list", &data_dir, error))?;
     if let Some(name) = names.first() {
         let what = format!("the file is missing, but there is {}", Path::new(name).display());
@@ -252,7 +266,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
     Ok((manifest, writer))
 }
 
-/// Files of a directory that are nobody's, by their names.
+/// The files of a directory that do not belong to the store, by their names.
 fn find_orphans(fs: &dyn Fs, dir: &Path, is_orphan: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, error))?;
     let found = names.iter().filter(|name| name.to_str().is_some_and(&is_orphan));

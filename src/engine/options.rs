@@ -26,16 +26,18 @@ use crate::{
     },
 };
 
-/// In what pieces an engine works. What it does is the same with any; small ones
-/// show in small stores what happens between two of them.
+/// The sizes of the chunks in which an engine works. They do not change its
+/// results. With small ones, tests reach chunk boundaries in small stores.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Granularity {
     /// Bytes of a data file that are written at once.
     pub(super) write_chunk_bytes: usize,
     pub(super) log: LogSizes,
-    /// Bytes of the log that are handed to the thread that applies them.
+    /// Bytes of the log that are handed over at once to the thread that applies
+    /// them.
     pub(super) replay_group_bytes: usize,
-    /// Entries of a layer's kinds from which on a reader sorts them for others.
+    /// From this many unsorted entries of a layer's kinds on, a reader keeps its
+    /// sorted list of them for other readers.
     pub(super) kind_run: usize,
 }
 
@@ -50,8 +52,8 @@ impl Default for Granularity {
     }
 }
 
-/// How to open a store. Every value is checked when it is opened; one that
-/// cannot be used is refused by name, with the range that can.
+/// How to open a store. Opening checks every value; the error for an unusable
+/// one has its name and the allowed range.
 ///
 /// ```
 /// use ingrain::{Durability, Metric, Options, Space};
@@ -77,14 +79,14 @@ pub struct Options {
     pub(super) delta_bytes: usize,
     pub(super) delta_vectors: usize,
     pub(super) wal_bytes: u64,
-    pub(super) part_bytes: u64,
+    pub(super) partition_bytes: u64,
     pub(super) index_rows: usize,
     pub(super) graph_rows: usize,
     pub(super) graph_bytes: u64,
     pub(super) granularity: Granularity,
     pub(super) recovery: RecoveryMode,
     pub(super) inline: bool,
-    /// The store is made, and opens only once that is done.
+    /// Whether the new store must not open until its maker has finished it.
     pub(super) unfinished: bool,
     pub(super) spaces: BTreeMap<String, Space>,
     pub(super) indexes: BTreeSet<String>,
@@ -105,7 +107,7 @@ impl Default for Options {
             delta_bytes: 256 << 20,
             delta_vectors: 16_384,
             wal_bytes: 128 << 20,
-            part_bytes: 128 << 20,
+            partition_bytes: 128 << 20,
             index_rows: 1_024,
             graph_rows: 50_000,
             graph_bytes: 1 << 30,
@@ -136,8 +138,8 @@ impl Options {
         self
     }
 
-    /// How durable a batch is when it is acknowledged, unless it asks for
-    /// something else itself: [`Durability::Sync`] by default.
+    /// How durable a batch is when it is acknowledged, unless the batch says
+    /// otherwise: [`Durability::Sync`] by default.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -151,21 +153,20 @@ impl Options {
         self
     }
 
-    /// Most bytes of memory that the batches in the write log may take: 64 KiB
-    /// to 64 GiB, by default 256 MiB. A batch counts with its operations and
-    /// their encoded form. One that is larger than this by itself is refused.
-    /// The group of batches that is being committed comes on top, and takes about
-    /// as much at most.
+    /// Most bytes of memory for the batches in the write log: 64 KiB to 64 GiB, by
+    /// default 256 MiB. Both the operations of a batch and their encoded form
+    /// count. A batch that is larger than this is refused. The batches that are
+    /// being committed no longer count; they may take about as much again.
     #[must_use]
     pub fn write_log_bytes(mut self, bytes: usize) -> Self {
         self.write_log_bytes = bytes;
         self
     }
 
-    /// How long a writer is held by a full write log before it gets
-    /// `Backpressure`: up to an hour, by default 10 seconds. Not less than
-    /// [`publish_interval`](Self::publish_interval), unless zero: then a
-    /// writer is never held.
+    /// How long a writer is held by a full write log or delta before it gets
+    /// `Backpressure`: up to an hour, by default 10 seconds. It must not be less
+    /// than [`publish_interval`](Self::publish_interval), unless it is zero: then
+    /// a writer is never held.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -180,49 +181,51 @@ impl Options {
         self
     }
 
-    /// The longest that batches under way are let gather before they are
-    /// published together: up to a second, by default 5 ms; zero never. Only
-    /// load makes the engine wait, and only for what its thread commits:
-    /// submitted batches, and writes that found another in the step.
+    /// The longest time for which the engine lets batches gather before it
+    /// publishes them together: up to a second, by default 5 ms; with zero it
+    /// never waits. It waits only under load, and only in its own thread, which
+    /// commits submitted batches and those of writers that found another thread
+    /// committing.
     #[must_use]
     pub fn publish_interval(mut self, interval: Duration) -> Self {
         self.publish_interval = interval;
         self
     }
 
-    /// About how much memory may be taken by what was committed and is not in
-    /// the base yet: 256 KiB to 256 GiB, by default 256 MiB. At half of it a
-    /// checkpoint begins by itself, or at an eighth while the tables of the store
-    /// are small (not with vectors); from three quarters on writers are slowed,
-    /// and at all of it they are held, until the checkpoint has made room or
-    /// their patience ends. Batches in the write log come on top.
+    /// Memory for commits that are not in the base yet, by estimate: 256 KiB to
+    /// 256 GiB, by default 256 MiB. A checkpoint begins automatically when half of
+    /// it is used, or earlier, down to an eighth, while the tables of the store are
+    /// small and no vectors were written. From three quarters on, writers are
+    /// slowed. When all of it is used, they are held until a checkpoint has made
+    /// room or their [`patience`](Self::patience) ends. Batches in the write log
+    /// come on top.
     #[must_use]
     pub fn delta_bytes(mut self, bytes: usize) -> Self {
         self.delta_bytes = bytes;
         self
     }
 
-    /// The size of the log at which a checkpoint begins by itself: 4 KiB to
-    /// 1 TiB, by default 128 MiB. It bounds what opening has to replay, and the
-    /// log's disk, to about that and what is written while a checkpoint runs.
+    /// The size of the log at which a checkpoint begins automatically: 4 KiB to
+    /// 1 TiB, by default 128 MiB. The log, which opening may have to replay, grows
+    /// to about this and what is written while a checkpoint runs.
     #[must_use]
     pub fn wal_bytes(mut self, bytes: u64) -> Self {
         self.wal_bytes = bytes;
         self
     }
 
-    /// About the largest that a part of a table becomes before it is split:
-    /// 64 bytes to 1 GiB, by default 128 MiB. A checkpoint rewrites a part whole
-    /// if anything in it has changed.
+    /// The size at which a partition of a table is split, about: 64 bytes to 1 GiB,
+    /// by default 128 MiB. A checkpoint rewrites a whole partition if anything in
+    /// it has changed.
     #[must_use]
-    pub fn part_bytes(mut self, bytes: u64) -> Self {
-        self.part_bytes = bytes;
+    pub fn partition_bytes(mut self, bytes: u64) -> Self {
+        self.partition_bytes = bytes;
         self
     }
 
-    /// How many vectors, in all spaces together, may have been committed and be
-    /// in no file yet when a checkpoint begins by itself: 1 to 16,777,216, by
-    /// default 16,384. A search compares all of its space.
+    /// The number of vectors in memory, of all spaces together, at which a
+    /// checkpoint begins automatically: 1 to 16,777,216, by default 16,384. A
+    /// search compares its query with all of them that are in its space.
     #[must_use]
     pub fn delta_vectors(mut self, vectors: usize) -> Self {
         self.delta_vectors = vectors;
@@ -230,7 +233,8 @@ impl Options {
     }
 
     /// The least number of rows of a vector file that gets codes: 1 to
-    /// 16,777,216, by default 1,024. A smaller one is compared whole.
+    /// 16,777,216, by default 1,024. Of a smaller file, a search compares all
+    /// vectors.
     #[must_use]
     pub fn index_rows(mut self, rows: usize) -> Self {
         self.index_rows = rows;
@@ -255,17 +259,16 @@ impl Options {
         self
     }
 
-    /// Whether data files are written in pieces of 2 MiB, of which some operating
-    /// systems make huge pages: false by default. What is read at random from a
-    /// store that is larger than the processor's caches is found sooner then: 1.1
-    /// to 1.2 times as many gets a second with a million records. A load can be
-    /// slower, by 20 to 29 % on a machine that gives free memory back to its
-    /// host, and gathers more in memory meanwhile. What is in the files is the
-    /// same, so a store can be opened with and without; files that are there stay
-    /// as they are.
+    /// Whether data files are written in chunks of 2 MiB, which some operating
+    /// systems map with huge pages: false by default. It makes random reads faster
+    /// in stores that are larger than the processor's caches: 1.1 to 1.2 times as
+    /// many gets a second with a million records. Loads can be slower, by 20 to
+    /// 29 % on a machine that gives free memory back to its host, and keep more in
+    /// memory meanwhile. The contents of the files are the same, so a store can be
+    /// opened with or without this option. Existing files stay as they are.
     ///
-    /// Seen with ext4 on Linux 6.18. It takes a file system with large folios, and
-    /// costs 1 MiB of memory more for each file that is being written.
+    /// Measured with ext4 on Linux 6.18. It needs a file system with large folios,
+    /// and takes 1 MiB more memory for each file that is being written.
     #[must_use]
     pub fn huge_pages(mut self, huge_pages: bool) -> Self {
         self.granularity.write_chunk_bytes =
@@ -273,9 +276,9 @@ impl Options {
         self
     }
 
-    /// Bytes of a data file that are written at once, rounded up to blocks of
-    /// 4 KiB, of which there are two or more: 1 MiB by default, 2 MiB with
-    /// [`huge_pages`](Self::huge_pages). For crashes between the pieces of small
+    /// Bytes of a data file that are written at once, rounded up to two or more
+    /// blocks of 4 KiB: 1 MiB by default, 2 MiB with
+    /// [`huge_pages`](Self::huge_pages). For crashes between the chunks of small
     /// files.
     #[cfg(feature = "sim")]
     #[must_use]
@@ -287,7 +290,7 @@ impl Options {
 
     /// Bytes of the log that are read at once, and written at once when recovery
     /// writes commits again: 1 MiB by default. For damage and crashes between the
-    /// pieces of a small log.
+    /// chunks of a small log.
     #[cfg(feature = "sim")]
     #[must_use]
     pub fn log_chunk_bytes(mut self, bytes: usize) -> Self {
@@ -295,9 +298,9 @@ impl Options {
         self
     }
 
-    /// Zeros with which a new log file begins, and which are written ahead of its
-    /// commits; in a larger file they are up to 32 times as many. By default
-    /// 32 KiB. For crashes at the end of the zeros of a small log.
+    /// Bytes of zeros that are written to a new log file, ahead of its commits; in
+    /// a larger file they are up to 32 times as many. By default 32 KiB. For
+    /// crashes at the end of the zeros of a small log.
     #[cfg(feature = "sim")]
     #[must_use]
     pub fn log_zeros_bytes(mut self, bytes: usize) -> Self {
@@ -306,7 +309,7 @@ impl Options {
     }
 
     /// Bytes of the log that one thread decodes before another applies them:
-    /// 256 KiB by default; more than one group if a small log is larger than this.
+    /// 256 KiB by default. For several groups in a small log.
     #[cfg(feature = "sim")]
     #[must_use]
     pub fn replay_group_bytes(mut self, bytes: usize) -> Self {
@@ -314,9 +317,9 @@ impl Options {
         self
     }
 
-    /// How many nodes in memory are without a place in the order of their kinds
-    /// before a read keeps the order that it has made of them: 128 by default.
-    /// For scans of a kind over several such runs in a small store.
+    /// From this many nodes in memory on that are not sorted by kind yet, a read
+    /// keeps the sorted run that it has made of them: 128 by default. For scans of
+    /// a kind over several runs in a small store.
     #[cfg(feature = "sim")]
     #[must_use]
     pub fn kind_run(mut self, nodes: usize) -> Self {
@@ -331,10 +334,11 @@ impl Options {
         self
     }
 
-    /// Whether the engine does without threads of its own: false by default.
-    /// Then a submitted batch is committed before [`Engine::submit`](crate::Engine::submit) returns,
-    /// and what an engine does is a function of the calls to it, its file
-    /// system and its clock: a simulation can be repeated.
+    /// Whether the engine has no threads of its own: false by default. If it has
+    /// none, a submitted batch is committed before
+    /// [`Engine::submit`](crate::Engine::submit) returns, and all that the engine
+    /// does depends only on the calls to it, its file system and its clock: a
+    /// simulation can be repeated.
     #[must_use]
     pub fn inline(mut self, inline: bool) -> Self {
         self.inline = inline;
@@ -342,7 +346,7 @@ impl Options {
     }
 
     /// A vector space that the store must have: created if it has none of that
-    /// name. One that is defined otherwise is an error.
+    /// name. A space of that name with another definition is an error.
     #[must_use]
     pub fn space(mut self, name: impl Into<String>, space: Space) -> Self {
         self.spaces.insert(name.into(), space);
@@ -378,7 +382,7 @@ impl Options {
         let delta_bytes = num::wide(self.delta_bytes);
         within("delta_bytes", delta_bytes, 256 << 10, 1 << 38)?;
         within("wal_bytes", self.wal_bytes, 4 << 10, 1 << 40)?;
-        within("part_bytes", self.part_bytes, 64, 1 << 30)?;
+        within("partition_bytes", self.partition_bytes, 64, 1 << 30)?;
         within("delta_vectors", self.delta_vectors, 1, 1 << 24)?;
         within("index_rows", self.index_rows, 1, 1 << 24)?;
         within("graph_rows", self.graph_rows, 1, 1 << 24)?;
@@ -388,7 +392,7 @@ impl Options {
         if !self.patience.is_zero() && self.patience < self.publish_interval {
             return Err(Error::invalid(format!(
                 "option patience = {:?}: with publish_interval = {:?} it must be zero or at \
-                 least as long, or writers would be turned away while batches gather",
+                 least as long, or writers would be refused while batches gather",
                 self.patience, self.publish_interval
             )));
         }

@@ -1,9 +1,9 @@
 //! Applies the log while it is read: one thread reads and decodes, another
 //! decides and applies.
 //!
-//! What is wrong with a batch is then known later than the reading is told. So
-//! nothing is believed before all is applied; if something was wrong, all of it
-//! is read once more and each batch applied in its turn, which finds the place.
+//! An error in a batch is therefore found only after further batches were read.
+//! If there was one, the whole log is read once more and each batch is applied
+//! before the next one is read, which finds the place of the error.
 
 use std::{
     sync::{
@@ -28,12 +28,12 @@ use crate::{
     write::decide::decide,
 };
 
-/// Groups that may wait.
+/// Groups that may wait to be applied.
 const WAITING: usize = 2;
 
 type Group = Vec<(Seq, LoggedBatch, Contents)>;
 
-/// Makes the state that a base and a log give.
+/// Applies the batches of a log to a base.
 pub(super) struct Replayer {
     base: Arc<Base>,
     granularity: Granularity,
@@ -42,7 +42,7 @@ pub(super) struct Replayer {
     group: Group,
     group_bytes: usize,
     other: Option<(SyncSender<Group>, JoinHandle<Option<State>>)>,
-    /// Each batch is applied in its turn.
+    /// Whether each batch is applied before the next one is read.
     in_turn: bool,
 }
 
@@ -70,19 +70,19 @@ impl Replayer {
                 Some(state)
             };
             let thread = thread::Builder::new().name("ingrain-replay".to_owned()).spawn(work);
-            // Without it, all is read again, in turn.
+            // If there is no thread, the log is read again, in turn.
             self.other = thread.ok().map(|thread| (sender, thread));
         }
         let sent = self.other.as_ref().is_some_and(|(sender, _)| sender.send(group).is_ok());
-        // Why, the second reading tells.
+        // The second reading finds the cause.
         if sent { Ok(()) } else { Err(Refusal::Other(Error::internal("the log is read again"))) }
     }
 }
 
 impl Replay for Replayer {
     fn apply(&mut self, seq: Seq, logged: Logged<'_>) -> Result<(), Refusal> {
-        let bytes = logged.part().len();
-        let (batch, contents) = Payload::decode(logged.around(), logged.part().clone())?;
+        let bytes = logged.range().len();
+        let (batch, contents) = Payload::decode(logged.buffer(), logged.range().clone())?;
         if self.in_turn
             && let Some(state) = &mut self.state
         {
@@ -104,7 +104,7 @@ impl Replay for Replayer {
         let state = match self.other.take() {
             Some((sender, thread)) => {
                 drop(sender);
-                // A panic there is met again in turn.
+                // After a panic, the log is read again, in turn.
                 thread.join().ok().flatten()
             }
             None => self.state.take(),
@@ -133,7 +133,8 @@ fn replay(
 ) -> Result<(), Refusal> {
     let effects =
         decide(state, seq, batch.time, batch.ops, contents).map_err(|error| match error {
-            // Of the base, which the batch depends on: the log may be whole.
+            // An error of the base, on which the batch depends. The log may be
+            // sound.
             Error::Corrupt { .. } | Error::Unsupported { .. } | Error::Io { .. } => {
                 Refusal::Other(error)
             }

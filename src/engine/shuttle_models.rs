@@ -1,5 +1,4 @@
-//! Whole engines, with both their threads, over a disk in memory, in orders
-//! that are drawn by lot.
+//! Whole engines, with both their threads, on a disk in memory, in random orders.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +22,7 @@ use crate::{
 
 const DIR: &str = "/store";
 
-/// Every look at it takes a while, so that publishing costs something and it
+/// A clock that advances with every reading, so that publishing has a cost and it
 /// pays to let batches gather.
 #[derive(Debug, Default)]
 struct SlowClock(AtomicU64);
@@ -38,7 +37,8 @@ impl Clock for SlowClock {
     }
 }
 
-/// Nothing gathers, unless a model says so: time may stand still.
+/// Options with which batches do not gather, unless a model changes that: the
+/// clock may stand still.
 fn options(disk: &SimDisk) -> Options {
     Options::new()
         .fs(Arc::new(disk.clone()))
@@ -67,8 +67,8 @@ fn id(writer: u8, partition: u8) -> NodeId {
     NodeId::from_content(&[writer, partition])
 }
 
-/// Round `n` of a writer: both its nodes say `n`, in content, key and edges
-/// both ways. A snapshot that shows two different numbers shows half a batch.
+/// Round `n` of a writer: both its nodes have `n` in content, key and edges in both
+/// directions. A snapshot with two different numbers shows half a batch.
 fn round(writer: u8, n: u8) -> Batch {
     sized_round(writer, n, 1)
 }
@@ -84,7 +84,7 @@ fn sized_round(writer: u8, n: u8, bytes: usize) -> Batch {
     batch
 }
 
-/// The round that a snapshot shows of a writer; 0 before its first.
+/// The round of a writer that a snapshot shows; 0 before the first.
 fn seen(snapshot: &Snapshot, writer: u8) -> u8 {
     let nodes = snapshot.get_many(&[id(writer, 0), id(writer, 1)]).unwrap();
     let [Some(a), Some(b)] = nodes[..] else {
@@ -116,7 +116,7 @@ fn write(engine: &Engine, writer: u8, n: u8) {
     assert_eq!(seen(&snapshot, writer), n);
 }
 
-/// Looks a few times: time does not run backwards.
+/// Takes a few snapshots, which must never go backwards.
 fn watch(engine: &Engine, writers: u8) {
     let mut last = (Seq::ZERO, vec![0; writers.into()]);
     for _ in 0..3 {
@@ -140,7 +140,7 @@ fn files_of(state: &State) -> BTreeSet<PathBuf> {
     state.base().segments().map(|segment| segment.path().to_owned()).collect()
 }
 
-/// What is there when the store is opened again, and that it is sound.
+/// Opens the store again, and verifies it.
 fn reopen(disk: &SimDisk) -> Arc<Engine> {
     let engine = open(options(disk));
     let report = engine.verify().unwrap();
@@ -176,12 +176,12 @@ fn writers_readers_and_checkpoints() {
     });
 }
 
-/// A file of the base is there as long as a snapshot reads it, and not longer.
+/// A file of the base exists as long as a snapshot reads it, and no longer.
 #[test]
 fn files_stay_with_their_snapshots() {
     explore(400, false, || {
         let disk = SimDisk::new();
-        let engine = open(options(&disk).part_bytes(64));
+        let engine = open(options(&disk).partition_bytes(64));
         write(&engine, 0, 1);
         engine.checkpoint().unwrap();
         let keeper = spawn(&engine, |engine| {
@@ -211,13 +211,13 @@ fn files_stay_with_their_snapshots() {
     });
 }
 
-/// What closes lets go of a store that is whole; nothing of it is touched
-/// afterwards, by whoever has still something of it.
+/// Closing leaves a sound store. Its files are not changed afterwards, also not by
+/// threads that still hold the engine.
 #[test]
 fn closing_answers_everybody_and_then_touches_nothing() {
     explore(400, false, || {
         let disk = SimDisk::new();
-        let engine = open(options(&disk).wal_bytes(4 << 10).part_bytes(64));
+        let engine = open(options(&disk).wal_bytes(4 << 10).partition_bytes(64));
         write(&engine, 2, 1);
         engine.checkpoint().unwrap();
         let held = engine.snapshot();
@@ -242,7 +242,7 @@ fn closing_answers_everybody_and_then_touches_nothing() {
             }
         });
         let other = spawn(&engine, |engine| engine.close().unwrap());
-        // One of the two closes; the other need not wait for it.
+        // One of the two closes; the other does not wait for it.
         engine.close().unwrap();
         other.join().unwrap();
         let written = [writer.join().unwrap(), submitter.join().unwrap()];
@@ -256,21 +256,22 @@ fn closing_answers_everybody_and_then_touches_nothing() {
     });
 }
 
-/// An engine that is dropped has ended its threads, wherever they are.
+/// Dropping an engine ends its threads, whatever they are doing.
 #[test]
 fn dropping_ends_the_threads() {
     explore(400, false, || {
         let disk = SimDisk::new();
         let engine = open(options(&disk).wal_bytes(4 << 10));
         let ticket = engine.submit(round(0, 1)).unwrap();
-        engine.maintenance.ask();
+        engine.maintenance.request();
         drop(engine);
         let written = ticket.wait().is_ok();
         assert_eq!(seen(&reopen(&disk).snapshot(), 0), u8::from(written));
     });
 }
 
-/// Time stands still: who is held by a full log goes on because there is space.
+/// The clock stands still: a writer that is held by a full log continues only
+/// because there is space.
 #[test]
 fn a_full_log_holds_writers_until_there_is_space() {
     explore(400, false, || {
@@ -291,8 +292,8 @@ fn a_full_log_holds_writers_until_there_is_space() {
     });
 }
 
-/// Time passes: who is held long enough is refused, and what is refused is not
-/// there.
+/// The clock runs: a writer that is held long enough is refused, and its batch is
+/// not in the store.
 #[test]
 fn a_full_log_refuses_writers_at_their_deadline() {
     explore(400, true, || {
@@ -324,8 +325,8 @@ fn a_full_log_refuses_writers_at_their_deadline() {
     });
 }
 
-/// A delta that has used up its budget holds writers until a checkpoint has
-/// brought it into the base; a checkpoint is made because they ask.
+/// A delta that has used up its budget holds writers until a checkpoint has written
+/// it to the base. The writers request that checkpoint.
 #[test]
 fn a_full_delta_holds_writers_until_a_checkpoint() {
     for passes in [false, true] {
@@ -352,8 +353,8 @@ fn a_full_delta_holds_writers_until_a_checkpoint() {
     }
 }
 
-/// A writer that is held by a full delta, of which no checkpoint comes, goes
-/// when the engine closes or its log fails: time stands still.
+/// A writer that is held by a full delta, for which no checkpoint comes, is
+/// released when the engine closes or its log fails. The clock stands still.
 #[test]
 fn closing_and_failing_let_held_writers_go() {
     for closes in [true, false] {
@@ -377,7 +378,7 @@ fn closing_and_failing_let_held_writers_go() {
     }
 }
 
-/// Does something in the thread that gives an answer.
+/// A waker that runs a closure in the thread that answers.
 struct Then<F>(F);
 
 impl<F: Fn() + Send + Sync> Wake for Then<F> {
@@ -386,14 +387,14 @@ impl<F: Fn() + Send + Sync> Wake for Then<F> {
     }
 }
 
-/// Polls a ticket once, leaving a waker.
+/// Polls a ticket once, with a waker. Returns whether it is pending.
 fn leave(ticket: &mut Ticket, then: impl Fn() + Send + Sync + 'static) -> bool {
     let waker = Waker::from(Arc::new(Then(then)));
     matches!(pin!(ticket).poll(&mut Context::from_waker(&waker)), Poll::Pending)
 }
 
 /// A waker writes, another closes the engine, in whichever thread they are
-/// called: others go on.
+/// called: other threads continue.
 #[test]
 fn wakers_that_write_and_close() {
     explore(400, false, || {
@@ -424,8 +425,8 @@ fn wakers_that_write_and_close() {
     });
 }
 
-/// A sync that fails: everybody is answered, nobody is acknowledged afterwards,
-/// and readers notice nothing.
+/// A sync fails: all writers are answered, none is acknowledged afterwards, and
+/// readers are not affected.
 #[test]
 fn a_log_that_fails_answers_everybody() {
     explore(400, false, || {
@@ -465,8 +466,8 @@ fn a_log_that_fails_answers_everybody() {
     });
 }
 
-/// Checkpoints that fail, by themselves and when they are asked for, while the
-/// engine closes: the thread does not sit out its pause.
+/// Automatic and requested checkpoints fail while the engine closes: the thread
+/// does not wait until the end of its pause.
 #[test]
 fn checkpoints_that_fail_keep_nobody() {
     explore(400, false, || {

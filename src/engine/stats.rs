@@ -1,11 +1,11 @@
-//! Numbers about an engine.
+//! Statistics of an engine.
 
 use crate::{
     checkpoint::stats::CheckpointStats, model::time::Seq, state::stats::SpaceStats,
     write::stats::WriteStats,
 };
 
-/// Numbers about an engine.
+/// Statistics of an engine.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -30,12 +30,12 @@ pub struct Stats {
     pub keys: usize,
     /// Vectors in the store.
     pub vectors: usize,
-    /// Kinds that the store ever had.
+    /// The number of kinds that the store ever had.
     pub kinds: usize,
     /// The vector spaces, by name.
     pub spaces: Vec<SpaceStats>,
     /// The write path.
     pub write: WriteStats,
-    /// The base, and how it is kept up.
+    /// The base and its checkpoints.
     pub checkpoint: CheckpointStats,
 }

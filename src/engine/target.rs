@@ -1,4 +1,4 @@
-//! A directory in which a whole store is to appear, or none.
+//! A directory that will hold a complete new store, or none.
 
 use std::{io, path::Path};
 
@@ -9,7 +9,7 @@ use crate::{
     store::{manifest, segment, wal},
 };
 
-/// A directory that has no store yet, and nobody else makes one in it.
+/// A directory without a store, locked so that nobody else creates one in it.
 #[derive(Debug)]
 pub(super) struct Target<'t> {
     fs: &'t dyn Fs,
@@ -18,8 +18,8 @@ pub(super) struct Target<'t> {
 }
 
 impl<'t> Target<'t> {
-    /// Takes a directory, creating it if it is not there, with those of a store
-    /// in it.
+    /// Locks a directory, creating it if it is absent, and creates the directories
+    /// of a store in it.
     pub(super) fn take(fs: &'t dyn Fs, dir: &'t Path) -> Result<Self> {
         match fs.create_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -27,7 +27,7 @@ impl<'t> Target<'t> {
             }
             _ => {}
         }
-        // The parent first: what is synced into a directory that goes is gone.
+        // The parent first: files are not durable if their directory is not.
         if let Some(parent) = dir.parent() {
             fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
         }
@@ -36,7 +36,7 @@ impl<'t> Target<'t> {
             .lock(&path)
             .map_err(|error| Error::io("lock", &path, error))?
             .ok_or(Error::Locked { path })?;
-        // Again: somebody may have been as quick.
+        // Checked again under the lock: files may have appeared meanwhile.
         check(fs, dir)?;
         for name in [segment::DIR, wal::DIR] {
             let path = dir.join(name);
@@ -55,9 +55,9 @@ impl<'t> Target<'t> {
         self.dir
     }
 
-    /// Removes all that was made, as far as that can be done: why it is to go is
-    /// what the caller must hear of. The directories stay, and the lock file,
-    /// which another may be waiting for.
+    /// Removes the files of the new store. Failures are ignored, since the caller
+    /// reports the error that led here. The directories stay, and so does the lock
+    /// file, which another process may be waiting for.
     pub(super) fn discard(self) {
         let Self { fs, dir, lock } = self;
         discard(fs, dir);
@@ -71,7 +71,8 @@ pub(super) fn discard(fs: &dyn Fs, dir: &Path) {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
         Ok(()) => true,
     };
-    // What the manifest names goes only when no crash brings the manifest back.
+    // The files that the manifest names are removed only once its removal is
+    // durable.
     if !removed || fs.sync_dir(dir).is_err() {
         return;
     }
@@ -83,7 +84,8 @@ pub(super) fn discard(fs: &dyn Fs, dir: &Path) {
     }
 }
 
-/// Refuses a directory that holds anything but what a failed call left.
+/// Refuses a directory that holds anything except what a failed call leaves: the
+/// lock file and empty directories.
 pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<()> {
     let refused = |what: &str| {
         Err(Error::invalid(format!("path {}: {what}; it must be absent or empty", dir.display())))
@@ -93,7 +95,7 @@ pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<()> {
         Err(error) => {
             return match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
-                io::ErrorKind::NotADirectory => refused("it is no directory"),
+                io::ErrorKind::NotADirectory => refused("it is not a directory"),
                 _ => Err(Error::io("list", dir, error)),
             };
         }
@@ -109,7 +111,7 @@ pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory that is the store's own, or within it.
+/// Refuses a directory that is that of the store, or within it.
 pub(super) fn check_apart(dir: &Path, store: &Path) -> Result<()> {
     if dir.starts_with(store) {
         return Err(Error::invalid(format!(

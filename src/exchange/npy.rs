@@ -69,6 +69,39 @@ pub struct Array {
     pub data: usize,
 }
 
+/// The position and the text of the header of a file.
+fn header_of(bytes: &[u8]) -> Result<(usize, &[u8]), Damage> {
+    let cut = || Damage::new(bytes.len(), "the file ends within the .npy header");
+    let Some(rest) = bytes.strip_prefix(MAGIC) else {
+        return Err(match MAGIC.starts_with(bytes) {
+            true => cut(),
+            false => Damage::new(0, "it is not a .npy file"),
+        });
+    };
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
+    let (length, rest) = match version {
+        [1, 0] => rest
+            .split_first_chunk::<2>()
+            .map(|(length, rest)| (u32::from(u16::from_le_bytes(*length)), rest)),
+        [2 | 3, 0] => {
+            rest.split_first_chunk::<4>().map(|(length, rest)| (u32::from_le_bytes(*length), rest))
+        }
+        [major, minor] => {
+            let what =
+                format!("version {major}.{minor} of the .npy format is unknown; save it as 1.0");
+            return Err(Damage { unsupported: true, ..Damage::new(MAGIC.len(), what) });
+        }
+    }
+    .ok_or_else(cut)?;
+    let at = bytes.len() - rest.len();
+    let length = num::index(length);
+    if at.saturating_add(length) > HEADER_BYTES {
+        let what = format!("its header claims to have {length} bytes, which is too long");
+        return Err(Damage::new(at, what));
+    }
+    Ok((at, rest.get(..length).ok_or_else(cut)?))
+}
+
 impl Array {
     /// Decodes the header of a file of `len` bytes. `bytes` is the beginning of
     /// the file, or all of it; [`HEADER_BYTES`] suffice.
@@ -77,39 +110,9 @@ impl Array {
     /// [`Damage`] when it is not a `.npy` file, has a shape or a type that
     /// vectors cannot have, or has another length than its header implies.
     pub fn decode(bytes: &[u8], len: u64) -> Result<Self, Damage> {
-        let cut = || Damage::new(bytes.len(), "the file ends within the .npy header");
-        let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            return Err(match MAGIC.starts_with(bytes) {
-                true => cut(),
-                false => Damage::new(0, "it is not a .npy file"),
-            });
-        };
-        let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
-        let (length, rest) = match version {
-            [1, 0] => rest
-                .split_first_chunk::<2>()
-                .map(|(length, rest)| (u32::from(u16::from_le_bytes(*length)), rest)),
-            [2 | 3, 0] => rest
-                .split_first_chunk::<4>()
-                .map(|(length, rest)| (u32::from_le_bytes(*length), rest)),
-            [major, minor] => {
-                let what = format!(
-                    "version {major}.{minor} of the .npy format is unknown; save it as 1.0"
-                );
-                return Err(Damage { unsupported: true, ..Damage::new(MAGIC.len(), what) });
-            }
-        }
-        .ok_or_else(cut)?;
-        let at = bytes.len() - rest.len();
+        let (at, text) = header_of(bytes)?;
         let wrong = |what: String| Damage::new(at, what);
-        let length = num::index(length);
-        let data = at.saturating_add(length);
-        if data > HEADER_BYTES {
-            return Err(wrong(format!(
-                "its header claims to have {length} bytes, which is too long"
-            )));
-        }
-        let text = rest.get(..length).ok_or_else(cut)?;
+        let data = at.saturating_add(text.len());
         let text = String::from_utf8_lossy(text);
         let header = Header::parse(&text)
             .ok_or_else(|| wrong(format!("the .npy header cannot be parsed: {}", text.trim())))?;

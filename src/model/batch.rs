@@ -42,7 +42,8 @@ pub enum Precondition {
     Version(Seq),
 }
 
-/// One change. Use the methods of [`Batch`] to make them.
+/// One change. The methods of [`Batch`] make the common ones; [`Batch::push`]
+/// adds any.
 ///
 /// With the feature `serde` it is a map with one entry: the name of the
 /// operation, such as `put` or `create_space`, and its fields.
@@ -216,8 +217,9 @@ impl Op {
         }
     }
 
-    /// Checks that there is what it names. Whether there is a space that it
-    /// drops, its turn tells: an operation before it may create one.
+    /// Checks that the spaces and indexes that it names exist. Whether a space to
+    /// be dropped exists is decided when its turn comes: an operation before it
+    /// may create it.
     fn check_known(&self, catalog: &impl Catalog) -> Result<()> {
         match self {
             Self::Put { node, .. } => node.check_known(catalog),
@@ -306,7 +308,7 @@ pub enum Durability {
 /// Changes that happen together or not at all.
 ///
 /// Operations apply in order, each seeing those before it. If the precondition
-/// of one fails when the batch's turn comes, nothing of the batch happens.
+/// of one fails when the batch's turn comes, nothing of the batch is applied.
 ///
 /// ```
 /// use ingrain::{Batch, Edge, Node, NodeId};
@@ -392,57 +394,56 @@ impl Batch {
         self
     }
 
-    /// Writes a node, new or in place of the one that is there, whose edges
-    /// stay.
+    /// Writes a node. If it exists, it is replaced, and its edges stay.
     pub fn put(&mut self, node: Node) -> &mut Self {
         self.push(Op::Put { node, precondition: Precondition::None })
     }
 
-    /// Writes a node only if the one that is there has this version.
+    /// Writes a node only if it exists and has this version.
     pub fn put_if_version(&mut self, node: Node, version: Seq) -> &mut Self {
         self.push(Op::Put { node, precondition: Precondition::Version(version) })
     }
 
-    /// Writes a node only if there is none.
+    /// Writes a node only if it does not exist.
     pub fn put_if_absent(&mut self, node: Node) -> &mut Self {
         self.push(Op::Put { node, precondition: Precondition::Absent })
     }
 
-    /// Changes part of a node. It must be there.
+    /// Changes part of a node, which must exist.
     pub fn patch(&mut self, id: NodeId, patch: Patch) -> &mut Self {
         self.push(Op::Patch { id, patch })
     }
 
-    /// Counts one access to a node and notes the time, unless a later one is
-    /// noted, as after a clock was set back. It must be there.
+    /// Counts one access to a node, which must exist, and sets its access time,
+    /// unless the stored one is later.
     pub fn touch(&mut self, id: NodeId) -> &mut Self {
         self.push(Op::Touch { id, count: 1 })
     }
 
-    /// Sets when a node may be pruned, or with `None` that it may not. It must
-    /// be there.
+    /// Sets or, with `None`, removes the expiry of a node, which must exist.
     pub fn expire(&mut self, id: NodeId, expires: Option<Timestamp>) -> &mut Self {
         self.push(Op::Expire { id, expires })
     }
 
-    /// Deletes a node, if there, with its edges both ways, its vectors and its
-    /// keys.
+    /// Deletes a node, if it exists, with its edges in both directions, its
+    /// vectors and its keys.
     pub fn delete(&mut self, id: NodeId) -> &mut Self {
         self.push(Op::Delete { id })
     }
 
-    /// Deletes a node as [`delete`](Self::delete) does if it expires at
-    /// `before` or earlier.
+    /// Deletes a node as [`delete`](Self::delete) does, if its expiry is at or
+    /// before `before`.
     pub fn prune(&mut self, id: NodeId, before: Timestamp) -> &mut Self {
         self.push(Op::Prune { id, before })
     }
 
-    /// Writes an edge. Both its ends must be there.
+    /// Writes an edge. The nodes at both ends must exist.
     pub fn link(&mut self, edge: Edge) -> &mut Self {
         self.push(Op::Link { edge })
     }
 
-    /// Deletes the edge with discriminator 0, if there.
+    /// Deletes the edge with discriminator 0, if it exists. For another
+    /// discriminator, push an [`Op::Unlink`].
     pub fn unlink(&mut self, source: NodeId, kind: impl Into<String>, target: NodeId) -> &mut Self {
         self.push(Op::Unlink { source, kind: kind.into(), target, discriminator: 0 })
     }
@@ -452,12 +453,12 @@ impl Batch {
         self.durability
     }
 
-    /// The operations, of which none stay.
+    /// Takes all operations out.
     pub(crate) fn take_ops(&mut self) -> Vec<Op> {
         std::mem::take(&mut self.ops)
     }
 
-    /// Puts these operations in the place of those that it has.
+    /// Replaces the operations.
     pub(crate) fn replace_ops(&mut self, ops: Vec<Op>) {
         self.ops = ops;
     }

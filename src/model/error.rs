@@ -19,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// its group.
 ///
 /// Match on [`Error::kind`] rather than on the text; the text is for people.
-/// That something does not exist is never an error: lookups return `Option`.
+/// A lookup of a node or an edge that does not exist gives `None`, not an error.
 /// The cause of an error is its [`source`](error::Error::source);
 /// [`with_causes`](Error::with_causes) prints it too. Variants and their fields
 /// may grow: match with `..`.
@@ -36,7 +36,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller gave something that can never be accepted.
+    /// The call was wrong: a value is out of range, or it names a space or an
+    /// index that does not exist.
     #[error("invalid {what}")]
     #[non_exhaustive]
     Invalid {
@@ -54,7 +55,8 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
-    /// There is no store at this path, and none was to be created.
+    /// There is no store at this path, and
+    /// [`Options::create`](crate::Options::create) is false.
     #[error("there is no store in {}", path.display())]
     #[non_exhaustive]
     NoStore {
@@ -109,21 +111,21 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// An earlier write to the log failed, so this engine takes no more of
-    /// them. Reads go on. Close it and open the store again: what was
-    /// acknowledged is there; whether the batch that met the failure is there
-    /// too, only the disk knows.
-    #[error("the engine takes no more writes, its log failed")]
+    /// A write to the log failed, so this engine refuses all further writes. Reads
+    /// continue. Close it and open the store again: all acknowledged batches are
+    /// there. Whether the batches of the failed write are there too can only be
+    /// seen then.
+    #[error("the engine refuses writes because its log failed")]
     #[non_exhaustive]
     Poisoned {
         /// The failure.
         #[source]
         cause: Arc<Error>,
     },
-    /// A checkpoint failed at this step. If it was before `truncate`, everything
-    /// is as it was: what was acknowledged is in the log, new files are gone,
-    /// and the engine goes on. A failure of `truncate` leaves a log that is
-    /// longer than it need be.
+    /// A checkpoint failed at this step. The engine goes on, and what was
+    /// acknowledged is in the log. New files are removed, or, if the manifest may
+    /// have been replaced, stay until a later manifest is in force. A failure of
+    /// `truncate` only leaves a log that is longer than necessary.
     #[error("checkpoint failed at {step}")]
     #[non_exhaustive]
     Checkpoint {
@@ -148,8 +150,8 @@ pub enum Error {
     #[error("the engine is closed")]
     Closed,
     /// The file or the request belongs to a version or platform that this one
-    /// does not serve. Files are met by opening; a heap, beside a manifest that
-    /// this version reads, by whoever reads it.
+    /// does not support. Opening reports it; for a heap, the first read from it
+    /// does.
     #[error("unsupported: {what}")]
     #[non_exhaustive]
     Unsupported {

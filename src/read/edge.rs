@@ -134,7 +134,8 @@ impl<'s> EdgeRef<'s> {
         }
     }
 
-    /// A copy of the edge that can be changed and linked.
+    /// A copy of the edge that can be changed and linked. It has the times of the
+    /// edge, and a link writes these too.
     ///
     /// # Errors
     /// As [`attributes`](Self::attributes).

@@ -83,7 +83,7 @@ pub struct Edges<'s> {
     after: Option<EdgeKey>,
     /// Set by the first call of `next`.
     front: Option<EdgeMerge<'s>>,
-    back: Option<EdgeMerge<'s>>,
+    back: Option<Box<EdgeMerge<'s>>>,
     at: Option<EdgeKey>,
     back_at: Option<EdgeKey>,
 }
@@ -171,6 +171,7 @@ impl<'s> Edges<'s> {
         Some(Cursor { of: self.read(), node: at.to, key })
     }
 
+    #[inline]
     fn edge(
         &self,
         found: MergedItem<'s, Option<Arc<EdgeRecord>>, &'s EdgeRow>,
@@ -216,7 +217,7 @@ impl<'s> Iterator for Edges<'s> {
 impl DoubleEndedIterator for Edges<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         if self.back.is_none() {
-            self.back = Some(self.begin(true));
+            self.back = Some(Box::new(self.begin(true)));
         }
         let (key, found) = match self.back.as_mut()?.next()? {
             Ok(item) => item,

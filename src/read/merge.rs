@@ -162,10 +162,28 @@ where
                 self.ended = true;
                 return Some(Err(error));
             }
-            let Some(place) = self.next_place() else {
-                self.ended = true;
-                break;
-            };
+            // Most reads end with one run left, whose items need no comparison.
+            let mut left = self.layers.iter_mut().flatten().filter(|run| run.head.is_some());
+            match (left.next(), left.next(), self.base_head) {
+                (None, _, None) => {
+                    self.ended = true;
+                    break;
+                }
+                (None, _, Some((place, item))) => {
+                    self.advance_base();
+                    return Some(Ok((place, MergedItem::Base(item))));
+                }
+                (Some(run), None, None) => {
+                    let Some((place, value)) = run.head else { break };
+                    run.advance(self.descending);
+                    if value.is_there() {
+                        return Some(Ok((place, MergedItem::Memory(value))));
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(place) = self.next_place() else { break };
             let mut found = None;
             for run in self.layers.iter_mut().flatten() {
                 if let Some((_, value)) = run.head.filter(|(at, _)| *at == place) {

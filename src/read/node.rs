@@ -203,7 +203,8 @@ impl<'s> NodeRef<'s> {
     }
 
     /// A copy of the node that can be changed and put, here or into another
-    /// store.
+    /// store. It has the times, the access count and the expiry of the node: a
+    /// put writes these too, even if the node was touched meanwhile.
     ///
     /// # Errors
     /// As [`attributes`](Self::attributes).

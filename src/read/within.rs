@@ -18,11 +18,14 @@ pub(crate) struct Within<I, K> {
     run: Result<I, Option<Error>>,
     bounds: Bounds<K>,
     descending: bool,
+    /// Whether a row was within the bound at which the run begins: all after it
+    /// are.
+    begun: bool,
 }
 
 impl<I, K> Within<I, K> {
     pub(crate) fn new(run: Result<I>, bounds: Bounds<K>, descending: bool) -> Self {
-        Self { run: run.map_err(Some), bounds, descending }
+        Self { run: run.map_err(Some), bounds, descending, begun: false }
     }
 }
 
@@ -43,22 +46,21 @@ where
                 Ok(item) => item,
                 Err(error) => return Some(Err(error)),
             };
-            let after_start = match &self.bounds.0 {
+            let after_start = || match &self.bounds.0 {
                 Bound::Included(start) => item.compare(start).is_ge(),
                 Bound::Excluded(start) => item.compare(start).is_gt(),
                 Bound::Unbounded => true,
             };
-            let before_end = match &self.bounds.1 {
+            let before_end = || match &self.bounds.1 {
                 Bound::Included(end) => item.compare(end).is_le(),
                 Bound::Excluded(end) => item.compare(end).is_lt(),
                 Bound::Unbounded => true,
             };
-            let (begun, goes_on) =
-                if self.descending { (before_end, after_start) } else { (after_start, before_end) };
-            if !goes_on {
+            if !(if self.descending { after_start() } else { before_end() }) {
                 return None;
             }
-            if begun {
+            self.begun = self.begun || if self.descending { before_end() } else { after_start() };
+            if self.begun {
                 return Some(Ok(item));
             }
         }

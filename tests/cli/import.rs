@@ -215,7 +215,9 @@ fn vectors_come_to_nodes_that_are_there() {
     let output = dir.run("import --store @a --ids @i --vectors @w --skip-bad --json");
     let warnings = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{warnings}");
-    for cause in ["i:2: ", "i:4: the id is not UTF-8", "i:5: number 0", "i:6: its vector is zero"] {
+    for cause in
+        ["i:2: ", "i:4: the id is not UTF-8", "i:5: component 0", "i:6: its vector is zero"]
+    {
         assert!(warnings.contains(cause), "{cause}: {warnings}");
     }
     let done = lines(str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
@@ -362,5 +364,5 @@ fn odd_files_are_told_apart() {
     let error = dir.fails("stats --store @nodes");
     assert!(error.contains("it is a file"), "{error}");
     let error = dir.fails("import --store @d --nodes /dev/null --vectors @vectors");
-    assert!(error.contains("no regular file"), "{error}");
+    assert!(error.contains("not a regular file"), "{error}");
 }

@@ -68,9 +68,9 @@ fn damaged_files_are_inspected_as_far_as_they_are_whole() {
     dir.file("cut", &bytes[..5000]);
     assert!(dir.fails("inspect @cut").contains("bytes declared, 5000 found"));
     dir.file("other", "no file of ours");
-    assert!(dir.fails("inspect @other").contains("it is no file of ingrain"));
+    assert!(dir.fails("inspect @other").contains("it is not a file of ingrain"));
     dir.file("empty", "");
-    assert!(dir.fails("inspect @empty").contains("it is no file of ingrain"));
+    assert!(dir.fails("inspect @empty").contains("it is not a file of ingrain"));
     assert!(dir.fails("inspect @a").contains("it is a directory"));
     assert!(dir.fails("inspect @missing").contains("missing"));
     let mut later = bytes;

@@ -351,7 +351,7 @@ pub fn id(n: u8) -> NodeId {
 /// is the first commit.
 pub fn options() -> Options {
     // Partitions of a few rows, so that they split and merge.
-    let mut options = in_small_pieces(Options::new().wal_file_bytes(64 << 10).part_bytes(200));
+    let mut options = in_small_pieces(Options::new().wal_file_bytes(64 << 10).partition_bytes(200));
     for (name, dimension, metric) in SPACES {
         options = options.space(*name, Space::new(*dimension, *metric));
     }

@@ -89,7 +89,7 @@ pub fn rich() -> &'static Image {
             let options = options()
                 .space("wide", Space::new(8, Metric::Cosine))
                 .space("gone", Space::new(2, Metric::Dot))
-                .part_bytes(4 << 10)
+                .partition_bytes(4 << 10)
                 .index_rows(1);
             on_disk(&disk, options).open(PATH).unwrap()
         };

@@ -23,7 +23,7 @@ use crate::harness::{
 };
 
 fn options() -> Options {
-    Options::new().space("text", Space::new(2, Metric::L2)).index("by").part_bytes(4_096)
+    Options::new().space("text", Space::new(2, Metric::L2)).index("by").partition_bytes(4_096)
 }
 
 /// A batch that touches everything a store has.

@@ -63,9 +63,10 @@ fn ids_are_found_however_they_are_spread() {
         ("one", vec![5]),
     ];
     for (name, mut ids) in spread {
-        for part_bytes in [2_000, 128 << 20] {
+        for partition_bytes in [2_000, 128 << 20] {
             let dir = temp_dir();
-            let options = Options::new().part_bytes(part_bytes).durability(Durability::Os);
+            let options =
+                Options::new().partition_bytes(partition_bytes).durability(Durability::Os);
             let engine = options.open(dir.path().join("s")).unwrap();
             let mut batch = Batch::new();
             for n in &ids {
@@ -105,7 +106,7 @@ fn ids_are_found_however_they_are_spread() {
 fn parts_split_as_they_grow_and_merge_as_they_shrink() {
     let dir = temp_dir();
     let path = dir.path().join("s");
-    let engine = Options::new().part_bytes(4_096).index("i").open(&path).unwrap();
+    let engine = Options::new().partition_bytes(4_096).index("i").open(&path).unwrap();
     let mut batch = Batch::new();
     for n in 0..2_000 {
         batch.put(Node::new(id(n), "node").key("i", n.to_be_bytes()));
@@ -354,7 +355,7 @@ fn overwriting_every_key_ten_times_stays_within_twice_the_live_bytes() {
             .delta_bytes(DELTA as usize)
             .wal_bytes(512 << 10)
             .wal_file_bytes(128 << 10)
-            .part_bytes(64 << 10)
+            .partition_bytes(64 << 10)
             .open(&path)
             .unwrap();
         let name = |n: u64| {
@@ -540,7 +541,7 @@ fn damage_is_met_where_it_is_read() {
 fn deleting_takes_what_the_base_has() {
     let dir = temp_dir();
     let path = dir.path().join("s");
-    let options = || Options::new().index("i").part_bytes(300);
+    let options = || Options::new().index("i").partition_bytes(300);
     let engine = options().open(&path).unwrap();
     let mut batch = Batch::new();
     for n in 0..40 {
@@ -612,7 +613,7 @@ mod simulated {
     use crate::harness::disks::on_disk;
 
     fn open(disk: &SimDisk) -> Engine {
-        on_disk(disk, Options::new().index("i").part_bytes(1 << 10)).open("/s").unwrap()
+        on_disk(disk, Options::new().index("i").partition_bytes(1 << 10)).open("/s").unwrap()
     }
 
     fn fill(engine: &Engine, from: u64, to: u64) {

@@ -26,7 +26,7 @@ fn options() -> Options {
         .space("small", Space::new(2, Metric::Cosine))
         .index("by")
         .index("other")
-        .part_bytes(8 << 10)
+        .partition_bytes(8 << 10)
 }
 
 fn node(n: u64) -> Node {

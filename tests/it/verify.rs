@@ -295,7 +295,7 @@ fn nodes_that_are_wrong_under_right_checksums_are_found() {
     // Nodes 1, 2, 3, 4, 6, in rows 0 to 4.
     forged(
         |f| f.edit(Nodes, |s| put(rows(s), row(2) + 20, &[77])),
-        &[(".nodes", "heap 77 is referred to and not there")],
+        &[(".nodes", "heap 77 is referred to but missing")],
     );
     forged(
         |f| f.edit(Nodes, |s| put(rows(s), row(2) + 26, &[77])),
@@ -313,8 +313,8 @@ fn nodes_that_are_wrong_under_right_checksums_are_found() {
             (".nodes", "is out of order"),
             (".nodes", "is listed as of kind"),
             // A search passes it by.
-            (".out", "of an edge is not there"),
-            (".in", "of an edge is not there"),
+            (".out", "of an edge is missing"),
+            (".in", "of an edge is missing"),
         ],
     );
     // The record of another node.
@@ -501,23 +501,23 @@ fn edges_that_are_wrong_under_right_checksums_are_found() {
     for at in [46, 48, 56, 64] {
         forged(
             |f| f.edit(In, |s| rows(s)[row(1) + at] ^= 0x80),
-            &[(".out", "it is another at its other end")],
+            &[(".out", "it differs at its other end")],
         );
     }
     // The length of attributes.
     forged(
         |f| f.edit(In, |s| rows(s)[row(0) + 80] ^= 1),
-        &[(".out", "it is another at its other end")],
+        &[(".out", "it differs at its other end")],
     );
-    forged(|f| f.edit(In, |s| rows(s)[row(0) + 72] = 1), &[(".in", "that are not its own")]);
-    forged(|f| f.edit(Out, |s| rows(s)[row(0) + 76] = 1), &[(".out", "that are not its own")]);
+    forged(|f| f.edit(In, |s| rows(s)[row(0) + 72] = 1), &[(".in", "that it must not have")]);
+    forged(|f| f.edit(Out, |s| rows(s)[row(0) + 76] = 1), &[(".out", "that it must not have")]);
     forged(
         |f| f.edit(Out, |s| rows(s)[row(1) + 84] = 1),
         &[(".out", "reserved bytes of an edge are not zero")],
     );
     forged(
         |f| f.edit(Out, |s| rows(s)[row(3) + 72] = 77),
-        &[(".out", "heap 77 is referred to and not there")],
+        &[(".out", "heap 77 is referred to but missing")],
     );
     // The slot of the attributes: the record of a node instead.
     forged(
@@ -616,7 +616,7 @@ fn keys_that_are_wrong_under_right_checksums_are_found() {
     forged(|f| edit_keys(f, |entries| entries[4].2 = id_of_byte(9)), &[missing, foreign]);
     forged(
         |f| edit_keys(f, |entries| entries[9].0 = 7),
-        &[missing, foreign, (".keys", "a key of index 7: there is none")],
+        &[missing, foreign, (".keys", "a key of unknown index 7")],
     );
     forged(
         |f| edit_keys(f, |entries| entries.swap(3, 4)),
@@ -660,7 +660,7 @@ fn vectors_that_are_wrong_under_right_checksums_are_found() {
     );
     forged(
         |f| f.edit(Vectors, |s| heads(s)[row(3) + 16] = 200),
-        &[(".vec", "commit 200 is to come")],
+        &[(".vec", "commit 200 is after the checkpoint")],
     );
     forged(
         |f| f.edit(Vectors, |s| heads(s)[row(0)..row(2)].rotate_left(HEAD)),
@@ -695,7 +695,7 @@ fn vectors_that_are_wrong_under_right_checksums_are_found() {
         &[(".nodes", "is in 2 files")],
     );
     // A row that is live is taken for dead, and the other way round.
-    forged(|f| f.manifest.vectors[0].dead[0] ^= 1, &[(".vec", "is taken for dead"), rows_of_file]);
+    forged(|f| f.manifest.vectors[0].dead[0] ^= 1, &[(".vec", "is marked dead"), rows_of_file]);
     forged(|f| f.manifest.vectors[0].dead[0] ^= 8, &[rows_of_file]);
 }
 

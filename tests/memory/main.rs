@@ -125,7 +125,7 @@ fn options() -> Options {
         .write_log_bytes(LOG)
         .wal_file_bytes(MIB as u64)
         .wal_bytes(1 << 30)
-        .part_bytes(MIB as u64)
+        .partition_bytes(MIB as u64)
         .delta_vectors(1 << 20)
         .index_rows(1_024)
         .space("v", Space::new(DIMENSION, Metric::L2))

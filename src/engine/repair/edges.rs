@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl<'r> Repair<'r> {
-    /// Edges from the table by source. Gives where it could not be read.
+    /// Salvages edges from out_edges. Returns the gaps of unreadable rows.
     pub(crate) fn edges(&mut self) -> Result<Vec<Gap>> {
         let base = self.base;
         let mut gaps: Vec<Gap> = Vec::new();
@@ -45,7 +45,8 @@ impl<'r> Repair<'r> {
                 }
                 continue;
             };
-            // Rows of this part that follow each other and could not be read.
+            // The number of unreadable rows since the last readable one, and the
+            // first error.
             let mut bad: Option<(u64, Error)> = None;
             for at in 0..partition.rows().len() {
                 self.advance();
@@ -61,8 +62,8 @@ impl<'r> Repair<'r> {
                     add_gap(&mut gaps, last, Some(rows), error);
                 }
                 let key = row.key();
-                if let Some(gap) = gaps.last_mut().filter(|gap| gap.before.is_none()) {
-                    gap.before = Some(key);
+                if let Some(gap) = gaps.last_mut().filter(|gap| gap.next.is_none()) {
+                    gap.next = Some(key);
                 }
                 last = Some(key);
                 let (file, offset) =
@@ -77,7 +78,7 @@ impl<'r> Repair<'r> {
         Ok(gaps)
     }
 
-    /// Edges from the table by target that belong into the gaps.
+    /// Salvages the edges of the gaps from in_edges.
     pub(crate) fn edges_at_targets(&mut self, gaps: &mut [Gap]) -> Result<()> {
         if gaps.is_empty() {
             return Ok(());
@@ -85,12 +86,12 @@ impl<'r> Repair<'r> {
         let base = self.base;
         for partition in base.in_edges() {
             for at in 0..partition.rows().len() {
-                // What is damaged here as well is lost, as the gaps will tell.
+                // A row that is unreadable here as well stays in its gap.
                 let Ok(row) = partition.rows().row(at) else { continue };
                 let key = row.key().reversed();
-                let gap = gaps.partition_point(|gap| gap.before.is_some_and(|end| end <= key));
+                let gap = gaps.partition_point(|gap| gap.next.is_some_and(|end| end <= key));
                 let Some(gap) = gaps.get_mut(gap) else { continue };
-                if gap.after.is_some_and(|start| key <= start) || self.has(&key)? {
+                if gap.previous.is_some_and(|start| key <= start) || self.has(&key)? {
                     continue;
                 }
                 count(&mut gap.found);
@@ -109,7 +110,7 @@ impl<'r> Repair<'r> {
         Ok(self.snapshot.edge(key.from, kind, key.to, key.discriminator)?.is_some())
     }
 
-    /// An edge, by its key at its source.
+    /// Salvages an edge, whose key begins with the source.
     fn edge(
         &mut self,
         row: &EdgeRow,
@@ -126,7 +127,7 @@ impl<'r> Repair<'r> {
             discriminator: key.discriminator,
         };
         if kind.is_none() {
-            self.lost(file, offset, LossItem::Edge(name), "its kind has no name");
+            self.lost(file, offset, LossItem::Edge(name), "its kind is unknown");
             return Ok(());
         }
         for end in [key.from, key.to] {
@@ -161,7 +162,7 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// What was not found at its target either.
+    /// Reports the edges of the gaps that were not found in in_edges either.
     pub(crate) fn gaps(&mut self, gaps: Vec<Gap>) {
         for gap in gaps {
             let left = gap.rows.map(|rows| rows.saturating_sub(gap.found));
@@ -170,50 +171,50 @@ impl<'r> Repair<'r> {
             }
             let item = LossItem::Edges {
                 count: left,
-                from: gap.after.map_or(NodeId::MIN, |key| key.from),
-                to: gap.before.map_or(NodeId::MAX, |key| key.from),
+                from: gap.previous.map_or(NodeId::MIN, |key| key.from),
+                to: gap.next.map_or(NodeId::MAX, |key| key.from),
             };
             self.lost_by(item, &gap.error);
         }
     }
 }
 
-/// Rows of the out table that could not be read.
+/// Adjacent rows of out_edges that could not be read.
 pub(crate) struct Gap {
-    /// The keys before and after that could be, if any.
-    after: Option<EdgeKey>,
-    before: Option<EdgeKey>,
-    /// How many, if that is known.
+    /// The last readable key before the gap, and the first one after it, if any.
+    previous: Option<EdgeKey>,
+    next: Option<EdgeKey>,
+    /// How many rows, if that is known.
     rows: Option<u64>,
-    /// Edges found at their targets that belong here.
+    /// Edges of the gap that were found in in_edges.
     found: u64,
     error: Error,
 }
 
-fn add_gap(gaps: &mut Vec<Gap>, after: Option<EdgeKey>, rows: Option<u64>, error: Error) {
+fn add_gap(gaps: &mut Vec<Gap>, previous: Option<EdgeKey>, rows: Option<u64>, error: Error) {
     let full = gaps.len() >= MOST_LOST;
     match gaps.last_mut() {
-        // Without a row that could be read between them, or with too many to
-        // tell apart, they are one.
-        Some(gap) if full || gap.before.is_none() => {
-            gap.before = None;
+        // Gaps are merged if no readable row is between them, or if there are too
+        // many.
+        Some(gap) if full || gap.next.is_none() => {
+            gap.next = None;
             gap.rows = gap.rows.zip(rows).map(|(a, b)| a.saturating_add(b));
         }
-        _ => gaps.push(Gap { after, before: None, rows, found: 0, error }),
+        _ => gaps.push(Gap { previous, next: None, rows, found: 0, error }),
     }
 }
 
-/// Where a vector file is being read: its rows are in the order of their nodes.
+/// A position in a vector file, whose rows are in the order of their nodes.
 pub(crate) struct Cursor<'r> {
     pub(super) partition: &'r VectorPartition,
     pub(super) row: usize,
-    /// The last row that could not be read.
+    /// The error of the last row that could not be read.
     pub(super) error: Option<Error>,
 }
 
 impl<'r> Cursor<'r> {
-    /// Goes on to the row of a node, which is not before the one that was asked
-    /// for last. Gives its vector if this commit wrote it.
+    /// Moves forward to the row of a node, whose id must not be smaller than that
+    /// of the last call. Returns its vector if this commit wrote it.
     pub(crate) fn find(&mut self, id: NodeId, seq: Seq) -> Option<&'r [f32]> {
         while self.row < self.partition.rows().len() {
             match self.partition.rows().row(self.row) {

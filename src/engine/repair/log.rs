@@ -1,4 +1,4 @@
-//! Applies what the log has to a repaired store.
+//! Applies the log of the damaged store to the new one.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl<'r> Repair<'r> {
-    /// The batches that the base does not have.
+    /// Applies the batches that the base does not have.
     pub(crate) fn log(&mut self, from: &Path, fs: &Arc<dyn Fs>) -> Result<()> {
         let dir = from.join(wal::DIR);
         let place = wal::LogDir::new(&**fs, &dir, self.manifest.store);
@@ -57,7 +57,7 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// A batch of the log: whole, or what can be applied of it.
+    /// Applies a batch of the log, or those of its operations that can be applied.
     fn batch(&mut self, seq: Seq, batch: LoggedBatch, dir: &Path) -> Result<()> {
         let LoggedBatch { time, ops } = batch;
         if self.apply(time, ops.clone())?.is_none() {
@@ -74,8 +74,8 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// Writes operations with the time that they had. Gives why they are
-    /// refused, if they are.
+    /// Writes operations with their own time. Returns the error if they are
+    /// refused.
     fn apply(&mut self, time: Timestamp, ops: Vec<Op>) -> Result<Option<Error>> {
         self.make_room()?;
         let mut batch = Batch::from_iter(ops);

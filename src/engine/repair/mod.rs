@@ -1,4 +1,4 @@
-//! What is whole of a damaged store, put into a new one.
+//! Copies everything readable of a damaged store into a new one.
 
 use std::{
     io,
@@ -32,41 +32,40 @@ pub(crate) mod nodes;
 pub(crate) mod report;
 pub(crate) mod salvage;
 
-/// Memory that the batches of the log may need while they are written again.
+/// Least `write_log_bytes` of the new store, for large batches of the old log.
 const WRITE_LOG_BYTES: usize = 1 << 30;
 
 impl Options {
-    /// Puts everything that is whole of a damaged store into a new one, and
-    /// tells what was lost. The damaged store is only read; nobody may have it
-    /// open meanwhile.
+    /// Copies everything readable of a damaged store into a new one, and reports
+    /// what was lost. The damaged store is only read; nobody may have it open
+    /// meanwhile.
     ///
-    /// From the base, as the last checkpoint left it, comes every node whose
-    /// record and content are whole, with its times, counts, scores, attributes
-    /// and keys; its vectors, each if it is whole; every edge whose ends were
-    /// salvaged. An edge that cannot be read at its source is taken from its
-    /// target, without its attributes. Tables that can be made anew from others
-    /// (of keys, of kinds) are no loss. Then every batch of the log up to the
-    /// first damage is applied, with its own time; of one that needs something
-    /// that was lost, the operations that do not. A write that a crash tore at
-    /// the end of the log is no damage.
+    /// From the base of the last checkpoint, it takes each node whose record and
+    /// content are sound, with its times, counts, scores, attributes and keys; its
+    /// sound vectors; and each edge between salvaged nodes. An edge that cannot be
+    /// read in out_edges is taken from in_edges, without its attributes. Tables
+    /// that can be rebuilt from others (of keys, of kinds) are no loss. Then it
+    /// applies each batch of the log up to the first damage, with its own time. If
+    /// a batch needs something that was lost, only those of its operations are
+    /// applied that do not. A torn tail of the log is not damage.
     ///
-    /// Sequence numbers, and with them the versions of nodes, begin anew.
+    /// Sequence numbers, and with them the versions of nodes, start again.
     ///
-    /// `to` must be absent or empty. Until the call returns there is no store
-    /// in it that opens; if it fails, it removes what it made.
+    /// `to` must be absent or empty. Until the call returns, the store in it does
+    /// not open. A repair that fails removes the files that it made.
     ///
-    /// These options say how the new store is written, and which file system
-    /// both are on; their spaces, indexes and recovery mode do not count. The
-    /// store has the spaces and indexes that it had. Memory is bounded by
-    /// [`delta_bytes`](Self::delta_bytes), one file of the log and one of its
-    /// batches.
+    /// These options say how the new store is written, and on which file system
+    /// both are. Their spaces, indexes and recovery mode are ignored: the new
+    /// store has the spaces and indexes of the old one. Memory is bounded by
+    /// [`delta_bytes`](Self::delta_bytes), a chunk of the log (1 MiB) and its
+    /// largest batch.
     ///
-    /// `progress` is told, now and then and at the end, how many nodes and
-    /// edges of the base were gone through, and how many it has.
+    /// `progress` is called now and then, and at the end, with how many nodes and
+    /// edges of the base were read, and how many it has.
     ///
-    /// Files are mapped: where the medium gives an error for a page, the
-    /// process is ended by a signal. Copy the store to a medium that is whole
-    /// first, with zeros for what cannot be read.
+    /// Files are mapped into memory: if the medium reports an error for a page,
+    /// the process is ended by a signal. In that case, first copy the store to a
+    /// sound medium, with zeros for what cannot be read.
     ///
     /// ```
     /// # use ingrain::{Engine, Options};
@@ -82,10 +81,10 @@ impl Options {
     /// ```
     ///
     /// # Errors
-    /// `Corrupt` if the manifest is damaged or missing, without which nothing
-    /// tells what the store consists of; `Invalid` if `from` is no store, or
-    /// `to` holds anything or lies within `from`; `Locked` if a store is open;
-    /// `Unsupported` for another version of the format; `Io`.
+    /// `Corrupt` if the manifest, which lists the files of the store, is damaged or
+    /// missing; `NoStore` if `from` is not a store; `Invalid` if `to` holds
+    /// anything, or one directory lies within the other; `Locked` if a store is
+    /// open; `Unsupported` for another version of the format; `Io`.
     pub fn repair(
         self,
         from: impl AsRef<Path>,
@@ -99,7 +98,7 @@ impl Options {
         check_apart(&to, &from)?;
         check_apart(&from, &to)?;
         let fs = Arc::clone(&self.fs);
-        // Before a lock file is made where there is no store.
+        // Before a lock file is created in a directory without a store.
         load(&*fs, &from)?;
         let path = from.join(LOCK);
         let _lock = fs
@@ -137,7 +136,7 @@ impl Options {
         };
         let salvaged = repair.all(&from, &fs);
         let report = repair.report;
-        let salvaged = salvaged.and_then(|()| engine.checkpointer.settle());
+        let salvaged = salvaged.and_then(|()| engine.checkpointer.finish_salvage());
         let salvaged = salvaged.and_then(|()| engine.close());
         if let Err(error) = salvaged {
             drop(engine);
@@ -145,7 +144,7 @@ impl Options {
                 target::discard(&*fs, &to);
             }
             return Err(match error {
-                // The engine was nobody's to close and open again.
+                // The caller cannot reopen this engine, so only the cause is of use.
                 Error::Poisoned { cause } => Error::clone(&cause),
                 error => error,
             });
@@ -165,8 +164,8 @@ fn load(fs: &dyn Fs, from: &Path) -> Result<Manifest> {
     if !names.iter().any(|name| ours.iter().any(|ours| name == ours)) {
         return Err(no_store());
     }
-    const NEEDED: &str = "without it nothing tells which files are the store's and what is in \
-                          them, and no repair is possible: restore a backup";
+    const NEEDED: &str = "without it the files of the store and their contents are unknown, \
+                          and no repair is possible: restore a backup";
     match manifest::load(fs, from) {
         Ok(Some(manifest)) => Ok(manifest),
         Ok(None) => {

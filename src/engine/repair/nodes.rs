@@ -41,7 +41,7 @@ impl<'r> Repair<'r> {
             };
             match opened.next_if(is_it) {
                 Some(partition) => {
-                    last = self.node_part(partition, &mut cursors, last, end)?.or(last)
+                    last = self.node_partition(partition, &mut cursors, last, end)?.or(last)
                 }
                 None => {
                     let rows = base.nodes().iter().map(|partition| partition.rows().len());
@@ -56,9 +56,9 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// The nodes of a part, those before `end`. Returns the last id that could
-    /// be read.
-    fn node_part(
+    /// Salvages the nodes of a partition, whose ids are below `end`. Returns the
+    /// last id that could be read.
+    fn node_partition(
         &mut self,
         partition: &'r NodePartition,
         cursors: &mut [Cursor<'r>],
@@ -66,7 +66,8 @@ impl<'r> Repair<'r> {
         end: NodeId,
     ) -> Result<Option<NodeId>> {
         let mut last = None;
-        // Rows that could not be read, and the first error.
+        // The number of unreadable rows since the last readable one, and the first
+        // error.
         let mut bad: Option<(u64, Error)> = None;
         let bounds = |last: Option<NodeId>| last.or(before).unwrap_or(NodeId::MIN);
         for at in 0..partition.rows().len() {
@@ -112,15 +113,14 @@ impl<'r> Repair<'r> {
         };
         let (file, offset) = (partition.segment().path(), num::wide(partition.rows().offset(at)));
         let Some(kind) = self.kind(row.kind.get()) else {
-            let why = format!("its kind {} has no name", row.kind.get());
+            let why = format!("unknown kind {}", row.kind.get());
             self.lost(file, offset, LossItem::Node(id), why);
             return Ok(());
         };
         let mut node = whole_node(&stored, kind, attributes);
         for (index, key) in stored.keys() {
             let name = self.manifest.indexes.get(num::index(index));
-            // A key of an index that there is not is of no use to anybody; its
-            // count is among the missing.
+            // A key of an unknown index is dropped. The report counts it as missing.
             if let Some(name) = name {
                 node.keys.push(IndexKey::new(name, key));
             }
@@ -141,7 +141,7 @@ impl<'r> Repair<'r> {
                 }
                 Some(_) => {
                     let item = LossItem::Vector { node: id, space: named.name.clone() };
-                    self.lost(file, offset, item, "the space does not take such a vector");
+                    self.lost(file, offset, item, "the vector is not valid in its space");
                 }
                 None => self.vector(id, space, &named.name, cursors, (file, offset)),
             }
@@ -161,7 +161,7 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// A vector that was not found.
+    /// Reports a vector that was not found.
     fn vector(
         &mut self,
         node: NodeId,

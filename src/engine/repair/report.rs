@@ -1,4 +1,4 @@
-//! What a repair says of what it did.
+//! The report of a repair.
 
 use std::{fmt, path::PathBuf};
 
@@ -8,10 +8,10 @@ use crate::{
     store::wal::report::TornTail,
 };
 
-/// What [`Options::repair`](crate::Options::repair) salvaged, and what it did not.
+/// What [`Options::repair`](crate::Options::repair) salvaged, and what was lost.
 ///
-/// What was lost of the base is told as the last checkpoint had it: a node that
-/// is in `lost` is in the new store all the same if the log puts it again.
+/// Losses of the base are counted before the log is applied. So a node in `lost`
+/// is in the new store nevertheless if a batch of the log put it again.
 ///
 /// ```
 /// use ingrain::prelude::*;
@@ -39,20 +39,21 @@ pub struct RepairReport {
     pub keys: u64,
     /// Vectors of the base that were salvaged.
     pub vectors: u64,
-    /// How many of each the base had, by its manifest, that were not salvaged.
+    /// How many nodes, edges, keys and vectors of the base, as counted in its
+    /// manifest, were not salvaged.
     pub missing: Counts,
-    /// Batches of the log that were applied whole.
+    /// Batches of the log that were applied completely.
     pub batches: u64,
-    /// Batches of the log of which some operations could not be applied.
+    /// Batches of the log with operations that could not be applied.
     pub partial_batches: u64,
-    /// The torn write at the end of the log, if there was one: no loss.
+    /// The torn tail of the log, if there was one. It is not a loss.
     pub torn_tail: Option<TornTail>,
-    /// Files of the base that could not be read at all. What they held may be
-    /// known from others: see `lost`.
+    /// The errors of the files of the base that could not be opened. Not all of
+    /// their contents need be lost, since other files may have them: see `lost`.
     pub unreadable: Vec<Error>,
-    /// What was lost. The first 10,000.
+    /// The losses, at most the first 10,000.
     pub lost: Vec<Loss>,
-    /// How much more was lost than `lost` lists.
+    /// How many more losses there are than `lost` lists.
     pub more: u64,
 }
 
@@ -83,13 +84,14 @@ impl RepairReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loss {
-    /// The file that had it or tells of it; of an operation, the log.
+    /// The file that held it or refers to it; for an operation, the directory of
+    /// the log.
     pub file: PathBuf,
-    /// Where in the file, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: u64,
-    /// What it was.
+    /// What was lost.
     pub item: LossItem,
-    /// Why it is lost.
+    /// Why it was lost.
     pub why: String,
 }
 
@@ -113,17 +115,15 @@ pub struct Loss {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LossItem {
-    /// A node, with its keys and vectors. Its edges are told each by itself.
+    /// A node, with its keys and vectors. Its edges are separate losses.
     Node(NodeId),
-    /// Nodes whose ids are not known but for their bounds.
+    /// Nodes whose ids could not be read. Only a range is known that holds them.
     Nodes {
         /// How many, if that is known.
         count: Option<u64>,
-        /// The last id before them that is known, or the least that they may
-        /// have.
+        /// The last known id before them, or else the smallest that they can have.
         from: NodeId,
-        /// The first id after them that is known, or the greatest that they may
-        /// have.
+        /// The first known id after them, or else the largest that they can have.
         to: NodeId,
     },
     /// A vector of a node that was salvaged.
@@ -135,21 +135,22 @@ pub enum LossItem {
     },
     /// An edge.
     Edge(EdgeName),
-    /// The attributes of an edge that was salvaged. Where it was found at its
-    /// target only, it may have had none.
+    /// The attributes of a salvaged edge. An edge that was read only in in_edges
+    /// may have had none.
     Attributes(EdgeName),
-    /// Edges of which no more is known than the bounds of their sources.
+    /// Edges that could not be read. Only a range is known that holds their
+    /// sources.
     Edges {
         /// How many, if that is known.
         count: Option<u64>,
-        /// The last source before them that is known, or the least that they
-        /// may have.
+        /// The last known source before them, or else the smallest that they can
+        /// have.
         from: NodeId,
-        /// The first source after them that is known, or the greatest that they
-        /// may have.
+        /// The first known source after them, or else the largest that they can
+        /// have.
         to: NodeId,
     },
-    /// An operation of the log, since something that it needs was lost.
+    /// An operation of the log that needs something that was lost.
     Operation {
         /// The commit.
         seq: Seq,
@@ -160,7 +161,7 @@ pub enum LossItem {
     Commits(Seq),
 }
 
-/// What tells edges apart.
+/// The key of an edge.
 ///
 /// ```
 /// use ingrain::{admin::LossItem, prelude::*};
@@ -180,13 +181,13 @@ pub enum LossItem {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct EdgeName {
-    /// The node it leaves.
+    /// The node that it leaves.
     pub source: NodeId,
     /// Its kind.
     pub kind: String,
-    /// The node it reaches.
+    /// The node that it reaches.
     pub target: NodeId,
-    /// Tells parallel edges of one kind apart.
+    /// Distinguishes parallel edges of one kind.
     pub discriminator: u64,
 }
 
@@ -230,6 +231,6 @@ impl fmt::Display for Loss {
     }
 }
 
-/// Most losses that a report lists, and most runs of damaged rows that are kept
-/// apart.
+/// Most losses that a report lists, and most gaps of unreadable edges that are
+/// tracked separately.
 pub(crate) const MOST_LOST: usize = 10_000;

@@ -22,13 +22,13 @@ use crate::{
     store::segment,
 };
 
-/// Operations of a batch that is written to the new store.
+/// Most operations of a batch that is written to the new store.
 const BATCH_OPS: usize = 1_000;
 
 /// Bytes after which a batch is written, however few operations it has.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Rows between two words about progress.
+/// Rows between two calls of `progress`.
 const PROGRESS_ROWS: u64 = 1_024;
 
 pub(crate) fn count(count: &mut u64) {
@@ -38,15 +38,15 @@ pub(crate) fn count(count: &mut u64) {
 pub(crate) struct Repair<'r> {
     /// The new store.
     pub(super) engine: &'r Engine,
-    /// What it has.
+    /// Its state after the last flush.
     pub(super) snapshot: Snapshot,
-    /// What is left of the old one.
+    /// What could be opened of the old base.
     pub(super) base: &'r Base,
     pub(super) data_dir: &'r Path,
     pub(super) manifest: &'r Manifest,
     pub(super) unopened: &'r [Unopened],
     pub(super) report: RepairReport,
-    /// Operations that are not written yet, and about their bytes.
+    /// Operations that are not written yet, and an estimate of their bytes.
     pub(super) pending: Vec<Op>,
     pub(super) pending_bytes: usize,
     pub(super) progress: &'r mut dyn FnMut(u64, u64),
@@ -106,11 +106,11 @@ impl<'r> Repair<'r> {
         }
     }
 
-    /// Something is lost because of this damage.
+    /// Adds a loss because of this error.
     pub(crate) fn lost_by(&mut self, item: LossItem, error: &Error) {
         match error {
             Error::Corrupt { file, offset, what } => {
-                // Of a file that is not open, only the name is known.
+                // The error of a file that could not be opened has only its name.
                 let file = match file.strip_prefix(segment::DIR) {
                     Ok(name) if file.is_relative() => self.data_dir.join(name),
                     _ => file.clone(),
@@ -121,13 +121,13 @@ impl<'r> Repair<'r> {
         }
     }
 
-    /// Why a file is not open.
+    /// Why a file could not be opened.
     pub(crate) fn unopened(&self, file: DataFile) -> Option<&'r Error> {
         let unopened = self.unopened.iter().find(|(_, other, _)| other.number == file.number);
         unopened.map(|(_, _, error)| error)
     }
 
-    /// How many rows a file had that is not open, if it is the only one of its
+    /// How many rows an unopened file had, if it is the only unopened one of its
     /// table.
     pub(crate) fn rows_of(
         &self,
@@ -140,7 +140,7 @@ impl<'r> Repair<'r> {
         (missing == 1).then(|| all.saturating_sub(others))
     }
 
-    /// Spaces and indexes, by number.
+    /// Creates the spaces and indexes, in the order of their numbers.
     fn definitions(&mut self) -> Result<()> {
         let spaces = self.manifest.spaces.iter().filter(|named| !named.dropped);
         let spaces = spaces.flat_map(|named| {
@@ -157,7 +157,7 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// Queues an operation that cannot fail, or finds that it can.
+    /// Queues an operation. Returns an inner error if it is invalid.
     pub(crate) fn queue(&mut self, op: Op) -> Result<Result<(), Error>> {
         let mut batch = Batch::from(op);
         if let Err(error) = batch.check(&*self.engine.reconciler.state()) {
@@ -188,7 +188,7 @@ impl<'r> Repair<'r> {
         Ok(())
     }
 
-    /// Makes the checkpoint that is due: here its failure can be told.
+    /// Makes a checkpoint if one is due. Made here, its failure is reported.
     pub(crate) fn make_room(&self) -> Result<()> {
         if self.engine.reconciler.checkpoint_due() {
             self.engine.checkpoint()?;

@@ -10,19 +10,20 @@ use crate::{
 };
 
 impl<'a> Verifier<'a> {
-    /// Edges at their sources and at their targets.
+    /// Verifies both edge tables.
     pub(crate) fn edges(&mut self) {
         let base = self.base;
-        let mut turned = 0;
+        let mut mirrored = 0;
         let out = self.edge_table(base.out(), true, &mut |verifier, partition, at, row| {
             let missing = "it is not at its target";
-            turned += u64::from(verifier.is_mirrored(partition, at, row, base.in_edges(), missing));
+            let found = verifier.is_mirrored(partition, at, row, base.in_edges(), missing);
+            mirrored += u64::from(found);
         });
-        let into = self.edge_table(base.in_edges(), false, &mut |_, _, _, _| {});
+        let in_edges = self.edge_table(base.in_edges(), false, &mut |_, _, _, _| {});
         self.report.edges = out;
-        // Every edge led to a row of its own at its target: if these are all,
-        // there is no other.
-        if into != turned || !self.damaged.is_empty() {
+        // Each edge led to a different row of in_edges. If in_edges has no more rows
+        // than these, all are checked.
+        if in_edges != mirrored || !self.damaged.is_empty() {
             for partition in base.in_edges() {
                 for at in 0..partition.rows().len() {
                     if let Ok(row) = partition.rows().row(at) {
@@ -33,7 +34,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// One of the two tables of edges. Returns the number of its rows.
+    /// Verifies one of the two edge tables. Returns the number of its rows.
     fn edge_table(
         &mut self,
         partitions: &'a [Arc<EdgePartition>],
@@ -42,7 +43,7 @@ impl<'a> Verifier<'a> {
     ) -> u64 {
         let mut rows = 0;
         let mut last: Option<EdgeKey> = None;
-        let mut there = None;
+        let mut found = None;
         for partition in partitions {
             let segment = partition.rows().segment();
             let mut refs = Refs::new();
@@ -63,14 +64,14 @@ impl<'a> Verifier<'a> {
                 }
                 last = Some(key);
                 self.edge(partition, offset, row);
-                // The other end is looked for where the edge is at home there.
-                if there != Some(key.from) {
+                // The other end is checked in the other edge table.
+                if found != Some(key.from) {
                     match self.base.node_row(key.from) {
                         Ok(None) => {
-                            let what = format!("node {} of an edge is not there", key.from);
+                            let what = format!("node {} of an edge is missing", key.from);
                             self.wrong(segment, offset, what);
                         }
-                        _ => there = Some(key.from),
+                        _ => found = Some(key.from),
                     }
                 }
                 if out {
@@ -79,7 +80,7 @@ impl<'a> Verifier<'a> {
                 each(self, partition, at, row);
             }
             if partition.rows().len() == 0 {
-                self.wrong(segment, 0, "there is no row in it");
+                self.wrong(segment, 0, "it has no rows");
             }
             if let Some(table) = partition.refs() {
                 self.table_refs(segment, table, &refs, whole);
@@ -89,7 +90,7 @@ impl<'a> Verifier<'a> {
         rows
     }
 
-    /// What a row of an edge says by itself.
+    /// Verifies the fields of a row.
     fn edge(&mut self, partition: &EdgePartition, offset: usize, row: &EdgeRow) {
         let segment = partition.rows().segment();
         let kind = row.key().kind;
@@ -102,16 +103,17 @@ impl<'a> Verifier<'a> {
             self.wrong(segment, offset, what);
         }
         let place = row.attributes();
-        let nowhere = HeapRef { heap: 0, slot: 0, ..place };
-        if (partition.refs().is_none() || place.len == 0) && place != nowhere {
-            self.wrong(segment, offset, "an edge has attributes that are not its own");
+        let none = HeapRef { heap: 0, slot: 0, ..place };
+        if (partition.refs().is_none() || place.len == 0) && place != none {
+            self.wrong(segment, offset, "an edge refers to attributes that it must not have");
         }
         if same_edge(row, row.key(), place) != *row {
             self.wrong(segment, offset, "reserved bytes of an edge are not zero");
         }
     }
 
-    /// The attributes of an edge. Returns whether they could be read.
+    /// Verifies the attributes of an edge. Returns whether their heap could be
+    /// read.
     fn attributes(
         &mut self,
         segment: &Segment,
@@ -126,7 +128,7 @@ impl<'a> Verifier<'a> {
         refer(refs, place.heap, place.size());
         let heap = self.heap(segment, offset, place.heap, place.offset(), place.len);
         let Some(heap) = heap else { return false };
-        // A block that is damaged was told.
+        // A damaged block was reported.
         if heap.bytes(place.offset(), place.len).is_ok()
             && let Err(error) = self.base.attributes(row)
         {
@@ -135,7 +137,8 @@ impl<'a> Verifier<'a> {
         true
     }
 
-    /// Whether an edge is at its other end what it is here.
+    /// Verifies that the other edge table has the same edge. Returns whether it has
+    /// one with this key.
     fn is_mirrored(
         &mut self,
         partition: &EdgePartition,
@@ -144,7 +147,7 @@ impl<'a> Verifier<'a> {
         table: &[Arc<EdgePartition>],
         missing: &str,
     ) -> bool {
-        // A block that is damaged was told.
+        // A damaged block was reported.
         let Ok(found) = Base::edge(table, &row.key().reversed()) else { return true };
         let Some(found) = found else {
             let what = format!("edge {:?}: {missing}", row.key());
@@ -159,15 +162,15 @@ impl<'a> Verifier<'a> {
                 HeapRef { heap: 0, slot: 0, len: found.attributes().len },
             )
         {
-            let what = format!("edge {:?}: it is another at its other end", row.key());
+            let what = format!("edge {:?}: it differs at its other end", row.key());
             self.wrong(partition.rows().segment(), partition.rows().offset(at), what);
         }
         true
     }
 }
 
-/// An edge with the fields of another, to be compared: but for its place and
-/// that of its attributes.
+/// A row with the fields of another, but with this key and this place of
+/// attributes, for comparisons.
 fn same_edge(row: &EdgeRow, key: EdgeKey, attributes: HeapRef) -> EdgeRow {
     let mut same = EdgeRow::new(key, attributes);
     same.confidence = row.confidence;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl<'a> Verifier<'a> {
-    /// Entries of the key table: those of the nodes, and no others.
+    /// Verifies that the key table has the entries of the nodes, and no others.
     pub(crate) fn keys(&mut self) {
         let base = self.base;
         let mut entries = 0_u64;
@@ -44,22 +44,23 @@ impl<'a> Verifier<'a> {
                     continue;
                 }
                 if !known(entry.index, base.manifest().indexes.len()) {
-                    wrong(format!("a key of index {}: there is none", entry.index));
+                    wrong(format!("a key of unknown index {}", entry.index));
                 }
                 count(&mut self.report.keys);
             }
             if partition.entries().len() == 0 {
-                self.wrong(segment, 0, "there is no entry in it");
+                self.wrong(segment, 0, "it has no entries");
             }
             if whole && bytes != partition.entries().bytes() {
-                let what = format!("entries of {bytes} bytes in {}", partition.entries().bytes());
+                let declared = partition.entries().bytes();
+                let what = format!("{declared} bytes of entries declared, {bytes} found");
                 self.wrong(segment, 0, what);
             }
             self.gaps.keys |= !whole;
             self.advance(segment.file().len);
         }
-        // Every key of a node led to an entry of its own: if these are all,
-        // there is no other.
+        // Each key of a node led to a different entry. If the table has no more
+        // entries than these, all are checked.
         if entries != self.entries || !self.damaged.is_empty() {
             for partition in base.keys() {
                 self.owners(partition);
@@ -67,22 +68,22 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// An entry that could not be read, unless its block was told.
+    /// Reports an entry that could not be read, unless its block was reported.
     fn entry_error(&mut self, segment: &Segment, error: Error) {
-        let told = match &error {
+        let reported = match &error {
             Error::Corrupt { offset, .. } => !segment.is_good(*offset),
             _ => false,
         };
-        if !told || !self.damaged.contains(&segment.file().number) {
+        if !reported || !self.damaged.contains(&segment.file().number) {
             self.found(error);
         }
     }
 
-    /// The nodes of entries.
+    /// Verifies that the nodes of entries have these keys.
     fn owners(&mut self, partition: &KeyPartition) {
         for at in 0..partition.entries().len() {
             let Ok(entry) = partition.entries().entry(at) else { continue };
-            // A node that cannot be read was told.
+            // A node that cannot be read was reported.
             let Ok(node) = self.base.node(entry.node) else { continue };
             let has = node.is_some_and(|node| match entry.index {
                 EXPIRY => node.meta().expires.is_some_and(|at| expiry_key(at) == entry.key),

@@ -1,10 +1,9 @@
-//! Reads everything that a store has on disk, and tells all that is wrong with
-//! it: first the bytes against their checksums, then what they say against each
-//! other.
+//! Reads everything that a store has on disk, and reports all damage: first it
+//! compares the bytes with their checksums, then the contents with each other.
 //!
-//! What a damaged block held is unknown, so it is told once, and nothing that
-//! would follow from it: lookups that end in it are passed over, and so are
-//! sums that it has a part in.
+//! The content of a damaged block is unknown, so the block is reported once, and
+//! nothing that would follow from it: lookups that end in it are skipped, and so
+//! are sums that it contributes to.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -37,20 +36,20 @@ pub(crate) mod vectors;
 pub(crate) mod verifier;
 
 impl Engine {
-    /// Reads and checks all that the store has on disk: every byte of the base
-    /// against its checksums, every reference from one file to another, the
-    /// manifest, and the log as far as it was published when this was called.
-    /// Damage is no error here: all of it is in the report. Where a checksum
-    /// fails, the report has the block, and not what follows from its loss.
+    /// Reads and checks everything that the store has on disk: every byte of the
+    /// base against its checksums, every reference from one file to another, the
+    /// manifest, and the commits in the log that were published before the call.
+    /// Damage is not an error: all of it is in the report. A block with a wrong
+    /// checksum is reported once; errors that only follow from it are not.
     ///
-    /// Writes, reads and checkpoints go on; the files of the base that is
-    /// verified stay until it is done. From the moment that a block is found to
-    /// be damaged, reads of it give `Corrupt`, even if it was whole when it was
-    /// first read.
+    /// Writes, reads and checkpoints continue. The files of the base that is
+    /// verified stay until it is done. Once a block is found to be damaged, reads
+    /// of it return `Corrupt`, even if it was sound when it was first read.
     ///
-    /// It costs two readings of the base, and for each edge, key and vector a
-    /// search in a table. Memory: one file of the log at a time, and a few bytes
-    /// for each file.
+    /// It reads the base twice, and searches a table for each edge, key and
+    /// vector. It takes the memory of one chunk of the log (1 MiB) and of the
+    /// largest batch in it, and a few bytes for each file. Codebooks and graphs
+    /// are loaded as for a search, and stay loaded.
     ///
     /// # Errors
     /// `Closed`, also if the engine is closed meanwhile.
@@ -69,14 +68,14 @@ impl Engine {
         self.verify_with(&mut |_, _| {})
     }
 
-    /// As [`verify`](Self::verify), and tells how it is getting on, about once
-    /// for each megabyte and at the end: bytes read so far, and bytes to be
-    /// read. What is read twice counts twice.
+    /// As [`verify`](Self::verify), and calls `progress` about once for each
+    /// megabyte and at the end, with the bytes read so far and the bytes to read
+    /// in total. Bytes that are read twice count twice.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
     pub fn verify_with(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
-        self.open_still()?;
+        self.check_open()?;
         let (base, last) = {
             let state = self.reconciler.state();
             (Arc::clone(state.base()), state.seq())
@@ -92,7 +91,7 @@ impl Engine {
             report: VerifyReport { seq: base.manifest().checkpoint, bytes, ..Default::default() },
             progress,
             done: 0,
-            told: 0,
+            reported: 0,
             total: bytes.saturating_add(again).saturating_add(log),
             damaged: HashSet::new(),
             refs: Refs::new(),
@@ -104,7 +103,7 @@ impl Engine {
         self.verify_manifest(&mut verifier);
         for segment in base.segments() {
             verifier.file(segment);
-            // It is mapped, which would hide that it has lost its name.
+            // The mapping would hide that the file was removed.
             if let Err(error) = self.fs.open(segment.path()) {
                 verifier.unreadable(segment.path().to_owned(), error);
             }
@@ -117,18 +116,18 @@ impl Engine {
         verifier.sums();
         verifier.end();
         let report = verifier.report;
-        // Another engine may have had the files.
-        self.open_still()?;
+        // If the engine was closed, another one may have changed the files.
+        self.check_open()?;
         Ok(report)
     }
 
-    /// The commits of the log that the base does not have, up to `last`.
+    /// Verifies the commits of the log that the base does not have, up to `last`.
     fn verify_log(&self, verifier: &mut Verifier<'_>, last: Seq) {
         let dir = self.dir.join(wal::DIR);
         let base = verifier.base;
         let place = wal::LogDir::new(&*self.fs, &dir, base.manifest().store);
         let place = place.in_sizes(self.log_sizes);
-        // What a checkpoint covers now, it may have cut.
+        // A checkpoint that ends meanwhile may remove log files that it covers.
         let checkpoint = || self.reconciler.state().base().manifest().checkpoint;
         let listed = match wal::list(place) {
             Ok(listed) => listed,
@@ -140,8 +139,8 @@ impl Engine {
         }
         let covered = wal::covered(&listed, base.manifest().checkpoint);
         for (at, first) in listed.iter().enumerate().skip(covered) {
-            // The last is being written: what was published is whole. All
-            // others are.
+            // The last file is being written, and only its published commits must
+            // be complete. All other files must be complete.
             let stop = match listed.get(at + 1) {
                 Some(next) => *next,
                 None => last.next().max(*first),
@@ -163,7 +162,7 @@ impl Engine {
         }
     }
 
-    /// The manifest on disk: that of the base, or a later one.
+    /// Verifies that the manifest on disk is that of the base, or a later one.
     fn verify_manifest(&self, verifier: &mut Verifier<'_>) {
         let ours = verifier.base.manifest();
         let damage = match manifest::load(&*self.fs, &self.dir) {
@@ -171,10 +170,10 @@ impl Engine {
             Ok(None) => "the file is missing",
             Ok(Some(found)) if found.store != ours.store => "the file belongs to another store",
             Ok(Some(found)) if found.generation < ours.generation => {
-                "an earlier manifest has come back"
+                "it is older than the manifest of the open store"
             }
             Ok(Some(found)) if found.generation == ours.generation && found != **ours => {
-                "the file says something else than when it was read"
+                "it differs from the manifest of the open store"
             }
             Ok(Some(_)) => return,
         };

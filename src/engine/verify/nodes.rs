@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl<'a> Verifier<'a> {
-    /// Nodes, and what their records refer to.
+    /// Verifies the node table, and everything that records refer to.
     pub(crate) fn nodes(&mut self) {
         let base = self.base;
         let mut last = None;
@@ -47,7 +47,7 @@ impl<'a> Verifier<'a> {
                 whole &= self.record(segment, offset, row, &mut refs);
             }
             if partition.rows().len() == 0 {
-                self.wrong(segment, 0, "there is no row in it");
+                self.wrong(segment, 0, "it has no rows");
             }
             self.members(partition);
             self.table_refs(segment, partition.refs(), &refs, whole);
@@ -56,7 +56,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// The record of a node. Returns whether it could be read.
+    /// Verifies the record of a node. Returns whether it could be read.
     fn record(&mut self, segment: &Segment, offset: usize, row: &NodeRow, refs: &mut Refs) -> bool {
         let base = self.base;
         let (id, place) = (row.id(), row.place());
@@ -85,7 +85,7 @@ impl<'a> Verifier<'a> {
             wrong(format!("attributes: {}", damage.what));
         }
         if row.external() != meta.external.is_some() {
-            wrong("it and its row say different things about where the content is".to_owned());
+            wrong("it and its row disagree on where the content is".to_owned());
         }
         if meta.version > base.manifest().checkpoint {
             wrong(format!("version {} is after the checkpoint", meta.version));
@@ -98,7 +98,7 @@ impl<'a> Verifier<'a> {
             wrong("keys are out of order".to_owned());
         }
         if let Some((index, _)) = keys().find(|(n, _)| !known(*n, base.manifest().indexes.len())) {
-            wrong(format!("a key of index {index}: there is none"));
+            wrong(format!("a key of unknown index {index}"));
         }
         let vectors = || meta.vectors().filter_map(Result::ok);
         if !vectors().is_sorted_by(|(a, _), (b, _)| a < b) {
@@ -106,7 +106,7 @@ impl<'a> Verifier<'a> {
         }
         if let Some(BlobRef { heap, offset: from, len }) = meta.external {
             refer(refs, heap, u64::from(len).next_multiple_of(SLOT_BYTES));
-            // If a block of it is damaged, that was told.
+            // A damaged block of it was reported.
             self.heap(segment, offset, heap, from, len);
         }
         for (index, key) in keys() {
@@ -132,7 +132,7 @@ impl<'a> Verifier<'a> {
         len: u32,
     ) -> Option<&'a Heap> {
         let Ok(found) = self.base.heap(heap) else {
-            self.wrong(segment, at, format!("heap {heap} is referred to and not there"));
+            self.wrong(segment, at, format!("heap {heap} is referred to but missing"));
             return None;
         };
         match found.has(offset, len) {
@@ -141,14 +141,14 @@ impl<'a> Verifier<'a> {
                 let what = format!("{len} bytes from {offset} are beyond the end of heap {heap}");
                 self.wrong(segment, at, what);
             }
-            // Told once, if not with its file.
+            // Reported once, unless it was reported with its file.
             Err(error) if self.damaged.insert(heap) => self.found(error),
             Err(_) => {}
         }
         None
     }
 
-    /// The entry of a node's key.
+    /// Verifies that the key table has the entry of a node's key.
     fn has_key(&mut self, segment: &Segment, at: usize, place: &IndexEntryRef<'_>) {
         let base = self.base;
         let entry =
@@ -164,12 +164,12 @@ impl<'a> Verifier<'a> {
                 let what = format!("a key of node {} is not in the key table", place.node);
                 self.wrong(segment, at, what);
             }
-            // Told where the key table is read.
+            // Reported when the key table is verified.
             Err(_) => {}
         }
     }
 
-    /// The row of a node's vector.
+    /// Verifies that exactly one vector file has a node's vector.
     fn has_vector(
         &mut self,
         (segment, at): (&Segment, usize),
@@ -197,8 +197,7 @@ impl<'a> Verifier<'a> {
                     count(&mut places);
                     refer(&mut self.live, partition.rows().segment().file().number, 1);
                     if partition.is_dead(row) || of != kind {
-                        let what =
-                            if of == kind { "is taken for dead" } else { "has another kind" };
+                        let what = if of == kind { "is marked dead" } else { "has another kind" };
                         let what = format!("the vector of node {id} by commit {seq} {what}");
                         self.wrong(
                             partition.rows().segment(),
@@ -208,7 +207,7 @@ impl<'a> Verifier<'a> {
                     }
                 }
                 Ok(None) => {}
-                // It may be the one that has it.
+                // The vector may be in the row that could not be read.
                 Err(_) => {
                     self.gaps.vectors = true;
                     return;
@@ -223,7 +222,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// The rows of each kind.
+    /// Verifies the lists of rows by kind.
     fn members(&mut self, partition: &NodePartition) {
         let segment = partition.rows().segment();
         let (rows, kinds) = (partition.rows().len(), partition.kinds().len());
@@ -237,7 +236,7 @@ impl<'a> Verifier<'a> {
         let mut last_kind = None;
         let mut start = 0;
         for at in 0..kinds {
-            // What is damaged was told.
+            // Damaged blocks were reported.
             let Ok(row) = partition.kinds().row(at) else { return };
             let (kind, first, offset) =
                 (row.kind.get(), row.first.get(), partition.kinds().offset(at));
@@ -258,8 +257,8 @@ impl<'a> Verifier<'a> {
             let mut last_member = None;
             for member_at in start..end {
                 let Ok(member) = partition.member(member_at) else { continue };
-                // Ascending, and of this kind: so each row is there once, if
-                // there are as many members as rows.
+                // Members ascend and are of this kind. As there are as many members
+                // as rows, each row is listed once.
                 if member >= rows || last_member.is_some_and(|last| last >= member) {
                     let offset = partition.members().offset(member_at);
                     self.wrong(segment, offset, format!("member {member} is out of order"));
@@ -276,7 +275,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// What a part says that it refers to, and what its rows do.
+    /// Compares the heap references that a partition lists with those of its rows.
     pub(crate) fn table_refs(
         &mut self,
         segment: &Segment,

@@ -25,25 +25,26 @@ pub struct VerifyReport {
     pub files: u64,
     /// Bytes of those files.
     pub bytes: u64,
-    /// Files of the log that were read: those that the base does not cover.
+    /// Files of the log that were read: those with commits that the base does not
+    /// have.
     pub log_files: u64,
-    /// Nodes that the base was found to have.
+    /// Nodes found in the base.
     pub nodes: u64,
-    /// Edges that the base was found to have.
+    /// Edges found in the base.
     pub edges: u64,
-    /// Index keys that the base was found to have.
+    /// Index keys found in the base.
     pub keys: u64,
     /// Vectors that the nodes of the base have.
     pub vectors: u64,
-    /// What is wrong: `Corrupt` with file and offset, or the error of a file
-    /// that could not be read. The first 10,000.
+    /// The damage: `Corrupt` with file and offset, or the error of a file that
+    /// could not be read; at most the first 10,000.
     pub damage: Vec<Error>,
-    /// How much more is wrong than `damage` lists.
+    /// How many more there are than `damage` lists.
     pub more: u64,
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether no damage was found.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty() && self.more == 0

@@ -1,4 +1,4 @@
-//! Verifies vector files and what is derived from them.
+//! Verifies vector files and their indexes.
 
 use crate::{
     engine::verify::verifier::Verifier,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl<'a> Verifier<'a> {
-    /// Vectors.
+    /// Verifies the vector files.
     pub(crate) fn vectors(&mut self) {
         let base = self.base;
         for partition in base.vectors() {
@@ -31,8 +31,8 @@ impl<'a> Verifier<'a> {
                 }
                 last = Some(id);
                 if head.seq() > base.manifest().checkpoint {
-                    let what = format!("vector of node {id}: commit {} is to come", head.seq());
-                    self.wrong(segment, offset, what);
+                    let what = format!("commit {} is after the checkpoint", head.seq());
+                    self.wrong(segment, offset, format!("vector of node {id}: {what}"));
                 }
                 if let Some(space) = space
                     && let Err(error) = space.space.check_vector(&space.name, components)
@@ -59,7 +59,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// What is derived from vector files. It is built again if it is wrong.
+    /// Verifies codes and graphs, and requests a rebuild of damaged ones.
     pub(crate) fn indexes(&mut self) {
         let base = self.base;
         let mut wrong = false;
@@ -69,13 +69,13 @@ impl<'a> Verifier<'a> {
             {
                 codes.fail(error.clone());
                 wrong = true;
-                self.found_of(codes, error);
+                self.found_in_index(codes, error);
             }
             if let Some(graph) = partition.graph()
                 && let Err(error) = graph.get(partition.rows())
             {
                 wrong = true;
-                self.found_of(graph, error);
+                self.found_in_index(graph, error);
             }
         }
         if wrong {
@@ -83,16 +83,17 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Tells of an index that it is wrong, if that was not told of its blocks.
-    fn found_of<T: Load>(&mut self, index: &Index<T>, error: Error) {
+    /// Reports a damaged index, unless its blocks were reported.
+    fn found_in_index<T: Load>(&mut self, index: &Index<T>, error: Error) {
         if !self.damaged.contains(&index.file().number) {
             self.found(error);
         }
     }
 
-    /// What is wrong with codes: each is to be that of its row.
+    /// Compares the codes with those of the vectors. Returns the first error.
     fn codes(&mut self, rows: &VectorRows, index: &Index<Codes>) -> Option<Error> {
-        /// Rows that are encoded at once: a multiple of those of a block.
+        /// Rows that are encoded at once: a multiple of the rows of a block of
+        /// codes.
         const ENCODED: usize = 4096;
         let loaded = index.get(rows).and_then(|codes| Ok((codes, codes.bytes()?)));
         let (codes, bytes) = match loaded {
@@ -103,13 +104,13 @@ impl<'a> Verifier<'a> {
         for from in (0_usize..rows.len()).step_by(ENCODED) {
             let to = (from + ENCODED).min(rows.len());
             let mut expected = Vec::new();
-            // What is damaged was told.
+            // Damaged vectors were reported.
             if vector::build::encode(codes.codebook(), rows, from, to, &mut expected).is_err() {
                 return None;
             }
             let end = at + expected.len();
             if bytes.get(at..end) != Some(expected.as_slice()) {
-                let what = format!("the codes of rows {from} to {to} are not theirs");
+                let what = format!("the codes of rows {from} to {to} are wrong");
                 return Some(codes.damaged(at, what));
             }
             at = end;

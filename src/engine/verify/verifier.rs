@@ -14,22 +14,22 @@ use crate::{
     store::segment::file::Segment,
 };
 
-/// Bytes between two words about progress.
+/// Bytes between two calls of `progress`.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// Bytes referred to, by heap.
 pub(crate) type Refs = BTreeMap<u32, u64>;
 
-/// Of what there is something that could not be read.
+/// Which contents could not all be read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Gaps {
     pub(super) nodes: bool,
-    /// Nodes or their records.
+    /// Rows of nodes or their records.
     pub(super) records: bool,
     pub(super) edges: bool,
     pub(super) keys: bool,
     pub(super) vectors: bool,
-    /// What refers to heaps.
+    /// References to heaps.
     pub(super) refs: bool,
 }
 
@@ -39,14 +39,15 @@ pub(crate) struct Verifier<'a> {
     pub(super) report: VerifyReport,
     pub(super) progress: &'a mut dyn FnMut(u64, u64),
     pub(super) done: u64,
-    pub(super) told: u64,
+    /// The value of `done` at the last call of `progress`.
+    pub(super) reported: u64,
     pub(super) total: u64,
-    /// The files with bytes that fail their checksums.
+    /// The numbers of the files with bytes that fail their checksums.
     pub(super) damaged: HashSet<u32>,
     pub(super) refs: Refs,
-    /// Rows that are their node's, by vector file.
+    /// Rows that are the current vector of their node, by vector file.
     pub(super) live: BTreeMap<u32, u64>,
-    /// Entries of the key table that the records of nodes led to.
+    /// Entries of the key table that were found by the records of nodes.
     pub(super) entries: u64,
     pub(super) gaps: Gaps,
 }
@@ -60,7 +61,7 @@ pub(crate) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
     *sum += bytes;
 }
 
-/// Whether a number is given to one of so many names.
+/// Whether a number is one of a list of this many names.
 pub(crate) fn known(number: u32, names: usize) -> bool {
     num::index(number) < names
 }
@@ -87,8 +88,8 @@ impl<'a> Verifier<'a> {
 
     pub(crate) fn advance(&mut self, bytes: u64) {
         self.done = self.done.saturating_add(bytes).min(self.total);
-        if self.done - self.told >= PROGRESS_BYTES {
-            self.told = self.done;
+        if self.done - self.reported >= PROGRESS_BYTES {
+            self.reported = self.done;
             (self.progress)(self.done, self.total);
         }
     }
@@ -97,7 +98,7 @@ impl<'a> Verifier<'a> {
         (self.progress)(self.total, self.total);
     }
 
-    /// The bytes of a file.
+    /// Verifies the checksums of a file.
     pub(crate) fn file(&mut self, segment: &Segment) {
         count(&mut self.report.files);
         for checked in segment.verify() {
@@ -111,7 +112,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// What the manifest says of all of it.
+    /// Verifies the counts in the manifest.
     pub(crate) fn sums(&mut self) {
         let manifest = self.base.manifest();
         let Gaps { nodes, records, edges, keys, vectors, refs } = self.gaps;

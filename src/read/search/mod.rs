@@ -9,12 +9,12 @@ use crate::{
     model::{
         catalog::{unknown_index, unknown_space},
         error::{Error, Result},
-        limits::{self, check_count},
+        id::NodeId,
         space::{Method, Space},
     },
     read::{
         search::{
-            query::{Effort, Filter, FilterOf, Hit, Query, Search},
+            query::{Effort, Filter, FilterOf, Hit, HitOrigin, Query, Search},
             run::{COMPARED, SearchRun},
         },
         snapshot::Snapshot,
@@ -67,30 +67,9 @@ impl Snapshot {
         let (number, named) =
             self.state.spaces().get(search.space).ok_or_else(|| unknown_space(search.space))?;
         let space = named.space;
-        let (query, excluded) = match search.query {
-            Query::Vector(query) => (query, None),
-            Query::Like(id) => {
-                let node = self.get(id)?;
-                let vector = node.as_ref().map(|node| node.numbered_vector(number)).transpose()?;
-                let vector = vector.flatten().ok_or_else(|| {
-                    let what = if node.is_some() { "has no vector in it" } else { "is missing" };
-                    Error::invalid(format!("vector space {:?}: node {id} {what}", search.space))
-                })?;
-                (vector, Some(id))
-            }
-        };
+        let (query, excluded) = self.query(search, number)?;
         space.check_vector(search.space, query)?;
-        check_count("hits of a vector search", search.k, limits::NEAREST_K)?;
-        if let Some(within) = search.within.filter(|within| within.is_nan()) {
-            return Err(Error::invalid(format!("distance {within} of a vector search")));
-        }
-        let diversity = search.diversity.unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&diversity) {
-            return Err(Error::invalid(format!("diversity {diversity}: it is not in 0..=1")));
-        }
-        if diversity > 0.0 {
-            check_count("hits that differ of a vector search", search.k, limits::DIVERSE_K)?;
-        }
+        let diversity = search.check()?;
         let filter = search.filter.get();
         let kind = match filter.kind.map(|kind| self.state.kinds().number(kind)) {
             Some(None) => return Ok(Vec::new()),
@@ -139,23 +118,47 @@ impl Snapshot {
                 run.all(named.method)?;
             }
         }
-        let closest = run.closest.into_sorted();
-        let hits = closest.map(|(distance, id, found)| match self.get(id)? {
-            _ if !distance.is_finite() => {
-                Err(self.state.base().damaged(format!("the vector of node {id} has no distance")))
-            }
-            Some(node) => Ok(Hit { distance, node, origin: search.explain.then_some(found) }),
-            // Vectors and nodes change in the same commit.
-            None => {
-                Err(self.state.base().damaged(format!("node {id} has a vector but does not exist")))
-            }
-        });
-        let hits = hits.collect::<Result<Vec<_>>>()?;
+        let hits = self.hits(run.closest, search.explain)?;
         if diversity > 0.0 {
             self.diverse(number, space, hits, search.k, diversity)
         } else {
             Ok(hits)
         }
+    }
+
+    /// The vector that a search is for, and the node that it leaves out.
+    fn query<'q>(
+        &'q self,
+        search: &Search<'q>,
+        number: u32,
+    ) -> Result<(&'q [f32], Option<NodeId>)> {
+        match search.query {
+            Query::Vector(query) => Ok((query, None)),
+            Query::Like(id) => {
+                let node = self.get(id)?;
+                let vector = node.as_ref().map(|node| node.numbered_vector(number)).transpose()?;
+                let vector = vector.flatten().ok_or_else(|| {
+                    let what = if node.is_some() { "has no vector in it" } else { "is missing" };
+                    Error::invalid(format!("vector space {:?}: node {id} {what}", search.space))
+                })?;
+                Ok((vector, Some(id)))
+            }
+        }
+    }
+
+    /// The hits of a search, closest first.
+    fn hits(&self, closest: Closest<HitOrigin>, explain: bool) -> Result<Vec<Hit<'_>>> {
+        let hits = closest.into_sorted().map(|(distance, id, found)| match self.get(id)? {
+            _ if !distance.is_finite() => {
+                Err(self.state.base().damaged(format!("the vector of node {id} has no distance")))
+            }
+            Some(node) => Ok(Hit { distance, node, origin: explain.then_some(found) }),
+            // Vectors and nodes change in the same commit.
+            None => {
+                Err(self.state.base().damaged(format!("node {id} has a vector but does not exist")))
+            }
+        });
+        hits.collect()
     }
 
     /// Runs several searches, as [`search`](Self::search), on all cores. The

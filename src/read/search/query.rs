@@ -1,7 +1,11 @@
 //! The query and the hits of a vector search.
 
 use crate::{
-    model::id::NodeId,
+    model::{
+        error::{Error, Result},
+        id::NodeId,
+        limits::{self, check_count},
+    },
     read::{cursor::KeyRange, node::NodeRef},
 };
 
@@ -244,6 +248,22 @@ impl<'q> Search<'q> {
     pub fn diversity(mut self, diversity: f64) -> Self {
         self.diversity = Some(diversity);
         self
+    }
+
+    /// Checks its numbers. Returns the diversity.
+    pub(super) fn check(&self) -> Result<f64> {
+        check_count("hits of a vector search", self.k, limits::NEAREST_K)?;
+        if let Some(within) = self.within.filter(|within| within.is_nan()) {
+            return Err(Error::invalid(format!("distance {within} of a vector search")));
+        }
+        let diversity = self.diversity.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&diversity) {
+            return Err(Error::invalid(format!("diversity {diversity}: it is not in 0..=1")));
+        }
+        if diversity > 0.0 {
+            check_count("hits that differ of a vector search", self.k, limits::DIVERSE_K)?;
+        }
+        Ok(diversity)
     }
 
     /// Whether hits report how they were found: false by default.

@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -55,6 +55,127 @@ fn reuse<P: Partition>(
     match known {
         Some(known) => Ok(Arc::clone(known)),
         None => open().map(Arc::new),
+    }
+}
+
+/// Decides whether to continue without a file that cannot be opened.
+type Failed<'a> = dyn FnMut(FileKind, DataFile, Error) -> Result<()> + 'a;
+
+/// The files of a manifest, to be opened kind by kind.
+struct Files<'a> {
+    segment: &'a dyn Fn(FileKind, DataFile) -> Result<Segment>,
+    manifest: &'a Manifest,
+    old: Option<&'a Base>,
+    manifest_path: PathBuf,
+}
+
+impl Files<'_> {
+    fn damaged(&self, what: &str) -> Error {
+        Damage::new(72, format!("the manifest has {what}")).in_file(&self.manifest_path)
+    }
+
+    /// Ascending by number.
+    fn heaps(&self, check: bool, failed: &mut Failed<'_>) -> Result<Vec<Arc<Heap>>> {
+        let mut heaps = Vec::new();
+        for heap in &self.manifest.heaps {
+            let known = self.old.and_then(|old| old.heap(heap.file.number).ok());
+            let opened = match known {
+                Some(known) => Ok(Arc::clone(known)),
+                None => (self.segment)(FileKind::Heap, heap.file).and_then(|file| {
+                    let heap = Heap::new(file);
+                    if check {
+                        heap.section()?;
+                    }
+                    Ok(Arc::new(heap))
+                }),
+            };
+            match opened {
+                Ok(heap) => heaps.push(heap),
+                Err(error) => failed(FileKind::Heap, heap.file, error)?,
+            }
+        }
+        heaps.sort_unstable_by_key(|heap| heap.number());
+        Ok(heaps)
+    }
+
+    /// The partitions of a table.
+    fn partitions<P: Partition>(
+        &self,
+        kind: FileKind,
+        files: &[TableFile],
+        old: Option<&[Arc<P>]>,
+        failed: &mut Failed<'_>,
+        open: impl Fn(&TableFile, Arc<Segment>) -> Result<P>,
+    ) -> Result<Vec<Arc<P>>> {
+        let mut partitions = Vec::new();
+        for file in files {
+            let opened =
+                reuse(old, file, || open(file, Arc::new((self.segment)(kind, file.file)?)));
+            match opened {
+                Ok(partition) => partitions.push(partition),
+                Err(error) => failed(kind, file.file, error)?,
+            }
+        }
+        Ok(partitions)
+    }
+
+    fn nodes(&self, failed: &mut Failed<'_>) -> Result<Vec<Arc<NodePartition>>> {
+        let old = self.old.map(|old| &*old.nodes);
+        self.partitions(FileKind::Nodes, &self.manifest.nodes, old, failed, |file, segment| {
+            let first = file.first.as_slice().try_into();
+            Ok(NodePartition {
+                first: NodeId::from_bytes(first.map_err(|_| self.damaged("a wrong key"))?),
+                rows: Table::open(&segment, tables::ROWS)?,
+                kinds: Table::open(&segment, tables::KINDS)?,
+                members: Table::open(&segment, tables::MEMBERS)?,
+                refs: Table::open(&segment, tables::REFS)?,
+            })
+        })
+    }
+
+    /// The edges by source, whose files have references to heaps, or by target.
+    fn edges(&self, kind: FileKind, failed: &mut Failed<'_>) -> Result<Vec<Arc<EdgePartition>>> {
+        let outbound = kind == FileKind::Out;
+        let (files, old) = if outbound {
+            (&self.manifest.out, self.old.map(|old| &*old.out))
+        } else {
+            (&self.manifest.in_edges, self.old.map(|old| &*old.in_edges))
+        };
+        self.partitions(kind, files, old, failed, |file, segment| {
+            let refs = outbound.then(|| Table::open(&segment, tables::REFS)).transpose()?;
+            let first = decode_edge_key(&file.first);
+            Ok(EdgePartition {
+                first: first.ok_or_else(|| self.damaged("a wrong key"))?,
+                rows: Table::open(&segment, tables::ROWS)?,
+                refs,
+            })
+        })
+    }
+
+    fn keys(&self, failed: &mut Failed<'_>) -> Result<Vec<Arc<KeyPartition>>> {
+        let old = self.old.map(|old| &*old.keys);
+        self.partitions(FileKind::Keys, &self.manifest.keys, old, failed, |file, segment| {
+            IndexEntryRef::decode(&file.first).map_err(|_| self.damaged("a wrong key"))?;
+            Ok(KeyPartition { first: file.first.clone(), entries: KeyTable::open(&segment)? })
+        })
+    }
+
+    fn vectors(&self, failed: &mut Failed<'_>) -> Result<Vec<VectorPartition>> {
+        let mut partitions = Vec::new();
+        for file in &self.manifest.vectors {
+            let known = self.old.and_then(|old| {
+                let of_number =
+                    |known: &&VectorPartition| known.rows.segment.file().number == file.file.number;
+                old.vectors.iter().find(of_number)
+            });
+            let space = self.manifest.spaces.get(num::index(file.space));
+            let space = space.ok_or_else(|| self.damaged("vectors of an unknown space"))?;
+            match VectorPartition::open(self.segment, file, space, known) {
+                Ok(partition) => partitions.push(partition),
+                Err(error) => failed(FileKind::Vectors, file.file, error)?,
+            }
+        }
+        Ok(partitions)
     }
 }
 
@@ -116,7 +237,7 @@ impl Base {
         manifest: &Manifest,
         old: Option<&Self>,
         check_heaps: bool,
-        failed: &mut dyn FnMut(FileKind, DataFile, Error) -> Result<()>,
+        failed: &mut Failed<'_>,
     ) -> Result<Self> {
         // All files are mapped before one is read, so that the disk gets all
         // requests at once.
@@ -125,103 +246,24 @@ impl Base {
         let unknown = manifest.files().filter(|(_, file)| !known.contains(&file.number));
         let maps = unknown.map(|(kind, file)| (file.number, segment::map(fs, dir, kind, file)));
         let maps: RefCell<HashMap<_, _>> = RefCell::new(maps.collect());
+        let manifest_path = dir.with_file_name(manifest::FILE);
         let segment = |kind, file: DataFile| {
             let map = maps.borrow_mut().remove(&file.number);
             let map = map.unwrap_or_else(|| segment::map(fs, dir, kind, file))?;
             Segment::open(fs, dir, kind, manifest.store, file, map)
         };
-        let damaged = |what: &str| {
-            Damage::new(72, format!("the manifest has {what}"))
-                .in_file(&dir.with_file_name(manifest::FILE))
-        };
+        let files = Files { segment: &segment, manifest, old, manifest_path };
         let path = dir.parent().unwrap_or(dir).to_owned();
         let rebuild_signal = old.map(|old| old.rebuild_signal.clone()).unwrap_or_default();
         let manifest_of = Arc::new(manifest.clone());
         let mut base = Self { path, manifest: manifest_of, rebuild_signal, ..Self::default() };
-        for heap in &manifest.heaps {
-            let known = old.and_then(|old| old.heap(heap.file.number).ok());
-            let opened = match known {
-                Some(known) => Ok(Arc::clone(known)),
-                None => segment(FileKind::Heap, heap.file).and_then(|file| {
-                    let heap = Heap::new(file);
-                    if check_heaps {
-                        heap.section()?;
-                    }
-                    Ok(Arc::new(heap))
-                }),
-            };
-            match opened {
-                Ok(heap) => base.heaps.push(heap),
-                Err(error) => failed(FileKind::Heap, heap.file, error)?,
-            }
-        }
-        base.heaps.sort_unstable_by_key(|heap| heap.number());
+        base.heaps = files.heaps(check_heaps, failed)?;
         base.heap_places = places(&base.heaps);
-        for file in &manifest.nodes {
-            let opened = reuse(old.map(|old| &*old.nodes), file, || {
-                let segment = Arc::new(segment(FileKind::Nodes, file.file)?);
-                let first = file.first.as_slice().try_into();
-                Ok(NodePartition {
-                    first: NodeId::from_bytes(first.map_err(|_| damaged("a wrong key"))?),
-                    rows: Table::open(&segment, tables::ROWS)?,
-                    kinds: Table::open(&segment, tables::KINDS)?,
-                    members: Table::open(&segment, tables::MEMBERS)?,
-                    refs: Table::open(&segment, tables::REFS)?,
-                })
-            });
-            match opened {
-                Ok(partition) => base.nodes.push(partition),
-                Err(error) => failed(FileKind::Nodes, file.file, error)?,
-            }
-        }
-        for (kind, files, partitions, old) in [
-            (FileKind::Out, &manifest.out, &mut base.out, old.map(|old| &*old.out)),
-            (FileKind::In, &manifest.in_edges, &mut base.in_edges, old.map(|old| &*old.in_edges)),
-        ] {
-            for file in files {
-                let opened = reuse(old, file, || {
-                    let segment = Arc::new(segment(kind, file.file)?);
-                    let first = decode_edge_key(&file.first);
-                    let refs = match kind {
-                        FileKind::Out => Some(Table::open(&segment, tables::REFS)?),
-                        _ => None,
-                    };
-                    Ok(EdgePartition {
-                        first: first.ok_or_else(|| damaged("a wrong key"))?,
-                        rows: Table::open(&segment, tables::ROWS)?,
-                        refs,
-                    })
-                });
-                match opened {
-                    Ok(partition) => partitions.push(partition),
-                    Err(error) => failed(kind, file.file, error)?,
-                }
-            }
-        }
-        for file in &manifest.keys {
-            let opened = reuse(old.map(|old| &*old.keys), file, || {
-                let segment = Arc::new(segment(FileKind::Keys, file.file)?);
-                IndexEntryRef::decode(&file.first).map_err(|_| damaged("a wrong key"))?;
-                Ok(KeyPartition { first: file.first.clone(), entries: KeyTable::open(&segment)? })
-            });
-            match opened {
-                Ok(partition) => base.keys.push(partition),
-                Err(error) => failed(FileKind::Keys, file.file, error)?,
-            }
-        }
-        for file in &manifest.vectors {
-            let old = old.map(|old| old.vectors.iter());
-            let known = old.and_then(|mut partitions| {
-                partitions
-                    .find(|partition| partition.rows.segment.file().number == file.file.number)
-            });
-            let space = manifest.spaces.get(num::index(file.space));
-            let space = space.ok_or_else(|| damaged("vectors of an unknown space"))?;
-            match VectorPartition::open(&segment, file, space, known) {
-                Ok(partition) => base.vectors.push(partition),
-                Err(error) => failed(FileKind::Vectors, file.file, error)?,
-            }
-        }
+        base.nodes = files.nodes(failed)?;
+        base.out = files.edges(FileKind::Out, failed)?;
+        base.in_edges = files.edges(FileKind::In, failed)?;
+        base.keys = files.keys(failed)?;
+        base.vectors = files.vectors(failed)?;
         let bytes = total_bytes(&base.nodes)
             + total_bytes(&base.keys)
             + total_bytes(&base.out)
@@ -231,6 +273,6 @@ impl Base {
             && base.out.is_sorted_by(|a, b| a.first < b.first)
             && base.in_edges.is_sorted_by(|a, b| a.first < b.first)
             && base.keys.is_sorted_by(|a, b| a.first() < b.first());
-        if sorted { Ok(base) } else { Err(damaged("partitions out of order")) }
+        if sorted { Ok(base) } else { Err(files.damaged("partitions out of order")) }
     }
 }

@@ -7,6 +7,7 @@ use crate::{model::error::Result, num};
 /// are those at `low` and approximately at `high`; they only affect the speed.
 /// `look` is called about as often as the distance of the guesses requires, at
 /// most about twice as often as by a binary search.
+#[inline]
 pub(crate) fn search(
     (mut low, mut high): (usize, usize),
     (mut low_rank, mut high_rank): (u64, u64),
@@ -61,6 +62,7 @@ pub(crate) fn search(
 
 /// The row of `low..high` whose position is proportional to that of `rank`
 /// between the two ranks.
+#[inline]
 pub(crate) fn interpolate(
     low: usize,
     high: usize,
@@ -69,7 +71,7 @@ pub(crate) fn interpolate(
     rank: u64,
 ) -> usize {
     let last = high.saturating_sub(1);
-    let (Some(span), Some(partition)) =
+    let (Some(span), Some(distance)) =
         (high_rank.checked_sub(low_rank).filter(|s| *s > 0), rank.checked_sub(low_rank))
     else {
         return if rank < low_rank { low } else { low.midpoint(last) };
@@ -78,7 +80,7 @@ pub(crate) fn interpolate(
     // than a quarter of the time of one of 128 bits.
     let shift = 32_u32.saturating_sub(span.leading_zeros());
     let rows = num::wide(last.saturating_sub(low));
-    let ahead = rows.saturating_mul(partition >> shift).checked_div(span >> shift).unwrap_or(0);
+    let ahead = rows.saturating_mul(distance >> shift).checked_div(span >> shift).unwrap_or(0);
     low.saturating_add(num::size(ahead)).min(last)
 }
 

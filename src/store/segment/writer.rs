@@ -30,7 +30,7 @@ pub(crate) struct Writer {
     sections: Vec<Section>,
     /// The bytes after the last written block.
     buffer: Vec<u8>,
-    piece: usize,
+    chunk_bytes: usize,
     /// The length at which the buffer is written, so that chunks are at
     /// multiples of their size. The first one is shorter by block 0.
     full: usize,
@@ -40,18 +40,23 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Creates the file. `piece` is the number of bytes of a write chunk: a
+    /// Creates the file. `chunk_bytes` is the number of bytes of a write chunk: a
     /// multiple of the block size, and larger than one block.
-    pub(crate) fn create(fs: &dyn Fs, path: PathBuf, header: Header, piece: usize) -> Result<Self> {
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        path: PathBuf,
+        header: Header,
+        chunk_bytes: usize,
+    ) -> Result<Self> {
         let file = fs.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
         Ok(Self {
             path,
             file,
             header,
             sections: Vec::new(),
-            buffer: Vec::with_capacity(piece),
-            piece,
-            full: piece.saturating_sub(BLOCK_BYTES),
+            buffer: Vec::with_capacity(chunk_bytes),
+            chunk_bytes,
+            full: chunk_bytes.saturating_sub(BLOCK_BYTES),
             at: num::wide(BLOCK_BYTES),
             checksums: Vec::new(),
         })
@@ -109,7 +114,7 @@ impl Writer {
             .write_at(self.at, &self.buffer)
             .map_err(|error| Error::io("write", &self.path, error))?;
         self.at = self.end();
-        self.full = self.piece;
+        self.full = self.chunk_bytes;
         self.buffer.clear();
         Ok(())
     }

@@ -18,7 +18,7 @@ pub(crate) struct LogFile {
     len: usize,
     /// Bytes that are read at once.
     chunk_bytes: usize,
-    piece: Arc<[u8]>,
+    chunk: Arc<[u8]>,
     /// Offset of the current chunk in the file.
     at: usize,
     /// A copy of the payload of the last large frame.
@@ -29,9 +29,9 @@ pub(crate) struct LogFile {
 pub(crate) struct ReadFrame<'a> {
     pub(super) seq: Seq,
     pub(super) durable: Seq,
-    pub(super) around: &'a Arc<[u8]>,
-    /// The range of the payload in `around`.
-    pub(super) part: Range<usize>,
+    pub(super) buffer: &'a Arc<[u8]>,
+    /// The range of the payload in `buffer`.
+    pub(super) range: Range<usize>,
     /// Bytes that the frame takes in the file.
     pub(super) size: usize,
 }
@@ -42,7 +42,7 @@ impl LogFile {
         let len = usize::try_from(file.size()?).map_err(|_| {
             io::Error::new(io::ErrorKind::FileTooLarge, "larger than the address space")
         })?;
-        Ok(Self { file, len, chunk_bytes, piece: Arc::default(), at: 0, large: Arc::default() })
+        Ok(Self { file, len, chunk_bytes, chunk: Arc::default(), at: 0, large: Arc::default() })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -53,19 +53,19 @@ impl LogFile {
     fn from(&mut self, at: usize, least: usize) -> io::Result<&[u8]> {
         let left = self.len.saturating_sub(at);
         let least = least.min(left);
-        let have = self.piece.len().saturating_sub(at.saturating_sub(self.at));
+        let have = self.chunk.len().saturating_sub(at.saturating_sub(self.at));
         if at < self.at || have < least {
             // Drops the old chunk first, so that only one is in memory.
-            self.piece = Arc::default();
+            self.chunk = Arc::default();
             self.at = at;
             let bytes = left.min(least.max(self.chunk_bytes));
-            let mut piece: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
-            if let Some(bytes) = Arc::get_mut(&mut piece) {
+            let mut chunk: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
+            if let Some(bytes) = Arc::get_mut(&mut chunk) {
                 self.file.read_at(num::wide(at), bytes)?;
             }
-            self.piece = piece;
+            self.chunk = chunk;
         }
-        Ok(self.piece.get(at.saturating_sub(self.at)..).unwrap_or_default())
+        Ok(self.chunk.get(at.saturating_sub(self.at)..).unwrap_or_default())
     }
 
     /// The header of the file.
@@ -95,18 +95,18 @@ impl LogFile {
         }
         self.from(at, size)?;
         let from = at.saturating_sub(self.at);
-        let Some(frame) = frames.open(&self.piece, from) else { return Ok(None) };
+        let Some(frame) = frames.open(&self.chunk, from) else { return Ok(None) };
         let (seq, durable) = (frame.seq, frame.durable);
         let len = frame.payload.len();
         // The payload of a larger frame is copied out of its chunk. Otherwise it
         // would keep too much of the chunk in memory.
         if size > self.chunk_bytes / 3 {
             self.large = frame.payload.into();
-            return Ok(Some(ReadFrame { seq, durable, around: &self.large, part: 0..len, size }));
+            return Ok(Some(ReadFrame { seq, durable, buffer: &self.large, range: 0..len, size }));
         }
         let start = from.saturating_add(FRAME_HEADER_BYTES);
-        let part = start..start.saturating_add(len);
-        Ok(Some(ReadFrame { seq, durable, around: &self.piece, part, size }))
+        let range = start..start.saturating_add(len);
+        Ok(Some(ReadFrame { seq, durable, buffer: &self.chunk, range, size }))
     }
 
     /// Whether the file has only zeros from `at` on.

@@ -40,27 +40,27 @@ pub(crate) struct Recovered {
 
 /// The payload of a batch, and the buffer that it is in.
 pub(crate) struct Logged<'a> {
-    around: &'a Arc<[u8]>,
-    part: Range<usize>,
+    buffer: &'a Arc<[u8]>,
+    range: Range<usize>,
 }
 
 impl<'a> Logged<'a> {
     #[inline]
-    pub(crate) fn around(&self) -> &'a Arc<[u8]> {
-        self.around
+    pub(crate) fn buffer(&self) -> &'a Arc<[u8]> {
+        self.buffer
     }
 }
 
 impl Logged<'_> {
     #[inline]
-    pub(crate) fn part(&self) -> &Range<usize> {
-        &self.part
+    pub(crate) fn range(&self) -> &Range<usize> {
+        &self.range
     }
 }
 
 impl Logged<'_> {
     pub(crate) fn payload(&self) -> &[u8] {
-        self.around.get(self.part.clone()).unwrap_or_default()
+        self.buffer.get(self.range.clone()).unwrap_or_default()
     }
 }
 
@@ -372,7 +372,7 @@ fn read_file(
         match end.file.frame(&frames, end.offset).map_err(failed)? {
             Some(frame) if frame.seq == end.next => {
                 let (durable, size) = (frame.durable, frame.size);
-                match apply(frame.seq, Logged { around: frame.around, part: frame.part }) {
+                match apply(frame.seq, Logged { buffer: frame.buffer, range: frame.range }) {
                     Ok(()) => {}
                     Err(Refusal::Damage(damage)) => {
                         break format!("commit {}: {damage}", frame.seq);
@@ -486,7 +486,7 @@ fn rewrite<'p>(
             }
             let frame = file.frame(&old, at).map_err(failed)?.filter(|frame| frame.seq == next);
             let Some((size, payload)) =
-                frame.and_then(|frame| Some((frame.size, frame.around.get(frame.part)?)))
+                frame.and_then(|frame| Some((frame.size, frame.buffer.get(frame.range)?)))
             else {
                 let at = num::wide(at);
                 let what = format!("commit {next} can no longer be read");

@@ -29,7 +29,7 @@ fn files_pipes_and_links_in_place_of_a_store_are_named_in_the_error() {
     for create in [true, false] {
         let error = Options::new().create(create).open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        assert!(error.with_causes().to_string().contains("it is no directory"), "{error}");
+        assert!(error.with_causes().to_string().contains("it is not a directory"), "{error}");
         assert!(error.with_causes().to_string().contains(path.to_str().unwrap()), "{error}");
     }
     assert_eq!(fs::read(&path).unwrap(), b"a file");
