@@ -53,7 +53,7 @@ fn bad_vectors_spaces_and_searches_are_refused_and_change_nothing() {
         ("diversity", Search::new("l", &[1.0; 3], 3).diversity(1.5)),
         ("diversity", Search::new("l", &[1.0; 3], 3).diversity(f64::NAN)),
         ("no vector", Search::like("l", id(0), 3)),
-        ("not there", Search::like("l", id(5), 3)),
+        ("is missing", Search::like("l", id(5), 3)),
         ("index", Search::new("l", &[1.0; 3], 3).filter(Filter::new().index("x", KeyRange::all()))),
     ] {
         let error = snapshot.search(&search).unwrap_err();
