@@ -348,7 +348,7 @@ fn nodes_that_are_wrong_under_right_checksums_are_found() {
                 put(rows(s), row(1) + 31, &[0]);
             });
         },
-        &[(".heap", "different things about where the content is")],
+        &[(".heap", "disagree on where the content is")],
     );
     forged(
         |f| {
@@ -532,7 +532,7 @@ fn edges_that_are_wrong_under_right_checksums_are_found() {
     );
     forged(
         |f| both.iter().for_each(|(k, n)| f.edit(*k, |s| put(rows(s), row(*n) + 40, &[77]))),
-        &[(".out", "an edge of kind 77"), (".in", "an edge of kind 77")],
+        &[(".out", "an edge of unknown kind 77"), (".in", "an edge of unknown kind 77")],
     );
     forged(
         |f| {
@@ -623,7 +623,10 @@ fn keys_that_are_wrong_under_right_checksums_are_found() {
         &[(".keys", "is out of order"), missing],
     );
     // Bytes that no offset leads to, and an offset that leads nowhere.
-    forged(|f| f.edit(FileKind::Keys, |s| rows(s).extend([0; 3])), &[(".keys", "bytes in")]);
+    forged(
+        |f| f.edit(FileKind::Keys, |s| rows(s).extend([0; 3])),
+        &[(".keys", "bytes of entries")],
+    );
     forged(|f| f.edit(FileKind::Keys, |s| put(&mut s[1].2, 50, &[0xff])), &[(".keys", "")]);
 }
 
