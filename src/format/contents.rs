@@ -40,6 +40,29 @@ use crate::{
 };
 
 /// The contents of a data file, borrowed from its bytes.
+///
+/// ```
+/// use std::fs;
+///
+/// use ingrain::{format::{contents::Contents, manifest::Manifest, segment::File}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note").content("dogs bark")))?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&fs::read(store.join("MANIFEST"))?)?;
+/// for (kind, file) in manifest.files() {
+///     let name = format!("data/{:010}.{}", file.number, kind.suffix());
+///     let bytes = fs::read(store.join(name))?;
+///     match Contents::decode(&File::decode(kind, &bytes)?)? {
+///         Contents::Nodes(nodes) => assert_eq!(nodes.rows.len(), 1),
+///         Contents::Heap(records) => assert!(records.windows(9).any(|part| part == b"dogs bark")),
+///         other => unreachable!("the store has no other files: {other:?}"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Contents<'a> {
     /// Of a file `*.nodes`.
@@ -57,7 +80,28 @@ pub enum Contents<'a> {
     Index(Index<'a>),
 }
 
-/// A partition of the node table.
+/// The contents of a file `*.nodes`: a partition of the node table.
+///
+/// ```
+/// use ingrain::{format::{FileKind, contents::Contents, segment::File}, prelude::*};
+/// # use ingrain::format::manifest::Manifest;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let (dog, bark) = (NodeId::from_content(b"dog"), NodeId::new());
+/// engine.write(Batch::new().put(Node::new(dog, "concept")).put(Node::new(bark, "event")))?;
+/// engine.checkpoint()?;
+/// # let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let path = store.join(format!("data/{:010}.nodes", manifest.nodes[0].file.number));
+/// let bytes = std::fs::read(path)?; // the path of a file *.nodes
+/// let file = File::decode(FileKind::Nodes, &bytes)?;
+/// let Contents::Nodes(nodes) = Contents::decode(&file)? else { unreachable!() };
+/// let event = nodes.kinds[1]; // the store numbers kinds as they first occur
+/// let member = nodes.members[event.first.get() as usize];
+/// assert_eq!(nodes.rows[member.get() as usize].id(), bark);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nodes<'a> {
     /// The nodes, sorted by id.
@@ -71,7 +115,31 @@ pub struct Nodes<'a> {
     pub refs: &'a [RefRow],
 }
 
-/// A partition of an edge table, out_edges or in_edges.
+/// The contents of a file `*.out` or `*.in`: a partition of an edge table,
+/// out_edges or in_edges.
+///
+/// ```
+/// use ingrain::{format::{FileKind, contents::Contents, segment::File}, prelude::*};
+/// # use ingrain::format::manifest::Manifest;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let (dog, bark) = (NodeId::from_content(b"dog"), NodeId::new());
+/// let mut batch = Batch::new();
+/// batch.put(Node::new(dog, "concept")).put(Node::new(bark, "event"));
+/// engine.write(batch.link(Edge::new(bark, "about", dog)))?;
+/// engine.checkpoint()?;
+/// # let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let path = store.join(format!("data/{:010}.in", manifest.in_edges[0].file.number));
+/// let bytes = std::fs::read(path)?; // the path of a file *.in
+/// let file = File::decode(FileKind::In, &bytes)?;
+/// let Contents::Edges(edges) = Contents::decode(&file)? else { unreachable!() };
+/// let key = edges.rows[0].key();
+/// assert_eq!((key.from, key.to), (dog, bark)); // found by its target
+/// assert!(edges.refs.is_none()); // its attributes are those of the row in *.out
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Edges<'a> {
     /// The edges.
@@ -81,7 +149,22 @@ pub struct Edges<'a> {
     pub refs: Option<&'a [RefRow]>,
 }
 
-/// A partition of the table of index keys.
+/// The contents of a file `*.keys`: a partition of the table of index keys.
+///
+/// ```
+/// use ingrain::{NodeId, format::{contents::Keys, tables::{IndexEntryRef, Le32}}};
+///
+/// let (mut entries, mut offsets) = (Vec::new(), Vec::new());
+/// for (key, node) in [("bark", NodeId::MAX), ("dog", NodeId::MIN)] {
+///     offsets.push(Le32::new(entries.len() as u32));
+///     IndexEntryRef { index: 0, key: key.as_bytes(), node }.encode(&mut entries);
+/// }
+/// let keys = Keys { entries: &entries, offsets: &offsets };
+/// let found = (0..offsets.len()).find(|row| keys.get(*row).is_ok_and(|e| e.key == b"dog"));
+/// assert_eq!(keys.get(found.unwrap())?.node, NodeId::MIN);
+/// assert_eq!(keys.get(2).unwrap_err().what, "entry 2 does not exist");
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Keys<'a> {
     /// The encoded entries, one after the other.
@@ -106,7 +189,28 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Vectors of one space.
+/// The contents of a file `*.vec`: vectors of one space.
+///
+/// ```
+/// use ingrain::{format::{FileKind, contents::Contents, segment::File}, prelude::*};
+/// # use ingrain::format::manifest::Manifest;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let id = NodeId::new();
+/// engine.create_space("text", Space::new(2, Metric::L2))?;
+/// engine.write(Batch::new().put(Node::new(id, "note").vector("text", [3.0, 4.0])))?;
+/// engine.checkpoint()?;
+/// # let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let path = store.join(format!("data/{:010}.vec", manifest.vectors[0].file.number));
+/// let bytes = std::fs::read(path)?; // the path of a file *.vec
+/// let file = File::decode(FileKind::Vectors, &bytes)?;
+/// let Contents::Vectors(vectors) = Contents::decode(&file)? else { unreachable!() };
+/// let components: Vec<f32> = vectors.get(0).unwrap().iter().map(|c| c.get()).collect();
+/// assert_eq!((vectors.rows[0].id(), components), (id, vec![3.0, 4.0]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Vectors<'a> {
     /// Components of a vector.
@@ -119,7 +223,30 @@ pub struct Vectors<'a> {
     pub kinds: &'a [Le32],
 }
 
-/// A vector index: what is derived from a vector file.
+/// The contents of a file `*.vix`: an index that is derived from a vector file.
+///
+/// ```
+/// use ingrain::format::{FileKind, contents::Contents, manifest::Manifest, segment::File};
+/// use ingrain::{Op, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// let space = Space::new(2, Metric::L2);
+/// let engine = Options::new().index_rows(64).space("text", space).open(&store)?;
+/// let vectors = (0..64_u8).map(|n| [f32::from(n), 1.0]);
+/// let nodes = vectors.map(|vector| Node::new(NodeId::new(), "note").vector("text", vector));
+/// engine.write(nodes.map(Op::put).collect::<Batch>())?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let codes = manifest.vectors[0].codes.unwrap();
+/// # let path = store.join(format!("data/{:010}.vix", codes.number));
+/// let bytes = std::fs::read(path)?; // the path of a file *.vix
+/// let file = File::decode(FileKind::VectorIndex, &bytes)?;
+/// let Contents::Index(index) = Contents::decode(&file)? else { unreachable!() };
+/// // An index is used with the vector file that it is derived from, and no other.
+/// assert_eq!(index.head.rows_digest, manifest.vectors[0].file.digest);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Index<'a> {
     /// The file that the index is derived from, and the parameters.
@@ -128,7 +255,26 @@ pub struct Index<'a> {
     pub body: IndexBody<'a>,
 }
 
-/// Codes, or a graph.
+/// What a vector index consists of besides its head: codes or a graph.
+///
+/// ```
+/// use ingrain::{Metric, format::{contents::{Contents, Index, IndexBody}, tables::{Le32, LeF32}}};
+/// # use ingrain::format::{manifest::DataFile, vectors::IndexHead};
+///
+/// # let file = DataFile { number: 6, len: 0, digest: [0; 16] };
+/// let mut head = IndexHead::new(&file, 18, 1, Metric::L2); // 18 rows of dimension 1
+/// head.bits = Le32::new(4);
+/// head.subs = Le32::new(1);
+/// head.sub_dimension = Le32::new(1);
+/// let codebook: Vec<LeF32> = (0..16_u8).map(|n| LeF32::new(f32::from(n) / 4.0)).collect();
+/// let mut codes = [0_u8; 64];
+/// codes[1] = 0x63; // the codes of rows 1 and 17
+/// let body = IndexBody::Codes { codebook: &codebook, codes: &codes };
+/// Contents::Index(Index { head: &head, body }).check()?;
+/// assert_eq!(codebook[usize::from(codes[1] & 15)].get(), 0.75); // row 1, about
+/// assert_eq!(codebook[usize::from(codes[1] >> 4)].get(), 1.5); // row 17, about
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum IndexBody<'a> {
     /// Product quantisation.

@@ -10,6 +10,20 @@ pub const VERSION: u32 = 2;
 
 /// Damage that a parser found: its offset, counted from the first byte that the
 /// parser was given, and a description.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use ingrain::{ErrorKind, format::{FileKind, Header}};
+///
+/// let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+/// let mut bytes = header.encode();
+/// bytes[40] ^= 1; // a bit of the salt flips
+/// let damage = Header::decode(FileKind::Heap, &bytes).unwrap_err();
+/// assert_eq!(damage.to_string(), "at byte 60: the header fails its checksum");
+/// let error = damage.in_file(Path::new("data/0000000001.heap"));
+/// assert_eq!(error.kind(), ErrorKind::Corrupt);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {offset}: {what}")]
 pub struct Damage {
@@ -41,9 +55,46 @@ impl Damage {
 
 /// The id of a store: 16 random bytes, drawn when the store is created and kept
 /// in the header of every file. It tells the files of two stores apart.
+///
+/// ```
+/// use std::fs;
+///
+/// use ingrain::{Engine, format::{FileKind, Header, StoreId}};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let id = |name: &str| -> Result<StoreId, Box<dyn std::error::Error>> {
+///     let store = dir.path().join(name);
+///     Engine::open(&store)?;
+///     let manifest = fs::read(store.join("MANIFEST"))?;
+///     Ok(Header::decode(FileKind::Manifest, &manifest)?.store)
+/// };
+/// assert_eq!(id("memory")?, id("memory")?); // opened again, it is the same store
+/// assert_ne!(id("memory")?, id("other")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type StoreId = [u8; 16];
 
-/// What a file contains. The last byte of the magic number says it.
+/// The kind of a file: what it contains. The last byte of the magic number says
+/// it.
+///
+/// ```
+/// use std::fs;
+///
+/// use ingrain::{format::FileKind, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// engine.checkpoint()?;
+/// for file in fs::read_dir(store.join("data"))? {
+///     let path = file?.path();
+///     let kind = FileKind::of(&fs::read(&path)?).unwrap();
+///     assert!(FileKind::DATA.contains(&kind));
+///     assert_eq!(path.extension().unwrap(), kind.suffix());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// `MANIFEST`.
@@ -129,7 +180,7 @@ impl FileKind {
 /// Length of an encoded [`Header`] in bytes.
 pub const HEADER_BYTES: usize = 64;
 
-/// The first 64 bytes of every file.
+/// The header of a file: its first 64 bytes, which every file has.
 ///
 /// | offset | bytes | what |
 /// |---|---|---|
@@ -143,6 +194,20 @@ pub const HEADER_BYTES: usize = 64;
 /// | 60 | 4 | CRC-32 of bytes 0 to 59 |
 ///
 /// All integers are little-endian; all checksums are CRC-32 (IEEE 802.3).
+///
+/// ```
+/// use ingrain::{format::{FileKind, HEADER_BYTES, Header}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let seq = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let bytes = std::fs::read(store.join("wal/00000000000000000001.wal"))?;
+/// let header = Header::decode(FileKind::Wal, &bytes)?;
+/// assert_eq!(header.number, seq.get()); // the first commit of the file
+/// assert_eq!(header.encode(), bytes[..HEADER_BYTES]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// What the file contains.

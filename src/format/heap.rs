@@ -37,6 +37,26 @@ pub const RECORD_HEAD_BYTES: usize = 8;
 
 /// The position of an external content: one that is in the record of an earlier
 /// state of its node.
+///
+/// ```
+/// use ingrain::{Attributes, Seq, Timestamp, format::heap::{BlobRef, NodeMeta, NodeParts}};
+///
+/// let attributes = Attributes::new();
+/// let content = b"dogs bark";
+/// let parts = NodeParts { keys: &[], vectors: &[], attributes: &attributes, content };
+/// let (mut heap, mut meta) = (Vec::new(), NodeMeta::new(Seq::new(1), Timestamp::UNIX_EPOCH));
+/// meta.encode(&parts, &mut heap);
+///
+/// // The node is touched: a new record, which refers to the content of the old.
+/// let (offset, len) = ((heap.len() - content.len()) as u64, content.len() as u32);
+/// meta.external = Some(BlobRef { heap: 1, offset, len });
+/// meta.access_count = 1;
+/// let mut record = Vec::new();
+/// meta.encode(&NodeParts { content: b"", ..parts }, &mut record);
+/// let BlobRef { offset, len, .. } = NodeMeta::decode(&record)?.external.unwrap();
+/// assert_eq!(&heap[offset as usize..][..len as usize], content);
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobRef {
     /// The heap file.
@@ -48,6 +68,22 @@ pub struct BlobRef {
 }
 
 /// The record of a node. Keys, vectors, attributes and content are borrowed.
+///
+/// ```
+/// use ingrain::{Attributes, Seq, Timestamp, format::heap::{NodeMeta, NodeParts}};
+///
+/// let attributes = Attributes::from([("lang".to_owned(), "en".into())]);
+/// let content = b"dogs bark";
+/// let parts = NodeParts { keys: &[], vectors: &[], attributes: &attributes, content };
+/// let mut record = Vec::new();
+/// NodeMeta::new(Seq::new(7), Timestamp::UNIX_EPOCH).encode(&parts, &mut record);
+///
+/// let meta = NodeMeta::decode(&record)?;
+/// assert_eq!((meta.version, meta.content), (Seq::new(7), &b"dogs bark"[..]));
+/// assert_eq!(meta.updated, meta.created); // a default, which takes no bytes
+/// assert_eq!(meta.attributes()?, attributes);
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NodeMeta<'a> {
     /// The commit that last put or patched the node.
@@ -89,6 +125,24 @@ const ALL: u64 = 511;
 
 /// The variable-length parts of a node record, to be encoded with the scalars
 /// of a [`NodeMeta`].
+///
+/// ```
+/// use ingrain::{Attributes, Seq, Timestamp, format::heap::{NodeMeta, NodeParts}};
+///
+/// let parts = NodeParts {
+///     keys: &[(0, b"2026-05"), (0, b"2026-06")], // both in the index of number 0
+///     vectors: &[(2, Seq::new(5))],              // in the space of number 2
+///     attributes: &Attributes::new(),
+///     content: b"dogs bark",
+/// };
+/// let mut record = Vec::new();
+/// NodeMeta::new(Seq::new(7), Timestamp::UNIX_EPOCH).encode(&parts, &mut record);
+///
+/// let meta = NodeMeta::decode(&record)?;
+/// assert_eq!(meta.keys().collect::<Result<Vec<_>, _>>()?, parts.keys);
+/// assert_eq!(meta.vectors().collect::<Result<Vec<_>, _>>()?, parts.vectors);
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct NodeParts<'a> {
     /// The keys: the number of the index, and the key.

@@ -22,7 +22,25 @@ use crate::{
     },
 };
 
-/// The body of a manifest.
+/// The manifest of a store: the files of the base, and the last commit that
+/// they hold. Its fields are the body of `MANIFEST`, except for two that are in
+/// the header.
+///
+/// ```
+/// use ingrain::{format::manifest::Manifest, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let seq = engine.checkpoint()?;
+/// let bytes = std::fs::read(store.join("MANIFEST"))?;
+/// let manifest = Manifest::decode(&bytes)?;
+/// assert_eq!((manifest.checkpoint, manifest.kinds[0].as_str()), (seq, "note"));
+/// assert!(manifest.files().all(|(_, file)| file.number < manifest.next_file));
+/// assert_eq!(manifest.encode()?, bytes); // there is one encoding
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -77,6 +95,23 @@ pub struct Manifest {
 }
 
 /// A vector space, its name and its state.
+///
+/// ```
+/// use ingrain::{format::manifest::{Manifest, NamedSpace}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.create_space("old", Space::new(2, Metric::L2))?;
+/// engine.create_space("text", Space::new(3, Metric::Cosine))?;
+/// engine.drop_space("old")?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// assert!(manifest.spaces[0].dropped); // its number stays taken
+/// let text = NamedSpace::new("text".to_owned(), Space::new(3, Metric::Cosine));
+/// assert_eq!(manifest.spaces[1], text);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedSpace {
@@ -100,7 +135,23 @@ impl NamedSpace {
     }
 }
 
-/// How much a base holds.
+/// How many nodes, edges, keys and vectors a base holds.
+///
+/// ```
+/// use ingrain::{format::manifest::{Counts, Manifest}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let (dog, bark) = (NodeId::from_content(b"dog"), NodeId::new());
+/// let mut batch = Batch::new();
+/// batch.put(Node::new(dog, "concept")).put(Node::new(bark, "event"));
+/// engine.write(batch.link(Edge::new(bark, "about", dog)))?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// assert_eq!(manifest.counts, Counts { nodes: 2, edges: 1, keys: 0, vectors: 0 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
@@ -114,7 +165,25 @@ pub struct Counts {
     pub vectors: u64,
 }
 
-/// A file under `data/`.
+/// A file under `data/` as the manifest names it: by its number, with its
+/// length and digest.
+///
+/// ```
+/// use ingrain::{format::{FileKind, manifest::Manifest, segment::File}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// let data = manifest.nodes[0].file;
+/// let bytes = std::fs::read(store.join(format!("data/{:010}.nodes", data.number)))?;
+/// assert_eq!(bytes.len() as u64, data.len);
+/// // The file is the one that the manifest means, not another of the same name.
+/// assert_eq!(File::decode(FileKind::Nodes, &bytes)?.digest(), data.digest);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataFile {
@@ -127,7 +196,26 @@ pub struct DataFile {
     pub digest: [u8; 16],
 }
 
-/// A heap.
+/// A heap, and how much of it is in use.
+///
+/// ```
+/// use ingrain::{Op, format::manifest::Manifest, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let ids = [1, 2, 3].map(|n| NodeId::from_bytes([n; 16]));
+/// let nodes = ids.map(|id| Node::new(id, "page").content(vec![b' '; 100_000]));
+/// engine.write(nodes.into_iter().map(Op::put).collect::<Batch>())?;
+/// engine.checkpoint()?;
+/// let before = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?.heaps[0];
+/// engine.write(Batch::new().delete(ids[1]))?;
+/// engine.checkpoint()?;
+/// let after = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?.heaps[0];
+/// assert_eq!(after.file, before.file); // a data file never changes
+/// assert_eq!(after.live * 3, before.live * 2); // one of three records is garbage
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeapFile {
@@ -137,7 +225,28 @@ pub struct HeapFile {
     pub live: u64,
 }
 
-/// A partition of a table.
+/// A partition of a table: its file, and where its keys begin.
+///
+/// ```
+/// use ingrain::format::{FileKind, manifest::Manifest, segment::File, tables::{NodeRow, ROWS}};
+/// use ingrain::{Op, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// let engine = Options::new().partition_bytes(64).open(&store)?; // a few rows each
+/// let nodes = (0..16_u8).map(|n| Node::new(NodeId::from_bytes([n; 16]), "note"));
+/// engine.write(nodes.map(Op::put).collect::<Batch>())?;
+/// engine.checkpoint()?;
+/// let parts = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?.nodes;
+/// assert!(parts.len() > 1);
+/// // A node is in the last partition that begins at or before its id.
+/// let after = parts.partition_point(|part| part.first <= vec![9; 16]);
+/// let number = parts[after - 1].file.number;
+/// let bytes = std::fs::read(store.join(format!("data/{number:010}.nodes")))?;
+/// let file = File::decode(FileKind::Nodes, &bytes)?;
+/// assert!(file.rows(ROWS)?.iter().any(|row: &NodeRow| row.id == [9; 16]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableFile {
@@ -150,6 +259,26 @@ pub struct TableFile {
 }
 
 /// A vector file of one space, and the indexes derived from it.
+///
+/// ```
+/// use ingrain::{Op, format::{manifest::Manifest, vectors::dead_rows}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.create_space("text", Space::new(2, Metric::L2))?;
+/// let ids = [1, 2, 3].map(|n| NodeId::from_bytes([n; 16]));
+/// let nodes = ids.map(|id| Node::new(id, "note").vector("text", [3.0, 4.0]));
+/// engine.write(nodes.into_iter().map(Op::put).collect::<Batch>())?;
+/// engine.checkpoint()?;
+/// engine.write(Batch::new().delete(ids[1]))?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// let file = &manifest.vectors[0];
+/// assert_eq!(dead_rows(&file.dead).collect::<Vec<_>>(), [1]); // still in the file
+/// assert_eq!((file.live, file.codes), (2, None)); // too few for codes
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VectorFile {

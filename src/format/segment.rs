@@ -43,6 +43,18 @@ const BLOCK: u64 = 4096;
 const CRC_AT: usize = BLOCK_BYTES.saturating_sub(4);
 
 /// A range of a data file with rows of one type, or with bytes.
+///
+/// ```
+/// use ingrain::format::{FileKind, Header, segment::{self, Layout}};
+///
+/// let header = Header { kind: FileKind::Keys, store: [7; 16], number: 1, salt: 9 };
+/// let bytes = segment::encode(header, &[(1, 1, b"abc"), (5, 4, &[0, 0, 0, 0, 2, 0, 0, 0])])?;
+/// let layout = Layout::decode(FileKind::Keys, &bytes, bytes.len() as u64)?;
+/// let section = layout.section(5, 4)?; // of tag 5, with rows of 4 bytes
+/// assert_eq!((section.offset, section.rows()), (8192, 2));
+/// assert_eq!(bytes[section.offset as usize..][..section.len as usize], [0, 0, 0, 0, 2, 0, 0, 0]);
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section {
     /// What the section holds. The meaning depends on the kind of the file.
@@ -69,6 +81,20 @@ impl Section {
 }
 
 /// What block 0 says: the header and the sections of a data file.
+///
+/// ```
+/// use ingrain::format::{FileKind, Header, segment::{self, BLOCK_BYTES, Layout}};
+///
+/// let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+/// let bytes = segment::encode(header, &[(1, 1, b"dogs bark")])?;
+///
+/// // Checks one block, by reading that, block 0 and a checksum page.
+/// let read = |offset: u64| &bytes[offset as usize..][..BLOCK_BYTES];
+/// let layout = Layout::decode(FileKind::Heap, read(0), bytes.len() as u64)?;
+/// assert_eq!(layout.blocks(), 1);
+/// layout.check_block(1, read(4096), read(layout.page_of(1)))?;
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The header of the file.
@@ -290,6 +316,21 @@ impl Layout {
 
 /// A data file in memory or in a mapping.
 /// [`Contents`](super::contents::Contents) decodes its sections.
+///
+/// ```
+/// use ingrain::format::{FileKind, Header, segment::{self, File}};
+///
+/// let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+/// let mut bytes = segment::encode(header, &[(1, 1, b"dogs bark")])?;
+/// assert_eq!(File::decode(FileKind::Heap, &bytes)?.section(1, 1)?, b"dogs bark");
+///
+/// bytes[5000] ^= 1; // in block 1, whose first bytes are at 4096
+/// let file = File::decode(FileKind::Heap, &bytes)?;
+/// let damage: Vec<_> = file.damage().collect();
+/// assert_eq!((damage.len(), damage[0].offset), (1, 4096));
+/// assert!(!file.is_good(4096..4105)); // where the section is
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File<'a> {
     layout: Layout,

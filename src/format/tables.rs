@@ -36,6 +36,20 @@ pub const ROW_KINDS: u32 = 7;
 macro_rules! little_endian {
     ($($name:ident: $int:ty, $bytes:literal;)*) => {$(
         #[doc = concat!("A little-endian `", stringify!($int), "` without alignment.")]
+        ///
+        /// ```
+        /// use ingrain::format::{FileKind, Header, segment::{self, File}};
+        #[doc = concat!("use ingrain::format::tables::", stringify!($name), ";")]
+        ///
+        /// # let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+        #[doc = concat!("let number = 7 as ", stringify!($int), ";")]
+        #[doc = concat!("let section = (1, ", stringify!($bytes), ", &number.to_le_bytes()[..]);")]
+        /// let bytes = segment::encode(header, &[section])?;
+        /// let file = File::decode(FileKind::Heap, &bytes)?;
+        #[doc = concat!("let rows: &[", stringify!($name), "] = file.rows(1)?; // not copied")]
+        /// assert_eq!(rows[0].get(), number);
+        /// # Ok::<(), ingrain::format::Damage>(())
+        /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
         #[repr(transparent)]
         pub struct $name([u8; $bytes]);
@@ -65,6 +79,29 @@ little_endian! {
 
 /// The position of a record in a heap: the heap file, the slot in its only
 /// section, and the length.
+///
+/// ```
+/// use ingrain::format::{FileKind, heap::NodeMeta, segment::File, tables::{NodeRow, ROWS}};
+/// use ingrain::prelude::*;
+/// # use ingrain::format::manifest::Manifest;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note").content("dogs bark")))?;
+/// engine.checkpoint()?;
+/// # let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let number = manifest.nodes[0].file.number;
+/// let path = |number: u32, suffix| store.join(format!("data/{number:010}.{suffix}"));
+/// let nodes = std::fs::read(path(number, "nodes"))?; // `number` is in the manifest
+/// let place = File::decode(FileKind::Nodes, &nodes)?.rows::<NodeRow>(ROWS)?[0].place();
+///
+/// let heap = std::fs::read(path(place.heap, "heap"))?;
+/// let records = File::decode(FileKind::Heap, &heap)?.section(ROWS, 1)?;
+/// let record = &records[place.offset() as usize..][..place.len as usize];
+/// assert_eq!(NodeMeta::decode(record)?.content, b"dogs bark");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HeapRef {
     /// Number of the heap file.
@@ -101,6 +138,26 @@ impl HeapRef {
 /// | 20 | 4 | heap file of its record |
 /// | 24 | 4 | slot of its record |
 /// | 28 | 4 | length of its record; the highest bit is set if the content is external |
+///
+/// ```
+/// use ingrain::{format::{FileKind, segment::File, tables::{NodeRow, ROWS}}, prelude::*};
+/// # use ingrain::format::manifest::Manifest;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let (dog, bark) = (NodeId::from_content(b"dog"), NodeId::new());
+/// engine.write(Batch::new().put(Node::new(dog, "concept")).put(Node::new(bark, "event")))?;
+/// engine.checkpoint()?;
+/// # let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let path = store.join(format!("data/{:010}.nodes", manifest.nodes[0].file.number));
+/// let bytes = std::fs::read(path)?; // the path of a file *.nodes
+/// let file = File::decode(FileKind::Nodes, &bytes)?;
+/// let rows: &[NodeRow] = file.rows(ROWS)?;
+/// let row = rows.binary_search_by_key(&bark, NodeRow::id).map(|row| rows[row]).unwrap();
+/// assert_eq!(row.kind.get(), 1); // the manifest has the names of the kinds
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct NodeRow {
@@ -153,6 +210,19 @@ impl NodeRow {
 
 /// The key of an edge, as seen from one of its two ends. Edge tables are sorted
 /// by it, in the order of the fields.
+///
+/// ```
+/// use ingrain::{NodeId, format::tables::EdgeKey};
+///
+/// let (bark, dog) = (NodeId::from_content(b"bark"), NodeId::from_content(b"dog"));
+/// let about = EdgeKey { from: bark, kind: 0, to: dog, discriminator: 0 };
+/// let back = about.reversed(); // its key in in_edges
+/// assert_eq!((back.from, back.to), (dog, bark));
+///
+/// // The edges of a node are together, and among them those of a kind.
+/// let cause = EdgeKey { kind: 1, to: NodeId::MIN, ..about };
+/// assert!(about < cause);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeKey {
     /// The end by which the edge is found: the source in out_edges, the target
@@ -198,6 +268,22 @@ impl EdgeKey {
 /// | 76 | 4 | slot of the attributes; 0 in in_edges |
 /// | 80 | 4 | length of the attributes; 0 if it has none |
 /// | 84 | 4 | zero |
+///
+/// ```
+/// use ingrain::{Attributes, NodeId};
+/// use ingrain::format::{heap, tables::{EdgeKey, EdgeRow, HeapRef, LeF64}};
+///
+/// let attributes = Attributes::from([("source".to_owned(), "a book".into())]);
+/// let record = heap::encode_attributes(&attributes); // as it is in heap 1
+/// let key = EdgeKey { from: NodeId::MIN, kind: 0, to: NodeId::MAX, discriminator: 0 };
+/// let mut row = EdgeRow::new(key, HeapRef { heap: 1, slot: 0, len: record.len() as u32 });
+/// row.weight = LeF64::new(0.8);
+///
+/// let place = row.attributes();
+/// let found = &record[place.offset() as usize..][..place.len as usize];
+/// assert_eq!(heap::decode_attributes(found)?, attributes);
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct EdgeRow {
@@ -273,6 +359,20 @@ impl EdgeRow {
 }
 
 /// A kind that occurs in a node table: 8 bytes.
+///
+/// ```
+/// use ingrain::format::tables::{KindRow, Le32};
+///
+/// let kind = |kind, first| KindRow { kind: Le32::new(kind), first: Le32::new(first) };
+/// let kinds = [kind(0, 0), kind(4, 2)];
+/// let members = [0, 2, 1, 3, 4].map(Le32::new); // rows 0 and 2 are of kind 0
+///
+/// // The members of a kind end where those of the next kind begin.
+/// let at = kinds.binary_search_by_key(&4, |row| row.kind.get()).unwrap();
+/// let end = kinds.get(at + 1).map_or(members.len(), |next| next.first.get() as usize);
+/// let rows = &members[kinds[at].first.get() as usize..end];
+/// assert_eq!(rows, [1, 3, 4].map(Le32::new));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct KindRow {
@@ -284,7 +384,28 @@ pub struct KindRow {
 
 const _: () = assert!(size_of::<KindRow>() == 8);
 
-/// How many bytes the rows of a table refer to in one heap: 16 bytes.
+/// A heap that the rows of a table refer to, and the bytes of it that they
+/// refer to: 16 bytes.
+///
+/// ```
+/// use ingrain::format::{FileKind, manifest::Manifest, segment::File, tables::{REFS, RefRow}};
+/// use ingrain::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note").content("dogs bark")))?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let path = store.join(format!("data/{:010}.nodes", manifest.nodes[0].file.number));
+/// let bytes = std::fs::read(path)?; // the path of a file *.nodes
+/// let file = File::decode(FileKind::Nodes, &bytes)?;
+/// let refs: &[RefRow] = file.rows(REFS)?;
+/// // No other file refers to the heap: these bytes are all that is live in it.
+/// assert_eq!(refs[0].heap.get(), manifest.heaps[0].file.number);
+/// assert_eq!(refs[0].bytes.get(), manifest.heaps[0].live);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct RefRow {
@@ -300,6 +421,26 @@ const _: () = assert!(size_of::<RefRow>() == 16);
 
 /// A row of a vector file: the node of a vector, and when it was written. 32
 /// bytes; rows are sorted by id.
+///
+/// ```
+/// use ingrain::{format::{FileKind, segment::File, tables::{ROWS, VectorHead}}, prelude::*};
+/// # use ingrain::format::manifest::Manifest;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let id = NodeId::new();
+/// engine.create_space("text", Space::new(2, Metric::L2))?;
+/// let seq = engine.write(Batch::new().put(Node::new(id, "note").vector("text", [3.0, 4.0])))?;
+/// engine.checkpoint()?;
+/// # let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// # let path = store.join(format!("data/{:010}.vec", manifest.vectors[0].file.number));
+/// let bytes = std::fs::read(path)?; // the path of a file *.vec
+/// let file = File::decode(FileKind::Vectors, &bytes)?;
+/// let rows: &[VectorHead] = file.rows(ROWS)?;
+/// assert_eq!((rows[0].id(), rows[0].seq(), rows[0].norm.get()), (id, seq, 5.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct VectorHead {
@@ -334,6 +475,20 @@ pub fn vector_bytes(dimension: usize) -> usize {
 }
 
 /// A row of a sorted table, which is found by its key.
+///
+/// ```
+/// use ingrain::{NodeId, format::tables::{HeapRef, NodeRow, SortedRow}};
+///
+/// /// Works for nodes, edges and vectors.
+/// fn find<R: SortedRow>(rows: &[R], key: R::Key) -> Option<&R> {
+///     rows.get(rows.partition_point(|row| row.key() < key)).filter(|row| row.key() == key)
+/// }
+///
+/// let place = HeapRef { heap: 1, slot: 0, len: 8 };
+/// let rows = [NodeId::MIN, NodeId::MAX].map(|id| NodeRow::new(id, 0, place, false));
+/// assert_eq!(find(&rows, NodeId::MAX), Some(&rows[1]));
+/// assert_eq!(find(&rows, NodeId::from_content(b"dog")), None);
+/// ```
 pub trait SortedRow: Pod {
     /// The key by which rows are sorted.
     type Key: Ord + Copy;
@@ -388,6 +543,24 @@ impl SortedRow for EdgeRow {
 
 /// An entry of a key table: index (4), length of the key (4), node (16), key.
 /// Entries are sorted by index, key, node.
+///
+/// ```
+/// use ingrain::{KeyBuilder, NodeId, Timestamp};
+/// use ingrain::format::tables::{EXPIRY, IndexEntryRef, KEY_HEAD_BYTES};
+///
+/// let time = KeyBuilder::new().time(Timestamp::UNIX_EPOCH).build();
+/// let dog = IndexEntryRef { index: 0, key: b"dog", node: NodeId::MIN };
+/// let expiry = IndexEntryRef { index: EXPIRY, key: &time, node: NodeId::MIN };
+/// let mut bytes = Vec::new();
+/// dog.encode(&mut bytes);
+/// expiry.encode(&mut bytes);
+///
+/// let first = IndexEntryRef::decode(&bytes)?;
+/// let second = IndexEntryRef::decode(&bytes[KEY_HEAD_BYTES + first.key.len()..])?;
+/// assert_eq!((first, second), (dog, expiry));
+/// assert!(first.compare(&second).is_lt()); // expiries come last
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexEntryRef<'k> {
     /// The number of the index, or [`EXPIRY`].

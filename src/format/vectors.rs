@@ -58,6 +58,23 @@ pub const RECALLS: [u32; 3] = [950, 990, 999];
 /// | 52 | 4 | measured recall at 10 (binary32): of codes with 100 candidates, of a graph with the depth for 0.99 |
 /// | 56 | 12 | depths for a recall of 0.95, 0.99 and 0.999 |
 /// | 68 | 28 | zero |
+///
+/// ```
+/// use ingrain::{Metric, format::{manifest::DataFile, tables::Le32, vectors::IndexHead}};
+///
+/// let file = DataFile { number: 6, len: 16_384, digest: [7; 16] };
+/// let mut head = IndexHead::new(&file, 100, 8, Metric::Cosine);
+/// head.bits = Le32::new(4); // 16 centroids for each of 8 sub-vectors
+/// head.subs = Le32::new(8);
+/// head.sub_dimension = Le32::new(1);
+/// let (codebook, codes) = head.code_lens()?;
+/// assert_eq!(codebook, 16 * 8);
+/// assert_eq!(codes, 4 * 8 * 16); // 4 blocks of 32 rows
+///
+/// let other = IndexHead::new(&DataFile { digest: [8; 16], ..file }, 100, 8, Metric::Cosine);
+/// assert!(!head.same_rows(&other)); // of other vectors
+/// # Ok::<(), ingrain::format::Damage>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct IndexHead {

@@ -47,17 +47,45 @@ pub const FRAME_HEADER_BYTES: usize = 28;
 /// Frames start at multiples of this.
 pub const FRAME_ALIGN: usize = 8;
 
-/// Encodes and decodes the frames of one file.
+/// Encodes and decodes the frames of one log file.
 ///
 /// The checksum of a frame's header covers the store id and the salt of the
 /// file. So a frame of another store, or of a file that used the same disk
 /// blocks before, is not taken for a frame of this file.
+///
+/// ```
+/// use ingrain::{Seq, format::{FileKind, Header, wal::Frames}};
+///
+/// let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+/// let mut bytes = Vec::new();
+/// Frames::new(&header).seal(Seq::new(1), Seq::ZERO, b"payload", &mut bytes);
+///
+/// let frame = Frames::new(&header).open(&bytes, 0).unwrap();
+/// assert_eq!((frame.payload, frame.size), (&b"payload"[..], bytes.len()));
+/// let other = Header { salt: 10, ..header }; // a file that had the same disk blocks
+/// assert_eq!(Frames::new(&other).open(&bytes, 0), None);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Frames {
     seed: crc32fast::Hasher,
 }
 
-/// What the header of a frame says.
+/// The header of a frame, decoded.
+///
+/// ```
+/// use ingrain::{Seq, format::{FileKind, Header, wal::{FRAME_HEADER_BYTES, Frames}}};
+///
+/// # let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+/// let frames = Frames::new(&header); // of the header of a log file
+/// let mut bytes = Vec::new();
+/// frames.seal(Seq::new(8), Seq::new(7), b"payload", &mut bytes);
+/// bytes.truncate(FRAME_HEADER_BYTES + 3); // a crash: the rest is not on the disk
+///
+/// assert_eq!(frames.open(&bytes, 0), None);
+/// let torn = frames.header(&bytes, 0).unwrap();
+/// assert_eq!((torn.seq, torn.len), (Seq::new(8), 7));
+/// assert_eq!(torn.durable, Seq::new(7)); // commit 7 was durable by then
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Sequence number of the batch.
@@ -69,7 +97,27 @@ pub struct FrameHeader {
     crc: u32,
 }
 
-/// A frame, borrowed from the file's bytes.
+/// A frame of a log file: one committed batch, borrowed from the bytes of the
+/// file.
+///
+/// ```
+/// use ingrain::{format::{HEADER_BYTES, wal::{File, FRAME_ALIGN}}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let seq = engine.write(Batch::new().put(Node::new(NodeId::new(), "event")))?;
+/// let bytes = std::fs::read(store.join("wal/00000000000000000001.wal"))?;
+/// let file = File::decode(&bytes)?;
+/// let (mut last, mut end) = (Seq::ZERO, HEADER_BYTES);
+/// for (offset, frame) in file.frames() {
+///     assert_eq!((offset, offset % FRAME_ALIGN), (end, 0)); // one after the other
+///     (last, end) = (frame.seq, offset + frame.size);
+/// }
+/// assert_eq!(last, seq);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Sequence number of the batch.
@@ -212,7 +260,24 @@ impl<'a> File<'a> {
     }
 }
 
-/// A batch as it is in the log.
+/// A batch as it is in the log: a time, and operations without preconditions.
+///
+/// ```
+/// use ingrain::{Op, format::wal::{File, decode_batch}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// let id = NodeId::new();
+/// engine.write(Batch::new().put(Node::new(id, "note")))?;
+/// let bytes = std::fs::read(store.join("wal/00000000000000000001.wal"))?;
+/// let (_, frame) = File::decode(&bytes)?.frames().next().unwrap();
+/// let logged = decode_batch(frame.payload)?;
+/// assert!(matches!(&logged.ops[..], [Op::Put { node, .. }] if node.id == id));
+/// // The node was put without a time.
+/// assert_eq!(engine.snapshot().get(id)?.unwrap().created(), logged.time);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedBatch {
     /// The time of the batch. It is used wherever an operation needs the

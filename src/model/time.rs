@@ -12,11 +12,16 @@ use serde::{Deserialize, Serialize};
 /// written under `Os` or never acknowledged, is given to the next commit.
 ///
 /// ```
-/// use ingrain::Seq;
+/// use ingrain::prelude::*;
 ///
-/// let seq = Seq::new(7);
-/// assert!(seq > Seq::ZERO);
-/// assert_eq!((seq.get(), seq.to_string()), (7, "7".to_owned()));
+/// # let dir = tempfile::tempdir()?;
+/// let engine = Engine::open(dir.path().join("memory"))?;
+/// assert_eq!(engine.snapshot().seq(), Seq::ZERO);
+/// let first = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// let second = engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
+/// assert!(first < second);
+/// assert_eq!((first.get(), second.to_string()), (1, "2".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

@@ -623,7 +623,10 @@ fn keys_that_are_wrong_under_right_checksums_are_found() {
         &[(".keys", "is out of order"), missing],
     );
     // Bytes that no offset leads to, and an offset that leads nowhere.
-    forged(|f| f.edit(FileKind::Keys, |s| rows(s).extend([0; 3])), &[(".keys", "bytes of entries declared")]);
+    forged(
+        |f| f.edit(FileKind::Keys, |s| rows(s).extend([0; 3])),
+        &[(".keys", "bytes of entries")],
+    );
     forged(|f| f.edit(FileKind::Keys, |s| put(&mut s[1].2, 50, &[0xff])), &[(".keys", "")]);
 }
 

@@ -61,8 +61,10 @@ impl Snapshot {
     /// # Errors
     /// `Invalid` if the space or the index does not exist, the query does not
     /// fit the space, or the node of [`Search::like`] has no vector in it;
-    /// `Limit` if `k` exceeds [`limits::NEAREST_K`], or with diversity
-    /// [`limits::DIVERSE_K`]; `Corrupt` if a vector is damaged on disk.
+    /// `Limit` if `k` exceeds
+    /// [`limits::NEAREST_K`](crate::limits::NEAREST_K), or with diversity
+    /// [`limits::DIVERSE_K`](crate::limits::DIVERSE_K); `Corrupt` if a vector
+    /// is damaged on disk.
     pub fn search(&self, search: &Search<'_>) -> Result<Vec<Hit<'_>>> {
         let (number, named) =
             self.state.spaces().get(search.space).ok_or_else(|| unknown_space(search.space))?;

@@ -241,7 +241,7 @@ impl<'q> Search<'q> {
     /// `(1 - diversity) * q - diversity * d`, where `q` is its distance to the
     /// query and `d` that to the closest hit already chosen. 0 changes nothing,
     /// 1 is the maximum. Above 0, `k` is at most
-    /// [`limits::DIVERSE_K`](crate::limits::DIVERSE_K).
+    /// [`limits::DIVERSE_K`].
     ///
     /// Maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998.
     #[must_use]
