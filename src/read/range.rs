@@ -348,6 +348,6 @@ impl FusedIterator for IndexEntries<'_> {}
 
 impl std::fmt::Debug for IndexEntries<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Range").field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("IndexEntries").field("at", &self.at).finish_non_exhaustive()
     }
 }

@@ -54,8 +54,12 @@ fn every_target_can_be_fuzzed() {
     let Ok(programs) = fs::read_dir(Path::new(crate::REPOSITORY).join("fuzz/fuzz_targets")) else {
         return; // The package has none.
     };
+    // Targets of formats that this build does not have.
+    let left_out =
+        |name: &String| !cfg!(feature = "exchange") && matches!(&**name, "npy" | "import_line");
     let programs: BTreeSet<String> = programs
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| !left_out(name))
         .collect();
     let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(programs, targets);
