@@ -338,7 +338,7 @@ impl Show<'_> {
                             ("heap", place.heap.into()),
                             ("offset", place.offset().into()),
                             ("len", place.len.into()),
-                            ("elsewhere", row.external().into()),
+                            ("external", row.external().into()),
                         ]
                     })?;
                 }
@@ -349,9 +349,9 @@ impl Show<'_> {
                     self.row(file, at, place_of, || {
                         let (key, place) = (row.key(), row.attributes());
                         vec![
-                            ("here", key.from.to_string().into()),
+                            ("from", key.from.to_string().into()),
                             ("kind", key.kind.into()),
-                            ("there", key.to.to_string().into()),
+                            ("to", key.to.to_string().into()),
                             ("discriminator", key.discriminator.into()),
                             ("weight", row.weight.get().into()),
                             ("confidence", f64::from(row.confidence.get()).into()),
@@ -397,7 +397,7 @@ impl Show<'_> {
                             ("commit", row.seq().get().into()),
                             ("length", row.norm.get().into()),
                             (
-                                "numbers",
+                                "components",
                                 if good { numbers_json(numbers) } else { "damaged".into() },
                             ),
                         ]

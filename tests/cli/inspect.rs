@@ -30,7 +30,7 @@ fn files_are_inspected_without_their_store() {
             assert!(found[1]["id"].is_string());
         }
         if kind == "vec" {
-            assert!(found[1]["numbers"].as_array().unwrap().iter().all(Json::is_number));
+            assert!(found[1]["components"].as_array().unwrap().iter().all(Json::is_number));
         }
         kinds.insert(kind);
         let text = dir.ok(&format!("inspect @a/data/{name}"));
