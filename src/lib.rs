@@ -75,6 +75,7 @@ pub mod graph;
 mod model;
 mod num;
 pub mod os;
+mod parallel;
 mod read;
 mod state;
 mod store;

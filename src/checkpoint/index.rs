@@ -23,7 +23,7 @@ use crate::{
         build::{self, Truth},
         hnsw::{self, Graph},
         pq::{Codebook, Shape},
-        stop::Stop,
+        stop::Compute,
     },
 };
 
@@ -113,8 +113,8 @@ impl Build {
         self.derived
     }
 
-    /// Runs one step. Fails with `Closed` when `stop` returns true.
-    pub(crate) fn step(&mut self, sink: &mut FileSink<'_>, stop: Stop<'_>) -> Result<Step> {
+    /// Runs one step. Fails with `Closed` when it is cancelled.
+    pub(crate) fn step(&mut self, sink: &mut FileSink<'_>, how: Compute<'_>) -> Result<Step> {
         let rows = &*self.rows;
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Begin => {
@@ -129,13 +129,13 @@ impl Build {
                         // same codes.
                         let seed = rows.segment().file().number.into();
                         let trained =
-                            Codebook::train(shape, rows.definition().metric, &sample, seed, stop);
+                            Codebook::train(shape, rows.definition().metric, &sample, seed, how);
                         match trained {
                             Some(codebook) => {
                                 let codes = Vec::with_capacity(shape.code_bytes(rows.len()));
                                 Stage::Encode { shape, codebook, codes, next: 0 }
                             }
-                            None if stop() => return Err(Error::Closed),
+                            None if (how.stop)() => return Err(Error::Closed),
                             None => Stage::NotWorthIndexing,
                         }
                     }
@@ -154,12 +154,12 @@ impl Build {
             }
             Stage::Encode { shape, codebook, mut codes, next } => {
                 let end = (next + ENCODED).min(rows.len());
-                build::encode(&codebook, rows, next, end, &mut codes)?;
+                build::encode(&codebook, rows, next, end, how.threads, &mut codes)?;
                 if end < rows.len() {
                     self.stage = Stage::Encode { shape, codebook, codes, next: end };
                     return Ok(Step::More);
                 }
-                self.finish_codes(sink, shape, &codebook, &codes, stop).map(Step::Done)
+                self.finish_codes(sink, shape, &codebook, &codes, how).map(Step::Done)
             }
             Stage::Add { mut builder, next } => {
                 let end = (next + ADDED).min(rows.len());
@@ -170,7 +170,7 @@ impl Build {
                     self.stage = Stage::Add { builder, next: end };
                     return Ok(Step::More);
                 }
-                self.finish_graph(sink, *builder, stop)
+                self.finish_graph(sink, *builder, how)
             }
             Stage::NotWorthIndexing | Stage::Done => Ok(Step::NotWorthIndexing),
         }
@@ -182,11 +182,11 @@ impl Build {
         shape: Shape,
         codebook: &Codebook,
         codes: &[u8],
-        stop: Stop<'_>,
+        how: Compute<'_>,
     ) -> Result<DataFile> {
         let rows = &*self.rows;
-        let truth = Truth::from_rows(rows, rows.definition().metric, stop)?;
-        let (depths, recall) = truth.of_codes(codebook, codes, rows, RECALLS)?;
+        let truth = Truth::from_rows(rows, rows.definition().metric, how)?;
+        let (depths, recall) = truth.of_codes(codebook, codes, rows, RECALLS, how.threads)?;
         let mut head = rows.index_head();
         head.bits = Le32::new(shape.bits);
         head.subs = le32(shape.subs);
@@ -204,7 +204,7 @@ impl Build {
         &self,
         sink: &mut FileSink<'_>,
         mut builder: hnsw::Builder,
-        stop: Stop<'_>,
+        how: Compute<'_>,
     ) -> Result<Step> {
         const PROBED: usize = 100;
         let rows = &*self.rows;
@@ -221,11 +221,11 @@ impl Build {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
         let parameters = GraphIndex::parameters(&head, rows);
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
-        let truth = Truth::from_rows(rows, rows.definition().metric, stop)?;
+        let truth = Truth::from_rows(rows, rows.definition().metric, how)?;
         let mut depths = [None; RECALLS.len()];
         let mut recall_of_normal = 0.0;
         for tried in TRIED {
-            if stop() {
+            if (how.stop)() {
                 return Err(Error::Closed);
             }
             let recall = truth.recall(|row| {

@@ -16,7 +16,7 @@ use crate::{
     },
     num,
     state::base::{Base, vector_index::Codes},
-    vector::hnsw,
+    vector::{hnsw, stop::Compute},
 };
 
 /// Bytes of memory that a row takes while a graph is built and written: its
@@ -132,7 +132,12 @@ impl Checkpointer {
             return Ok(true);
         }
         let mut sink = self.sink(work.manifest.store, &mut work.next_file, &mut job.made);
-        match unless_panicked(|| job.build.step(&mut sink, &|| self.cancelled())) {
+        match unless_panicked(|| {
+            job.build.step(
+                &mut sink,
+                Compute { threads: self.limits.threads, stop: &|| self.cancelled() },
+            )
+        }) {
             Ok(Step::More) => {
                 work.index = Some(job);
                 Ok(true)

@@ -69,7 +69,7 @@ pub(crate) struct Checkpointer {
     outcome: Mutex<Outcome>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Outcome {
     completed: u64,
     failed: u64,
@@ -352,10 +352,13 @@ impl Checkpointer {
         FileSink { fs, dir, store, next_file, made, written, write_chunk_bytes }
     }
 
-    pub(crate) fn stats(&self) -> CheckpointStats {
+    /// In a forked process, which is not `here`, a thread that does not exist may
+    /// hold the lock.
+    pub(crate) fn stats(&self, here: bool) -> CheckpointStats {
         let state = self.reconciler.state();
         let manifest = state.base().manifest();
-        let outcome = self.outcome();
+        let outcome = if here { Some(self.outcome()) } else { self.outcome.try_lock().ok() };
+        let outcome = outcome.map_or_else(Outcome::default, |outcome| (*outcome).clone());
         let bytes = manifest.files().map(|(_, file)| file.len).fold(0, u64::saturating_add);
         let dead = manifest.heaps.iter().map(|heap| heap.file.len.saturating_sub(heap.live));
         let dead_vectors =
@@ -368,7 +371,7 @@ impl Checkpointer {
         CheckpointStats {
             completed: outcome.completed,
             failed: outcome.failed,
-            last_failure: outcome.last_failure.clone(),
+            last_failure: outcome.last_failure,
             seq: manifest.checkpoint,
             delta_bytes: state.layer_bytes(),
             files: manifest.files().count(),

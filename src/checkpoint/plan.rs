@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) graph_rows: usize,
     /// Most bytes of memory that building a graph may take, about.
     pub(crate) graph_bytes: u64,
+    /// Most threads that compute codes.
+    pub(crate) threads: usize,
     /// Bytes of a file that are written at once.
     pub(crate) write_chunk_bytes: usize,
 }

@@ -24,6 +24,7 @@ use crate::{
     num,
     state::base::{FETCHED, partitions::Partition, vector_rows::VectorRows},
     store::segment::{self, file::Segment},
+    vector::stop::Compute,
 };
 
 impl Checkpointer {
@@ -201,7 +202,9 @@ impl Checkpointer {
     fn step_codes(&self, work: &mut Work, job: &mut Job) -> Result<()> {
         let mut sink = self.sink(work.manifest.store, &mut work.next_file, &mut job.made);
         let Some(build) = &mut job.build else { return Ok(()) };
-        match build.step(&mut sink, &|| self.cancelled())? {
+        match build
+            .step(&mut sink, Compute { threads: self.limits.threads, stop: &|| self.cancelled() })?
+        {
             Step::More => job.tasks.push_front(Task::Codes),
             Step::Done(codes) => {
                 if let Some(file) = job.vectors.last_mut() {

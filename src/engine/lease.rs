@@ -10,10 +10,11 @@ use std::{
 use crate::os::{
     file::{File, Fs, Lock},
     map::Mapping,
+    process::Owner,
 };
 
 /// A file system that creates, links, renames and removes files only while the
-/// engine's lock file is at its path.
+/// engine's lock file is at its path, and only in the engine's process.
 ///
 /// The engine uses paths. Somebody may rename the directory of an open store and
 /// put another in its place, such as a backup. Without this check, the engine
@@ -25,14 +26,16 @@ pub(crate) struct LeasedFs {
     /// Weak, so that a snapshot, which keeps the file system, does not keep the
     /// lock: it is released when the engine is closed.
     lock: Weak<dyn Lock>,
+    owner: Owner,
 }
 
 impl LeasedFs {
     pub(crate) fn new(fs: Arc<dyn Fs>, lock: &Arc<dyn Lock>) -> Self {
-        Self { fs, lock: Arc::downgrade(lock) }
+        Self { fs, lock: Arc::downgrade(lock), owner: Owner::current() }
     }
 
     fn check(&self) -> io::Result<()> {
+        self.owner.check().map_err(io::Error::other)?;
         match self.lock.upgrade() {
             Some(lock) if lock.is_in_place() => Ok(()),
             Some(_) => Err(io::Error::other(

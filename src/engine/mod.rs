@@ -17,6 +17,7 @@ pub(crate) mod verify;
 
 use std::{
     borrow::BorrowMut,
+    mem,
     path::{self, Path, PathBuf},
     sync::{Arc, PoisonError},
     time::Duration,
@@ -40,6 +41,7 @@ use crate::{
     os::{
         clock::Clock,
         file::{Fs, Lock},
+        process::Owner,
     },
     read::snapshot::Snapshot,
     state::base::rebuild_signal::RebuildSignal,
@@ -52,6 +54,10 @@ use crate::{
 };
 
 /// An open store.
+///
+/// An engine belongs to the process that opened it. In a process forked from that
+/// one, snapshots can be read, and dropping the engine is harmless; all calls
+/// that write, wait or maintain return [`Error::Forked`].
 ///
 /// An engine is shared by reference or in an `Arc`; all its methods take
 /// `&self`. It has two threads of its own, for commits and for checkpoints,
@@ -76,6 +82,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Engine {
     dir: PathBuf,
+    owner: Owner,
     fs: Arc<dyn Fs>,
     clock: Arc<dyn Clock>,
     durability: Durability,
@@ -111,9 +118,16 @@ impl Engine {
         // The engine creates files long after this, and the working directory may
         // change meanwhile.
         let dir = path::absolute(path).map_err(|error| Error::io("open", path, error))?;
+        let owner = Owner::current();
         let maintenance = Arc::new(MaintenanceWorker::default());
         let worker = Arc::clone(&maintenance);
-        let opened = open::open(&dir, &mut options, RebuildSignal::new(move || worker.request()))?;
+        // Reads send it, also in a forked process, which must not wait for a lock.
+        let signal = RebuildSignal::new(move || {
+            if owner.is_here() {
+                worker.request();
+            }
+        });
+        let opened = open::open(&dir, &mut options, signal)?;
         let missing = open::missing(&opened.state, &options)?;
         let worker = Arc::clone(&maintenance);
         let reconciler = Arc::new(Reconciler::new(Start {
@@ -141,12 +155,14 @@ impl Engine {
                 index_rows: options.index_rows,
                 graph_rows: options.graph_rows,
                 graph_bytes: options.graph_bytes,
+                threads: options.granularity.threads,
                 write_chunk_bytes: options.granularity.write_chunk_bytes,
             },
             opened.manifest,
         ));
         let engine = Self {
             dir,
+            owner,
             fs: options.fs,
             clock: options.clock,
             durability: options.durability,
@@ -278,6 +294,7 @@ impl Engine {
     /// Checks, encodes and queues a batch. A batch that is refused keeps its
     /// operations.
     fn queue(&self, batch: &mut Batch, time: Timestamp) -> Result<Ticket> {
+        self.owner.check()?;
         // A space that is dropped after this check is found missing when the batch
         // is decided.
         batch.check(&*self.reconciler.state())?;
@@ -290,7 +307,7 @@ impl Engine {
             }
         };
         let durability = batch.asked_durability().unwrap_or(self.durability);
-        let (pending, ticket) = Pending::new(time, ops, payload, durability);
+        let (pending, ticket) = Pending::new(time, ops, payload, durability, self.owner);
         let fits = check_count(
             "bytes of a batch in the write log",
             pending.weight(),
@@ -319,6 +336,7 @@ impl Engine {
     /// `Invalid` if the definition is out of bounds, or the store has a space of
     /// that name with another definition; else as [`write`](Self::write).
     pub fn create_space(&self, name: impl Into<String>, space: Space) -> Result<Seq> {
+        self.owner.check()?;
         let (name, snapshot) = (name.into(), self.snapshot());
         if snapshot.spaces().any(|existing| existing == (&name, space)) {
             return Ok(snapshot.seq());
@@ -331,6 +349,7 @@ impl Engine {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn create_index(&self, name: impl Into<String>) -> Result<Seq> {
+        self.owner.check()?;
         let (name, snapshot) = (name.into(), self.snapshot());
         if snapshot.indexes().any(|existing| existing == name) {
             return Ok(snapshot.seq());
@@ -375,6 +394,7 @@ impl Engine {
     pub fn prune(&self, before: Timestamp, limit: usize) -> Result<usize> {
         // A batch of this many operations fits into the smallest write log.
         const AT_ONCE: usize = 128;
+        self.owner.check()?;
         let at_once = AT_ONCE.max(self.write_log_bytes.min(4 << 20) / 4096);
         let snapshot = self.snapshot();
         let mut expired = snapshot.expired(before).take(limit).peekable();
@@ -390,10 +410,10 @@ impl Engine {
         Ok(found)
     }
 
-    /// Statistics of the engine, as of now.
+    /// Statistics of the engine, as of now; in a forked process, as of the fork.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let snapshot = self.snapshot();
+        let (here, snapshot) = (self.owner.is_here(), self.snapshot());
         Stats {
             seq: snapshot.seq(),
             nodes: snapshot.node_count(),
@@ -402,8 +422,8 @@ impl Engine {
             vectors: snapshot.vector_count(),
             kinds: snapshot.kind_count(),
             spaces: self.reconciler.state().space_stats(),
-            write: self.reconciler.stats(),
-            checkpoint: self.checkpointer.stats(),
+            write: self.reconciler.stats(here),
+            checkpoint: self.checkpointer.stats(here),
         }
     }
 
@@ -479,6 +499,7 @@ impl Engine {
     }
 
     fn check_open(&self) -> Result<()> {
+        self.owner.check()?;
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() { Ok(()) } else { Err(Error::Closed) }
     }
@@ -501,6 +522,7 @@ impl Engine {
     }
 
     fn end(&self, tidy: bool) -> Result<()> {
+        self.owner.check()?;
         // Not held while waiting for the threads: one of them may be closing the
         // engine too, in a waker.
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -531,7 +553,7 @@ impl Engine {
             return Err(Error::internal("a thread of the engine panicked").poisons());
         }
         let last = last?;
-        let tidied = if tidy && self.reconciler.stats().wal_bytes > SHORT_LOG_BYTES {
+        let tidied = if tidy && self.reconciler.stats(true).wal_bytes > SHORT_LOG_BYTES {
             self.checkpointer.run(Scope::Incremental).map(drop)
         } else {
             Ok(())
@@ -558,8 +580,29 @@ impl Options {
     }
 }
 
+impl Engine {
+    /// Drops an engine in a forked process: closes its copy of the lock's
+    /// descriptor, which keeps the lock held, and runs no destructor of what the
+    /// engine shares with its threads.
+    fn abandon(&self) {
+        mem::forget(Arc::clone(&self.reconciler));
+        mem::forget(Arc::clone(&self.checkpointer));
+        mem::forget(Arc::clone(&self.maintenance));
+        // A thread that does not exist here may hold the mutex.
+        if let Ok(mut held) = self.held.try_lock()
+            && let Some(Held { threads, lock }) = held.take()
+        {
+            mem::forget(threads);
+            drop(lock);
+        }
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
+        if !self.owner.is_here() {
+            return self.abandon();
+        }
         // A failure cannot be reported. Everything acknowledged is in the log.
         let _ = self.end(false);
     }

@@ -9,7 +9,11 @@ use std::{
 };
 
 use crate::{
-    engine::{lease::LeasedFs, options::Options, replay::Replayer},
+    engine::{
+        lease::LeasedFs,
+        options::{Granularity, Options},
+        replay::Replayer,
+    },
     format::manifest::Manifest,
     model::{
         batch::Op,
@@ -73,7 +77,8 @@ pub(super) fn open(
             let (manifest, writer) = create(dir, &wal_dir, options)?;
             let mut base = Base::open(&options.fs, &dir.join(segment::DIR), &manifest, None)?;
             base.set_rebuild_signal(rebuild_signal);
-            let state = State::from_base(Arc::new(base), options.granularity.kind_run);
+            let Granularity { kind_run, threads, .. } = options.granularity;
+            let state = State::from_base(Arc::new(base), kind_run, threads);
             let report = RecoveryReport::default();
             Ok(Opened { lock, manifest, state, writer, report })
         }

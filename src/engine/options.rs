@@ -19,6 +19,7 @@ use crate::{
         file::Fs,
         real::{RealClock, RealFs},
     },
+    parallel,
     state::layer::kinds::LEAST_RUN,
     store::{
         segment,
@@ -39,7 +40,12 @@ pub(super) struct Granularity {
     /// From this many unsorted entries of a layer's kinds on, a reader keeps its
     /// sorted list of them for other readers.
     pub(super) kind_run: usize,
+    /// The most threads of one computation.
+    pub(super) threads: usize,
 }
+
+/// The largest value of the option `threads`.
+const MOST_THREADS: usize = 256;
 
 impl Default for Granularity {
     fn default() -> Self {
@@ -48,6 +54,7 @@ impl Default for Granularity {
             log: LogSizes::default(),
             replay_group_bytes: 256 << 10,
             kind_run: LEAST_RUN,
+            threads: parallel::available().min(MOST_THREADS),
         }
     }
 }
@@ -250,6 +257,18 @@ impl Options {
         self
     }
 
+    /// The most threads that one computation takes, the thread that asks for it
+    /// among them: 1 to 256, by default as many as the machine runs at once. It
+    /// applies to building the codes of vectors, in the background, and to
+    /// [`Snapshot::search_many`](crate::Snapshot::search_many). These threads
+    /// belong to the engine and end with the computation; if one cannot be
+    /// started, the computation goes on with fewer.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.granularity.threads = threads;
+        self
+    }
+
     /// The most memory that building a graph may take, by estimate: 1 MiB to
     /// 1 TiB, by default 1 GiB. A vector file that would take more is searched
     /// by its codes.
@@ -385,6 +404,7 @@ impl Options {
         within("partition_bytes", self.partition_bytes, 64, 1 << 30)?;
         within("delta_vectors", self.delta_vectors, 1, 1 << 24)?;
         within("index_rows", self.index_rows, 1, 1 << 24)?;
+        within("threads", self.granularity.threads, 1, MOST_THREADS)?;
         within("graph_rows", self.graph_rows, 1, 1 << 24)?;
         within("graph_bytes", self.graph_bytes, 1 << 20, 1 << 40)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;

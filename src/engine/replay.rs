@@ -48,7 +48,8 @@ pub(super) struct Replayer {
 
 impl Replayer {
     pub(super) fn new(base: Arc<Base>, granularity: Granularity, in_turn: bool) -> Self {
-        let state = Some(State::from_base(Arc::clone(&base), granularity.kind_run));
+        let Granularity { kind_run, threads, .. } = granularity;
+        let state = Some(State::from_base(Arc::clone(&base), kind_run, threads));
         let group = Vec::new();
         Self { base, granularity, state, group, group_bytes: 0, other: None, in_turn }
     }
@@ -114,7 +115,8 @@ impl Replay for Replayer {
         self.state = state.and_then(|mut state| apply(&mut state, rest).ok().map(|()| state));
         self.in_turn = self.state.is_none();
         if self.in_turn {
-            self.state = Some(State::from_base(Arc::clone(&self.base), self.granularity.kind_run));
+            let Granularity { kind_run, threads, .. } = self.granularity;
+            self.state = Some(State::from_base(Arc::clone(&self.base), kind_run, threads));
         }
         !self.in_turn
     }

@@ -149,6 +149,18 @@ pub enum Error {
     /// The engine was closed.
     #[error("the engine is closed")]
     Closed,
+    /// This process was forked from the one that opened the engine. It can read
+    /// on the snapshots that it has a copy of, but only the other process can
+    /// use the engine.
+    #[error(
+        "the engine belongs to process {owner}, from which this one was forked: open a store \
+         after the fork"
+    )]
+    #[non_exhaustive]
+    Forked {
+        /// The process that opened the engine.
+        owner: u32,
+    },
     /// The file or the request belongs to a version or platform that this one
     /// does not support. Opening reports it; for a heap, the first read from it
     /// does.
@@ -261,6 +273,9 @@ pub enum ErrorKind {
     Io,
     /// Open the store again: the engine was closed.
     Closed,
+    /// Open the store after the fork, once the process that has it open has
+    /// closed it.
+    Forked,
     /// Use another version.
     Unsupported,
     /// Report it: a fault of the engine.
@@ -289,6 +304,7 @@ impl Error {
                 _ => ErrorKind::Io,
             },
             Self::Closed => ErrorKind::Closed,
+            Self::Forked { .. } => ErrorKind::Forked,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Internal { .. } => ErrorKind::Internal,
         }

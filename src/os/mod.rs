@@ -8,6 +8,7 @@
 pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod map;
+pub(crate) mod process;
 pub(crate) mod real;
 pub(crate) mod replace;
 #[cfg(feature = "sim")]

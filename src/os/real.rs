@@ -21,6 +21,7 @@ use crate::{
         clock::Clock,
         file::{File, Fs, Lock},
         map::{Bytes, Mapped, Mapping},
+        process::Owner,
     },
 };
 
@@ -94,7 +95,10 @@ impl Fs for RealFs {
         // This is flock: it ends with its holder, and a second descriptor of
         // the same process is refused like that of another process.
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(RealLock { path: path.to_owned(), file }))),
+            Ok(()) => {
+                let (path, owner) = (path.to_owned(), Owner::current());
+                Ok(Some(Box::new(RealLock { path, file, owner })))
+            }
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -142,6 +146,7 @@ impl File for RealFile {
 struct RealLock {
     path: PathBuf,
     file: fs::File,
+    owner: Owner,
 }
 
 impl Lock for RealLock {
@@ -157,7 +162,12 @@ impl Drop for RealLock {
         // Closing the descriptor is not enough: a process that was forked and
         // has not reached its exec yet has a copy of the descriptor, and with
         // it the lock. If unlocking fails, the descriptor is still closed.
-        let _ = self.file.unlock();
+        //
+        // A forked process has a copy of this value too. Unlocking there would
+        // release the lock of its parent; closing the descriptor does not.
+        if self.owner.is_here() {
+            let _ = self.file.unlock();
+        }
     }
 }
 

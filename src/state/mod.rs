@@ -39,6 +39,8 @@ pub(crate) struct State {
     /// The layer that a checkpoint is writing, or failed to write.
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
+    /// The most threads that one read takes.
+    threads: usize,
 }
 
 impl State {
@@ -63,6 +65,12 @@ impl State {
     #[inline]
     pub(crate) fn seq(&self) -> Seq {
         self.seq
+    }
+
+    /// The most threads that one read takes.
+    #[inline]
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     #[inline]
@@ -100,8 +108,8 @@ pub(crate) enum Prefetched<'s> {
 
 impl State {
     /// The state as of the checkpoint of `base`, with empty layers. `kind_run`
-    /// is passed to [`Layer::new`].
-    pub(crate) fn from_base(base: Arc<Base>, kind_run: usize) -> Self {
+    /// is passed to [`Layer::new`]; `threads` is the most that one read takes.
+    pub(crate) fn from_base(base: Arc<Base>, kind_run: usize, threads: usize) -> Self {
         let manifest = Arc::clone(&base.manifest);
         Self {
             seq: manifest.checkpoint,
@@ -112,6 +120,7 @@ impl State {
             counts: manifest.counts,
             active: Layer::new(kind_run),
             frozen: None,
+            threads,
             base,
         }
     }

@@ -1,16 +1,14 @@
 //! What building an index over vectors needs: a sample, codes, and measuring
 //! the recall against an exact search.
 
-use rayon::prelude::*;
-
 use crate::{
     model::{
         error::{Error, Result},
         id::NodeId,
         space::Metric,
     },
-    num,
-    vector::{exact::Closest, metric::Measure, pq::Codebook, stop::Stop},
+    num, parallel,
+    vector::{exact::Closest, metric::Measure, pq::Codebook, stop::Compute},
 };
 
 /// Vectors, numbered from 0.
@@ -58,10 +56,11 @@ pub(crate) fn encode(
     rows: &impl Rows,
     from: usize,
     to: usize,
+    threads: usize,
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let rows = (from..to).map(|row| rows.get(row)).collect::<Result<Vec<_>>>()?;
-    codebook.encode(&rows, out);
+    codebook.encode(&rows, threads, out);
     Ok(())
 }
 
@@ -81,9 +80,9 @@ impl Truth {
 
 impl Truth {
     /// Compares some rows with all rows, in parallel. Returns `Closed` if
-    /// `stop` says so. Costs up to [`COMPARISONS`] distances, or 8 for each row
+    /// `how` says so. Costs up to [`COMPARISONS`] distances, or 8 for each row
     /// if that is more.
-    pub(crate) fn from_rows(rows: &impl Rows, metric: Metric, stop: Stop<'_>) -> Result<Self> {
+    pub(crate) fn from_rows(rows: &impl Rows, metric: Metric, how: Compute<'_>) -> Result<Self> {
         let count = rows.count();
         let queries = QUERIES.min(COMPARISONS.checked_div(count).unwrap_or(0).max(8));
         let queries: Vec<usize> = spread(count, queries).collect();
@@ -99,31 +98,29 @@ impl Truth {
         let nothing =
             || -> Vec<Closest<u32>> { measures.iter().map(|_| Closest::new(NEIGHBOURS)).collect() };
         let chunks: Vec<usize> = (0..count).step_by(CHUNK_ROWS).collect();
-        let closest = chunks
-            .into_par_iter()
-            .map(|from| {
-                let mut closest = nothing();
-                if stop() {
-                    return Err(Error::Closed);
+        let found = parallel::map(how.threads, &chunks, |from| {
+            let (from, mut closest) = (*from, nothing());
+            if (how.stop)() {
+                return Err(Error::Closed);
+            }
+            for row in from..(from + CHUNK_ROWS).min(count) {
+                let (components, norm) = rows.get(row)?;
+                let each = measures.iter().zip(&queries).zip(&mut closest);
+                for ((measure, _), closest) in each.filter(|((_, q), _)| **q != row) {
+                    let distance = measure.distance(components, norm);
+                    closest.offer(distance, name(row), num::short(row));
                 }
-                for row in from..(from + CHUNK_ROWS).min(count) {
-                    let (components, norm) = rows.get(row)?;
-                    let each = measures.iter().zip(&queries).zip(&mut closest);
-                    for ((measure, _), closest) in each.filter(|((_, q), _)| **q != row) {
-                        let distance = measure.distance(components, norm);
-                        closest.offer(distance, name(row), num::short(row));
-                    }
+            }
+            Ok::<_, Error>(closest)
+        });
+        let mut closest = nothing();
+        for some in found {
+            for (all, some) in closest.iter_mut().zip(some?) {
+                for (distance, id, row) in some.into_sorted() {
+                    all.offer(distance, id, row);
                 }
-                Ok::<_, Error>(closest)
-            })
-            .try_reduce(nothing, |mut all, some| {
-                for (all, some) in all.iter_mut().zip(some) {
-                    for (distance, id, row) in some.into_sorted() {
-                        all.offer(distance, id, row);
-                    }
-                }
-                Ok(all)
-            })?;
+            }
+        }
         let neighbours = closest
             .into_iter()
             .map(|closest| closest.into_sorted().map(|(_, _, row)| row).collect::<Vec<u32>>());
@@ -139,28 +136,25 @@ impl Truth {
         codes: &[u8],
         rows: &impl Rows,
         recalls: [u32; N],
+        threads: usize,
     ) -> Result<([usize; N], f64)> {
         let count = rows.count();
-        let ranks = self
-            .queries
-            .par_iter()
-            .map(|(query, neighbours)| {
-                let (components, norm) = rows.get(*query)?;
-                let mut distances = Vec::new();
-                codebook.table(components, norm).distances(codes, count, &mut distances);
-                let at = |row: u32| {
-                    usize::try_from(row).ok().and_then(|row| distances.get(row)).copied()
-                };
-                // The query itself is usually ranked first and counts, although
-                // it is not a neighbour.
-                let rank = |row: u32| {
-                    let mine = at(row).unwrap_or(u32::MAX);
-                    let all = (0_u32..).zip(&distances);
-                    all.filter(|(other, distance)| (**distance, *other) < (mine, row)).count()
-                };
-                Ok(neighbours.iter().map(|row| rank(*row)).collect::<Vec<usize>>())
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let ranks = parallel::map(threads, &self.queries, |(query, neighbours)| {
+            let (components, norm) = rows.get(*query)?;
+            let mut distances = Vec::new();
+            codebook.table(components, norm).distances(codes, count, &mut distances);
+            let at =
+                |row: u32| usize::try_from(row).ok().and_then(|row| distances.get(row)).copied();
+            // The query itself is usually ranked first and counts, although
+            // it is not a neighbour.
+            let rank = |row: u32| {
+                let mine = at(row).unwrap_or(u32::MAX);
+                let all = (0_u32..).zip(&distances);
+                all.filter(|(other, distance)| (**distance, *other) < (mine, row)).count()
+            };
+            Ok(neighbours.iter().map(|row| rank(*row)).collect::<Vec<usize>>())
+        });
+        let ranks = ranks.into_iter().collect::<Result<Vec<_>>>()?;
         let mut ranks: Vec<usize> = ranks.into_iter().flatten().collect();
         ranks.sort_unstable();
         let usual = ranks.partition_point(|rank| *rank < NEIGHBOURS * USUAL);

@@ -9,14 +9,13 @@
 //! Codebooks and codes are a function of the vectors, the shape, the metric and
 //! the seed alone. They do not depend on the machine or the number of threads.
 
-use rayon::prelude::*;
-
 use crate::{
     model::{limits, space::Metric},
+    parallel,
     vector::{
         metric::norm,
         simd::{self, FOLDED_ENTRY, Nearest},
-        stop::Stop,
+        stop::Compute,
     },
 };
 
@@ -137,7 +136,7 @@ impl Codebook {
         metric: Metric,
         sample: &[f32],
         seed: u64,
-        stop: Stop<'_>,
+        how: Compute<'_>,
     ) -> Option<Self> {
         let all = sample.len() / shape.dimension;
         let count = all.min(shape.sample_rows());
@@ -156,23 +155,22 @@ impl Codebook {
         if rows.is_empty() {
             return None;
         }
-        let books: Vec<Vec<f32>> = (0..shape.subs)
-            .into_par_iter()
-            .map(|sub| {
-                // from_parts refuses a codebook with too few components.
-                if stop() {
-                    return Vec::new();
-                }
-                let mut columns = Vec::new();
-                for block in rows.chunks(BLOCK_ROWS) {
-                    let cut = sub * shape.sub_dimension..(sub + 1) * shape.sub_dimension;
-                    cut_columns(block, cut, &mut columns);
-                }
-                // Each sub-vector has its own seed.
-                let random = Random(seed ^ (sub as u64).wrapping_mul(0xa076_1d64_78bd_642f));
-                k_means(shape, &columns, rows.len(), random)
-            })
-            .collect();
+        let subs: Vec<usize> = (0..shape.subs).collect();
+        let books = parallel::map(how.threads, &subs, |sub| {
+            let sub = *sub;
+            // from_parts refuses a codebook with too few components.
+            if (how.stop)() {
+                return Vec::new();
+            }
+            let mut columns = Vec::new();
+            for block in rows.chunks(BLOCK_ROWS) {
+                let cut = sub * shape.sub_dimension..(sub + 1) * shape.sub_dimension;
+                cut_columns(block, cut, &mut columns);
+            }
+            // Each sub-vector has its own seed.
+            let random = Random(seed ^ (sub as u64).wrapping_mul(0xa076_1d64_78bd_642f));
+            k_means(shape, &columns, rows.len(), random)
+        });
         let components = books.iter().flatten().map(|x| (f64::from(*x) / scale) as f32).collect();
         Self::from_parts(shape, metric, components)
     }
@@ -202,14 +200,22 @@ impl Codebook {
 
     /// Appends the codes of rows, each given with its Euclidean length, in
     /// whole blocks. The last block is filled up with the codes of zero
-    /// vectors. Runs in parallel.
-    pub(crate) fn encode(&self, rows: &[(&[f32], f64)], out: &mut Vec<u8>) {
+    /// vectors.
+    pub(crate) fn encode(&self, rows: &[(&[f32], f64)], threads: usize, out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + self.shape.code_bytes(rows.len()), 0);
-        let blocks = out[start..].par_chunks_mut(self.shape.block_bytes());
-        rows.par_chunks(BLOCK_ROWS).zip(blocks).with_min_len(BLOCKS_PER_TASK).for_each_init(
+        let tasks = rows.chunks(BLOCK_ROWS * BLOCKS_PER_TASK);
+        let codes = out[start..].chunks_mut(self.shape.block_bytes() * BLOCKS_PER_TASK);
+        parallel::for_each(
+            threads,
+            tasks.zip(codes),
             || (Vec::new(), vec![Nearest::NONE; self.shape.subs]),
-            |(columns, nearest), (rows, codes)| self.encode_block(rows, columns, nearest, codes),
+            |(columns, nearest), (rows, codes)| {
+                let blocks = codes.chunks_mut(self.shape.block_bytes());
+                for (rows, codes) in rows.chunks(BLOCK_ROWS).zip(blocks) {
+                    self.encode_block(rows, columns, nearest, codes);
+                }
+            },
         );
     }
 
@@ -714,7 +720,7 @@ mod tests {
 
     fn encoded(book: &Codebook, components: &[f32]) -> Vec<u8> {
         let mut codes = Vec::new();
-        book.encode(&with_norms(components, book.shape.dimension), &mut codes);
+        book.encode(&with_norms(components, book.shape.dimension), 1, &mut codes);
         codes
     }
 
@@ -766,7 +772,8 @@ mod tests {
                     let shape = shape(dimension, bits);
                     let components = clustered(rows, dimension, 3);
                     let query = clustered(1, dimension, 4);
-                    let book = Codebook::train(shape, metric, &components, 1, &|| false).unwrap();
+                    let book =
+                        Codebook::train(shape, metric, &components, 1, Compute::ALONE).unwrap();
                     let codes = encoded(&book, &components);
                     assert_eq!(codes.len(), shape.code_bytes(rows));
                     let table = book.table(&query, norm(&query));
@@ -860,7 +867,7 @@ mod tests {
         for metric in METRICS {
             for bits in [4, 8] {
                 let book =
-                    Codebook::train(shape(dimension, bits), metric, components, 1, &|| false)
+                    Codebook::train(shape(dimension, bits), metric, components, 1, Compute::ALONE)
                         .unwrap();
                 let codes = encoded(&book, components);
                 let mut common = 0;
@@ -894,24 +901,26 @@ mod tests {
     fn the_number_of_threads_does_not_change_the_result() {
         let components = clustered(3_000, 40, 2);
         let of = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                [4, 8].map(|bits| {
-                    let book =
-                        Codebook::train(shape(40, bits), Metric::L2, &components, 7, &|| false)
-                            .unwrap();
-                    (encoded(&book, &components), book.components)
-                })
+            let how = Compute { threads, ..Compute::ALONE };
+            [4, 8].map(|bits| {
+                let book =
+                    Codebook::train(shape(40, bits), Metric::L2, &components, 7, how).unwrap();
+                let mut codes = Vec::new();
+                book.encode(&with_norms(&components, 40), threads, &mut codes);
+                (codes, book.components)
             })
         };
-        assert_eq!(of(1), of(2));
+        for threads in [2, 3, 8] {
+            assert_eq!(of(1), of(threads));
+        }
     }
 
     #[test]
     fn a_codebook_from_stored_components_gives_the_same_codes() {
         for metric in METRICS {
             let components = clustered(500, 37, 2);
-            let book = Codebook::train(shape(37, 4), metric, &components, 7, &|| false).unwrap();
+            let book =
+                Codebook::train(shape(37, 4), metric, &components, 7, Compute::ALONE).unwrap();
             let again =
                 Codebook::from_parts(shape(37, 4), metric, book.components().to_vec()).unwrap();
             assert_eq!(encoded(&book, &components), encoded(&again, &components));
@@ -924,8 +933,8 @@ mod tests {
             let shape = shape(5, bits);
             let book = |metric, components| Codebook::from_parts(shape, metric, components);
             let len = shape.codebook_len();
-            assert!(Codebook::train(shape, Metric::L2, &[], 1, &|| false).is_none());
-            assert!(Codebook::train(shape, Metric::L2, &[1.0; 4], 1, &|| false).is_none());
+            assert!(Codebook::train(shape, Metric::L2, &[], 1, Compute::ALONE).is_none());
+            assert!(Codebook::train(shape, Metric::L2, &[1.0; 4], 1, Compute::ALONE).is_none());
             assert!(book(Metric::Cosine, vec![0.0; len]).is_none());
             assert!(book(Metric::L2, vec![0.0; len]).is_some());
             assert!(book(Metric::L2, vec![1.0; len - 1]).is_none());
@@ -962,7 +971,7 @@ mod tests {
         for (case, components) in cases.iter().enumerate() {
             for (metric, bits) in METRICS.into_iter().flat_map(|m| [(m, 4), (m, 8)]) {
                 let book =
-                    Codebook::train(shape(6, bits), metric, components, 1, &|| false).unwrap();
+                    Codebook::train(shape(6, bits), metric, components, 1, Compute::ALONE).unwrap();
                 assert!(book.components().iter().all(|x| x.is_finite()));
                 let codes = encoded(&book, components);
                 let rows = with_norms(components, 6);
@@ -988,7 +997,7 @@ mod tests {
         }
         for metric in [Metric::Dot, Metric::L2] {
             let zeros = vec![0.0; 6 * 40];
-            let book = Codebook::train(shape(6, 4), metric, &zeros, 1, &|| false).unwrap();
+            let book = Codebook::train(shape(6, 4), metric, &zeros, 1, Compute::ALONE).unwrap();
             let mut distances = Vec::new();
             book.table(&zeros[..6], 0.0).distances(&encoded(&book, &zeros), 40, &mut distances);
             assert_eq!(distances, [0; 40]);
@@ -999,8 +1008,8 @@ mod tests {
     fn codes_that_are_too_short_have_fewer_rows() {
         for bits in [4, 8] {
             let components = clustered(100, 9, 1);
-            let book =
-                Codebook::train(shape(9, bits), Metric::L2, &components, 1, &|| false).unwrap();
+            let book = Codebook::train(shape(9, bits), Metric::L2, &components, 1, Compute::ALONE)
+                .unwrap();
             let codes = encoded(&book, &components);
             let table = book.table(&components[..9], norm(&components[..9]));
             for (bytes, rows, expected) in [
@@ -1035,7 +1044,7 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let shape = shape(dimension, bits);
-            let book = Codebook::train(shape, Metric::Dot, &clustered(20, dimension, seed), 1, &|| false).unwrap();
+            let book = Codebook::train(shape, Metric::Dot, &clustered(20, dimension, seed), 1, Compute::ALONE).unwrap();
             let mut random = Random(seed);
             // Few distinct codes, so that many distances are equal.
             let codes: Vec<u8> =

@@ -182,7 +182,7 @@ impl Reconciler {
         // Pairs with the fence in `must_step`: if the core is taken, its holder
         // sees this batch when it leaves.
         fence(Ordering::SeqCst);
-        while !ticket.is_done() {
+        while !ticket.is_answered() {
             let Some(core) = self.try_enter() else { break };
             let answers = self.step(core, true);
             // The next group need not wait for the answers of this one.
@@ -194,7 +194,7 @@ impl Reconciler {
                 break;
             }
         }
-        ticket.wait()
+        ticket.wait_here()
     }
 
     /// Queues a batch, for which the caller then [waits](Self::see_through), or
@@ -630,8 +630,11 @@ impl Reconciler {
         result
     }
 
-    pub(crate) fn stats(&self) -> WriteStats {
+    /// In a forked process, which is not `here`, a thread that does not exist may
+    /// hold the lock.
+    pub(crate) fn stats(&self, here: bool) -> WriteStats {
         let c = &self.counters;
+        let pace = if here { self.pace.lock().ok() } else { self.pace.try_lock().ok() };
         WriteStats {
             batches: c.batches.load(Ordering::Relaxed),
             groups: c.groups.load(Ordering::Relaxed),
@@ -642,7 +645,7 @@ impl Reconciler {
             wal_bytes: c.wal_bytes.load(Ordering::Relaxed),
             durable: Seq::new(c.durable.load(Ordering::Relaxed)),
             poisoned: c.poisoned.load(Ordering::Relaxed),
-            pace: *self.pace.lock().unwrap_or_else(PoisonError::into_inner),
+            pace: pace.map_or_else(Pace::default, |pace| *pace),
         }
     }
 }

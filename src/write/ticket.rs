@@ -15,6 +15,7 @@ use crate::{
         error::{Error, Result},
         time::{Seq, Timestamp},
     },
+    os::process::Owner,
     sync::{Condvar, Mutex, MutexGuard},
 };
 
@@ -44,8 +45,11 @@ pub struct Ticket {
     slot: Arc<Slot>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
+    /// Who answers. Another process must not wait: the mutex may be held by a
+    /// thread that it does not have.
+    owner: Owner,
     state: Mutex<SlotState>,
     done: Condvar,
 }
@@ -94,8 +98,15 @@ impl Ticket {
     /// snapshots, or has failed.
     ///
     /// # Errors
-    /// `Conflict` if a precondition did not hold; `Poisoned` if the log failed.
+    /// `Conflict` if a precondition did not hold; `Poisoned` if the log failed;
+    /// `Forked` in a process forked from that of the engine.
     pub fn wait(self) -> Result<Seq> {
+        self.slot.owner.check()?;
+        self.wait_here()
+    }
+
+    /// [`wait`](Self::wait) in the process of the engine.
+    pub(super) fn wait_here(self) -> Result<Seq> {
         let mut state = lock(&self.slot.state);
         loop {
             if let Some(answer) = state.answer.take() {
@@ -109,6 +120,11 @@ impl Ticket {
     /// Whether the answer is there, so that [`wait`](Self::wait) will not block.
     #[must_use]
     pub fn is_done(&self) -> bool {
+        !self.slot.owner.is_here() || self.is_answered()
+    }
+
+    /// [`is_done`](Self::is_done) in the process of the engine.
+    pub(super) fn is_answered(&self) -> bool {
         lock(&self.slot.state).answer.is_some()
     }
 }
@@ -117,6 +133,9 @@ impl Future for Ticket {
     type Output = Result<Seq>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(error) = self.slot.owner.check() {
+            return Poll::Ready(Err(error));
+        }
         let mut state = lock(&self.slot.state);
         if let Some(answer) = &state.answer {
             // Kept, so that a second poll gets the same answer.
@@ -145,8 +164,10 @@ impl Pending {
         ops: Vec<Op>,
         payload: Payload,
         durability: Durability,
+        owner: Owner,
     ) -> (Self, Ticket) {
-        let slot = Arc::new(Slot::default());
+        let (state, done) = (Mutex::default(), Condvar::default());
+        let slot = Arc::new(Slot { owner, state, done });
         let ticket = Ticket { slot: Arc::clone(&slot) };
         let memory = ops.iter().map(Op::memory).sum::<usize>();
         let weight = payload.weight() + memory;

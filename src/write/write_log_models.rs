@@ -33,6 +33,7 @@ fn batch(bytes: usize) -> (Pending, Ticket) {
         Vec::new(),
         Payload::from_bytes(vec![0; bytes]),
         Durability::Os,
+        Owner::current(),
     )
 }
 

@@ -38,6 +38,8 @@ pub mod dirs;
 #[cfg(test)]
 pub mod faults;
 #[cfg(test)]
+pub mod fork;
+#[cfg(test)]
 pub mod nodes;
 #[cfg(test)]
 pub mod random;

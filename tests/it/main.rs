@@ -17,6 +17,7 @@ mod base_edge_cases;
 mod basics;
 mod disk;
 mod files;
+mod fork;
 mod fuzzed;
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -18,6 +18,7 @@ const FLOORS: &[&str] = &[
     "model",
     "format",
     "cpu",
+    "parallel",
     "vector",
     "graph",
     "sync",

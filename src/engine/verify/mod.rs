@@ -76,20 +76,21 @@ impl Engine {
     /// As [`verify`](Self::verify).
     pub fn verify_with(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
         self.check_open()?;
-        let (base, last) = {
+        let (base, last, threads) = {
             let state = self.reconciler.state();
-            (Arc::clone(state.base()), state.seq())
+            (Arc::clone(state.base()), state.seq(), state.threads())
         };
         let lens = base.segments().map(|segment| segment.file().len);
         let heaps = base.heaps().iter().map(|heap| heap.segment().file().len);
         let bytes = lens.fold(0, u64::saturating_add);
         let again = bytes.saturating_sub(heaps.fold(0, u64::saturating_add));
-        let log = self.reconciler.stats().wal_bytes;
+        let log = self.reconciler.stats(true).wal_bytes;
         let mut verifier = Verifier {
             base: &base,
             manifest: self.dir.join(manifest::FILE),
             report: VerifyReport { seq: base.manifest().checkpoint, bytes, ..Default::default() },
             progress,
+            threads,
             done: 0,
             reported: 0,
             total: bytes.saturating_add(again).saturating_add(log),

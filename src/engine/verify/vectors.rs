@@ -105,7 +105,8 @@ impl<'a> Verifier<'a> {
             let to = (from + ENCODED).min(rows.len());
             let mut expected = Vec::new();
             // Damaged vectors were reported.
-            if vector::build::encode(codes.codebook(), rows, from, to, &mut expected).is_err() {
+            let (codebook, threads) = (codes.codebook(), self.threads);
+            if vector::build::encode(codebook, rows, from, to, threads, &mut expected).is_err() {
                 return None;
             }
             let end = at + expected.len();

@@ -38,6 +38,8 @@ pub(crate) struct Verifier<'a> {
     pub(super) manifest: PathBuf,
     pub(super) report: VerifyReport,
     pub(super) progress: &'a mut dyn FnMut(u64, u64),
+    /// The most threads that a computation takes.
+    pub(super) threads: usize,
     pub(super) done: u64,
     /// The value of `done` at the last call of `progress`.
     pub(super) reported: u64,

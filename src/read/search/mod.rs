@@ -3,8 +3,6 @@
 pub(crate) mod query;
 pub(crate) mod run;
 
-use rayon::prelude::*;
-
 use crate::{
     model::{
         catalog::{unknown_index, unknown_space},
@@ -12,6 +10,7 @@ use crate::{
         id::NodeId,
         space::{Method, Space},
     },
+    parallel,
     read::{
         search::{
             query::{Effort, Filter, FilterOf, Hit, HitOrigin, Query, Search},
@@ -163,13 +162,15 @@ impl Snapshot {
         hits.collect()
     }
 
-    /// Runs several searches, as [`search`](Self::search), on all cores. The
-    /// hits of each are at the position of its search.
+    /// Runs several searches, as [`search`](Self::search), on up to
+    /// [`Options::threads`](crate::Options::threads) threads. The hits of each are
+    /// at the position of its search.
     ///
     /// # Errors
     /// The error of one of the searches that failed.
     pub fn search_many(&self, searches: &[Search<'_>]) -> Result<Vec<Vec<Hit<'_>>>> {
-        searches.par_iter().map(|search| self.search(search)).collect()
+        let results = parallel::map(self.state.threads(), searches, |search| self.search(search));
+        results.into_iter().collect()
     }
 
     /// Chooses `k` diverse hits.

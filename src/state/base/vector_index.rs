@@ -15,6 +15,7 @@ use crate::{
         space::Space,
     },
     num,
+    os::process::Owner,
     state::base::{vector_rows::VectorRows, vector_stats::IndexStats},
     store::segment::{file::Segment, table::Table},
     vector::{
@@ -36,6 +37,9 @@ pub(crate) struct Index<T> {
     loaded: OnceLock<Result<T>>,
     /// Damage that was found after loading.
     failed: OnceLock<Error>,
+    /// Who reads and loads it. A thread that waits for another to do so would
+    /// wait for ever in a forked process.
+    owner: Owner,
 }
 
 impl<T> Index<T> {
@@ -66,12 +70,16 @@ impl<T: Load> Index<T> {
                 head: OnceLock::new(),
                 loaded: OnceLock::new(),
                 failed: OnceLock::new(),
+                owner: Owner::current(),
             }),
         }
     }
 
     /// Its head. An error if it is damaged or not derived from these rows.
     fn head(&self, rows: &VectorRows) -> Result<&IndexHead> {
+        if self.head.get().is_none() {
+            self.owner.check()?;
+        }
         let head = self.head.get_or_init(|| {
             let segment = self.segment.as_ref().map_err(Clone::clone)?;
             segment.check_named()?;
@@ -85,8 +93,11 @@ impl<T: Load> Index<T> {
     }
 
     /// Its contents. An error if they are damaged or not derived from these
-    /// rows.
+    /// rows, or not loaded yet in a forked process.
     pub(crate) fn get(&self, rows: &VectorRows) -> Result<&T> {
+        if self.loaded.get().is_none() {
+            self.owner.check()?;
+        }
         let loaded = self.loaded.get_or_init(|| {
             let segment = self.segment.as_ref().map_err(Clone::clone)?;
             T::load(segment, self.head(rows)?, rows)

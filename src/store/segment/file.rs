@@ -20,6 +20,7 @@ use crate::{
     os::{
         file::Fs,
         map::{Expected, Mapping},
+        process::Owner,
     },
     store::segment::path::file_path,
     sync::RwLock,
@@ -35,16 +36,19 @@ const FEW: u32 = 16;
 /// Whether the engine still owns the store. After it was closed, another engine
 /// may own the path, so no files may be removed there.
 #[derive(Debug)]
-pub(crate) struct StoreLease(RwLock<bool>);
+pub(crate) struct StoreLease {
+    valid: RwLock<bool>,
+    owner: Owner,
+}
 
 impl StoreLease {
     pub(crate) fn new() -> Self {
-        Self(RwLock::new(true))
+        Self { valid: RwLock::new(true), owner: Owner::current() }
     }
 
     /// Ends the lease. Waits for a removal that is under way.
     pub(crate) fn end(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = false;
+        *self.valid.write().unwrap_or_else(PoisonError::into_inner) = false;
     }
 }
 
@@ -78,8 +82,9 @@ impl fmt::Debug for Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if let Some(lease) = self.retired.get() {
-            let lease = lease.0.read().unwrap_or_else(PoisonError::into_inner);
+        // A forked process removes nothing, and waits for no lock.
+        if let Some(lease) = self.retired.get().filter(|lease| lease.owner.is_here()) {
+            let lease = lease.valid.read().unwrap_or_else(PoisonError::into_inner);
             if *lease {
                 // If it fails, the next opening removes the file.
                 let _ = self.fs.remove(&self.path);
