@@ -7,15 +7,20 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Direction, Durability, Edge, Engine, ErrorKind, KeyRange, Metric, Node, NodeId, Options,
-    Patch, Snapshot, Space, search::Filter,
+    Batch, Direction, Durability, Edge, Engine, ErrorKind, KeyRange, Metric, Node, NodeId, Op,
+    Options, Patch, Snapshot, Space,
+    search::{Filter, Search},
 };
 
 use crate::harness::{
     dirs::temp_dir,
     files::read_image,
     nodes::{id, id_of_writer},
+    waiting::until,
 };
+
+/// Tells this test binary that it is a child that can start no thread.
+const WITHOUT_THREADS: &str = "INGRAIN_WITHOUT_THREADS";
 
 const WRITERS: u64 = 16;
 const READERS: usize = 4;
@@ -333,4 +338,78 @@ fn scans_agree_with_gets_whatever_comes_meanwhile() {
         }
         done.store(true, Ordering::SeqCst);
     });
+}
+
+/// A space whose codes are built by every checkpoint, and vectors for it.
+fn with_codes(path: &std::path::Path, options: Options) -> Engine {
+    let options = options.durability(Durability::Os).index_rows(256);
+    let engine = options.space("v", Space::new(32, Metric::Cosine)).open(path).unwrap();
+    for from in (0..4_000).step_by(500) {
+        let node = |n: u64| {
+            let components: Vec<f32> =
+                (0..32).map(|d| ((n * 31 + d * 7) % 97) as f32 - 48.0).collect();
+            Node::new(id(n), "n").vector("v", components)
+        };
+        engine.write((from..from + 500).map(|n| Op::put(node(n))).collect::<Batch>()).unwrap();
+    }
+    engine
+}
+
+#[test]
+fn callers_that_hold_all_workers_of_a_pool_do_not_hang_the_engine() {
+    let dir = temp_dir();
+    let engine = with_codes(&dir.path().join("s"), Options::new());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    // Every worker is in a call of the engine while codes are built.
+    pool.broadcast(|_| engine.compact().unwrap());
+    pool.broadcast(|_| engine.rebuild(None).unwrap());
+    let snapshot = engine.snapshot();
+    let searches: Vec<_> = (0..64).map(|_| Search::new("v", &[1.0; 32], 5)).collect();
+    pool.broadcast(|_| assert_eq!(snapshot.search_many(&searches).unwrap().len(), 64));
+    pool.broadcast(|_| engine.checkpoint().unwrap());
+    pool.broadcast(|_| engine.close().unwrap());
+    // Nor do tasks of the global pool, which block all of its workers here, keep
+    // the engine's own thread from its work.
+    let engine = with_codes(&dir.path().join("t"), Options::new());
+    let (engine, done) = (&engine, &AtomicU64::new(0));
+    rayon::broadcast(|context| {
+        if context.index() == 0 {
+            engine.compact().unwrap();
+            done.store(1, Ordering::Release);
+        }
+        until("compact is done", || done.load(Ordering::Acquire) == 1);
+    });
+    assert!(
+        engine.stats().spaces.iter().all(|space| space.files.iter().all(|f| f.codes.is_some()))
+    );
+}
+
+/// Not a test by itself: a process that can start no thread.
+#[test]
+fn child_without_threads() {
+    let Some(path) = std::env::var_os(WITHOUT_THREADS) else { return };
+    assert!(thread::Builder::new().spawn(|| ()).is_err(), "the limit has no effect");
+    let engine = with_codes(std::path::Path::new(&path), Options::new().inline(true).threads(8));
+    engine.checkpoint().unwrap();
+    let snapshot = engine.snapshot();
+    let searches: Vec<_> = (0..8).map(|_| Search::new("v", &[1.0; 32], 5)).collect();
+    assert_eq!(snapshot.search_many(&searches).unwrap().len(), 8);
+    engine.compact().unwrap();
+    engine.close().unwrap();
+    println!("done");
+}
+
+#[test]
+fn without_threads_to_be_had_the_engine_goes_on_alone() {
+    let dir = temp_dir();
+    // A stack that no address space has room for: starting a thread fails.
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "threads::child_without_threads", "--nocapture", "--test-threads=1"])
+        .env(WITHOUT_THREADS, dir.path().join("s"))
+        .env("RUST_MIN_STACK", (1_u64 << 50).to_string())
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && output.contains("done"), "{child:?}");
+    assert_eq!(Engine::open(dir.path().join("s")).unwrap().snapshot().vector_count(), 4_000);
 }
