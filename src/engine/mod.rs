@@ -336,7 +336,7 @@ impl Engine {
     /// `Invalid` if the definition is out of bounds, or the store has a space of
     /// that name with another definition; else as [`write`](Self::write).
     pub fn create_space(&self, name: impl Into<String>, space: Space) -> Result<Seq> {
-        self.owner.check()?;
+        self.check_open()?;
         let (name, snapshot) = (name.into(), self.snapshot());
         if snapshot.spaces().any(|existing| existing == (&name, space)) {
             return Ok(snapshot.seq());
@@ -349,7 +349,7 @@ impl Engine {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn create_index(&self, name: impl Into<String>) -> Result<Seq> {
-        self.owner.check()?;
+        self.check_open()?;
         let (name, snapshot) = (name.into(), self.snapshot());
         if snapshot.indexes().any(|existing| existing == name) {
             return Ok(snapshot.seq());
@@ -394,7 +394,7 @@ impl Engine {
     pub fn prune(&self, before: Timestamp, limit: usize) -> Result<usize> {
         // A batch of this many operations fits into the smallest write log.
         const AT_ONCE: usize = 128;
-        self.owner.check()?;
+        self.check_open()?;
         let at_once = AT_ONCE.max(self.write_log_bytes.min(4 << 20) / 4096);
         let snapshot = self.snapshot();
         let mut expired = snapshot.expired(before).take(limit).peekable();
@@ -569,8 +569,9 @@ impl Options {
     /// rest of the store is not read.
     ///
     /// # Errors
-    /// `Invalid` for an unusable option, and for a path that is not a directory or
-    /// holds other files; `Locked` if the store is open in another engine;
+    /// `Invalid` and `Limit` for an unusable option, and `Invalid` for a path that is
+    /// not a directory or holds other files; `NoStore` without
+    /// [`create`](Self::create); `Locked` if the store is open in another engine;
     /// `Corrupt` if what opening reads is damaged, with nothing changed: the
     /// manifest, the first blocks of tables, the log (records are checked when
     /// they are read); `Unsupported` for another format version; `Io`.

@@ -96,6 +96,8 @@ pub struct Options {
     /// Whether the new store must not open until its maker has finished it.
     pub(super) unfinished: bool,
     pub(super) spaces: BTreeMap<String, Space>,
+    /// A space that was given with two definitions.
+    pub(super) twice: Option<String>,
     pub(super) indexes: BTreeSet<String>,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Arc<dyn Clock>,
@@ -123,6 +125,7 @@ impl Default for Options {
             inline: false,
             unfinished: false,
             spaces: BTreeMap::new(),
+            twice: None,
             indexes: BTreeSet::new(),
             fs: Arc::new(RealFs),
             clock: Arc::new(RealClock),
@@ -368,7 +371,11 @@ impl Options {
     /// name. A space of that name with another definition is an error.
     #[must_use]
     pub fn space(mut self, name: impl Into<String>, space: Space) -> Self {
-        self.spaces.insert(name.into(), space);
+        let name = name.into();
+        if self.spaces.get(&name).is_some_and(|existing| *existing != space) {
+            self.twice.get_or_insert_with(|| name.clone());
+        }
+        self.spaces.insert(name, space);
         self
     }
 
@@ -415,6 +422,9 @@ impl Options {
                  least as long, or writers would be refused while batches gather",
                 self.patience, self.publish_interval
             )));
+        }
+        if let Some(name) = &self.twice {
+            return Err(Error::invalid(format!("vector space {name:?}: it has two definitions")));
         }
         check_count("vector spaces of a store", self.spaces.len(), limits::SPACES)?;
         check_count("indexes of a store", self.indexes.len(), limits::INDEXES)?;

@@ -33,19 +33,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(!error.is_retryable());
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The call was wrong: a value is out of range, or it names a space or an
     /// index that does not exist.
-    #[error("invalid {what}")]
     #[non_exhaustive]
     Invalid {
         /// What was given, what is wrong with it, and what would be right.
         what: String,
     },
     /// A documented bound would be passed.
-    #[error("{what} is {value}, the limit is {limit}")]
     #[non_exhaustive]
     Limit {
         /// The bounded quantity.
@@ -57,7 +55,6 @@ pub enum Error {
     },
     /// There is no store at this path, and
     /// [`Options::create`](crate::Options::create) is false.
-    #[error("there is no store in {}", path.display())]
     #[non_exhaustive]
     NoStore {
         /// Where one was looked for.
@@ -66,10 +63,6 @@ pub enum Error {
     /// The write log stayed full until the deadline, or the delta had used up
     /// its budget and no checkpoint made room. The batch has no sequence number
     /// and left no trace: write it again later, or slow down.
-    #[error(
-        "no room was made for the batch in {waited_ms} ms ({queued} batches, {bytes} bytes queued, \
-         {delta} bytes in the delta)"
-    )]
     #[non_exhaustive]
     Backpressure {
         /// How long the caller was held.
@@ -83,7 +76,6 @@ pub enum Error {
     },
     /// A precondition of the batch did not hold when its turn came. Nothing of
     /// the batch was applied.
-    #[error("operation {op} of the batch on node {node}: {reason}")]
     #[non_exhaustive]
     Conflict {
         /// Index of the operation within the batch.
@@ -94,7 +86,6 @@ pub enum Error {
         reason: ConflictReason,
     },
     /// A file holds something that the engine did not write there.
-    #[error("{}: damaged at byte {offset}: {what}", file.display())]
     #[non_exhaustive]
     Corrupt {
         /// The damaged file.
@@ -105,7 +96,6 @@ pub enum Error {
         what: String,
     },
     /// Another engine, in this process or another, has the store open.
-    #[error("{} is open in another engine", path.display())]
     #[non_exhaustive]
     Locked {
         /// The lock file.
@@ -115,28 +105,23 @@ pub enum Error {
     /// continue. Close it and open the store again: all acknowledged batches are
     /// there. Whether the batches of the failed write are there too can only be
     /// seen then.
-    #[error("the engine refuses writes because its log failed")]
     #[non_exhaustive]
     Poisoned {
         /// The failure.
-        #[source]
         cause: Arc<Error>,
     },
     /// A checkpoint failed at this step. The engine goes on, and what was
     /// acknowledged is in the log. New files are removed, or, if the manifest may
     /// have been replaced, stay until a later manifest is in force. A failure of
     /// `truncate` only leaves a log that is longer than necessary.
-    #[error("checkpoint failed at {step}")]
     #[non_exhaustive]
     Checkpoint {
         /// The step, as docs/architecture.md names it.
         step: &'static str,
         /// Why it failed.
-        #[source]
         cause: Arc<Error>,
     },
     /// The operating system refused.
-    #[error("cannot {op} {}", path.display())]
     #[non_exhaustive]
     Io {
         /// The operation, as a verb.
@@ -147,15 +132,10 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The engine was closed.
-    #[error("the engine is closed")]
     Closed,
     /// This process was forked from the one that opened the engine. It can read
     /// on the snapshots that it has a copy of, but only the other process can
     /// use the engine.
-    #[error(
-        "the engine belongs to process {owner}, from which this one was forked: open a store \
-         after the fork"
-    )]
     #[non_exhaustive]
     Forked {
         /// The process that opened the engine.
@@ -164,7 +144,6 @@ pub enum Error {
     /// The file or the request belongs to a version or platform that this one
     /// does not support. Opening reports it; for a heap, the first read from it
     /// does.
-    #[error("unsupported: {what}")]
     #[non_exhaustive]
     Unsupported {
         /// What, and what is supported.
@@ -172,12 +151,59 @@ pub enum Error {
     },
     /// The engine found itself in a state that it should never be in, or a
     /// thread of it panicked. Please report it.
-    #[error("internal error: {what}")]
     #[non_exhaustive]
     Internal {
         /// What was met.
         what: String,
     },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid { what } => write!(f, "invalid {what}"),
+            Self::Limit { what, value, limit } => {
+                write!(f, "{what} is {value}, the limit is {limit}")
+            }
+            Self::NoStore { path } => write!(f, "there is no store in {}", path.display()),
+            Self::Backpressure { waited_ms, queued, bytes, delta } => write!(
+                f,
+                "no room was made for the batch in {waited_ms} ms ({queued} batches, {bytes} bytes \
+                 queued, {delta} bytes in the delta)"
+            ),
+            Self::Conflict { op, node, reason } => {
+                write!(f, "operation {op} of the batch on node {node}: {reason}")
+            }
+            Self::Corrupt { file, offset, what } => {
+                write!(f, "{}: damaged at byte {offset}: {what}", file.display())
+            }
+            Self::Locked { path } => write!(f, "{} is open in another engine", path.display()),
+            Self::Poisoned { .. } => {
+                f.write_str("the engine refuses writes because its log failed")
+            }
+            Self::Checkpoint { step, .. } => write!(f, "checkpoint failed at {step}"),
+            Self::Io { op, path, .. } => write!(f, "cannot {op} {}", path.display()),
+            Self::Closed => f.write_str("the engine is closed"),
+            Self::Forked { owner } => write!(
+                f,
+                "the engine belongs to process {owner}, from which this one was forked: open a \
+                 store after the fork"
+            ),
+            Self::Unsupported { what } => write!(f, "unsupported: {what}"),
+            Self::Internal { what } => write!(f, "internal error: {what}"),
+        }
+    }
+}
+
+impl error::Error for Error {
+    /// The error itself and not the `Arc` around it, so that it can be downcast.
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Poisoned { cause } | Self::Checkpoint { cause, .. } => Some(&**cause),
+            Self::Io { source, .. } => Some(&**source),
+            _ => None,
+        }
+    }
 }
 
 /// Why a precondition failed.

@@ -18,7 +18,8 @@ pub const ATTRIBUTES: usize = 1_024;
 /// Most bytes that the attributes of a node or edge take when encoded.
 pub const ATTRIBUTE_BYTES: usize = 1 << 20;
 
-/// How deep lists and maps may nest within an attribute.
+/// How deep the value of an attribute may nest: each list and each map is a
+/// level, and so is what is in the innermost.
 pub const VALUE_DEPTH: usize = 32;
 
 /// Most index keys of a node.

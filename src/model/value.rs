@@ -63,8 +63,13 @@ use crate::model::{
 /// Human-readable formats have no bytes: they are `{"$bytes": "<base64>"}`. A
 /// map whose only name is `$bytes` or `$map` is `{"$map": {..}}`. A float that
 /// is not finite is an error when it is written to such a format. Reading
-/// refuses integers that are not in the range of `i64`, a name that comes twice
-/// in a map, and what is nested deeper than [`limits::VALUE_DEPTH`].
+/// refuses unsigned integers above `i64::MAX`, a name that comes twice in a map,
+/// and what is nested far deeper than [`limits::VALUE_DEPTH`], which a write
+/// checks exactly. (`serde_json` hands on integers beyond 64 bits as floats.)
+///
+/// Within an enum with a tag or a flattened field, serde takes every format for
+/// a human-readable one: there, MessagePack and CBOR lose a map whose only name
+/// is `$bytes` or `$map`, and times cannot be read.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Value {

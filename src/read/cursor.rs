@@ -89,7 +89,7 @@ impl std::fmt::Display for CursorOf {
             Self::Scan(kind) => write!(f, "the scan of the kind {kind:?}"),
             Self::EdgesOut(node) => write!(f, "the edges that leave node {node}"),
             Self::EdgesIn(node) => write!(f, "the edges that reach node {node}"),
-            Self::Index(index, Direction::Ascending) => write!(f, "the index {index:?}"),
+            Self::Index(index, Direction::Ascending) => write!(f, "the index {index:?}, ascending"),
             Self::Index(index, Direction::Descending) => {
                 write!(f, "the index {index:?}, descending")
             }
@@ -98,14 +98,14 @@ impl std::fmt::Display for CursorOf {
 }
 
 /// The version of the encoding of a cursor.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Cursor {
     /// The cursor as bytes, to keep or hand out. The bytes are opaque: only
     /// [`from_bytes`](Self::from_bytes) reads them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Version, tag, length of the name, name, id, key.
+        // Version, tag, length of the name, name, id, key, CRC-32 of these.
         let (tag, name): (u8, &[u8]) = match &self.of {
             CursorOf::ScanAll => (0, &[]),
             CursorOf::Scan(kind) => (1, kind.as_bytes()),
@@ -117,15 +117,22 @@ impl Cursor {
         // Names have at most 255 bytes.
         let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
         let head = [VERSION, tag, len];
-        [head.as_slice(), name, self.node.as_bytes(), &self.key].concat()
+        let mut bytes = [head.as_slice(), name, self.node.as_bytes(), &self.key].concat();
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
     }
 
     /// Decodes a cursor.
     ///
     /// # Errors
-    /// `Invalid` if the bytes are not those of [`to_bytes`](Self::to_bytes).
+    /// `Invalid` if the bytes are not those of [`to_bytes`](Self::to_bytes), which
+    /// end with a checksum.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let cursor = || {
+            let (bytes, sum) = bytes.split_last_chunk()?;
+            if crc32fast::hash(bytes) != u32::from_le_bytes(*sum) {
+                return None;
+            }
             let ([version, tag, len], rest) = bytes.split_first_chunk()?;
             let (name, rest) = rest.split_at_checked(usize::from(*len))?;
             let (node, key) = rest.split_first_chunk()?;

@@ -204,6 +204,11 @@ impl Reconciler {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Refused::new(Error::Closed, pending));
         }
+        if self.counters.poisoned.load(Ordering::Relaxed)
+            && let Some(refusal) = self.enter().refusal.clone()
+        {
+            return Err(Refused::new(refusal, pending));
+        }
         match self.admit(patience) {
             Ok(patience) => self.log.push(pending, patience, &*self.clock, || self.hand_over()),
             Err(error) => Err(Refused::new(error, pending)),

@@ -98,7 +98,8 @@ impl Ticket {
     /// snapshots, or has failed.
     ///
     /// # Errors
-    /// `Conflict` if a precondition did not hold; `Poisoned` if the log failed;
+    /// Those that [`Engine::write`](crate::Engine::write) returns when the batch's
+    /// turn comes: `Conflict`, `Invalid`, `Limit`, `Corrupt`, `Poisoned`; and
     /// `Forked` in a process forked from that of the engine.
     pub fn wait(self) -> Result<Seq> {
         self.slot.owner.check()?;

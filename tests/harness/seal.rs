@@ -17,7 +17,8 @@ fn u32_at(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
 
-fn crc(parts: &[&[u8]]) -> [u8; 4] {
+/// The CRC-32 of bytes in parts, as files and cursors have it.
+pub fn crc(parts: &[&[u8]]) -> [u8; 4] {
     let mut crc = crc32fast::Hasher::new();
     parts.iter().for_each(|part| crc.update(part));
     crc.finalize().to_le_bytes()

@@ -5,6 +5,17 @@ use ingrain::{
     Seq, Space, graph::PathOptions, search::Filter,
 };
 
+#[test]
+fn a_space_with_two_definitions_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let two = |b: Space| Options::new().space("v", Space::new(2, Metric::L2)).space("v", b);
+    let error = two(Space::new(3, Metric::L2)).open(&path).unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("\"v\""), "{error}");
+    assert!(!path.exists());
+    two(Space::new(2, Metric::L2)).open(&path).unwrap();
+}
+
 /// Before the first write there is no load, which is not a bad one.
 #[test]
 fn a_new_engine_reports_full_health() {

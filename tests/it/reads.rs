@@ -10,7 +10,7 @@ use ingrain::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::harness::{dirs::temp_dir, in_small_pieces, nodes::id};
+use crate::harness::{dirs::temp_dir, in_small_pieces, nodes::id, seal::crc};
 
 fn open(dir: &tempfile::TempDir) -> Engine {
     in_small_pieces(Options::new())
@@ -215,6 +215,60 @@ fn every_ordered_read_can_be_resumed_from_a_cursor() {
 }
 
 #[test]
+fn every_change_of_the_bytes_of_a_cursor_is_refused() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        b.put(Node::new(id(1), "n").key("i", [1, 2, 3])).link(Edge::new(id(1), "e", id(1)));
+    });
+    let s = engine.snapshot();
+    let mut scan = s.scan("n");
+    let mut entries = s.range("i", KeyRange::all(), Direction::Ascending).unwrap();
+    let mut edges = s.edges_out(id(1));
+    (scan.next(), entries.next(), edges.next());
+    for cursor in [scan.cursor(), entries.cursor(), edges.cursor()] {
+        let bytes = cursor.unwrap().to_bytes();
+        let refused = |bytes: &[u8]| {
+            let error = Cursor::from_bytes(bytes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bytes:?}");
+        };
+        for at in 0..bytes.len() {
+            refused(&bytes[..at]);
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                refused(&flipped);
+            }
+        }
+        refused(&[&*bytes, &[0]].concat());
+    }
+}
+
+#[test]
+fn a_filter_checks_its_index_whatever_its_kind_and_has_several_tests() {
+    let dir = temp_dir();
+    let engine = open(&dir);
+    write(&engine, |b| {
+        for n in 0..4 {
+            b.put(Node::new(id(n), "n").strength(n as f32).vector("v", [n as f32, 0.0]));
+        }
+    });
+    let s = engine.snapshot();
+    let nearest = |filter: Filter<'_>| s.nearest("v", &[0.0, 0.0], 9, &filter);
+    assert!(nearest(Filter::new().kind("unknown")).unwrap().is_empty());
+    let reversed = KeyRange::from(vec![2]..vec![1]);
+    for filter in [
+        Filter::new().kind("unknown").index("unknown", KeyRange::all()),
+        Filter::new().kind("unknown").index("i", reversed.clone()),
+        Filter::new().index("i", reversed),
+    ] {
+        assert_eq!(nearest(filter).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    let both = Filter::new().test(|n| n.strength() > 0.5).test(|n| n.strength() < 2.5);
+    assert_eq!(nearest(both).unwrap().len(), 2);
+}
+
+#[test]
 fn a_cursor_of_another_read_is_refused_by_name() {
     let dir = temp_dir();
     let engine = open(&dir);
@@ -356,14 +410,16 @@ proptest! {
             }
         };
         prop_assert_eq!(collect(read), expected.clone());
-        // Any place of the index, of an entry or not: its bytes end in id and key.
+        // Any place of the index, of an entry or not: its bytes end in id, key and
+        // checksum.
         let place = (cursor.0, id(cursor.1));
         write(&engine, |b| { b.put(Node::new(id(98), "n").key("i", [7])); });
         let later = engine.snapshot();
         let mut entries = later.range("i", vec![7].., direction).unwrap();
         entries.next();
         let any = entries.cursor().unwrap().to_bytes();
-        let bytes = [&any[..any.len() - 17], place.1.as_bytes(), &place.0].concat();
+        let mut bytes = [&any[..any.len() - 21], place.1.as_bytes(), &place.0].concat();
+        bytes.extend(crc(&[&bytes]));
         let cursor = Cursor::from_bytes(&bytes).unwrap();
         let after = s.range("i", range, direction).unwrap().after(&cursor).unwrap();
         expected.retain(|entry| if descending { *entry < place } else { *entry > place });

@@ -400,16 +400,25 @@ fn a_failed_log_poisons_writes_and_leaves_reads() {
             };
             let Error::Poisoned { cause, .. } = &error else { panic!("{error}") };
             assert_eq!(cause.kind(), ErrorKind::Io);
+            // Causes can be downcast: they are no `Arc`.
+            let source = std::error::Error::source(&error).unwrap();
+            let source = source.downcast_ref::<Error>().unwrap();
+            let source = std::error::Error::source(source).unwrap();
+            assert!(source.downcast_ref::<std::io::Error>().is_some());
             assert!(error.with_causes().to_string().contains("injected"), "{error}");
             // Nothing is tried again, though it would work now.
             faults.take_record();
             for n in 0..3 {
                 let again = engine.write(put(100 + n)).unwrap_err();
                 assert_eq!(again.to_string(), error.to_string());
-                assert_eq!(
-                    engine.submit(put(100)).unwrap().wait().unwrap_err().kind(),
-                    ErrorKind::Poisoned
-                );
+                // What is refused before it is queued keeps its operations.
+                let mut batch = put(100);
+                let refused =
+                    [engine.submit(&mut batch).map(drop), engine.write(&mut batch).map(drop)];
+                for refused in refused {
+                    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Poisoned);
+                }
+                assert_eq!(batch, put(100));
             }
             assert!(faults.take_record().is_empty(), "{call:?}: a poisoned log is left alone");
             assert!(engine.stats().write.poisoned);

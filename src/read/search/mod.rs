@@ -42,7 +42,8 @@ impl Snapshot {
         self.search(&search)
     }
 
-    /// The nodes that a [`Search`] finds, closest first, ties by id. All
+    /// The nodes that a [`Search`] finds, closest first, ties by id; with
+    /// [`diversity`](Search::diversity), in the order in which they are chosen. All
     /// distances are exact. The [`Effort`] of the search determines how many of
     /// the true nearest neighbours are found.
     ///
@@ -72,17 +73,18 @@ impl Snapshot {
         space.check_vector(search.space, query)?;
         let diversity = search.check()?;
         let filter = search.filter.get();
-        let kind = match filter.kind.map(|kind| self.state.kinds().number(kind)) {
-            Some(None) => return Ok(Vec::new()),
-            known => known.flatten(),
-        };
         let index = match &filter.index {
             Some((name, range)) => {
                 let number =
                     self.state.indexes().number(name).ok_or_else(|| unknown_index(name))?;
+                range.check()?;
                 Some((number, range))
             }
             None => None,
+        };
+        let kind = match filter.kind.map(|kind| self.state.kinds().number(kind)) {
+            Some(None) => return Ok(Vec::new()),
+            known => known.flatten(),
         };
         let pool = if diversity > 0.0 { search.k.saturating_mul(4) } else { search.k };
         let exact = search.effort == Effort::Exact

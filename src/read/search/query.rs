@@ -311,14 +311,15 @@ impl<'f> Filter<'f> {
         Self::default()
     }
 
-    /// Only nodes of this kind.
+    /// Only nodes of this kind. A filter has one kind, the last that was set.
     #[must_use]
     pub fn kind(mut self, kind: &'f str) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// Only nodes with a key in this range of this index.
+    /// Only nodes with a key in this range of this index. A filter has one range,
+    /// the last that was set.
     #[must_use]
     pub fn index(mut self, index: &'f str, range: impl Into<KeyRange>) -> Self {
         self.index = Some((index, range.into()));
@@ -327,10 +328,14 @@ impl<'f> Filter<'f> {
 
     /// Only nodes for which `test` returns true. It is called only for
     /// candidates that meet the other conditions. If few nodes pass, there are
-    /// many candidates, up to all vectors of the space.
+    /// many candidates, up to all vectors of the space. With several tests, all
+    /// must hold.
     #[must_use]
     pub fn test(mut self, test: impl Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f) -> Self {
-        self.test = Some(Box::new(test));
+        self.test = Some(match self.test.take() {
+            Some(earlier) => Box::new(move |node| earlier(node) && test(node)),
+            None => Box::new(test),
+        });
         self
     }
 }
