@@ -99,7 +99,7 @@ impl Engine {
         self.check_open()?;
         let dir = dir.as_ref();
         let dir = path::absolute(dir).map_err(|error| Error::io("create", dir, error))?;
-        target::check_apart(&dir, &self.dir)?;
+        target::check_apart(&*self.fs, &dir, &self.dir)?;
         target::check(&*self.fs, &dir)?;
         self.checkpointer.run_with(Scope::Incremental, |manifest| {
             let target = Target::take(&*self.fs, &dir)?;

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
 
@@ -82,6 +82,10 @@ impl Fs for LeasedFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.fs.sync_dir(path)
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        self.fs.resolve(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {

@@ -97,6 +97,16 @@ fn recover(
     let wal_dir = dir.join(wal::DIR);
     let place = wal::LogDir::new(fs, &wal_dir, manifest.store).in_sizes(granularity.log);
     let data_dir = dir.join(segment::DIR);
+    // Tools that copy a store may leave out directories without files. The log's
+    // is never empty.
+    if manifest.files().next().is_none() {
+        match fs.create_dir(&data_dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", &data_dir, error));
+            }
+            _ => {}
+        }
+    }
     // The model checkers know only the engine's own threads.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
     // An earlier engine may have renamed a file into its place and failed to make

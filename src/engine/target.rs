@@ -1,6 +1,9 @@
 //! A directory that will hold a complete new store, or none.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     engine::open::LOCK,
@@ -111,9 +114,18 @@ pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory that is that of the store, or within it.
-pub(super) fn check_apart(dir: &Path, store: &Path) -> Result<()> {
-    if dir.starts_with(store) {
+/// A path without symbolic links, as far as it exists.
+fn resolved(fs: &dyn Fs, path: &Path) -> PathBuf {
+    match (fs.resolve(path), path.parent(), path.file_name()) {
+        (Ok(path), _, _) => path,
+        (Err(_), Some(parent), Some(name)) => resolved(fs, parent).join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// Refuses a directory that is that of the store, or within it, by whatever path.
+pub(super) fn check_apart(fs: &dyn Fs, dir: &Path, store: &Path) -> Result<()> {
+    if resolved(fs, dir).starts_with(resolved(fs, store)) {
         return Err(Error::invalid(format!(
             "path {}: it is within the store {}",
             dir.display(),

@@ -1,6 +1,10 @@
 //! The traits of a file system.
 
-use std::{ffi::OsString, fmt, io, path::Path};
+use std::{
+    ffi::OsString,
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use crate::os::map::Mapping;
 
@@ -85,6 +89,15 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Any error of the operating system.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The path of an existing file or directory without symbolic links. By default
+    /// the path as it is, for a file system that has no links.
+    ///
+    /// # Errors
+    /// `NotFound` when the path does not exist.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
 
     /// Lists the names in a directory, in no particular order.
     ///

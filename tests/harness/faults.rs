@@ -255,6 +255,10 @@ impl Fs for Handle {
         RealFs.sync_dir(path)
     }
 
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        RealFs.resolve(path)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.0.pass(Call::List, path)?;
         RealFs.list(path)

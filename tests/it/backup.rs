@@ -164,7 +164,10 @@ fn a_target_that_exists_is_refused_and_unchanged() {
     let half = dir.path().join("half");
     fs::create_dir_all(half.join("data")).unwrap();
     fs::write(half.join("data/0000000001.heap"), "x").unwrap();
-    for name in ["a", "a/within", "a/data", "store", "other", "file", "half"] {
+    std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+    let names =
+        ["a", "a/within", "a/data", "store", "other", "file", "half", "link", "link/within"];
+    for name in names {
         let error = engine.backup(dir.path().join(name)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{name}: {error}");
     }

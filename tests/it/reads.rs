@@ -225,7 +225,7 @@ fn every_change_of_the_bytes_of_a_cursor_is_refused() {
     let mut scan = s.scan("n");
     let mut entries = s.range("i", KeyRange::all(), Direction::Ascending).unwrap();
     let mut edges = s.edges_out(id(1));
-    (scan.next(), entries.next(), edges.next());
+    assert!(scan.next().is_some() && entries.next().is_some() && edges.next().is_some());
     for cursor in [scan.cursor(), entries.cursor(), edges.cursor()] {
         let bytes = cursor.unwrap().to_bytes();
         let refused = |bytes: &[u8]| {

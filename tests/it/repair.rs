@@ -604,7 +604,8 @@ fn bad_sources_and_targets_of_a_repair_are_refused() {
     // Targets.
     fs::create_dir(dir.join("taken")).unwrap();
     fs::write(dir.join("taken/letter"), "dear").unwrap();
-    for taken in ["taken", "a", "a/b", "."] {
+    std::os::unix::fs::symlink("a", dir.join("link")).unwrap();
+    for taken in ["taken", "a", "a/b", ".", "link", "link/b"] {
         assert_eq!(kind(&from, &dir.join(taken)), ErrorKind::Invalid, "{taken}");
     }
     assert_eq!(fs::read_dir(dir.join("taken")).unwrap().count(), 1);

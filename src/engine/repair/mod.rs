@@ -95,9 +95,9 @@ impl Options {
         let absolute =
             |path: &Path| path::absolute(path).map_err(|error| Error::io("open", path, error));
         let (from, to) = (absolute(from.as_ref())?, absolute(to.as_ref())?);
-        check_apart(&to, &from)?;
-        check_apart(&from, &to)?;
         let fs = Arc::clone(&self.fs);
+        check_apart(&*fs, &to, &from)?;
+        check_apart(&*fs, &from, &to)?;
         // Before a lock file is created in a directory without a store.
         load(&*fs, &from)?;
         let path = from.join(LOCK);

@@ -137,6 +137,28 @@ fn a_path_may_have_any_bytes() {
 }
 
 #[test]
+fn a_copy_without_empty_directories_opens() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = options().open(&path).unwrap();
+    engine.write(put(0, "in the log")).unwrap();
+    engine.close().unwrap();
+    fs::remove_dir(path.join("data")).unwrap();
+    // Repair reads it as it is.
+    let report = options().repair(&path, dir.path().join("r"), &mut |_, _| {}).unwrap();
+    assert!(report.is_complete() && !path.join("data").exists());
+    let engine = options().open(&path).unwrap();
+    assert!(engine.verify().unwrap().is_sound());
+    engine.checkpoint().unwrap();
+    engine.close().unwrap();
+    assert!(options().open(&path).unwrap().snapshot().contains(id(0)).unwrap());
+    // With files missing, it is damage.
+    fs::remove_dir_all(path.join("data")).unwrap();
+    assert_eq!(options().open(&path).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(!path.join("data").exists());
+}
+
+#[test]
 fn a_store_is_locked_by_whatever_path_it_is_opened() {
     let dir = temp_dir();
     let path = dir.path().join("s");
