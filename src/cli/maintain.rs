@@ -200,6 +200,7 @@ pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> 
             ("files", report.files.into()),
             ("bytes", report.bytes.into()),
             ("log_files", report.log_files.into()),
+            ("log_batches", report.log_batches.into()),
             ("nodes", report.nodes.into()),
             ("edges", report.edges.into()),
             ("keys", report.keys.into()),
@@ -213,12 +214,14 @@ pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> 
         let bytes = output::grouped(report.bytes);
         let files = output::grouped(report.files);
         table.add_row(["base".to_owned(), format!("{bytes} bytes in {files} files")]);
-        table.add_row(["log".to_owned(), format!("{} files", output::grouped(report.log_files))]);
+        let (batches, files) =
+            (output::grouped(report.log_batches), output::grouped(report.log_files));
+        table.add_row(["log".to_owned(), format!("{batches} commits in {files} files")]);
         for (name, count) in [
-            ("nodes", report.nodes),
-            ("edges", report.edges),
-            ("vectors", report.vectors),
-            ("index keys", report.keys),
+            ("nodes in the base", report.nodes),
+            ("edges in the base", report.edges),
+            ("vectors in the base", report.vectors),
+            ("index keys in the base", report.keys),
         ] {
             table.add_row([name.to_owned(), output::grouped(count)]);
         }

@@ -150,14 +150,7 @@ impl Engine {
             Arc::clone(&options.fs),
             &dir,
             Arc::clone(&reconciler),
-            Limits {
-                partition_bytes: options.partition_bytes,
-                index_rows: options.index_rows,
-                graph_rows: options.graph_rows,
-                graph_bytes: options.graph_bytes,
-                threads: options.granularity.threads,
-                write_chunk_bytes: options.granularity.write_chunk_bytes,
-            },
+            options.limits(),
             opened.manifest,
         ));
         let engine = Self {
@@ -564,6 +557,17 @@ impl Engine {
 }
 
 impl Options {
+    fn limits(&self) -> Limits {
+        Limits {
+            partition_bytes: self.partition_bytes,
+            index_rows: self.index_rows,
+            graph_rows: self.graph_rows,
+            graph_bytes: self.graph_bytes,
+            threads: self.granularity.threads,
+            write_chunk_bytes: self.granularity.write_chunk_bytes,
+        }
+    }
+
     /// Opens the store in a directory. It reads the manifest and the first blocks
     /// of tables, and replays what was committed since the last checkpoint. The
     /// rest of the store is not read.

@@ -100,12 +100,7 @@ fn recover(
     // Tools that copy a store may leave out directories without files. The log's
     // is never empty.
     if manifest.files().next().is_none() {
-        match fs.create_dir(&data_dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("create", &data_dir, error));
-            }
-            _ => {}
-        }
+        create_if_missing(fs, &data_dir)?;
     }
     // The model checkers know only the engine's own threads.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
@@ -127,11 +122,7 @@ fn recover(
         base.check_heaps()?;
     }
     let mut replayer = Replayer::new(Arc::new(base), granularity, in_turn);
-    if manifest.salvaging && options.recovery == RecoveryMode::Strict {
-        let what = "a salvaging recovery was interrupted: open with RecoveryMode::Salvage again; \
-                    or a repair into this directory was: repair again, into another";
-        return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
-    }
+    check_salvage(dir, &manifest, options.recovery)?;
     let recovered = wal::recover(
         place,
         &manifest,
@@ -164,6 +155,26 @@ fn recover(
     writer.removed(removed);
     let state = replayer.into_state()?;
     Ok(Opened { lock, manifest, state, writer, report: recovered.report })
+}
+
+/// Refuses a store in which a salvage was interrupted, unless it is to go on.
+fn check_salvage(dir: &Path, manifest: &Manifest, mode: RecoveryMode) -> Result<()> {
+    if manifest.salvaging && mode == RecoveryMode::Strict {
+        let what = "a salvaging recovery was interrupted: open with RecoveryMode::Salvage again; \
+                    or a repair into this directory was: repair again, into another";
+        return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
+    }
+    Ok(())
+}
+
+/// Creates a directory, unless it exists.
+pub(super) fn create_if_missing(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    match fs.create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io("create", dir, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Syncs the directories of a store.

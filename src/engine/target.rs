@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    engine::open::LOCK,
+    engine::open::{LOCK, create_if_missing},
     model::error::{Error, Result},
     os::file::{Fs, Lock},
     store::{manifest, segment, wal},
@@ -24,12 +24,7 @@ impl<'t> Target<'t> {
     /// Locks a directory, creating it if it is absent, and creates the directories
     /// of a store in it.
     pub(super) fn take(fs: &'t dyn Fs, dir: &'t Path) -> Result<Self> {
-        match fs.create_dir(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("create", dir, error));
-            }
-            _ => {}
-        }
+        create_if_missing(fs, dir)?;
         // The parent first: files are not durable if their directory is not.
         if let Some(parent) = dir.parent() {
             fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
@@ -42,13 +37,7 @@ impl<'t> Target<'t> {
         // Checked again under the lock: files may have appeared meanwhile.
         check(fs, dir)?;
         for name in [segment::DIR, wal::DIR] {
-            let path = dir.join(name);
-            match fs.create_dir(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::io("create", path, error));
-                }
-                _ => {}
-            }
+            create_if_missing(fs, &dir.join(name))?;
         }
         fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
         Ok(Self { fs, dir, lock })

@@ -1,6 +1,7 @@
 //! Engines in a forked process: it can read, and harms nothing.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -15,6 +16,8 @@ use ingrain::{
     Space, Timestamp,
     search::{Filter, Search},
 };
+
+use proptest::{collection::vec, prelude::*};
 
 use crate::harness::{dirs::temp_dir, fork::in_fork, nodes::id};
 
@@ -151,6 +154,54 @@ fn a_fork_amid_writes_and_checkpoints_changes_nothing() {
     let engine = options().open(&path).unwrap();
     for n in written {
         assert!(engine.snapshot().contains(id(n)).unwrap(), "{n} was acknowledged");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 6, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    /// A store beside a map, with forks among the operations.
+    #[test]
+    fn forks_among_all_operations_change_nothing(
+        steps in vec((0..12_u8, 1..20_u64), 10..40),
+        inline in any::<bool>(),
+    ) {
+        let dir = temp_dir();
+        let path = dir.path().join("s");
+        let open = || Arc::new(options().inline(inline).durability(Durability::Os).open(&path).unwrap());
+        let (mut engine, mut model, mut held) = (open(), BTreeSet::from([0]), Vec::new());
+        engine.write(put(0)).unwrap();
+        for (step, n) in steps {
+            match step {
+                0..4 => {
+                    engine.write(put(n)).unwrap();
+                    model.insert(n);
+                }
+                4..6 => {
+                    engine.write(Batch::new().delete(id(n))).unwrap();
+                    model.remove(&n);
+                }
+                6 => drop(engine.checkpoint().unwrap()),
+                7 => drop(engine.compact().unwrap()),
+                8 => held.push((engine.snapshot(), model.clone())),
+                9 => held.clear(),
+                10 => {
+                    engine.close().unwrap();
+                    engine = open();
+                }
+                _ => fork(&engine, &path),
+            }
+            let now = [(engine.snapshot(), model.clone())];
+            for (snapshot, model) in held.iter().chain(&now) {
+                for n in 0..20 {
+                    prop_assert_eq!(snapshot.contains(id(n)).unwrap(), model.contains(&n));
+                }
+            }
+        }
+        fork(&engine, &path);
+        prop_assert!(engine.verify().unwrap().is_sound());
     }
 }
 

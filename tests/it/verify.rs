@@ -84,6 +84,7 @@ proptest! {
                     prop_assert_eq!(report.files, stats.checkpoint.files as u64);
                     prop_assert_eq!(report.bytes, stats.checkpoint.file_bytes);
                     prop_assert_eq!(report.log_files, 1);
+                    prop_assert_eq!(report.log_batches, 0);
                 }
             }
             sound(&engine);
@@ -839,7 +840,11 @@ mod sim {
             engine.write(batch).unwrap();
         }
         let log = files(&disk, "wal");
-        assert_eq!(sound(&engine).log_files, log.len() as u64);
+        let report = sound(&engine);
+        assert_eq!(report.log_files, log.len() as u64);
+        // Every commit was looked at, in the base or in the log.
+        assert_eq!(report.seq.get() + report.log_batches, engine.snapshot().seq().get());
+        assert!(report.log_batches >= 12);
         assert!(log.len() > 2);
         for path in log.iter().chain([&Path::new(PATH).join("MANIFEST")]) {
             let bytes = read(&disk, path);

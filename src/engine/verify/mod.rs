@@ -146,8 +146,12 @@ impl Engine {
                 Some(next) => *next,
                 None => last.next().max(*first),
             };
-            let mut decode =
-                |_: Seq, logged: Logged<'_>| Ok(decode_batch(logged.payload()).map(drop)?);
+            let (covered, batches) = (base.manifest().checkpoint, &mut verifier.report.log_batches);
+            let mut decode = |seq: Seq, logged: Logged<'_>| {
+                decode_batch(logged.payload()).map(drop)?;
+                *batches += u64::from(seq > covered && seq <= last);
+                Ok(())
+            };
             match wal::check_file(place, *first, stop, &mut decode) {
                 Ok(Some(bytes)) => {
                     verifier.report.log_files += 1;

@@ -10,10 +10,13 @@ use crate::model::{error::Error, time::Seq};
 /// # let dir = tempfile::tempdir()?;
 /// # let engine = Engine::open(dir.path().join("memory"))?;
 /// engine.write(Batch::new().put(Node::new(NodeId::new(), "note")))?;
-/// engine.checkpoint()?;
 /// let report = engine.verify()?;
 /// assert!(report.is_sound());
-/// assert_eq!((report.nodes, report.seq), (1, engine.snapshot().seq()));
+/// assert_eq!((report.nodes, report.log_batches), (0, 1)); // it is in the log only
+/// engine.checkpoint()?;
+/// let report = engine.verify()?;
+/// assert_eq!((report.nodes, report.log_batches), (1, 0));
+/// assert_eq!(report.seq, engine.snapshot().seq());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -28,6 +31,9 @@ pub struct VerifyReport {
     /// Files of the log that were read: those with commits that the base does not
     /// have.
     pub log_files: u64,
+    /// Commits in those files that the base does not have. Their operations were
+    /// decoded and checked; they are not in the counts below.
+    pub log_batches: u64,
     /// Nodes found in the base.
     pub nodes: u64,
     /// Edges found in the base.
