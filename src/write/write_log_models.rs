@@ -16,7 +16,7 @@ use crate::{
         error::Error,
         time::{Seq, Timestamp},
     },
-    os::clock::Clock,
+    os::{clock::Clock, process::Owner},
     sync::{
         atomic::{AtomicU64, Ordering},
         models::{explore, spawn},
