@@ -368,20 +368,27 @@ fn callers_that_hold_all_workers_of_a_pool_do_not_hang_the_engine() {
     pool.broadcast(|_| assert_eq!(snapshot.search_many(&searches).unwrap().len(), 64));
     pool.broadcast(|_| engine.checkpoint().unwrap());
     pool.broadcast(|_| engine.close().unwrap());
-    // Nor do tasks of the global pool, which block all of its workers here, keep
-    // the engine's own thread from its work.
+    // Nor does the engine wait for workers of the global pool, all of which are
+    // blocked here by tasks of the program.
     let engine = with_codes(&dir.path().join("t"), Options::new());
-    let (engine, done) = (&engine, &AtomicU64::new(0));
-    rayon::broadcast(|context| {
-        if context.index() == 0 {
-            engine.compact().unwrap();
-            done.store(1, Ordering::Release);
-        }
-        until("compact is done", || done.load(Ordering::Acquire) == 1);
+    let (blocked, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            rayon::broadcast(|_| {
+                blocked.fetch_add(1, Ordering::AcqRel);
+                until("the engine is done", || done.load(Ordering::Acquire));
+            });
+        });
+        let workers = rayon::current_num_threads() as u64;
+        until("all workers are blocked", || blocked.load(Ordering::Acquire) == workers);
+        engine.compact().unwrap();
+        engine.rebuild(None).unwrap();
+        assert_eq!(engine.snapshot().search_many(&searches).unwrap().len(), 64);
+        engine.close().unwrap();
+        done.store(true, Ordering::Release);
     });
-    assert!(
-        engine.stats().spaces.iter().all(|space| space.files.iter().all(|f| f.codes.is_some()))
-    );
+    let stats = engine.stats();
+    assert!(stats.spaces.iter().all(|space| space.files.iter().all(|f| f.codes.is_some())));
 }
 
 /// Not a test by itself: a process that can start no thread.
