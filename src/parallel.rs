@@ -14,7 +14,7 @@ use std::{
 /// cannot be started, the others do its share. A panic of `work` is passed on
 /// after all threads have ended.
 ///
-/// Starting a thread costs about as much as 20 µs of work.
+/// Starting and joining a thread costs about 0.1 ms.
 pub(crate) fn for_each<T, S>(
     threads: usize,
     items: impl ExactSizeIterator<Item = T> + Send,

@@ -21,9 +21,9 @@ use crate::{
     store::segment::writer::Writer,
     vector::{
         build::{self, Truth},
+        compute::Compute,
         hnsw::{self, Graph},
         pq::{Codebook, Shape},
-        stop::Compute,
     },
 };
 

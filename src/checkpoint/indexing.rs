@@ -16,7 +16,7 @@ use crate::{
     },
     num,
     state::base::{Base, vector_index::Codes},
-    vector::{hnsw, stop::Compute},
+    vector::{compute::Compute, hnsw},
 };
 
 /// Bytes of memory that a row takes while a graph is built and written: its

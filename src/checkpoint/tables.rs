@@ -24,7 +24,7 @@ use crate::{
     num,
     state::base::{FETCHED, partitions::Partition, vector_rows::VectorRows},
     store::segment::{self, file::Segment},
-    vector::stop::Compute,
+    vector::compute::Compute,
 };
 
 impl Checkpointer {

@@ -13,8 +13,7 @@ use loom::thread::JoinHandle;
 use crate::{
     engine::open,
     model::{id::NodeId, node::Node},
-    os::process::Owner,
-    os::sim::SimDisk,
+    os::{process::Owner, sim::SimDisk},
     state::layer::Frozen,
     sync::models::{explore, spawn},
 };

@@ -215,13 +215,9 @@ fn make_dir(fs: &dyn Fs, dir: &Path, create: bool) -> Result<()> {
             if !create {
                 return Err(none());
             }
-            match fs.create_dir(dir) {
-                // Another process created it at the same time.
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::io("create", dir, error));
-                }
-                _ => fs.list(dir).map_err(|error| Error::io("list", dir, error))?,
-            }
+            // Another process may create it at the same time.
+            create_if_missing(fs, dir)?;
+            fs.list(dir).map_err(|error| Error::io("list", dir, error))?
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(Error::invalid(format!("path {}: it is not a directory", dir.display())));
@@ -263,12 +259,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
     }
     let data_dir = dir.join(segment::DIR);
     for dir in [wal_dir, &data_dir] {
-        match fs.create_dir(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("create", dir, error));
-            }
-            _ => {}
-        }
+        create_if_missing(fs, dir)?;
     }
     // Data files without a manifest are a damaged store.
     let names = fs.list(&data_dir).map_err(|error| Error::io("list", &data_dir, error))?;

@@ -356,8 +356,9 @@ impl Options {
         self
     }
 
-    /// Whether the engine has no threads of its own: false by default. If it has
-    /// none, a submitted batch is committed before
+    /// Whether the engine has no threads of its own, except those that
+    /// [`threads`](Self::threads) allows for the time of a computation: false by
+    /// default. If it has none, a submitted batch is committed before
     /// [`Engine::submit`](crate::Engine::submit) returns, and all that the engine
     /// does depends only on the calls to it, its file system and its clock: a
     /// simulation can be repeated.

@@ -4,7 +4,8 @@
 //! possible orders of the threads.
 //!
 //! All code that hands data from one thread to another, or blocks one, takes
-//! its types from here. docs/testing.md says what is explored.
+//! its types from here, except `parallel`, whose threads end with the call that
+//! starts them. docs/testing.md says what is explored.
 
 #[cfg(any(loom, shuttle))]
 pub(crate) mod models;

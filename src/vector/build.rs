@@ -8,7 +8,7 @@ use crate::{
         space::Metric,
     },
     num, parallel,
-    vector::{exact::Closest, metric::Measure, pq::Codebook, stop::Compute},
+    vector::{compute::Compute, exact::Closest, metric::Measure, pq::Codebook},
 };
 
 /// Vectors, numbered from 0.

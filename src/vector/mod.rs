@@ -2,13 +2,13 @@
 //! and by a graph.
 
 pub(crate) mod build;
+pub(crate) mod compute;
 pub(crate) mod exact;
 pub(crate) mod metric;
 pub(crate) mod parameters;
 pub(crate) mod pq;
 pub(crate) mod rows;
 pub(crate) mod simd;
-pub(crate) mod stop;
 
 pub(crate) use metric::norm;
 pub(crate) use rows::equal;

@@ -13,9 +13,9 @@ use crate::{
     model::{limits, space::Metric},
     parallel,
     vector::{
+        compute::Compute,
         metric::norm,
         simd::{self, FOLDED_ENTRY, Nearest},
-        stop::Compute,
     },
 };
 

@@ -204,10 +204,13 @@ impl Reconciler {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Refused::new(Error::Closed, pending));
         }
-        if self.counters.poisoned.load(Ordering::Relaxed)
-            && let Some(refusal) = self.enter().refusal.clone()
-        {
-            return Err(Refused::new(refusal, pending));
+        if self.counters.poisoned.load(Ordering::Relaxed) {
+            // A writer that finds the core taken relies on its holder to answer it.
+            let refusal = self.with_core(|core| core.refusal.clone());
+            self.wake_deferred();
+            if let Some(refusal) = refusal {
+                return Err(Refused::new(refusal, pending));
+            }
         }
         match self.admit(patience) {
             Ok(patience) => self.log.push(pending, patience, &*self.clock, || self.hand_over()),
