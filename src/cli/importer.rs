@@ -4,9 +4,9 @@ use std::{collections::HashSet, path::PathBuf};
 
 use indicatif::ProgressBar;
 use ingrain::{
-    Batch, Edge, Engine, ErrorKind, IndexKey, KeyBuilder, Node, NodeId, NodeRef, Op, Patch,
+    Batch, Edge, Engine, ErrorKind, Expiry, IndexKey, KeyBuilder, Node, NodeId, NodeRef, Op, Patch,
     Precondition, Snapshot, Space, Timestamp,
-    exchange::lines::{EdgeLine, NodeLine},
+    exchange::lines::{EdgeLine, Kept, NodeLine},
 };
 
 use crate::{
@@ -92,7 +92,7 @@ impl Order {
 
 /// A copy of a node with everything that the engine keeps.
 fn exact(node: &NodeRef<'_>) -> Result<Node> {
-    Ok(node.to_node()?)
+    Ok(node.to_exact_node()?)
 }
 
 /// A line that was read and is to be acknowledged.
@@ -332,7 +332,7 @@ impl<'i> Import<'i> {
                 node.keys(self.order.as_ref().map(|order| order.key(number)))
             }
         };
-        let updated = line.kept.updated;
+        let kept = line.kept.clone();
         line.apply(&mut node);
         for (space, vector) in vectors {
             match vector {
@@ -343,8 +343,11 @@ impl<'i> Import<'i> {
         if existing.as_ref() == Some(&node) {
             return Ok(None);
         }
-        // The engine sets it, unless the line has it.
-        node.updated = updated;
+        // What the line does not have is the engine's.
+        let Kept { created, updated, accessed, access_count, expires, .. } = kept;
+        (node.created, node.updated, node.accessed) = (created, updated, accessed);
+        node.access_count = access_count;
+        node.expires = expires.map_or(Expiry::Keep, Expiry::from);
         Ok(Some(Op::Put { node, precondition: Precondition::None }))
     }
 
@@ -380,7 +383,7 @@ impl<'i> Import<'i> {
         let Some(existing) = self.snapshot.edge(*source, kind, *target, *discriminator)? else {
             return Ok(Some(Op::Link { edge: line.edge }));
         };
-        let existing = existing.to_edge()?;
+        let existing = existing.to_exact_edge()?;
         let edge = line.over(&existing);
         let mut same = edge.clone();
         same.updated = edge.updated.or(existing.updated);

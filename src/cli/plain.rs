@@ -274,7 +274,7 @@ pub(crate) fn edge_line(
     target: String,
     full: bool,
 ) -> Result<EdgeLine> {
-    let mut edge = edge.to_edge()?;
+    let mut edge = edge.to_exact_edge()?;
     let confidence = Some(edge.confidence).filter(|_| full);
     if !full {
         (edge.created, edge.updated) = (None, None);

@@ -113,7 +113,7 @@ fn node(id: NodeId, spaces: SpaceNames, indexes: Vec<String>) -> impl Strategy<V
             node.attributes = attributes;
             (node.strength, node.confidence) = scores;
             (node.created, node.updated, node.accessed) = (times.0, times.1, times.2);
-            node.expires = times.3;
+            node.expires = times.3.into();
             for (index, key) in keys {
                 if let Some(index) = indexes.get(index) {
                     node = node.key(index.as_str(), key);
