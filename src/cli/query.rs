@@ -68,8 +68,8 @@ fn node_json(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<Json> {
         content,
         base64,
         ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
-        ("strength", Json::from(node.strength())),
-        ("confidence", Json::from(node.confidence())),
+        ("strength", Json::from(unsigned_zero(node.strength()))),
+        ("confidence", Json::from(unsigned_zero(node.confidence()))),
         ("created", Json::from(node.created().as_micros())),
         ("updated", Json::from(node.updated().as_micros())),
         ("accessed", Json::from(node.accessed().as_micros())),
@@ -94,8 +94,8 @@ pub(crate) fn node_table(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<comf
     for (name, value) in node.attributes()?.iter().filter(|(name, _)| *name != ids::ID) {
         add(&format!("  {name}"), to_json(value).to_string());
     }
-    add("strength", number(node.strength()));
-    add("confidence", number(node.confidence()));
+    add("strength", unsigned_zero(node.strength()).to_string());
+    add("confidence", unsigned_zero(node.confidence()).to_string());
     add("created", node.created().to_string());
     add("updated", node.updated().to_string());
     add("accessed", format!("{}, {} times", node.accessed(), output::grouped(node.access_count())));
@@ -121,9 +121,8 @@ pub(crate) fn node_table(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<comf
 }
 
 /// A number without the sign of a zero.
-fn number(number: f32) -> String {
-    let number = if number == 0.0 { 0.0 } else { number };
-    number.to_string()
+fn unsigned_zero(number: f32) -> f32 {
+    if number == 0.0 { 0.0 } else { number }
 }
 
 fn content_text(node: &NodeRef<'_>) -> String {
@@ -182,7 +181,9 @@ fn most(limit: usize) -> usize {
 fn edge_json(snapshot: &Snapshot, edge: &EdgeRef<'_>) -> Result<Json> {
     let source = ids::name_of(snapshot, edge.source())?;
     let target = ids::name_of(snapshot, edge.target())?;
-    Ok(Json::Object(edge_fields(&edge.to_exact_edge()?, &source, &target, true)))
+    let mut edge = edge.to_exact_edge()?;
+    edge.weight = output::unsigned_zero(edge.weight);
+    Ok(Json::Object(edge_fields(&edge, &source, &target, true)))
 }
 
 /// An edge in a row of a table.

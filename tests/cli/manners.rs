@@ -300,7 +300,9 @@ fn tables_keep_what_is_stored_on_its_line() {
             }
         }
     }
-    // Zero has no sign in JSON either, where it is computed.
+    // Zero has no sign in JSON either.
+    assert_eq!(dir.json(&format!("edges --store @s {id}"))[0]["weight"].to_string(), "0.0");
+    assert_eq!(dir.json(&format!("get --store @s {id}"))[0]["strength"].to_string(), "0.0");
     let hits = dir.json(&format!("nearest --store @s --like {id}"));
     assert_eq!(hits[0]["hits"][0]["distance"].to_string(), "0.0");
     let hit = &hits[0]["hits"][0];
