@@ -2,7 +2,10 @@
 
 use std::{io::Seek, path::Path, process::ExitCode, time::Instant};
 
-use ingrain::{Engine, Metric, Options, Space};
+use ingrain::{
+    Engine, Metric, Options, Space,
+    exchange::lines::{CONTENT_FIELDS, NodeLine},
+};
 
 use crate::{
     args::ImportArgs,
@@ -44,6 +47,8 @@ struct Files {
     nodes: Option<Lines>,
     edges: Option<Lines>,
     vectors: Option<Npy>,
+    /// The metric that the lines of nodes name for the vectors.
+    metric: Option<Metric>,
 }
 
 impl Files {
@@ -52,13 +57,16 @@ impl Files {
         one_dash(paths.map(Option::as_deref), "standard input")?;
         let vectors = args.vectors.as_deref().map(Npy::open).transpose()?;
         let of_rows = args.nodes.as_deref().or(args.ids.as_deref());
+        let mut metric = None;
         let nodes = match (of_rows, &vectors, &args.vectors) {
-            (Some(path), Some(vectors), Some(file)) => Some(with_rows(path, vectors, file)?),
+            (Some(path), Some(vectors), Some(file)) => {
+                Some(with_rows(path, vectors, file, &mut metric)?)
+            }
             (Some(path), _, _) => Some(Lines::open(path)?),
             (None, _, _) => None,
         };
         let edges = args.edges.as_deref().map(Lines::open).transpose()?;
-        Ok(Self { nodes, edges, vectors })
+        Ok(Self { nodes, edges, vectors, metric })
     }
 }
 
@@ -87,7 +95,7 @@ fn lines(args: &ImportArgs, output: &mut Output) -> Result<Report> {
 
 fn all(import: &mut Import<'_>, args: &ImportArgs, files: Files, before: u64) -> Result<()> {
     let space = match &files.vectors {
-        Some(vectors) => Some(open_space(import, args, vectors.dimension())?),
+        Some(vectors) => Some(open_space(import, args, files.metric, vectors.dimension())?),
         None => None,
     };
     if let Some(index) = &args.index {
@@ -107,8 +115,14 @@ fn all(import: &mut Import<'_>, args: &ImportArgs, files: Files, before: u64) ->
     import.anything()
 }
 
-/// Opens lines that belong to the rows of vectors, after counting both.
-fn with_rows(path: &Path, vectors: &Npy, file: &Path) -> Result<Lines> {
+/// Opens lines that belong to the rows of vectors, after counting both. Finds
+/// the metric that a line names.
+fn with_rows(
+    path: &Path,
+    vectors: &Npy,
+    file: &Path,
+    metric: &mut Option<Metric>,
+) -> Result<Lines> {
     if !vectors.is_matrix() {
         return Err(CliError::message(format!(
             "{}: its array has one dimension; it must have (rows, dimension)",
@@ -120,8 +134,13 @@ fn with_rows(path: &Path, vectors: &Npy, file: &Path) -> Result<Lines> {
     let bytes = text.metadata().map_err(failed)?.len();
     let mut lines = Lines::over(path, Box::new(text.try_clone().map_err(failed)?), bytes)?;
     let mut count = 0_u64;
-    while lines.next()?.is_some() {
+    while let Some(line) = lines.next()? {
         count += 1;
+        // The first line is enough: a listing says it on each.
+        if let (1, Ok(line)) = (count, line.bytes) {
+            let line = NodeLine::decode(line, &CONTENT_FIELDS);
+            *metric = line.ok().and_then(|line| line.kept.vector_metric);
+        }
     }
     if count != vectors.rows() {
         return Err(CliError::message(format!(
@@ -140,6 +159,7 @@ fn with_rows(path: &Path, vectors: &Npy, file: &Path) -> Result<Lines> {
 fn open_space(
     import: &mut Import<'_>,
     args: &ImportArgs,
+    listed: Option<Metric>,
     dimension: usize,
 ) -> Result<(String, Space)> {
     let engine: &Engine = import.engine;
@@ -148,7 +168,7 @@ fn open_space(
     let existing = engine.snapshot().spaces().find(|(of, _)| *of == name).map(|(_, space)| space);
     let space = match existing {
         Some(space) => space,
-        None => Space::new(dimension, metric.unwrap_or(Metric::Cosine)),
+        None => Space::new(dimension, metric.or(listed).unwrap_or(Metric::Cosine)),
     };
     if space.dimension != dimension || metric.is_some_and(|metric| metric != space.metric) {
         return Err(CliError::message(format!(
@@ -161,7 +181,10 @@ fn open_space(
     }
     if existing.is_none() {
         engine.create_space(name.clone(), space)?;
-        let default = if metric.is_none() { ", the default; --metric names another" } else { "" };
+        let default = match metric.or(listed) {
+            Some(_) => "",
+            None => ", the default; --metric names another",
+        };
         let definition = format!(
             "dimension {dimension}, metric {}{default}",
             format!("{:?}", space.metric).to_lowercase()

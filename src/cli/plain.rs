@@ -67,10 +67,11 @@ pub(crate) fn run(
     in_order(&snapshot, args.index.as_deref(), |node| listing.node(&snapshot, node))?;
     let counts = listing.publish()?;
 
-    if let Some((name, metric)) = metric.filter(|(_, metric)| *metric != Metric::Cosine) {
+    let said = args.full && args.nodes.is_some();
+    if let Some((name, metric)) = metric.filter(|(_, metric)| !said && *metric != Metric::Cosine) {
         let metric = format!("{metric:?}").to_lowercase();
         output.note(format_args!(
-            "a listing does not say that space {name:?} has the metric {metric}; import it with \
+            "this listing does not say that space {name:?} has the metric {metric}; import it with \
              --metric {metric}, or export everything with \"ingrain export TARGET\""
         ));
     }
@@ -136,7 +137,11 @@ impl Listing {
     fn node(&mut self, snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<()> {
         self.counts.nodes += 1;
         if let Some(file) = &mut self.nodes {
-            file.line(node_line(node, self.full)?.encode())?;
+            let mut line = node_line(node, self.full)?;
+            if self.full {
+                line.kept.vector_metric = self.vectors.as_ref().map(|(_, _, space)| space.metric);
+            }
+            file.line(line.encode())?;
         }
         if let Some((file, name, space)) = &mut self.vectors {
             let absent;
@@ -257,6 +262,7 @@ pub(crate) fn node_line(node: &NodeRef<'_>, full: bool) -> Result<NodeLine> {
         access_count: Some(node.access_count()),
         expires: Some(node.expires()),
         keys: Some(keys),
+        vector_metric: None,
     };
     Ok(NodeLine {
         id: node.id(),

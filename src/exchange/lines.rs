@@ -38,6 +38,7 @@ use crate::{
         limits,
         node::{Expiry, IndexKey, Node},
         serde_with::from_base64,
+        space::Metric,
         time::Timestamp,
         value::{Attributes, Value},
     },
@@ -56,6 +57,7 @@ const CONTENT_BASE64: &str = "$content_base64";
 const KIND_FIELD: &str = "$kind";
 const ATTRIBUTES: &str = "$attributes";
 const EDGE: &str = "$edge";
+const VECTOR_METRIC: &str = "vector_metric";
 /// The fields in which the content is looked for by default, in this order.
 pub const CONTENT_FIELDS: [&str; 4] = ["content", "text", "gloss", "description"];
 
@@ -141,6 +143,9 @@ pub struct Kept {
     pub expires: Option<Option<Timestamp>>,
     /// The index keys of the node, ascending.
     pub keys: Option<Vec<IndexKey>>,
+    /// The metric of the vectors that are listed beside the lines, which is none
+    /// of the node's fields.
+    pub vector_metric: Option<Metric>,
 }
 
 impl From<Node> for NodeLine {
@@ -161,6 +166,7 @@ impl From<Node> for NodeLine {
                 set => Some(set.time()),
             },
             keys: Some(keys),
+            vector_metric: None,
         };
         let Node { id, kind, content, attributes, .. } = node;
         Self { id, kind, content, attributes, kept }
@@ -346,6 +352,7 @@ fn parse_kept(kept: Attributes) -> Result<Kept, String> {
                 });
             }
             "keys" => node.keys = Some(parse_keys(value)?),
+            VECTOR_METRIC => node.vector_metric = Some(metric(&name, &value)?),
             _ => return Err(format!("the field {name:?} of {NODE:?} is unknown")),
         }
     }
@@ -371,6 +378,14 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
+}
+
+const METRICS: [(&str, Metric); 3] =
+    [("cosine", Metric::Cosine), ("dot", Metric::Dot), ("l2", Metric::L2)];
+
+fn metric(name: &str, value: &Value) -> Result<Metric, String> {
+    let found = METRICS.into_iter().find(|(word, _)| value.as_str() == Some(word));
+    found.map(|(_, metric)| metric).ok_or_else(|| format!("{name:?} is not a metric"))
 }
 
 #[expect(clippy::as_conversions, reason = "only a cast rounds to the closest binary32")]
@@ -478,6 +493,10 @@ fn encode_kept(kept: &Kept) -> Map<String, Json> {
     let key = |IndexKey { index, key }: &IndexKey| {
         object([("index", Json::from(index.as_str())), ("key", to_hex(key).into())])
     };
+    let word = |metric: Metric| {
+        let found = METRICS.into_iter().find(|(_, other)| *other == metric);
+        found.map(|(word, _)| Json::from(word))
+    };
     let fields = [
         ("strength", number(kept.strength)),
         ("confidence", number(kept.confidence)),
@@ -487,6 +506,7 @@ fn encode_kept(kept: &Kept) -> Map<String, Json> {
         (ACCESS_COUNT, kept.access_count.map(Json::from)),
         ("expires", kept.expires.map(|expires| time(expires).unwrap_or_default())),
         ("keys", kept.keys.as_ref().map(|keys| keys.iter().map(key).collect())),
+        (VECTOR_METRIC, kept.vector_metric.and_then(word)),
     ];
     let said = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
     fields.into_iter().filter_map(said).collect()

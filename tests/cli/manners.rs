@@ -376,8 +376,12 @@ fn an_import_tells_what_it_made_and_what_it_kept() {
     assert!(error.contains("error: all 2 lines are bad"), "{error}");
     // A listing says what it cannot say.
     dir.ok("import --store @l2 --nodes @nodes --vectors @vectors --metric l2");
-    let output = dir.run("export --store @l2 --nodes @out --vectors @out.v --full");
+    let output = dir.run("export --store @l2 --nodes @out --vectors @out.v");
     assert!(String::from_utf8(output.stderr).unwrap().contains("--metric l2"));
+    // A full one can.
+    dir.ok("export --store @l2 --nodes @out --vectors @out.v --full");
+    dir.ok("import --store @same --nodes @out --vectors @out.v");
+    assert_eq!(dir.stats("same")["spaces"][0]["metric"], "l2");
 }
 
 /// A line of JSON has the same fields in every answer of a command.
