@@ -110,8 +110,8 @@ manifest with the definitions of spaces and indexes and with checksums. import m
 store of it. An export that was interrupted is not imported.
 
 A plain listing is for other programs. It has nodes and edges as one would write them for import, \
-and the vectors of one space; without --full it leaves out what the engine keeps, and it never has \
-definitions of spaces and indexes.
+and the vectors of one space; without --full it leaves out what the engine keeps, and it has \
+no definitions of spaces and indexes.
 
 Examples:
   ingrain export --store memory memory.tar.gz

@@ -135,6 +135,8 @@ pub(crate) struct Import<'i> {
     pub(crate) content: Vec<String>,
     skip_bad: bool,
     pub(crate) order: Option<Order>,
+    /// Whether all edges have their discriminators.
+    pub(crate) exact: bool,
     /// Whether lines count: they do not when a file is read once more.
     pub(crate) counting: bool,
     /// The file that is being read, and whether it is the edges.
@@ -175,6 +177,7 @@ impl<'i> Import<'i> {
             content: args.content.clone(),
             skip_bad: args.skip_bad,
             order: None,
+            exact: false,
             counting: true,
             file: PathBuf::new(),
             is_edges: false,
@@ -303,11 +306,13 @@ impl<'i> Import<'i> {
                 self.bad(number, cause, position)?;
                 continue;
             }
-            if self.matching.is_full() {
-                self.flush(position)?;
-                self.matching.forget();
+            if !self.exact {
+                if self.matching.is_full() {
+                    self.flush(position)?;
+                    self.matching.forget();
+                }
+                self.matching.number(&mut edge, &self.snapshot)?;
             }
-            self.matching.number(&mut edge, &self.snapshot)?;
             let name = name_of(&edge);
             if !self.named.insert(name) {
                 self.flush(position)?;

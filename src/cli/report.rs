@@ -56,8 +56,14 @@ impl Report {
             }
             _ => "",
         };
+        let names = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            names => format!(", with the new {what} {}", names.join(", ")),
+        };
+        let spaces: Vec<String> = self.spaces.iter().map(|(name, _)| name.clone()).collect();
+        let created = names("spaces", &spaces) + &names("indexes", &self.indexes);
         let kept = format!(
-            "kept: {} and {} are in the store; {correct}run the same command again: what the store \
+            "kept: {} and {} are in the store{created}; {correct}run the same command again: what the store \
              has is not written again",
             lines(nodes, "nodes"),
             lines(edges, "edges"),

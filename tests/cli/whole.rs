@@ -259,6 +259,7 @@ proptest! {
         let again = dir.json(&format!("import --store @b @{form}")).pop().unwrap();
         prop_assert_eq!(&again["written_nodes"], &json!(0));
         prop_assert_eq!(&again["written_edges"], &json!(0));
+        prop_assert_eq!(&again["equal"], &json!(true));
     }
 }
 
