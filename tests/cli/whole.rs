@@ -9,8 +9,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Space, Timestamp, Value,
-    admin::Digest,
+    Batch, Durability, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Space, Timestamp,
+    Value, admin::Digest,
 };
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::json;
@@ -187,7 +187,8 @@ fn any_store() -> impl Strategy<Value = Store> {
 
 impl Store {
     fn write(&self, dir: &Dir, name: &str) -> Digest {
-        let engine = Options::new().inline(true).open(dir.path(name)).unwrap();
+        let engine =
+            Options::new().inline(true).durability(Durability::Os).open(dir.path(name)).unwrap();
         let mut batch = Batch::new();
         for (name, (space, method)) in &self.spaces {
             batch.push(Op::CreateSpace { name: name.clone(), space: *space });
@@ -225,7 +226,12 @@ fn write(engine: &Engine, batch: &mut Batch) {
 }
 
 fn digest(dir: &Dir, store: &str) -> Digest {
-    let engine = Options::new().create(false).inline(true).open(dir.path(store)).unwrap();
+    let engine = Options::new()
+        .create(false)
+        .inline(true)
+        .durability(Durability::Os)
+        .open(dir.path(store))
+        .unwrap();
     engine.snapshot().digest().unwrap()
 }
 
@@ -267,7 +273,8 @@ proptest! {
 #[test]
 fn many_spaces_go_out_and_in() {
     let dir = Dir::new();
-    let engine = Options::new().inline(true).open(dir.path("a")).unwrap();
+    let engine =
+        Options::new().inline(true).durability(Durability::Os).open(dir.path("a")).unwrap();
     let mut batch = Batch::new();
     for n in 0..150_u8 {
         let space = Space::new(1, Metric::L2);
