@@ -16,8 +16,9 @@ use crate::{
     input,
 };
 
-/// Longest line, in bytes.
-const LINE_BYTES: usize = 64 << 20;
+/// Longest line, in bytes: more than any node needs, whose content of 16 MiB may
+/// be control characters, of which JSON makes six bytes each.
+const LINE_BYTES: usize = 128 << 20;
 /// Some programs write it before UTF-8. It is skipped.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 64 << 10;

@@ -10,7 +10,7 @@ use std::{
 
 use ingrain::{
     Batch, Durability, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Space, Timestamp,
-    Value, admin::Digest,
+    Value, admin::Digest, limits,
 };
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::json;
@@ -294,6 +294,40 @@ fn many_spaces_go_out_and_in() {
     dir.ok("export --store @a @x.tar");
     dir.ok("import --store @b @x.tar");
     assert_eq!(digest(&dir, "a"), digest(&dir, "b"));
+}
+
+/// The largest that a store takes is not too large for a line.
+#[test]
+fn the_largest_of_everything_goes_out_and_in() {
+    let dir = Dir::new();
+    let long = "\u{1}".repeat(limits::NAME_BYTES);
+    let engine = Options::new()
+        .inline(true)
+        .durability(Durability::Os)
+        .space(&*long, Space::new(limits::DIMENSION, Metric::Dot))
+        .index(&*long)
+        .open(dir.path("a"))
+        .unwrap();
+    // Maps that have to be marked, one in another.
+    let mut deep = Value::Bytes(vec![0; 9]);
+    for _ in 1..limits::VALUE_DEPTH {
+        deep = Value::map([("$bytes", deep)]);
+    }
+    let (id, text) = (NodeId::from_content(b"x"), "\u{1}".repeat(limits::CONTENT_BYTES));
+    let mut node = Node::new(id, &*long).content(text).attribute("deep", deep);
+    for n in 0..limits::NODE_KEYS as u16 {
+        node = node.key(&*long, [n.to_be_bytes().as_slice(), &[7; limits::KEY_BYTES - 2]].concat());
+    }
+    let names = (0..limits::ATTRIBUTES - 1).map(|n| (format!("{n:0>255}"), "\u{1}".repeat(500)));
+    let node = node.attributes(names).vector(&*long, vec![f32::MAX; limits::DIMENSION]);
+    engine.write(Batch::new().put(node)).unwrap();
+    let edge = Edge::new(id, &*long, id).discriminator(u64::MAX).attribute(&*long, &*long);
+    engine.write(Batch::new().link(edge)).unwrap();
+    let before = engine.snapshot().digest().unwrap();
+    drop(engine);
+    dir.ok("export --store @a @x");
+    dir.ok("import --store @b @x --durability os");
+    assert_eq!(digest(&dir, "b"), before);
 }
 
 #[test]
