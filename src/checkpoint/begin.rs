@@ -22,7 +22,7 @@ use crate::{
             Base,
             partitions::{EdgePartition, KeyPartition, NodePartition, Partition},
         },
-        layer::{Layer, node_table::VersionRef},
+        layer::{Layer, change::Change, node_table::VersionRef},
         record::EdgeRecord,
     },
     store::segment::table::Table,
@@ -132,7 +132,7 @@ impl Checkpointer {
     fn edge_groups(
         &self,
         partitions: &[Arc<EdgePartition>],
-        changes: &OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+        changes: &OrdMap<EdgeKey, Change<Arc<EdgeRecord>>>,
         by: &Touched<'_>,
     ) -> Result<Vec<Partitions>> {
         let of = |at: usize| {
@@ -147,7 +147,7 @@ impl Checkpointer {
             Ok(by.all || moves || of(at).next().is_some())
         };
         let gone = |at: usize| {
-            let gone = of(at).filter(|(_, edge)| edge.is_none());
+            let gone = of(at).filter(|(_, change)| !change.is_there());
             row_bytes(gone.count(), size_of::<EdgeRow>())
         };
         self.group(partitions, changes.is_empty(), touched, gone)
@@ -163,7 +163,7 @@ impl Checkpointer {
             Ok(by.all || of(at, partitions).next().is_some())
         };
         let gone = |at: usize| {
-            let gone = of(at, old.keys()).filter(|(_, has)| !**has);
+            let gone = of(at, old.keys()).filter(|(_, change)| !change.is_there());
             let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
             row_bytes(bytes.sum(), 1)
         };

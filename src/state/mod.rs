@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod base;
 pub(crate) mod catalog;
+pub(crate) mod dead;
 pub(crate) mod layer;
 pub(crate) mod record;
 pub(crate) mod stats;
@@ -18,7 +19,8 @@ use crate::{
     state::{
         base::Base,
         catalog::{Dictionary, Spaces},
-        layer::{Frozen, Layer},
+        dead::{Dead, DeadReports, DeadRun},
+        layer::{Frozen, Layer, change::Change},
         record::{EdgeRecord, NodeRecord},
     },
 };
@@ -39,6 +41,10 @@ pub(crate) struct State {
     /// The layer that a checkpoint is writing, or failed to write.
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
+    /// Where nothing is: what ordered reads skip.
+    dead: Arc<Dead>,
+    /// What readers report, shared by all states.
+    dead_reports: Arc<DeadReports>,
     /// The most threads that one read takes.
     threads: usize,
 }
@@ -71,6 +77,23 @@ impl State {
     #[inline]
     pub(crate) fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Where nothing is: what ordered reads skip.
+    #[inline]
+    pub(crate) fn dead(&self) -> &Dead {
+        &self.dead
+    }
+
+    /// Notes that nothing is in a run of keys in this state.
+    pub(crate) fn note_dead(&mut self, run: DeadRun) {
+        Arc::make_mut(&mut self.dead).add(run);
+    }
+
+    /// What readers of any state reported.
+    #[inline]
+    pub(crate) fn dead_reports(&self) -> &DeadReports {
+        &self.dead_reports
     }
 
     #[inline]
@@ -122,6 +145,8 @@ impl State {
             frozen: None,
             threads,
             base,
+            dead: Arc::default(),
+            dead_reports: Arc::default(),
         }
     }
 
@@ -227,7 +252,7 @@ impl State {
     /// Looks up an edge in the layers by its key in the out_edges table. The
     /// result is as that of [`layered_node`](Self::layered_node).
     pub(crate) fn layered_edge(&self, key: &EdgeKey) -> Option<Option<&Arc<EdgeRecord>>> {
-        self.layers().find_map(|layer| layer.out.get(key)).map(Option::as_ref)
+        self.layers().find_map(|layer| layer.out.get(key)).map(Change::value)
     }
 }
 

@@ -24,7 +24,8 @@ use crate::{
     },
     num,
     os::{clock::Clock, file::Fs},
-    state::{State, base::Base, layer::Frozen},
+    read::dead::check,
+    state::{State, base::Base, dead::DeadRun, layer::Frozen},
     store::wal::{self, writer::Writer},
     sync::{
         ArcSwap, Condvar, Mutex, MutexGuard,
@@ -90,6 +91,29 @@ struct Core {
     /// how long the sync took; 0 if it was not synced.
     under_way: usize,
     sync: Duration,
+    /// The part of a reported run that is yet to be checked.
+    unchecked: Option<DeadRun>,
+}
+
+impl Core {
+    /// Notes one run that readers found dead in the working state, as far as it
+    /// is dead there too. Returns whether there was one.
+    ///
+    /// A read walks over at least as many keys as the check, so checking adds a
+    /// constant factor at most to what readers do anyway, and no long pause.
+    fn note_dead(&mut self) -> bool {
+        /// Keys that are walked over at a time: less than a millisecond.
+        const AT_ONCE: usize = 4_096;
+        let Some(run) = self.unchecked.take().or_else(|| self.working.dead_reports().pop()) else {
+            return false;
+        };
+        // A read that meets the damage reports it. This is not one.
+        if let Ok((dead, rest)) = check(&self.working, &run, AT_ONCE) {
+            self.working.note_dead(dead);
+            self.unchecked = rest;
+        }
+        true
+    }
 }
 
 /// Batches with their answers.
@@ -159,6 +183,7 @@ impl Reconciler {
                 decided: Vec::new(),
                 under_way: 0,
                 sync: Duration::ZERO,
+                unchecked: None,
             }),
             closed: AtomicBool::new(false),
             thread: Worker::default(),
@@ -377,6 +402,18 @@ impl Reconciler {
         cut
     }
 
+    /// Notes in the state what readers found dead, so that reads skip it. For the
+    /// maintenance thread: the commit step does so too.
+    pub(crate) fn note_dead(&self) {
+        while self.with_core(|core| {
+            let noted = core.refusal.is_none() && core.note_dead();
+            if noted {
+                self.publish(core);
+            }
+            noted
+        }) {}
+    }
+
     fn publish(&self, core: &Core) {
         self.published.store(Arc::new(core.working.clone()));
         self.budget.note(&core.working);
@@ -580,6 +617,7 @@ impl Reconciler {
             core.under_way = 0;
             return Ok(());
         }
+        core.note_dead();
         let payloads = core
             .decided
             .iter()
