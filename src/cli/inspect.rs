@@ -116,11 +116,11 @@ impl Show<'_> {
             match value {
                 Json::Array(values) if values.iter().any(Json::is_object) => {
                     for value in values {
-                        table.add_row([name.to_owned(), text(&value)]);
+                        table.add_row([name.to_owned(), output::cell(&text(&value))]);
                     }
                 }
                 value => {
-                    table.add_row([name.to_owned(), text(&value)]);
+                    table.add_row([name.to_owned(), output::cell(&text(&value))]);
                 }
             }
         }

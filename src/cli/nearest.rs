@@ -220,7 +220,7 @@ fn show(output: &mut Output, query: Json, hits: &[Hit<'_>], explain: bool) -> Re
         return output.json(&object([("query", query), ("hits", Json::Array(found))]));
     }
     match &query {
-        Json::String(id) => output.text(format_args!("nearest to {id}"))?,
+        Json::String(id) => output.text(format_args!("nearest to {}", output::cell(id)))?,
         row => output.text(format_args!("nearest to row {row}"))?,
     }
     if hits.is_empty() {

@@ -63,9 +63,9 @@ impl Snapshot {
     #[must_use]
     pub fn edges_between(&self, source: NodeId, kind: &str, target: NodeId) -> Edges<'_> {
         let mut edges = self.edges_out(source).kind(kind);
-        let (from, kind) = (source, edges.start.kind);
-        edges.start = EdgeKey { from, kind, to: target, discriminator: 0 };
-        edges.end = EdgeKey { from, kind, to: target, discriminator: u64::MAX };
+        let (from, kind) = (source, edges.table.start.kind);
+        edges.table.start = EdgeKey { from, kind, to: target, discriminator: 0 };
+        edges.table.end = EdgeKey { from, kind, to: target, discriminator: u64::MAX };
         edges
     }
 }

@@ -209,6 +209,12 @@ impl Oracle {
             let found = snapshot.edge(name.0, &name.1, name.2, name.3).unwrap().unwrap();
             assert_eq!(found.to_exact_edge().unwrap(), *edge);
             assert!(snapshot.edge(name.0, &name.1, name.2, 9).unwrap().is_none());
+            let parallel = self.edges.keys().filter(|(source, kind, target, _)| {
+                (*source, kind, *target) == (name.0, &name.1, name.2)
+            });
+            let between = snapshot.edges_between(name.0, &name.1, name.2);
+            let found: Vec<u64> = between.map(|edge| edge.unwrap().discriminator()).collect();
+            assert_eq!(found, parallel.map(|(.., number)| *number).collect::<Vec<_>>());
         }
         from_both_ends(|| snapshot.scan_all());
         let owned = snapshot.scan_all_owned().map(Result::unwrap);
