@@ -8,7 +8,7 @@ pub(crate) mod layer;
 pub(crate) mod record;
 pub(crate) mod stats;
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use crate::{
     format::{
@@ -45,6 +45,9 @@ pub(crate) struct State {
     dead: Arc<Dead>,
     /// What readers report, shared by all states.
     dead_reports: Arc<DeadReports>,
+    /// Held by all states of the same time, so that it is known how long the oldest
+    /// of them is held.
+    token: Option<Arc<dyn Any + Send + Sync>>,
     /// The most threads that one read takes.
     threads: usize,
 }
@@ -88,6 +91,11 @@ impl State {
     /// Notes that nothing is in a run of keys in this state.
     pub(crate) fn note_dead(&mut self, run: DeadRun) {
         Arc::make_mut(&mut self.dead).add(run);
+    }
+
+    /// Sets what this state and those that follow it hold.
+    pub(crate) fn set_token(&mut self, token: Arc<dyn Any + Send + Sync>) {
+        self.token = Some(token);
     }
 
     /// What readers of any state reported.
@@ -147,6 +155,7 @@ impl State {
             base,
             dead: Arc::default(),
             dead_reports: Arc::default(),
+            token: None,
         }
     }
 

@@ -46,6 +46,11 @@ impl Layer {
         &self.nodes
     }
 
+    #[inline]
+    pub(crate) fn shared_nodes(&self) -> &Arc<NodeTable> {
+        &self.nodes
+    }
+
     /// Estimated bytes of memory of the layer.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
