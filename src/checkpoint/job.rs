@@ -6,7 +6,7 @@ use crate::{
     checkpoint::{
         index::Build,
         output::HeapWriter,
-        plan::{Heaps, Partitions, Refs, Scope},
+        plan::{Heaps, Partitions, Refs, Scope, Targets},
     },
     format::manifest::{Manifest, TableFile, VectorFile},
     model::id::NodeId,
@@ -28,6 +28,8 @@ pub(crate) struct Job {
     pub(super) changes: Vec<(NodeId, VersionRef)>,
     /// Heaps whose live records move to new heaps.
     pub(super) gc_victims: Heaps,
+    /// The sizes of partitions.
+    pub(super) targets: Targets,
     pub(super) heap: HeapWriter,
     /// All files created so far.
     pub(super) made: Vec<PathBuf>,

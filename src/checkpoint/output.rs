@@ -50,6 +50,8 @@ const FILES: usize = num::index(u32::MAX);
 
 impl FileSink<'_> {
     pub(crate) fn create(&mut self, kind: FileKind) -> Result<Writer> {
+        // Those that are made are mapped in the end.
+        segment::check_mappings(self.fs, self.made.len().saturating_add(1))?;
         let number = *self.next_file;
         *self.next_file = number
             .checked_add(1)

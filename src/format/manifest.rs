@@ -233,8 +233,8 @@ pub struct HeapFile {
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let store = dir.path().join("memory");
-/// let engine = Options::new().partition_bytes(64).open(&store)?; // a few rows each
-/// let nodes = (0..16_u8).map(|n| Node::new(NodeId::from_bytes([n; 16]), "note"));
+/// let engine = Options::new().partition_bytes(4096).open(&store)?; // about a hundred rows
+/// let nodes = (0..255_u8).map(|n| Node::new(NodeId::from_bytes([n; 16]), "note"));
 /// engine.write(nodes.map(Op::put).collect::<Batch>())?;
 /// engine.checkpoint()?;
 /// let parts = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?.nodes;

@@ -571,7 +571,7 @@ mod simulated {
             let (disk, plain) = (SimDisk::new(), SimDisk::new());
             let open = |disk: &SimDisk| {
                 let options = Options::new()
-                    .partition_bytes(256)
+                    .tiny_partition_bytes(256)
                     .index("i")
                     .space("v", Space::new(2, Metric::L2))
                     .space("w", Space::new(1, Metric::L2));

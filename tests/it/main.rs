@@ -24,6 +24,7 @@ mod harness;
 mod hostile;
 mod keys;
 mod killed;
+mod limits;
 mod model;
 mod reads;
 mod recovery;
