@@ -45,7 +45,7 @@ fn log(c: &mut Criterion) {
     group
         .bench_function("encode_1000", |b| b.iter(|| encode_batch(time, black_box(&ops)).unwrap()));
     let payload = encode_batch(time, &ops).unwrap();
-    let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+    let header = Header::new(FileKind::Wal, [7; 16], 1, 9);
     let frames = Frames::new(&header);
     let mut out = Vec::new();
     group.throughput(Throughput::Bytes(payload.len() as u64));

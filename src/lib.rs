@@ -91,7 +91,7 @@ pub use model::{
     id::NodeId,
     key::KeyBuilder,
     limits,
-    node::{IndexKey, Node, Patch},
+    node::{Expiry, IndexKey, Node, Patch},
     space::{Element, Method, Metric, Space},
     time::{Seq, Timestamp},
     value::{Attributes, Value},

@@ -57,7 +57,7 @@ impl FileSink<'_> {
             .checked_add(1)
             .ok_or_else(|| Error::limit("data files that a store ever had", FILES, FILES))?;
         let salt = self.fs.random().first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt));
-        let header = Header { kind, store: self.store, number: number.into(), salt };
+        let header = Header::new(kind, self.store, number.into(), salt);
         let path = segment::file_path(self.dir, kind, number);
         self.made.push(path.clone());
         Writer::create(self.fs, path, header, self.write_chunk_bytes)

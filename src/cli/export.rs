@@ -213,7 +213,7 @@ fn node_line(node: &NodeRef<'_>, full: bool) -> Result<NodeLine> {
 
 /// The line of an edge; with the fields that the engine keeps, if `full`.
 fn edge_line(edge: &EdgeRef<'_>, source: &str, target: String, full: bool) -> Result<EdgeLine> {
-    let mut edge = edge.to_edge()?;
+    let mut edge = edge.to_exact_edge()?;
     let confidence = Some(edge.confidence).filter(|_| full);
     if !full {
         (edge.created, edge.updated) = (None, None);

@@ -377,7 +377,7 @@ impl Import<'_> {
                 self.indexes.insert(key.index.clone());
             }
         }
-        let existing = self.snapshot.get(line.id)?.map(|node| node.to_node()).transpose()?;
+        let existing = self.snapshot.get(line.id)?.map(|node| node.to_exact_node()).transpose()?;
         let mut node = match &existing {
             Some(node) => node.clone(),
             None => {
@@ -444,7 +444,7 @@ impl Import<'_> {
         let Some(existing) = self.snapshot.edge(*source, kind, *target, *discriminator)? else {
             return Ok(Some(Op::Link { edge: line.edge }));
         };
-        let existing = existing.to_edge()?;
+        let existing = existing.to_exact_edge()?;
         let edge = line.over(&existing);
         let mut same = edge.clone();
         same.updated = edge.updated.or(existing.updated);

@@ -13,7 +13,7 @@ use ingrain::{
         lines::{EdgeLine, NodeLine, to_hex},
     },
     format::{
-        Damage, FileKind, HEADER_BYTES, VERSION,
+        Damage, FileKind, HEADER_BYTES, Header,
         contents::{Contents, IndexBody},
         manifest::{DataFile, Manifest},
         segment::{self, Section},
@@ -67,7 +67,8 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<ExitCode> {
     match kind {
         FileKind::Manifest => {
             let bytes = fs::read(path).map_err(failed)?;
-            show.manifest(&Manifest::decode(&bytes).map_err(named)?, bytes.len())?;
+            let header = Header::decode(FileKind::Manifest, &bytes).map_err(named)?;
+            show.manifest(&header, &Manifest::decode(&bytes).map_err(named)?, bytes.len())?;
         }
         FileKind::Wal => {
             let bytes = fs::read(path).map_err(failed)?;
@@ -149,7 +150,7 @@ impl Show<'_> {
         Ok(if self.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn manifest(&mut self, manifest: &Manifest, bytes: usize) -> Result<()> {
+    fn manifest(&mut self, header: &Header, manifest: &Manifest, bytes: usize) -> Result<()> {
         let counts = &manifest.counts;
         let spaces = manifest.spaces.iter().map(|space| {
             object([
@@ -163,7 +164,7 @@ impl Show<'_> {
         });
         self.facts(vec![
             ("kind", "manifest".into()),
-            ("format", VERSION.into()),
+            ("format", header.version.into()),
             ("store", to_hex(&manifest.store).into()),
             ("generation", manifest.generation.into()),
             ("bytes", bytes.into()),
@@ -232,7 +233,7 @@ impl Show<'_> {
         let after = if zeros { "zeros" } else { "not a frame: torn by a crash, or damaged" };
         self.facts(vec![
             ("kind", "wal".into()),
-            ("format", VERSION.into()),
+            ("format", header.version.into()),
             ("store", to_hex(&header.store).into()),
             ("first_commit", header.number.into()),
             ("salt", format!("{:016x}", header.salt).into()),
@@ -303,7 +304,7 @@ impl Show<'_> {
         };
         self.facts(vec![
             ("kind", header.kind.suffix().into()),
-            ("format", VERSION.into()),
+            ("format", header.version.into()),
             ("store", to_hex(&header.store).into()),
             ("number", header.number.into()),
             ("salt", format!("{:016x}", header.salt).into()),

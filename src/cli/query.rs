@@ -162,7 +162,7 @@ fn most(limit: usize) -> usize {
 fn edge_json(snapshot: &Snapshot, edge: &EdgeRef<'_>) -> Result<Json> {
     let source = ids::name_of(snapshot, edge.source())?;
     let target = ids::name_of(snapshot, edge.target())?;
-    Ok(Json::Object(edge_fields(&edge.to_edge()?, &source, &target, true)))
+    Ok(Json::Object(edge_fields(&edge.to_exact_edge()?, &source, &target, true)))
 }
 
 /// An edge in a row of a table.

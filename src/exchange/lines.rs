@@ -36,7 +36,7 @@ use crate::{
         edge::Edge,
         id::NodeId,
         limits,
-        node::{IndexKey, Node},
+        node::{Expiry, IndexKey, Node},
         serde_with::from_base64,
         time::Timestamp,
         value::{Attributes, Value},
@@ -157,7 +157,10 @@ impl From<Node> for NodeLine {
             updated: node.updated,
             accessed: node.accessed,
             access_count: node.access_count,
-            expires: Some(node.expires),
+            expires: match node.expires {
+                Expiry::Keep => None,
+                set => Some(set.time()),
+            },
             keys: Some(keys),
         };
         let Node { id, kind, content, attributes, .. } = node;
@@ -178,7 +181,7 @@ impl NodeLine {
         node.updated = kept.updated.or(node.updated);
         node.accessed = kept.accessed.or(node.accessed);
         node.access_count = kept.access_count.or(node.access_count);
-        node.expires = kept.expires.unwrap_or(node.expires);
+        node.expires = kept.expires.map_or(node.expires, Expiry::from);
         if let Some(keys) = kept.keys {
             node.keys = keys;
         }

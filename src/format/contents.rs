@@ -12,7 +12,7 @@
 //! let mut entries = Vec::new();
 //! IndexEntryRef { index: 0, key: b"2026", node: NodeId::MIN }.encode(&mut entries);
 //! let contents = Contents::Keys(Keys { entries: &entries, offsets: &[Le32::new(0)] });
-//! let header = Header { kind: FileKind::Keys, store: [7; 16], number: 1, salt: 9 };
+//! let header = Header::new(FileKind::Keys, [7; 16], 1, 9);
 //! let bytes = contents.encode(header)?;
 //!
 //! let file = File::decode(FileKind::Keys, &bytes)?;

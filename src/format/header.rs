@@ -5,8 +5,13 @@ use std::path::Path;
 
 use crate::{model::error::Error, num};
 
-/// The version of the format that this crate writes. It reads no other version.
-pub const VERSION: u32 = 2;
+/// The version of the format that this crate writes.
+pub const VERSION: u32 = 3;
+
+/// The oldest version of the format that this crate reads. A store of an older
+/// version than [`VERSION`] is read as it is, and what is written into it from
+/// then on is of [`VERSION`].
+pub const OLDEST_VERSION: u32 = 2;
 
 /// Damage that a parser found: its offset, counted from the first byte that the
 /// parser was given, and a description.
@@ -16,7 +21,7 @@ pub const VERSION: u32 = 2;
 ///
 /// use ingrain::{ErrorKind, format::{FileKind, Header}};
 ///
-/// let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+/// let header = Header::new(FileKind::Heap, [7; 16], 1, 9);
 /// let mut bytes = header.encode();
 /// bytes[40] ^= 1; // a bit of the salt flips
 /// let damage = Header::decode(FileKind::Heap, &bytes).unwrap_err();
@@ -210,6 +215,9 @@ pub const HEADER_BYTES: usize = 64;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
+    /// The version of the format that the file is written in:
+    /// [`OLDEST_VERSION`] to [`VERSION`].
+    pub version: u32,
     /// What the file contains.
     pub kind: FileKind,
     /// The store that the file belongs to.
@@ -222,12 +230,18 @@ pub struct Header {
 }
 
 impl Header {
+    /// A header of the current version.
+    #[must_use]
+    pub fn new(kind: FileKind, store: StoreId, number: u64, salt: u64) -> Self {
+        Self { version: VERSION, kind, store, number, salt }
+    }
+
     /// Encodes the header.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         out.extend(self.kind.magic());
-        out.extend(VERSION.to_le_bytes());
+        out.extend(self.version.to_le_bytes());
         out.extend([0; 4]);
         out.extend(self.store);
         out.extend(self.number.to_le_bytes());
@@ -241,7 +255,7 @@ impl Header {
     ///
     /// # Errors
     /// [`Damage`] when `bytes` is too short, the file is of another kind, the
-    /// header fails its checksum, or the format version is another one (then
+    /// header fails its checksum, or its format version is not read (then
     /// [`Damage::unsupported`] is set).
     pub fn decode(kind: FileKind, bytes: &[u8]) -> Result<Self, Damage> {
         let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
@@ -268,16 +282,15 @@ impl Header {
         if u32::from_le_bytes(fields.take()?) != crc32fast::hash(covered) {
             return Err(Damage::new(crc_at, "the header fails its checksum"));
         }
-        if version != VERSION {
-            return Err(Damage {
-                unsupported: true,
-                ..Damage::new(8, format!("format version {version}; this crate reads {VERSION}"))
-            });
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
+            let what =
+                format!("format version {version}; this crate reads {OLDEST_VERSION} to {VERSION}");
+            return Err(Damage { unsupported: true, ..Damage::new(8, what) });
         }
         if zero != [0; 4] || zeros != [0; 12] {
             return Err(Damage::new(12, "reserved bytes of the header are not zero"));
         }
-        Ok(Self { kind, store, number, salt })
+        Ok(Self { version, kind, store, number, salt })
     }
 }
 
@@ -319,15 +332,15 @@ mod tests {
     #[test]
     fn golden_files_decode_and_encode_to_the_same_bytes() {
         for (name, bytes) in golden![
-            "v2/MANIFEST",
-            "v2/data/0000000001.heap",
-            "v2/data/0000000002.nodes",
-            "v2/data/0000000003.out",
-            "v2/data/0000000004.in",
-            "v2/data/0000000005.keys",
-            "v2/data/0000000006.vec",
-            "v2/data/0000000007.vix",
-            "v2/wal/00000000000000000003.wal"
+            "v3/MANIFEST",
+            "v3/data/0000000001.heap",
+            "v3/data/0000000002.nodes",
+            "v3/data/0000000003.out",
+            "v3/data/0000000004.in",
+            "v3/data/0000000005.keys",
+            "v3/data/0000000006.vec",
+            "v3/data/0000000007.vix",
+            "v3/wal/00000000000000000003.wal"
         ] {
             // A copy in `u64` words is aligned like the start of a mapping.
             let mut words = vec![0_u64; bytes.len().div_ceil(8)];

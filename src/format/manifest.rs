@@ -337,16 +337,10 @@ impl Manifest {
     /// [`Damage`] if the body cannot be encoded as MessagePack, which no
     /// manifest of this crate causes.
     pub fn encode(&self) -> Result<Vec<u8>, Damage> {
-        let body = rmp_serde::to_vec_named(self)
-            .map_err(|error| Damage::new(PREFIX_BYTES, error.to_string()))?;
+        let body = self.body()?;
         let len = u32::try_from(body.len())
             .map_err(|_| Damage::new(HEADER_BYTES, "the manifest is larger than 4 GiB"))?;
-        let header = Header {
-            kind: FileKind::Manifest,
-            store: self.store,
-            number: self.generation,
-            salt: 0,
-        };
+        let header = Header::new(FileKind::Manifest, self.store, self.generation, 0);
         let mut out = Vec::with_capacity(PREFIX_BYTES.saturating_add(body.len()));
         out.extend(header.encode());
         out.extend(len.to_le_bytes());
@@ -355,11 +349,16 @@ impl Manifest {
         Ok(out)
     }
 
-    /// Decodes a manifest, which takes up all of `bytes`.
+    fn body(&self) -> Result<Vec<u8>, Damage> {
+        rmp_serde::to_vec_named(self).map_err(|error| Damage::new(PREFIX_BYTES, error.to_string()))
+    }
+
+    /// Decodes a manifest, which takes up all of `bytes`. Its version is not
+    /// kept: [`encode`](Self::encode) writes the current one.
     ///
     /// # Errors
     /// [`Damage`] when it is too short or too long, fails a checksum, is of
-    /// another version, or is not in the canonical encoding.
+    /// a version that is not read, or is not in the canonical encoding.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
         let header = Header::decode(FileKind::Manifest, bytes)?;
         let mut fields = Fields { bytes, at: HEADER_BYTES };
@@ -391,7 +390,7 @@ impl Manifest {
         let manifest = Self { store: header.store, generation: header.number, ..manifest };
         // Most values have several encodings in MessagePack; only the canonical
         // one is accepted.
-        if manifest.encode()? != bytes {
+        if manifest.body()? != body {
             return Err(Damage::new(
                 PREFIX_BYTES,
                 "the body is not in the canonical encoding of a manifest",

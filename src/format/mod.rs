@@ -23,4 +23,4 @@ pub mod tables;
 pub mod vectors;
 pub mod wal;
 
-pub use header::{Damage, FileKind, HEADER_BYTES, Header, StoreId, VERSION};
+pub use header::{Damage, FileKind, HEADER_BYTES, Header, OLDEST_VERSION, StoreId, VERSION};

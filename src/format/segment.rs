@@ -47,7 +47,7 @@ const CRC_AT: usize = BLOCK_BYTES.saturating_sub(4);
 /// ```
 /// use ingrain::format::{FileKind, Header, segment::{self, Layout}};
 ///
-/// let header = Header { kind: FileKind::Keys, store: [7; 16], number: 1, salt: 9 };
+/// let header = Header::new(FileKind::Keys, [7; 16], 1, 9);
 /// let bytes = segment::encode(header, &[(1, 1, b"abc"), (5, 4, &[0, 0, 0, 0, 2, 0, 0, 0])])?;
 /// let layout = Layout::decode(FileKind::Keys, &bytes, bytes.len() as u64)?;
 /// let section = layout.section(5, 4)?; // of tag 5, with rows of 4 bytes
@@ -85,7 +85,7 @@ impl Section {
 /// ```
 /// use ingrain::format::{FileKind, Header, segment::{self, BLOCK_BYTES, Layout}};
 ///
-/// let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+/// let header = Header::new(FileKind::Heap, [7; 16], 1, 9);
 /// let bytes = segment::encode(header, &[(1, 1, b"dogs bark")])?;
 ///
 /// // Checks one block, by reading that, block 0 and a checksum page.
@@ -320,7 +320,7 @@ impl Layout {
 /// ```
 /// use ingrain::format::{FileKind, Header, segment::{self, File}};
 ///
-/// let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+/// let header = Header::new(FileKind::Heap, [7; 16], 1, 9);
 /// let mut bytes = segment::encode(header, &[(1, 1, b"dogs bark")])?;
 /// assert_eq!(File::decode(FileKind::Heap, &bytes)?.section(1, 1)?, b"dogs bark");
 ///

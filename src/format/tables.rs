@@ -41,7 +41,7 @@ macro_rules! little_endian {
         /// use ingrain::format::{FileKind, Header, segment::{self, File}};
         #[doc = concat!("use ingrain::format::tables::", stringify!($name), ";")]
         ///
-        /// # let header = Header { kind: FileKind::Heap, store: [7; 16], number: 1, salt: 9 };
+        /// # let header = Header::new(FileKind::Heap, [7; 16], 1, 9);
         #[doc = concat!("let number = 7 as ", stringify!($int), ";")]
         #[doc = concat!("let section = (1, ", stringify!($bytes), ", &number.to_le_bytes()[..]);")]
         /// let bytes = segment::encode(header, &[section])?;

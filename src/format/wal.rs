@@ -34,7 +34,7 @@ use crate::{
         error::Result,
         id::NodeId,
         limits::{self, check_content, check_count},
-        node::{IndexKey, Node, Patch},
+        node::{Expiry, IndexKey, Node, Patch},
         space::{Element, Method, Metric, Space},
         time::{Seq, Timestamp},
         value::Attributes,
@@ -56,7 +56,7 @@ pub const FRAME_ALIGN: usize = 8;
 /// ```
 /// use ingrain::{Seq, format::{FileKind, Header, wal::Frames}};
 ///
-/// let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+/// let header = Header::new(FileKind::Wal, [7; 16], 1, 9);
 /// let mut bytes = Vec::new();
 /// Frames::new(&header).seal(Seq::new(1), Seq::ZERO, b"payload", &mut bytes);
 ///
@@ -75,7 +75,7 @@ pub struct Frames {
 /// ```
 /// use ingrain::{Seq, format::{FileKind, Header, wal::{FRAME_HEADER_BYTES, Frames}}};
 ///
-/// # let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+/// # let header = Header::new(FileKind::Wal, [7; 16], 1, 9);
 /// let frames = Frames::new(&header); // of the header of a log file
 /// let mut bytes = Vec::new();
 /// frames.seal(Seq::new(8), Seq::new(7), b"payload", &mut bytes);
@@ -216,7 +216,7 @@ impl Frames {
 /// use ingrain::format::{FileKind, Header, wal::{File, Frames}};
 /// use ingrain::Seq;
 ///
-/// let header = Header { kind: FileKind::Wal, store: [7; 16], number: 1, salt: 9 };
+/// let header = Header::new(FileKind::Wal, [7; 16], 1, 9);
 /// let mut bytes = header.encode().to_vec();
 /// Frames::new(&header).seal(Seq::new(1), Seq::ZERO, b"payload", &mut bytes);
 ///
@@ -299,6 +299,8 @@ const CREATE_SPACE: u64 = 9;
 const CREATE_INDEX: u64 = 10;
 const DROP_SPACE: u64 = 11;
 const SET_METHOD: u64 = 12;
+/// A put that keeps the expiry of the node.
+const PUT_KEEPING: u64 = 13;
 
 const COSINE: u64 = 1;
 const DOT: u64 = 2;
@@ -557,8 +559,9 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
     let mut content = ContentAt::default();
     match op {
         Op::Put { node, precondition: _ } => {
-            p.array(14);
-            p.uint(PUT);
+            let keeps = node.expires == Expiry::Keep;
+            p.array(if keeps { 13 } else { 14 });
+            p.uint(if keeps { PUT_KEEPING } else { PUT });
             p.bin(node.id.as_bytes());
             p.str(&node.kind);
             p.bin(&node.content);
@@ -570,7 +573,9 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
             time(p, node.updated);
             time(p, node.accessed);
             p.option(node.access_count, Packer::uint);
-            time(p, node.expires);
+            if !keeps {
+                time(p, node.expires.time());
+            }
             p.array(node.keys.len());
             for IndexKey { index, key } in &node.keys {
                 p.array(2);
@@ -765,6 +770,7 @@ fn decode_op(
     let tag = u.uint()?;
     let expected = match tag {
         PUT => 14,
+        PUT_KEEPING => 13,
         PATCH => 9,
         TOUCH | EXPIRE | PRUNE | SET_METHOD => 3,
         DELETE | CREATE_INDEX | DROP_SPACE => 2,
@@ -776,7 +782,7 @@ fn decode_op(
         return Err(u.damage(format!("operation {tag} has {expected} fields, not {len}")));
     }
     let op = match tag {
-        PUT => {
+        PUT | PUT_KEEPING => {
             let id = node_id(u)?;
             let mut node = Node::new(id, u.str()?);
             let bytes = u.bin()?;
@@ -788,7 +794,9 @@ fn decode_op(
             node.updated = option_time(u)?;
             node.accessed = option_time(u)?;
             node.access_count = u.option(Unpacker::uint)?;
-            node.expires = option_time(u)?;
+            if tag == PUT {
+                node.expires = option_time(u)?.into();
+            }
             for _ in 0..u.array()? {
                 u.array_of(2)?;
                 node.keys.push(IndexKey { index: u.str()?.to_owned(), key: u.bin()?.to_vec() });

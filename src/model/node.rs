@@ -13,11 +13,11 @@ use crate::model::{
 
 /// A record: content with a kind, attributes, index keys and vectors.
 ///
-/// The engine fills in the times and the count that are left at `None`, when
-/// the batch is applied. `created`, `accessed` and `access_count` keep what a
-/// stored node has; `updated`, and the times of a new node, become the time of
-/// the batch, and the count of a new node becomes 0. An `expires` of `None`
-/// means that the node does not expire.
+/// The times, the access count and the expiry are kept by the engine, unless a
+/// put sets them. Left at `None` and [`Expiry::Keep`], `created`, `accessed`,
+/// `access_count` and `expires` stay what the stored node has at the commit,
+/// and `updated` becomes the time of the commit. A new node gets the time of its
+/// commit for all its times, the count 0, and no expiry.
 ///
 /// ```
 /// use ingrain::{KeyBuilder, Node, NodeId, Timestamp};
@@ -92,7 +92,7 @@ pub struct Node {
     /// When it may be pruned. Nothing happens by itself at that time: see
     /// [`Engine::prune`](crate::Engine::prune).
     #[cfg_attr(feature = "serde", serde(default))]
-    pub expires: Option<Timestamp>,
+    pub expires: Expiry,
     /// The places at which indexes list it. Each index must have been created.
     #[cfg_attr(feature = "serde", serde(default))]
     pub keys: Vec<IndexKey>,
@@ -100,6 +100,74 @@ pub struct Node {
     /// created.
     #[cfg_attr(feature = "serde", serde(default, with = "crate::model::serde_with::vectors"))]
     pub vectors: BTreeMap<String, Vec<f32>>,
+}
+
+/// What a put says about the expiry of a node.
+///
+/// ```
+/// use ingrain::{Expiry, Node, NodeId, Timestamp};
+///
+/// let at = Timestamp::parse("2024-02-29T12:00:00Z")?;
+/// let node = Node::new(NodeId::new(), "note");
+/// assert_eq!(node.expires, Expiry::Keep);
+/// assert_eq!(node.clone().expires(at).expires, Expiry::At(at));
+/// assert_eq!(node.expires(None).expires, Expiry::Never);
+/// # Ok::<(), ingrain::Error>(())
+/// ```
+///
+/// With the feature `serde`, in human-readable formats, it is the text `keep`,
+/// null for `Never`, or a time; in others, an enum. A node that is read without
+/// the field keeps what the store has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Expiry {
+    /// A stored node keeps its expiry, and a new one does not expire.
+    #[default]
+    Keep,
+    /// The node does not expire.
+    Never,
+    /// The node may be pruned at this time.
+    At(Timestamp),
+}
+
+impl Expiry {
+    /// The time, if one is set.
+    ///
+    /// ```
+    /// use ingrain::{Expiry, Timestamp};
+    ///
+    /// let time = Timestamp::from_micros(7);
+    /// assert_eq!(Expiry::At(time).time(), Some(time));
+    /// assert_eq!((Expiry::Never.time(), Expiry::Keep.time()), (None, None));
+    /// ```
+    #[must_use]
+    pub fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::At(time) => Some(time),
+            Self::Keep | Self::Never => None,
+        }
+    }
+
+    /// The expiry of a node that had `old` before it is put.
+    pub(crate) fn over(self, old: Option<Timestamp>) -> Option<Timestamp> {
+        match self {
+            Self::Keep => old,
+            Self::Never => None,
+            Self::At(time) => Some(time),
+        }
+    }
+}
+
+impl From<Timestamp> for Expiry {
+    fn from(time: Timestamp) -> Self {
+        Self::At(time)
+    }
+}
+
+/// `None` means that the node does not expire.
+impl From<Option<Timestamp>> for Expiry {
+    fn from(time: Option<Timestamp>) -> Self {
+        time.map_or(Self::Never, Self::At)
+    }
 }
 
 /// A place in an index.
@@ -147,7 +215,7 @@ impl Node {
             updated: None,
             accessed: None,
             access_count: None,
-            expires: None,
+            expires: Expiry::Keep,
             keys: Vec::new(),
             vectors: BTreeMap::new(),
         }
@@ -220,11 +288,34 @@ impl Node {
         self
     }
 
-    /// May be pruned at this time.
+    /// May be pruned at this time; with `None`, never.
     #[must_use]
-    pub fn expires(mut self, time: Timestamp) -> Self {
-        self.expires = Some(time);
+    pub fn expires(mut self, expires: impl Into<Expiry>) -> Self {
+        self.expires = expires.into();
         self
+    }
+
+    /// With the times, the access count and the expiry left to the engine, which
+    /// keeps what a stored node has.
+    ///
+    /// ```
+    /// use ingrain::{Expiry, Node, NodeId, Timestamp};
+    ///
+    /// let now = Timestamp::from_micros(7);
+    /// let node = Node::new(NodeId::new(), "note").created(now).expires(now);
+    /// let node = node.without_engine_fields();
+    /// assert_eq!((node.created, node.expires), (None, Expiry::Keep));
+    /// ```
+    #[must_use]
+    pub fn without_engine_fields(self) -> Self {
+        Self {
+            created: None,
+            updated: None,
+            accessed: None,
+            access_count: None,
+            expires: Expiry::Keep,
+            ..self
+        }
     }
 
     /// With this key in the index of that name, besides those that it has.

@@ -12,7 +12,7 @@ use serde::{
 use crate::model::{
     id::NodeId,
     limits,
-    node::Patch,
+    node::{Expiry, Patch},
     serde_with::{
         BYTES, Components, Content, Finite, Key, finite, from_base64, insert, serialize_bytes,
         unique,
@@ -98,6 +98,74 @@ impl Visitor<'_> for TimeVisitor {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
         Timestamp::parse(text).map_err(E::custom)
+    }
+}
+
+/// How [`Expiry`] is written where nothing tells null from a missing value.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ExpiryRepr {
+    Keep,
+    Never,
+    At(Timestamp),
+}
+
+const KEEP: &str = "keep";
+
+impl Serialize for Expiry {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            return match self {
+                Self::Keep => to.serialize_some(KEEP),
+                Self::Never => to.serialize_none(),
+                Self::At(time) => to.serialize_some(time),
+            };
+        }
+        let repr = match *self {
+            Self::Keep => ExpiryRepr::Keep,
+            Self::Never => ExpiryRepr::Never,
+            Self::At(time) => ExpiryRepr::At(time),
+        };
+        repr.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Expiry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            return from.deserialize_option(ExpiryVisitor);
+        }
+        Ok(match ExpiryRepr::deserialize(from)? {
+            ExpiryRepr::Keep => Self::Keep,
+            ExpiryRepr::Never => Self::Never,
+            ExpiryRepr::At(time) => Self::At(time),
+        })
+    }
+}
+
+struct ExpiryVisitor;
+
+impl<'de> Visitor<'de> for ExpiryVisitor {
+    type Value = Expiry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a date and time of RFC 3339, \"{KEEP}\" or null")
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<Expiry, E> {
+        Ok(Expiry::Never)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Expiry, E> {
+        Ok(Expiry::Never)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Expiry, D::Error> {
+        from.deserialize_str(self)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Expiry, E> {
+        if text == KEEP { Ok(Expiry::Keep) } else { TimeVisitor.visit_str(text).map(Expiry::At) }
     }
 }
 

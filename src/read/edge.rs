@@ -134,12 +134,21 @@ impl<'s> EdgeRef<'s> {
         }
     }
 
-    /// A copy of the edge that can be changed and linked. It has the times of the
-    /// edge, and a link writes these too.
+    /// A copy of the edge to be changed and linked. Its times are left to the
+    /// engine: a link keeps `created`, and sets `updated`.
     ///
     /// # Errors
     /// As [`attributes`](Self::attributes).
     pub fn to_edge(&self) -> Result<Edge> {
+        Ok(Edge { created: None, updated: None, ..self.to_exact_edge()? })
+    }
+
+    /// A copy of all that the edge has: also its times, which a link of it
+    /// writes. For an export, and a copy into another store.
+    ///
+    /// # Errors
+    /// As [`attributes`](Self::attributes).
+    pub fn to_exact_edge(&self) -> Result<Edge> {
         Ok(Edge {
             source: self.source(),
             kind: self.kind().to_owned(),

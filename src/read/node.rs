@@ -26,7 +26,7 @@ use crate::{
 /// let snapshot = engine.snapshot();
 /// let note = snapshot.get(id)?.expect("it was written");
 /// assert_eq!((note.kind(), note.content(), note.version()), ("note", &b"dogs bark"[..], seq));
-/// let changed = note.to_node()?.strength(0.5); // a copy to put again
+/// let changed = note.to_node()?.strength(0.5); // a copy to change and put
 /// engine.write(Batch::new().put_if_version(changed, note.version()))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -202,13 +202,44 @@ impl<'s> NodeRef<'s> {
         found.map(Some).ok_or_else(lost)
     }
 
-    /// A copy of the node that can be changed and put, here or into another
-    /// store. It has the times, the access count and the expiry of the node: a
-    /// put writes these too, even if the node was touched meanwhile.
+    /// A copy of the node to be changed and put. Its times, access count and
+    /// expiry are left to the engine: a put keeps those that the stored node has
+    /// by then, and sets `updated`. So a put undoes no
+    /// [`touch`](crate::Batch::touch) or [`expire`](crate::Batch::expire) that
+    /// was committed meanwhile.
     ///
     /// # Errors
     /// As [`attributes`](Self::attributes).
     pub fn to_node(&self) -> Result<Node> {
+        Ok(self.to_exact_node()?.without_engine_fields())
+    }
+
+    /// A copy of all that the node has: also its times, access count and expiry.
+    /// A put of it writes these too, so it is what an export and a copy into
+    /// another store need. To change a node of this store, take
+    /// [`to_node`](Self::to_node).
+    ///
+    /// ```
+    /// use ingrain::{Expiry, Timestamp, prelude::*};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let id = NodeId::new();
+    /// let soon = Timestamp::parse("2030-01-01T00:00:00Z")?;
+    /// engine.write(Batch::new().put(Node::new(id, "note").expires(soon)))?;
+    ///
+    /// let snapshot = engine.snapshot();
+    /// let note = snapshot.get(id)?.expect("it was written");
+    /// let exact = note.to_exact_node()?;
+    /// assert_eq!((exact.created, exact.expires), (Some(note.created()), Expiry::At(soon)));
+    /// let changed = note.to_node()?;
+    /// assert_eq!((changed.created, changed.expires), (None, Expiry::Keep));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`attributes`](Self::attributes).
+    pub fn to_exact_node(&self) -> Result<Node> {
         self.check_keys()?;
         let mut keys: Vec<IndexKey> =
             self.keys().map(|(index, key)| IndexKey::new(index, key)).collect();
@@ -230,7 +261,7 @@ impl<'s> NodeRef<'s> {
             updated: Some(self.updated()),
             accessed: Some(self.accessed()),
             access_count: Some(self.access_count()),
-            expires: self.expires(),
+            expires: self.expires().into(),
             keys,
             vectors,
         })

@@ -93,37 +93,42 @@ macro_rules! chunk {
 }
 
 impl Snapshot {
-    /// As [`scan`](Self::scan), with an iterator that owns the snapshot.
+    /// As [`scan`](Self::scan), with an iterator that owns the snapshot. Its
+    /// items are exact copies: see
+    /// [`NodeRef::to_exact_node`](crate::NodeRef::to_exact_node).
     #[must_use]
     pub fn scan_owned(&self, kind: impl Into<String>) -> OwnedRead<Node> {
         let kind = kind.into();
         OwnedRead::new(self, move |snapshot, cursor| {
-            chunk!(snapshot.scan(&kind), cursor, |node: NodeRef<'_>| node.to_node())
+            chunk!(snapshot.scan(&kind), cursor, |node: NodeRef<'_>| node.to_exact_node())
         })
     }
 
     /// As [`scan_all`](Self::scan_all), with an iterator that owns the snapshot.
+    /// Its items are exact copies.
     #[must_use]
     pub fn scan_all_owned(&self) -> OwnedRead<Node> {
         OwnedRead::new(self, |snapshot, cursor| {
-            chunk!(snapshot.scan_all(), cursor, |node: NodeRef<'_>| node.to_node())
+            chunk!(snapshot.scan_all(), cursor, |node: NodeRef<'_>| node.to_exact_node())
         })
     }
 
     /// As [`edges_out`](Self::edges_out), with an iterator that owns the
-    /// snapshot.
+    /// snapshot. Its items are exact copies: see
+    /// [`EdgeRef::to_exact_edge`](crate::EdgeRef::to_exact_edge).
     #[must_use]
     pub fn edges_out_owned(&self, id: NodeId) -> OwnedRead<Edge> {
         OwnedRead::new(self, move |snapshot, cursor| {
-            chunk!(snapshot.edges_out(id), cursor, |edge: EdgeRef<'_>| edge.to_edge())
+            chunk!(snapshot.edges_out(id), cursor, |edge: EdgeRef<'_>| edge.to_exact_edge())
         })
     }
 
     /// As [`edges_in`](Self::edges_in), with an iterator that owns the snapshot.
+    /// Its items are exact copies.
     #[must_use]
     pub fn edges_in_owned(&self, id: NodeId) -> OwnedRead<Edge> {
         OwnedRead::new(self, move |snapshot, cursor| {
-            chunk!(snapshot.edges_in(id), cursor, |edge: EdgeRef<'_>| edge.to_edge())
+            chunk!(snapshot.edges_in(id), cursor, |edge: EdgeRef<'_>| edge.to_exact_edge())
         })
     }
 

@@ -99,17 +99,18 @@ struct Before {
     created: Timestamp,
     accessed: Timestamp,
     access_count: u64,
+    expires: Option<Timestamp>,
 }
 
 impl Before {
     fn of(record: &NodeRecord) -> Self {
-        let NodeRecord { version, created, accessed, access_count, .. } = *record;
-        Self { version, created, accessed, access_count }
+        let NodeRecord { version, created, accessed, access_count, expires, .. } = *record;
+        Self { version, created, accessed, access_count, expires }
     }
 
     fn from_stored(node: &StoredNode<'_>) -> Self {
-        let NodeMeta { version, created, accessed, access_count, .. } = *node.meta();
-        Self { version, created, accessed, access_count }
+        let NodeMeta { version, created, accessed, access_count, expires, .. } = *node.meta();
+        Self { version, created, accessed, access_count, expires }
     }
 }
 
@@ -263,7 +264,7 @@ impl<'s> Decision<'s> {
             updated: node.updated.unwrap_or(self.time),
             accessed: node.accessed.or(old.map(|old| old.accessed)).unwrap_or(self.time),
             access_count: node.access_count.or(old.map(|old| old.access_count)).unwrap_or(0),
-            expires: node.expires,
+            expires: node.expires.over(old.and_then(|old| old.expires)),
             keys: sorted_keys(keys),
             vectors: sorted_vectors(vectors),
         };

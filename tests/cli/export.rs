@@ -62,7 +62,7 @@ fn a_store_that_the_library_wrote_goes_out_and_in() {
     (kept.strength, kept.confidence) = (0.1, 0.7);
     (kept.created, kept.updated) =
         (Some(Timestamp::from_micros(-5)), Some(Timestamp::from_micros(9)));
-    (kept.access_count, kept.expires) = (Some(3), Some(Timestamp::from_micros(77)));
+    (kept.access_count, kept.expires) = (Some(3), Timestamp::from_micros(77).into());
     batch.put(kept);
     let mut edge = Edge::new(plain, "to", plain).discriminator(u64::MAX).attribute("source", 1_i64);
     edge.confidence = 0.3;
@@ -82,13 +82,13 @@ fn a_store_that_the_library_wrote_goes_out_and_in() {
         let snapshot = engine.snapshot();
         let nodes: BTreeMap<NodeId, Node> = snapshot
             .scan_all()
-            .map(|node| node.unwrap().to_node().unwrap())
+            .map(|node| node.unwrap().to_exact_node().unwrap())
             .map(|node| (node.id, node))
             .collect();
         let mut edges: Vec<Edge> = nodes
             .keys()
             .flat_map(|id| snapshot.edges_out(*id))
-            .map(|edge| edge.unwrap().to_edge().unwrap())
+            .map(|edge| edge.unwrap().to_exact_edge().unwrap())
             .collect();
         edges.sort_by(|a, b| (&a.kind, a.discriminator).cmp(&(&b.kind, b.discriminator)));
         (nodes, edges)

@@ -1,7 +1,7 @@
 //! Random operations as strategies of proptest. They use few ids, kinds,
 //! indexes and spaces, so that operations concern the same ones.
 
-use ingrain::{Edge, Node, NodeId, Op, Patch, Precondition, Seq, Timestamp, Value};
+use ingrain::{Edge, Expiry, Node, NodeId, Op, Patch, Precondition, Seq, Timestamp, Value};
 use proptest::{collection::vec, option, prelude::*};
 
 use super::oracle::{IDS, INDEXES, KINDS, id};
@@ -12,6 +12,10 @@ fn any_id() -> impl Strategy<Value = NodeId> {
 
 fn any_kind() -> impl Strategy<Value = String> {
     prop::sample::select(KINDS).prop_map(str::to_owned)
+}
+
+fn any_expiry() -> impl Strategy<Value = Expiry> {
+    prop_oneof![Just(Expiry::Keep), Just(Expiry::Never), any_time().prop_map(Expiry::At),]
 }
 
 fn any_time() -> impl Strategy<Value = Timestamp> {
@@ -60,7 +64,7 @@ fn any_node() -> impl Strategy<Value = Node> {
     (
         (any_id(), any_kind(), any_content()),
         prop::collection::btree_map("[a-c]{1,2}", any_value(), 0..3),
-        (-2.0..2.0_f32, 0.0..1.0_f32, option::of(any_time()), option::of(any_time())),
+        (-2.0..2.0_f32, 0.0..1.0_f32, option::of(any_time()), any_expiry()),
         (option::of(any_time()), option::of(0..9_u64)),
         vec((prop::sample::select(INDEXES), any_key()), 0..4),
         (option::of(any_vector(2)), option::of(any_vector(3))),

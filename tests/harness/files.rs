@@ -16,7 +16,12 @@ use ingrain::format::{
 
 /// The directory of the golden files of the current format version.
 pub fn golden_dir() -> PathBuf {
-    Path::new(crate::REPOSITORY).join(format!("tests/golden/v{VERSION}"))
+    golden_dir_of(VERSION)
+}
+
+/// The directory of the golden files of a format version.
+pub fn golden_dir_of(version: u32) -> PathBuf {
+    Path::new(crate::REPOSITORY).join(format!("tests/golden/v{version}"))
 }
 
 /// The files of a directory, by relative path.

@@ -81,7 +81,7 @@ fn built(kind: FileKind, data: &[u8]) -> Option<Vec<u8>> {
         parts.push((*tag, *row, part));
         rest = after;
     }
-    let header = Header { kind, store: [1; 16], number: 2, salt: 3 };
+    let header = Header::new(kind, [1; 16], 2, 3);
     Some(encode(header, &parts).unwrap())
 }
 

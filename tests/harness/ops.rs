@@ -112,7 +112,7 @@ fn any_node(u: &mut Unstructured<'_>) -> Result<Node> {
     if u.arbitrary()? {
         (node.strength, node.confidence) = (any_strength(u)?, any_confidence(u)?);
         (node.created, node.updated) = (maybe(u, any_time)?, maybe(u, any_time)?);
-        (node.accessed, node.expires) = (maybe(u, any_time)?, maybe(u, any_time)?);
+        (node.accessed, node.expires) = (maybe(u, any_time)?, maybe(u, any_time)?.into());
         node.access_count = maybe(u, |u| u.int_in_range(0..=9))?;
     }
     for _ in 0..u.int_in_range(0..=3_u8)? {
@@ -478,12 +478,13 @@ impl Run {
         // Compared without versions, which the new store assigns again.
         let contents = |snapshot: &Snapshot| -> (Vec<Node>, Vec<Edge>) {
             let mut nodes: Vec<Node> =
-                snapshot.scan_all().map(|node| node.unwrap().to_node().unwrap()).collect();
+                snapshot.scan_all().map(|node| node.unwrap().to_exact_node().unwrap()).collect();
             // The scan is ordered by kind number, which may differ between the
             // stores.
             nodes.sort_by_key(|node| node.id);
             let edges = nodes.iter().flat_map(|node| snapshot.edges_out(node.id));
-            let mut edges: Vec<Edge> = edges.map(|edge| edge.unwrap().to_edge().unwrap()).collect();
+            let mut edges: Vec<Edge> =
+                edges.map(|edge| edge.unwrap().to_exact_edge().unwrap()).collect();
             edges.sort_by_key(|e| (e.source, e.kind.clone(), e.target, e.discriminator));
             (nodes, edges)
         };

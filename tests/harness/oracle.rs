@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingrain::{
-    Batch, ConflictReason, Direction, Durability, Edge, IndexKey, KeyRange, Metric, Node, NodeId,
-    Op, Options, Precondition, Seq, Snapshot, Space, Timestamp,
+    Batch, ConflictReason, Direction, Durability, Edge, Expiry, IndexKey, KeyRange, Metric, Node,
+    NodeId, Op, Options, Precondition, Seq, Snapshot, Space, Timestamp,
     search::{Effort, Search},
 };
 
@@ -82,6 +82,9 @@ impl Oracle {
                 new.accessed = new.accessed.or(old.as_ref().and_then(|o| o.accessed)).or(Some(now));
                 new.access_count =
                     new.access_count.or(old.as_ref().and_then(|o| o.access_count)).or(Some(0));
+                if new.expires == Expiry::Keep {
+                    new.expires = old.map_or(Expiry::Never, |o| o.expires);
+                }
                 tidy_keys(&mut new.keys);
                 self.nodes.insert(new.id, (new, seq));
             }
@@ -124,14 +127,14 @@ impl Oracle {
             }
             Op::Expire { id, expires } => {
                 let (node, _) = self.nodes.get_mut(id).ok_or(ConflictReason::Missing)?;
-                node.expires = *expires;
+                node.expires = (*expires).into();
             }
             Op::Delete { id } => self.delete(*id),
             Op::Prune { id, before } => {
                 let expired = self
                     .nodes
                     .get(id)
-                    .is_some_and(|(node, _)| node.expires.is_some_and(|at| at <= *before));
+                    .is_some_and(|(node, _)| node.expires.time().is_some_and(|at| at <= *before));
                 if expired {
                     self.delete(*id);
                 }
@@ -175,12 +178,15 @@ impl Oracle {
         for id in (0..IDS).map(id) {
             let found = snapshot.get(id).unwrap();
             let expected = self.nodes.get(&id);
-            assert_eq!(found.map(|node| node.to_node().unwrap()), expected.map(|(n, _)| n.clone()));
+            assert_eq!(
+                found.map(|node| node.to_exact_node().unwrap()),
+                expected.map(|(n, _)| n.clone())
+            );
             assert_eq!(found.map(|node| node.version().get()), expected.map(|(_, v)| *v));
             for (reached, edges) in [(false, snapshot.edges_out(id)), (true, snapshot.edges_in(id))]
             {
                 let found: BTreeMap<EdgeName, Edge> = edges
-                    .map(|edge| edge.unwrap().to_edge().unwrap())
+                    .map(|edge| edge.unwrap().to_exact_edge().unwrap())
                     .map(|e| (name(&e), e))
                     .collect();
                 let expected: BTreeMap<EdgeName, Edge> = self
@@ -201,24 +207,30 @@ impl Oracle {
         }
         for (name, edge) in &self.edges {
             let found = snapshot.edge(name.0, &name.1, name.2, name.3).unwrap().unwrap();
-            assert_eq!(found.to_edge().unwrap(), *edge);
+            assert_eq!(found.to_exact_edge().unwrap(), *edge);
             assert!(snapshot.edge(name.0, &name.1, name.2, 9).unwrap().is_none());
         }
         from_both_ends(|| snapshot.scan_all());
         let owned = snapshot.scan_all_owned().map(Result::unwrap);
-        assert!(owned.eq(snapshot.scan_all().map(|node| node.unwrap().to_node().unwrap())));
+        assert!(owned.eq(snapshot.scan_all().map(|node| node.unwrap().to_exact_node().unwrap())));
         for id in (0..IDS).map(id) {
             let owned = snapshot.edges_out_owned(id).map(Result::unwrap);
-            assert!(owned.eq(snapshot.edges_out(id).map(|edge| edge.unwrap().to_edge().unwrap())));
+            assert!(
+                owned.eq(snapshot.edges_out(id).map(|edge| edge.unwrap().to_exact_edge().unwrap()))
+            );
             let owned = snapshot.edges_in_owned(id).map(Result::unwrap);
-            assert!(owned.eq(snapshot.edges_in(id).map(|edge| edge.unwrap().to_edge().unwrap())));
+            assert!(
+                owned.eq(snapshot.edges_in(id).map(|edge| edge.unwrap().to_exact_edge().unwrap()))
+            );
             from_both_ends(|| snapshot.edges_out(id));
             from_both_ends(|| snapshot.edges_in(id));
         }
         for kind in KINDS {
             from_both_ends(|| snapshot.scan(kind));
             let owned = snapshot.scan_owned(*kind).map(Result::unwrap);
-            assert!(owned.eq(snapshot.scan(kind).map(|node| node.unwrap().to_node().unwrap())));
+            assert!(
+                owned.eq(snapshot.scan(kind).map(|node| node.unwrap().to_exact_node().unwrap()))
+            );
             let found: Vec<NodeId> = snapshot.scan(kind).map(|n| n.unwrap().id()).collect();
             let expected: Vec<NodeId> =
                 self.nodes.values().filter(|(n, _)| n.kind == *kind).map(|(n, _)| n.id).collect();
@@ -281,7 +293,7 @@ impl Oracle {
         let mut expected: Vec<(Timestamp, NodeId)> = self
             .nodes
             .values()
-            .filter_map(|(n, _)| Some((n.expires.filter(|at| at.as_micros() <= 50)?, n.id)))
+            .filter_map(|(n, _)| Some((n.expires.time().filter(|at| at.as_micros() <= 50)?, n.id)))
             .collect();
         expected.sort_unstable();
         assert_eq!(expired, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());

@@ -108,7 +108,7 @@ pub fn rich() -> &'static Image {
                     .attribute("n", i64::from(n))
                     .vector("flat", [f32::from(n), 1.0])
                     .vector("gone", [1.0, 2.0]);
-                node.expires = Some(Timestamp::from_micros(i64::from(n)));
+                node.expires = Timestamp::from_micros(i64::from(n)).into();
             }
             batch.put(node);
         }
@@ -418,7 +418,7 @@ fn read_all(snapshot: &Snapshot) -> usize {
         match node {
             Ok(node) => {
                 ids.push(node.id());
-                node.to_node().map_or_else(&mut met, drop);
+                node.to_exact_node().map_or_else(&mut met, drop);
                 snapshot.get(node.id()).map_or_else(&mut met, drop);
             }
             Err(error) => {
@@ -429,7 +429,7 @@ fn read_all(snapshot: &Snapshot) -> usize {
     }
     for id in ids.iter().copied().chain([NodeId::MIN, NodeId::MAX]) {
         for edge in snapshot.edges_out(id).chain(snapshot.edges_in(id)) {
-            match edge.and_then(|edge| edge.to_edge()) {
+            match edge.and_then(|edge| edge.to_exact_edge()) {
                 Ok(edge) => snapshot
                     .edge(edge.source, &edge.kind, edge.target, edge.discriminator)
                     .map_or_else(&mut met, drop),

@@ -503,17 +503,17 @@ mod simulated {
                 for space in ["v", "w"] {
                     vectors += usize::from(node.vector(space).unwrap().is_some());
                 }
-                out.push(format!("{kind} {:?}", node.to_node().unwrap()));
+                out.push(format!("{kind} {:?}", node.to_exact_node().unwrap()));
             }
         }
         for n in 0..NODES {
             assert_eq!(snapshot.contains(id(n)).unwrap(), snapshot.get(id(n)).unwrap().is_some());
             for edge in snapshot.edges_out(id(n)) {
                 edges += 1;
-                out.push(format!("out {:?}", edge.unwrap().to_edge().unwrap()));
+                out.push(format!("out {:?}", edge.unwrap().to_exact_edge().unwrap()));
             }
             for edge in snapshot.edges_in(id(n)) {
-                out.push(format!("in {:?}", edge.unwrap().to_edge().unwrap()));
+                out.push(format!("in {:?}", edge.unwrap().to_exact_edge().unwrap()));
             }
         }
         for direction in [Direction::Ascending, Direction::Descending] {

@@ -1,12 +1,17 @@
 //! The file formats: golden files, round trips, malicious bytes.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ingrain::{
-    Batch, Edge, Engine, Method, Metric, Node, Op, Options, Patch, Precondition, Seq, Space,
-    Timestamp, Value,
+    Batch, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Patch, Precondition, Seq,
+    Space, Timestamp, Value,
     format::{
-        FileKind, HEADER_BYTES, Header,
+        FileKind, HEADER_BYTES, Header, OLDEST_VERSION, VERSION,
         contents::{Contents, Edges, Keys, Nodes, Vectors},
         manifest::{Counts, DataFile, HeapFile, Manifest, NamedSpace, TableFile, VectorFile},
         segment::File,
@@ -20,7 +25,7 @@ use crate::harness::{
     clocks::TestClock,
     dirs::temp_dir,
     faults::FaultFs,
-    files::{data_kind, golden_dir, read_image, write_image},
+    files::{data_kind, golden_dir, golden_dir_of, read_image, write_image},
     nodes::id_of_byte,
 };
 
@@ -73,7 +78,10 @@ fn write_golden(path: &Path) {
         .confidence(0.25)
         .keys("timeline", vec![vec![4], vec![5]])
         .remove_vector("text");
-    batch.patch(id_of_byte(1), patch).touch(id_of_byte(1)).expire(id_of_byte(2), None);
+    batch.patch(id_of_byte(1), patch).touch(id_of_byte(1));
+    // One that keeps the expiry, and one that clears it.
+    batch.put(Node::new(id_of_byte(2), "person"));
+    batch.put(Node::new(id_of_byte(2), "person").expires(None)).expire(id_of_byte(2), None);
     batch
         .unlink(id_of_byte(1), "about", id_of_byte(2))
         .delete(id_of_byte(3))
@@ -126,6 +134,66 @@ fn golden_files_are_read_as_ever() {
     assert_eq!((edge.discriminator(), edge.weight(), edge.kind()), (7, 1.0, "about"));
 }
 
+/// The oldest version that is read is read as it was, goes on in the current
+/// one, and each of its files can be mixed with newer ones.
+#[test]
+fn a_store_of_the_version_before_is_read_and_goes_on_in_this_one() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    write_image(&path, &read_image(&golden_dir_of(OLDEST_VERSION)));
+    let versions = || -> BTreeMap<PathBuf, u32> {
+        let image = read_image(&path).into_iter().filter(|(name, _)| !name.ends_with("LOCK"));
+        image
+            .map(|(name, bytes)| {
+                let kind = FileKind::of(&bytes).unwrap();
+                (name, Header::decode(kind, &bytes).unwrap().version)
+            })
+            .collect()
+    };
+    let before = versions();
+    assert!(before.values().all(|version| *version == OLDEST_VERSION), "{before:?}");
+    let digest = {
+        let engine = Options::new().create(false).open(&path).unwrap();
+        let snapshot = engine.snapshot();
+        assert_eq!(
+            (snapshot.seq(), snapshot.node_count(), snapshot.edge_count()),
+            (Seq::new(3), 2, 1)
+        );
+        assert_eq!(snapshot.get(id_of_byte(1)).unwrap().unwrap().content(), b"changed");
+        assert!(engine.verify().unwrap().is_sound());
+        snapshot.digest().unwrap()
+    };
+    let engine = Engine::open(&path).unwrap();
+    assert_eq!(engine.snapshot().digest().unwrap(), digest);
+    let soon = Timestamp::from_micros(9);
+    engine.write(Batch::new().put(Node::new(id_of_byte(9), "person").expires(soon))).unwrap();
+    engine.write(Batch::new().put(Node::new(id_of_byte(9), "person").content("kept"))).unwrap();
+    drop(engine); // Without a checkpoint of its own: the log is replayed.
+    let engine = Engine::open(&path).unwrap();
+    let kept = engine.snapshot().get(id_of_byte(9)).unwrap().unwrap().expires();
+    assert_eq!(kept, Some(soon));
+    engine.compact().unwrap();
+    assert!(engine.verify().unwrap().is_sound());
+    engine.close().unwrap();
+    let after = versions();
+    assert!(after.values().all(|version| *version == VERSION), "{after:?}");
+}
+
+/// Version 2 had one form of a put, in which no expiry means never.
+#[test]
+fn a_put_of_version_2_without_an_expiry_clears_it() {
+    let mut payload = vec![0x92, 0x07, 0x9e, 0x01, 0xc4, 0x10];
+    payload.extend([5; 16]);
+    payload.extend([0xa1, b'k', 0xc4, 0x00, 0x80]); // Kind, content, attributes.
+    payload.extend([0xca, 0x3f, 0x80, 0, 0, 0xca, 0x3f, 0x80, 0, 0]); // Scores of 1.
+    payload.extend([0xc0; 5]); // Times, access count, expiry.
+    payload.extend([0x90, 0x90]);
+    let batch = decode_batch(&payload).unwrap();
+    let never = Node::new(NodeId::from_bytes([5; 16]), "k").expires(None);
+    assert_eq!(batch.ops, [Op::put(never)]);
+    assert_eq!(encode_batch(batch.time, &batch.ops).unwrap(), payload);
+}
+
 /// Every flip and every truncation, by the parser; the engine, which reads
 /// through it block by block, is tried on some by the tests of the base.
 fn continue_with_data_file(kind: FileKind, bytes: &[u8]) {
@@ -173,7 +241,7 @@ fn data_files_are_what_their_contents_encode_to() {
 fn contents_that_no_engine_writes_are_noticed() {
     let image = read_image(&golden_dir());
     let of_kind = |kind| image.iter().find(|(name, _)| data_kind(name) == Some(kind)).unwrap().1;
-    let header = |kind| Header { kind, store: [1; 16], number: 1, salt: 2 };
+    let header = |kind| Header::new(kind, [1; 16], 1, 2);
     // A file that is whole, with these contents.
     let found = |kind, contents: Contents<'_>| {
         let bytes = contents.encode(header(kind)).unwrap();
@@ -288,7 +356,7 @@ fn a_manifest_survives_the_round_trip_and_nothing_else() {
     let longer = [bytes.as_slice(), &[0]].concat();
     assert!(Manifest::decode(&longer).unwrap_err().what.contains("declared"));
     // A whole file of another kind is none.
-    let wal = Header { kind: FileKind::Wal, store: [3; 16], number: 9, salt: 0 }.encode();
+    let wal = Header::new(FileKind::Wal, [3; 16], 9, 0).encode();
     assert!(Manifest::decode(&wal).unwrap_err().what.contains("magic"));
 }
 
@@ -364,7 +432,7 @@ proptest! {
         salt in any::<u64>(),
         other in any::<u64>(),
     ) {
-        let header = Header { kind: FileKind::Wal, store: [1; 16], number: 1, salt };
+        let header = Header::new(FileKind::Wal, [1; 16], 1, salt);
         let frames = Frames::new(&header);
         let mut bytes = Vec::new();
         for (n, payload) in payloads.iter().enumerate() {
@@ -411,11 +479,11 @@ fn declared_lengths_are_held_to_what_is_there() {
 
 #[test]
 fn the_header_is_as_documented() {
-    let header = Header { kind: FileKind::Wal, store: [7; 16], number: 0x0102, salt: 0x0304 };
+    let header = Header::new(FileKind::Wal, [7; 16], 0x0102, 0x0304);
     let bytes = header.encode();
     assert_eq!(bytes.len(), HEADER_BYTES);
     assert_eq!(&bytes[..8], b"INGRAINW");
-    assert_eq!(bytes[8..12], [2, 0, 0, 0]);
+    assert_eq!(bytes[8..12], [3, 0, 0, 0]);
     assert_eq!(bytes[16..32], [7; 16]);
     assert_eq!(bytes[32..40], [2, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(bytes[40..48], [4, 3, 0, 0, 0, 0, 0, 0]);

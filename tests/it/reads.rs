@@ -66,10 +66,10 @@ fn owned_reads_give_what_borrowed_reads_do() {
     });
     let s = engine.snapshot();
     let nodes = |read: ingrain::Scan<'_>| -> Vec<Node> {
-        read.map(|node| node.unwrap().to_node().unwrap()).collect()
+        read.map(|node| node.unwrap().to_exact_node().unwrap()).collect()
     };
     let edges = |read: ingrain::Edges<'_>| -> Vec<Edge> {
-        read.map(|edge| edge.unwrap().to_edge().unwrap()).collect()
+        read.map(|edge| edge.unwrap().to_exact_edge().unwrap()).collect()
     };
     assert!(s.scan_owned("a").map(Result::unwrap).eq(nodes(s.scan("a"))));
     assert!(s.scan_all_owned().map(Result::unwrap).eq(nodes(s.scan_all())));

@@ -50,7 +50,7 @@ fn node(n: u64) -> Node {
     node.confidence = 0.25;
     node.created = Some(Timestamp::from_micros(n as i64));
     node.access_count = Some(n);
-    node.expires = n.is_multiple_of(7).then(|| Timestamp::from_micros(n as i64 + 1_000));
+    node.expires = n.is_multiple_of(7).then(|| Timestamp::from_micros(n as i64 + 1_000)).into();
     node
 }
 
@@ -106,9 +106,9 @@ fn contents(snapshot: &Snapshot) -> Contents {
         ..Contents::default()
     };
     for node in snapshot.scan_all() {
-        let node = node.unwrap().to_node().unwrap();
+        let node = node.unwrap().to_exact_node().unwrap();
         for edge in snapshot.edges_out(node.id) {
-            let edge = edge.unwrap().to_edge().unwrap();
+            let edge = edge.unwrap().to_exact_edge().unwrap();
             let name = (edge.source, edge.kind.clone(), edge.target, edge.discriminator);
             all.edges.insert(name, edge);
         }

@@ -146,7 +146,7 @@ fn the_forms_in_json_are_these() {
         "attributes": {"n": 1, "x": 1.0, "b": {"$bytes": "AP8="}},
         "strength": 1.0, "confidence": 1.0,
         "created": "2024-02-29T12:00:00.5Z", "updated": null, "accessed": null,
-        "access_count": null, "expires": null,
+        "access_count": null, "expires": "keep",
         "keys": [{"index": "i", "key": "00fe"}],
         "vectors": {"v": [0.5, 0.1_f32]},
     });

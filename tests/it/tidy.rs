@@ -419,12 +419,7 @@ fn the_format_page_is_in_step_with_the_code() {
     ] {
         assert!(page.contains(&says), "docs/format.md does not say {says:?}");
     }
-    let header = ingrain::format::Header {
-        kind: ingrain::format::FileKind::Heap,
-        store: [1; 16],
-        number: 2,
-        salt: 3,
-    };
+    let header = ingrain::format::Header::new(ingrain::format::FileKind::Heap, [1; 16], 2, 3);
     let written = header.encode()[8..12].try_into().map(u32::from_le_bytes).unwrap();
     assert_eq!(written, version, "the page has the version at byte 8");
     let line = format!("Written for src/format with CRC-32 {:08x}.", hash.finalize());

@@ -104,7 +104,7 @@ fn fill(engine: &Engine) {
             .key("timeline", [n])
             .key("timeline", [n, n])
             .vector("text", [f32::from(n), 1.0, -2.5]);
-        node.expires = (n < 4).then(|| Timestamp::from_micros(i64::from(n)));
+        node.expires = (n < 4).then(|| Timestamp::from_micros(i64::from(n))).into();
         batch.put(node);
     }
     for n in 1..6 {
@@ -750,7 +750,7 @@ mod sim {
         let mut all = snapshot.digest()?.to_string();
         for n in 0..8 {
             for edge in snapshot.edges_in(id_of_byte(n)) {
-                all += &format!("{:?}", edge?.to_edge()?);
+                all += &format!("{:?}", edge?.to_exact_edge()?);
             }
         }
         for entry in snapshot.range("timeline", KeyRange::all(), Direction::Ascending)? {

@@ -14,10 +14,11 @@ use std::{
 
 use ingrain::{
     Batch, ConflictReason, Direction, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Metric,
-    Node, Options, Patch, Seq, Space, Ticket, Timestamp, Value, limits,
+    Node, Op, Options, Patch, Seq, Space, Ticket, Timestamp, Value, limits, os::Clock,
 };
 
 use crate::harness::{
+    clocks::TestClock,
     dirs::temp_dir,
     faults::{Call, FaultFs},
     nodes::id,
@@ -600,6 +601,46 @@ fn prune_takes_what_has_expired_and_no_more() {
     }
     assert_eq!(engine.prune(at(1), usize::MAX).unwrap(), 2_000);
     assert_eq!(engine.snapshot().node_count(), 7);
+}
+
+/// What the engine keeps of a node survives a put of an earlier copy: touches
+/// and expiries leave the version as it is, so no precondition sees them.
+#[test]
+fn a_put_of_an_earlier_copy_undoes_nothing() {
+    let dir = temp_dir();
+    let clock = TestClock::default();
+    clock.set(1_000);
+    let engine = Options::new().clock(Arc::new(clock.clone())).open(dir.path().join("s")).unwrap();
+    let expires = Timestamp::from_micros(77);
+    engine.write(one(|b| b.put(node(1)).put(node(2)).link(Edge::new(id(1), "to", id(2))))).unwrap();
+    for in_base in [false, true] {
+        let snapshot = engine.snapshot();
+        let read = snapshot.get(id(1)).unwrap().unwrap();
+        let edge = snapshot.edges_out(id(1)).next().unwrap().unwrap().to_edge().unwrap();
+        let touched = read.access_count() + 3;
+        clock.set(clock.now().as_micros() + 1_000);
+        engine.write(one(|b| b.push(Op::Touch { id: id(1), count: 3 }))).unwrap();
+        engine.write(one(|b| b.expire(id(1), Some(expires)))).unwrap();
+        if in_base {
+            engine.checkpoint().unwrap();
+        }
+        let (accessed, created) = (clock.now(), read.created());
+        clock.set(clock.now().as_micros() + 1_000);
+        let copy = read.to_node().unwrap().attribute("n", 1);
+        engine
+            .write(one(|b| b.put_if_version(copy, read.version()).link(edge.weight(0.5))))
+            .unwrap();
+        let snapshot = engine.snapshot();
+        let after = snapshot.get(id(1)).unwrap().unwrap();
+        assert_eq!((after.access_count(), after.expires()), (touched, Some(expires)));
+        assert_eq!((after.accessed(), after.created()), (accessed, created));
+        assert_eq!(after.updated(), clock.now());
+        let edge = snapshot.edges_out(id(1)).next().unwrap().unwrap();
+        assert_eq!((edge.weight(), edge.created(), edge.updated()), (0.5, created, clock.now()));
+        let never = after.to_node().unwrap().expires(None);
+        engine.write(one(|b| b.put(never))).unwrap();
+        assert_eq!(engine.snapshot().get(id(1)).unwrap().unwrap().expires(), None);
+    }
 }
 
 #[test]

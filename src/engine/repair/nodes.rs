@@ -196,6 +196,6 @@ fn whole_node(stored: &StoredNode<'_>, kind: &str, attributes: Attributes) -> No
     node.updated = Some(meta.updated);
     node.accessed = Some(meta.accessed);
     node.access_count = Some(meta.access_count);
-    node.expires = meta.expires;
+    node.expires = meta.expires.into();
     node
 }

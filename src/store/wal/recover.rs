@@ -463,8 +463,7 @@ fn rewrite<'p>(
     last: Seq,
     end: Option<(Seq, &mut FileEnd)>,
 ) -> Result<os::Replacement<'p>> {
-    let header =
-        Header { kind: FileKind::Wal, store: place.store, number: from.get(), salt: place.salt() };
+    let header = Header::new(FileKind::Wal, place.store, from.get(), place.salt());
     let mut replacement = os::Replacement::begin(place.fs, &file_path(place.dir, from))?;
     let mut out = header.encode().to_vec();
     let frames = Frames::new(&header);

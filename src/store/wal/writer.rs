@@ -223,12 +223,7 @@ impl Writer {
     fn begin_file(&mut self, place: LogDir<'_>) -> Result<()> {
         let first = self.last.next();
         let path = file_path(&self.dir, first);
-        let header = Header {
-            kind: FileKind::Wal,
-            store: self.store,
-            number: first.get(),
-            salt: place.salt(),
-        };
+        let header = Header::new(FileKind::Wal, self.store, first.get(), place.salt());
         let mut start = header.encode().to_vec();
         start.resize(self.zeros_bytes.max(start.len()), 0);
         let file = os::write_atomic(place.fs, &path, &start)?;

@@ -4,7 +4,9 @@
 use std::fs;
 
 use ingrain::{
-    Batch, Engine, Error, ErrorKind, Options, Seq, admin::RecoveryMode, format::VERSION,
+    Batch, Engine, Error, ErrorKind, Options, Seq,
+    admin::RecoveryMode,
+    format::{OLDEST_VERSION, VERSION},
 };
 
 use crate::harness::{
@@ -161,7 +163,7 @@ fn a_store_of_a_future_version_is_refused_by_number_and_left_alone() {
     let image = read_image(&path);
     let mut kinds = Vec::new();
     for name in image.keys().filter(|name| !name.ends_with("LOCK")) {
-        for version in [VERSION + 1, u32::MAX, 0] {
+        for version in [VERSION + 1, u32::MAX, OLDEST_VERSION - 1, 0] {
             let mut other = image.clone();
             let bytes = other.get_mut(name).unwrap();
             bytes[8..12].copy_from_slice(&version.to_le_bytes());
@@ -180,7 +182,8 @@ fn a_store_of_a_future_version_is_refused_by_number_and_left_alone() {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
             let text = error.to_string();
             assert!(text.contains(path.join(name).to_str().unwrap()), "{text}");
-            let both = format!("format version {version}; this crate reads {VERSION}");
+            let both =
+                format!("format version {version}; this crate reads {OLDEST_VERSION} to {VERSION}");
             assert!(text.contains(&both), "{text}");
             if extension(name) == "heap" {
                 continue;

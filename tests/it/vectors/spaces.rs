@@ -96,7 +96,7 @@ fn a_dropped_space_takes_its_files_with_it() {
     engine.create_space("b", Space::new(5, Metric::Dot)).unwrap();
     engine.rebuild(None).unwrap();
     assert!(engine.verify().unwrap().is_sound());
-    let node = engine.snapshot().get(id(1)).unwrap().unwrap().to_node().unwrap();
+    let node = engine.snapshot().get(id(1)).unwrap().unwrap().to_exact_node().unwrap();
     assert!(node.vectors.is_empty());
 }
 
