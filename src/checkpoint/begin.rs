@@ -8,6 +8,7 @@ use crate::{
     checkpoint::{
         Checkpointer, Work,
         job::{Job, Task},
+        kinds::KindRows,
         output::HeapWriter,
         plan::{
             Heaps, MOST_PARTITIONS, Partitions, Refs, Scope, Targets, bounds, gc_victims,
@@ -73,10 +74,8 @@ impl Checkpointer {
         next.generation = work.generation.saturating_add(1);
         next.checkpoint = frozen.seq();
         next.durable = next.durable.max(frozen.seq());
-        next.kinds = frozen.kinds().iter().map(str::to_owned).collect();
         next.indexes = frozen.indexes().iter().map(str::to_owned).collect();
-        next.spaces.clear();
-        next.spaces.extend_from_slice(frozen.spaces());
+        next.set_spaces(frozen.spaces().to_vec(), frozen.next_space());
         next.counts = frozen.counts();
         let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes().changes(frozen.seq()).collect();
         changes.sort_unstable();
@@ -94,7 +93,7 @@ impl Checkpointer {
             self.edge_groups(old.in_edges(), layer.in_edges(), targets.in_edges, &touched)?;
         tasks.extend(groups.into_iter().map(Task::In));
         tasks.extend(self.key_groups(&old, &touched)?.into_iter().map(Task::Keys));
-        tasks.extend((0_u32..).zip(frozen.spaces()).map(|(space, _)| Task::Vectors(space)));
+        tasks.extend(frozen.spaces().iter().map(|(space, _)| Task::Vectors(*space)));
         tasks.push_back(Task::Finish);
         Ok(Some(Job {
             frozen,
@@ -114,6 +113,7 @@ impl Checkpointer {
             vectors: Vec::new(),
             build: None,
             refs: Refs::default(),
+            kinds: KindRows::default(),
         }))
     }
 

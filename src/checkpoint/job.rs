@@ -5,6 +5,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 use crate::{
     checkpoint::{
         index::Build,
+        kinds::KindRows,
         output::HeapWriter,
         plan::{Heaps, Partitions, Refs, Scope, Targets},
     },
@@ -45,6 +46,8 @@ pub(crate) struct Job {
     pub(super) build: Option<Build>,
     /// Bytes of heaps that the new partitions refer to.
     pub(super) refs: Refs,
+    /// Rows by kind of the partitions that are replaced, and of the new ones.
+    pub(super) kinds: KindRows,
 }
 
 /// A task of a checkpoint.

@@ -19,7 +19,6 @@ use crate::{
         space::Method,
         time::Seq,
     },
-    num,
     state::base::{Base, partitions::Partition as _},
     store::{
         manifest,
@@ -42,9 +41,10 @@ impl Checkpointer {
             self.give_up(work, job, certain);
             return Err(error);
         }
+        let kinds = self.kinds_left(&job, &next);
         self.in_force(work, next, &job.old, &base);
         work.backoff.clear();
-        self.reconciler.install(Arc::new(base));
+        self.reconciler.install(Arc::new(base), kinds);
         {
             let mut outcome = self.outcome();
             outcome.completed += 1;
@@ -72,6 +72,7 @@ impl Checkpointer {
         let heaps = job.heap.finish(&mut sink).map_err(|cause| at_step("heap", cause))?;
         let old = &job.old;
         let mut refs = std::mem::take(&mut job.refs);
+        let kinds = std::mem::take(&mut job.kinds);
         let read = |refs: &mut Refs, table: &Table<RefRow>| -> Result<()> {
             for row in 0..table.len() {
                 let row = table.row(row)?;
@@ -89,6 +90,8 @@ impl Checkpointer {
             }
         }
         let mut next = job.next.clone();
+        let left = unreplaced(old.nodes(), &job.nodes).next().is_some()
+            || unreplaced(old.out(), &job.out).next().is_some();
         next.heaps = old
             .manifest()
             .heaps
@@ -101,14 +104,16 @@ impl Checkpointer {
         next.out = replaced(&old.manifest().out, &mut job.out);
         next.in_edges = replaced(&old.manifest().in_edges, &mut job.in_edges);
         next.keys = replaced(&old.manifest().keys, &mut job.keys);
-        next.vectors = std::mem::take(&mut job.vectors);
-        for file in &mut next.vectors {
-            let space = next.spaces.get(num::index(file.space));
+        let mut vectors = std::mem::take(&mut job.vectors);
+        for file in &mut vectors {
+            let space = next.space(file.space);
             let method = space.map_or(Method::Auto, |space| space.method);
             file.codes = file.codes.filter(|_| method != Method::Exact);
             file.graph = file.graph.filter(|_| method == Method::Hnsw);
         }
-        next.vectors.sort_unstable_by_key(|file| file.file.number);
+        vectors.sort_unstable_by_key(|file| file.file.number);
+        next.vectors = vectors;
+        self.name_kinds(job, kinds, !left, &mut next);
         next.next_file = work.next_file;
         self.fs
             .sync_dir(&self.data_dir)

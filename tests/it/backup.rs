@@ -252,12 +252,13 @@ fn a_copied_backup_shares_no_file_and_no_data_file_can_be_written() {
         assert!(data_files(&at(name)).values().all(|meta| meta.mode() & 0o222 == 0), "{name}");
     }
     // A store opens whatever the modes of its data files are.
+    let mut expected = whole;
     for mode in [0o644, 0o444] {
         for file in data_files(&at("a")).keys() {
             set_mode(&at("a").join("data").join(file), mode);
         }
         let engine = options().open(at("a")).unwrap();
-        assert_eq!(digest(&engine), whole);
+        assert_eq!(digest(&engine), expected);
         engine.write(some(mode.into(), true)).unwrap();
         engine.write(some((mode + 1).into(), true)).unwrap();
         engine.compact().unwrap();
@@ -269,6 +270,7 @@ fn a_copied_backup_shares_no_file_and_no_data_file_can_be_written() {
         fs::remove_dir_all(at("a")).unwrap();
         let engine = options().open(at("repaired")).unwrap();
         engine.backup(at("a")).unwrap();
+        expected = digest(&engine);
     }
 }
 

@@ -19,6 +19,7 @@ mod disk;
 mod files;
 mod fork;
 mod fuzzed;
+mod gone;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;

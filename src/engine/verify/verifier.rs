@@ -49,6 +49,8 @@ pub(crate) struct Verifier<'a> {
     pub(super) refs: Refs,
     /// Rows that are the current vector of their node, by vector file.
     pub(super) live: BTreeMap<u32, u64>,
+    /// Nodes and edges, by kind.
+    pub(super) kinds: BTreeMap<u32, u64>,
     /// Entries of the key table that were found by the records of nodes.
     pub(super) entries: u64,
     pub(super) gaps: Gaps,
@@ -128,6 +130,14 @@ impl<'a> Verifier<'a> {
         ] {
             if declared != found && !gap {
                 wrong.push(format!("{declared} {what} declared, {found} found"));
+            }
+        }
+        // A kind with too few would leave the manifest while rows have it.
+        let declared = manifest.rows_by_kind().filter(|_| !nodes && !edges);
+        for (kind, declared) in declared.into_iter().flatten() {
+            let found = self.kinds.get(&kind).copied().unwrap_or(0);
+            if declared != found {
+                wrong.push(format!("kind {kind}: {declared} rows declared, {found} found"));
             }
         }
         for heap in manifest.heaps.iter().filter(|_| !refs) {
