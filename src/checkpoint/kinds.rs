@@ -1,20 +1,13 @@
-//! Which kinds a checkpoint leaves: those of nodes and edges in the new base, and
-//! those that the active layer uses.
+//! Counts the rows of a base by kind.
 
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::quality::RandomState;
 
 use crate::{
-    checkpoint::{Checkpointer, job::Job},
-    format::manifest::Manifest,
     model::error::Result,
     num,
-    state::{
-        base::partitions::{NodePartition, Partition as _},
-        catalog::Dictionary,
-        kinds_of,
-    },
+    state::base::partitions::{NodePartition, Partition as _},
 };
 
 /// Rows by kind. One that is counted in a row of the same kind costs an addition.
@@ -75,7 +68,11 @@ impl KindRows {
 
     /// The rows of the new base by kind, if they are known. `before` are those of
     /// the old base; nothing of it is left if `all` was replaced.
-    fn total(self, before: Option<BTreeMap<u32, u64>>, all: bool) -> Option<BTreeMap<u32, u64>> {
+    pub(crate) fn total(
+        self,
+        before: Option<BTreeMap<u32, u64>>,
+        all: bool,
+    ) -> Option<BTreeMap<u32, u64>> {
         let (old, new) = (self.old.into_counts(), self.new.into_counts());
         let mut total = if all { BTreeMap::new() } else { before? };
         if !all {
@@ -90,34 +87,5 @@ impl KindRows {
             *sum = sum.saturating_add(rows);
         }
         Some(total)
-    }
-}
-
-impl Checkpointer {
-    /// Gives a manifest the kinds that are left after a checkpoint. Those of no
-    /// node and no edge leave, unless a batch has used them since the layer was
-    /// frozen: then a later checkpoint decides.
-    ///
-    /// In the active layer they have the numbers that they had. If the log is
-    /// replayed on top of the manifest, kinds that are new there get larger ones.
-    pub(crate) fn name_kinds(&self, job: &Job, rows: KindRows, all: bool, next: &mut Manifest) {
-        let rows = rows.total(job.old.manifest().rows_by_kind(), all);
-        let state = self.reconciler.state();
-        let frozen = job.frozen.kinds();
-        let mut kinds = Vec::new();
-        for (number, name) in frozen.numbered() {
-            let of_kind = rows.as_ref().map(|rows| rows.get(&number).copied().unwrap_or(0));
-            if of_kind != Some(0) || state.kinds().is_used(number) {
-                kinds.push((number, name.to_owned(), of_kind.unwrap_or(0)));
-            }
-        }
-        next.set_kinds(kinds, frozen.next(), rows.is_some());
-    }
-
-    /// The kinds that a state has after a checkpoint, if it does not have all of
-    /// those before.
-    pub(crate) fn kinds_left(&self, job: &Job, next: &Manifest) -> Option<Dictionary> {
-        let gone = next.kinds.len() < job.frozen.kinds().len();
-        gone.then(|| kinds_of(next))
     }
 }

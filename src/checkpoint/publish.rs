@@ -6,6 +6,7 @@ use crate::{
     checkpoint::{
         Checkpointer, Work, at_step,
         job::Job,
+        kinds::KindRows,
         plan::{Refs, replaced, unreplaced},
         unless_panicked,
     },
@@ -19,7 +20,11 @@ use crate::{
         space::Method,
         time::Seq,
     },
-    state::base::{Base, partitions::Partition as _},
+    state::{
+        base::{Base, partitions::Partition as _},
+        catalog::Dictionary,
+        kinds_of,
+    },
     store::{
         manifest,
         segment::{self, table::Table},
@@ -196,5 +201,32 @@ impl Checkpointer {
         manifest::publish(&*self.fs, &self.dir, &next)?;
         work.manifest = next;
         Ok(())
+    }
+
+    /// Gives a manifest the kinds that are left after a checkpoint. Those of no
+    /// node and no edge leave, unless a batch has used them since the layer was
+    /// frozen: then a later checkpoint decides.
+    ///
+    /// In the active layer they have the numbers that they had. If the log is
+    /// replayed on top of the manifest, kinds that are new there get larger ones.
+    pub(crate) fn name_kinds(&self, job: &Job, rows: KindRows, all: bool, next: &mut Manifest) {
+        let rows = rows.total(job.old.manifest().rows_by_kind(), all);
+        let state = self.reconciler.state();
+        let frozen = job.frozen.kinds();
+        let mut kinds = Vec::new();
+        for (number, name) in frozen.numbered() {
+            let of_kind = rows.as_ref().map(|rows| rows.get(&number).copied().unwrap_or(0));
+            if of_kind != Some(0) || state.kinds().is_used(number) {
+                kinds.push((number, name.to_owned(), of_kind.unwrap_or(0)));
+            }
+        }
+        next.set_kinds(kinds, frozen.next(), rows.is_some());
+    }
+
+    /// The kinds that a state has after a checkpoint, if it does not have all of
+    /// those before.
+    pub(crate) fn kinds_left(&self, job: &Job, next: &Manifest) -> Option<Dictionary> {
+        let gone = next.kinds.len() < job.frozen.kinds().len();
+        gone.then(|| kinds_of(next))
     }
 }

@@ -95,6 +95,7 @@ impl<'a> Verifier<'a> {
         let segment = partition.rows().segment();
         let kind = row.key().kind;
         if !self.base.knows_kind(kind) {
+            self.gaps.kinds = true;
             self.wrong(segment, offset, format!("an edge of unknown kind {kind}"));
         } else if partition.refs().is_some() {
             refer(&mut self.kinds, kind, 1);

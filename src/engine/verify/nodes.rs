@@ -43,6 +43,7 @@ impl<'a> Verifier<'a> {
                 if base.knows_kind(row.kind.get()) {
                     refer(&mut self.kinds, row.kind.get(), 1);
                 } else {
+                    self.gaps.kinds = true;
                     let what = format!("node {id} is of unknown kind {}", row.kind.get());
                     self.wrong(segment, offset, what);
                 }

@@ -24,6 +24,8 @@ pub(crate) type Refs = BTreeMap<u32, u64>;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Gaps {
     pub(super) nodes: bool,
+    /// Names of kinds.
+    pub(super) kinds: bool,
     /// Rows of nodes or their records.
     pub(super) records: bool,
     pub(super) edges: bool,
@@ -119,7 +121,7 @@ impl<'a> Verifier<'a> {
     /// Verifies the counts in the manifest.
     pub(crate) fn sums(&mut self) {
         let manifest = self.base.manifest();
-        let Gaps { nodes, records, edges, keys, vectors, refs } = self.gaps;
+        let Gaps { nodes, kinds, records, edges, keys, vectors, refs } = self.gaps;
         let mut wrong = Vec::new();
         let counts = manifest.counts;
         for (what, declared, found, gap) in [
@@ -133,7 +135,8 @@ impl<'a> Verifier<'a> {
             }
         }
         // A kind with too few would leave the manifest while rows have it.
-        let declared = manifest.rows_by_kind().filter(|_| !nodes && !edges);
+        let all = counts.nodes == self.report.nodes && counts.edges == self.report.edges;
+        let declared = manifest.rows_by_kind().filter(|_| all && !nodes && !edges && !kinds);
         for (kind, declared) in declared.into_iter().flatten() {
             let found = self.kinds.get(&kind).copied().unwrap_or(0);
             if declared != found {
