@@ -449,7 +449,9 @@ pub(crate) struct StoreArgs {
 const BACKUP_HELP: &str = "\
 On the same file system the files of the backup are hard links, which take no extra space until \
 the store has replaced its own; on another they are copies. Damage to the medium under a linked \
-file damages both stores: a backup that is to survive the disk must be on another one.";
+file damages both stores, and so does a program that writes into it: a backup that is to survive \
+the disk must be on another one, and one that other programs are to change needs --copy. Data \
+files have no permission to be written, so \"rm -r\" asks before it removes them; \"rm -rf\" does not.";
 
 #[derive(Debug, Args)]
 #[command(after_help = BACKUP_HELP)]
@@ -460,6 +462,9 @@ pub(crate) struct BackupArgs {
     /// Directory for the backup, which must be absent or empty
     #[arg(value_name = "DIR")]
     pub(crate) to: PathBuf,
+    /// Copy all files, so that the two stores share nothing
+    #[arg(long)]
+    pub(crate) copy: bool,
 }
 
 #[derive(Debug, Args)]

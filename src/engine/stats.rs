@@ -32,7 +32,7 @@ pub struct Stats {
     pub keys: usize,
     /// Vectors in the store.
     pub vectors: usize,
-    /// The number of kinds that the store ever had.
+    /// The number of kinds: see [`Snapshot::kinds`](crate::Snapshot::kinds).
     pub kinds: usize,
     /// The vector spaces, by name.
     pub spaces: Vec<SpaceStats>,

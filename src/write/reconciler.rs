@@ -25,7 +25,7 @@ use crate::{
     num,
     os::{clock::Clock, file::Fs},
     read::dead::check,
-    state::{State, base::Base, dead::DeadRun, layer::Frozen},
+    state::{State, base::Base, catalog::Dictionary, dead::DeadRun, layer::Frozen},
     store::wal::{self, writer::Writer},
     sync::{
         ArcSwap, Condvar, Mutex, MutexGuard,
@@ -372,14 +372,14 @@ impl Reconciler {
         wake(deferred);
     }
 
-    /// Publishes the base into which a checkpoint merged the frozen layer. The
-    /// bytes of that layer count until it is [`released`](Self::released).
-    pub(crate) fn install(&self, base: Arc<Base>) {
+    /// Publishes the base into which a checkpoint merged the frozen layer, and the
+    /// kinds that are left if some are gone. The bytes of that layer count until it is [`released`](Self::released).
+    pub(crate) fn install(&self, base: Arc<Base>, kinds: Option<Dictionary>) {
         self.with_core(|core| {
             let frozen = core.working.frozen().map_or(0, |frozen| frozen.layer().bytes());
             self.budget.leaving.store(frozen, Ordering::Relaxed);
             self.pins().replaced(&core.working, &base, true);
-            core.working.install(base);
+            core.working.install(base, kinds);
             self.publish(core);
         });
     }

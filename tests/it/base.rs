@@ -20,7 +20,8 @@ use ingrain::{
 use crate::harness::{
     dirs::temp_dir,
     faults::{Call, failing_while, hooked, within},
-    files::{read_image, write_image},
+    files::{overwrite, read_image, write_image},
+    in_partitions_of,
     nodes::{id, put},
     seal,
 };
@@ -65,8 +66,8 @@ fn ids_are_found_however_they_are_spread() {
     for (name, mut ids) in spread {
         for partition_bytes in [2_000, 128 << 20] {
             let dir = temp_dir();
-            let options =
-                Options::new().partition_bytes(partition_bytes).durability(Durability::Os);
+            let options = in_partitions_of(partition_bytes, Options::new());
+            let options = options.durability(Durability::Os);
             let engine = options.open(dir.path().join("s")).unwrap();
             let mut batch = Batch::new();
             for n in &ids {
@@ -559,7 +560,7 @@ fn damage_is_met_where_it_is_read() {
     let heap = data_files(&path).into_iter().find(|p| p.extension().unwrap() == "heap").unwrap();
     let mut bytes = fs::read(&heap).unwrap();
     bytes[100_000] ^= 4;
-    fs::write(&heap, &bytes).unwrap();
+    overwrite(&heap, &bytes);
 
     let engine = Engine::open(&path).unwrap();
     let snapshot = engine.snapshot();
@@ -592,7 +593,7 @@ fn damage_is_met_where_it_is_read() {
 fn deleting_takes_what_the_base_has() {
     let dir = temp_dir();
     let path = dir.path().join("s");
-    let options = || Options::new().index("i").partition_bytes(300);
+    let options = || in_partitions_of(300, Options::new().index("i"));
     let engine = options().open(&path).unwrap();
     let mut batch = Batch::new();
     for n in 0..40 {
@@ -664,7 +665,8 @@ mod simulated {
     use crate::harness::disks::on_disk;
 
     fn open(disk: &SimDisk) -> Engine {
-        on_disk(disk, Options::new().index("i").partition_bytes(1 << 10)).open("/s").unwrap()
+        let options = Options::new().index("i").tiny_partition_bytes(1 << 10);
+        on_disk(disk, options).open("/s").unwrap()
     }
 
     fn fill(engine: &Engine, from: u64, to: u64) {
