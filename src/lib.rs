@@ -118,13 +118,13 @@ pub mod search {
 /// Types for operating a store: statistics, recovery, backup, verification and
 /// repair.
 ///
-/// [`Engine::stats`], [`Engine::recovery`], [`Engine::backup`],
+/// [`Engine::stats`], [`Engine::recovery`], [`Engine::backup_with`],
 /// [`Engine::verify`], [`Options::repair`] and [`Snapshot::digest`] return them.
 pub mod admin {
     pub use crate::{
         checkpoint::stats::CheckpointStats,
         engine::{
-            backup::BackupReport,
+            backup::{BackupOptions, BackupReport},
             repair::report::{EdgeName, Loss, LossItem, RepairReport},
             stats::Stats,
             verify::report::VerifyReport,
@@ -137,6 +137,7 @@ pub mod admin {
         store::wal::report::{QuarantinedFile, RecoveryMode, RecoveryReport, TornTail},
         write::{
             pacing::{Advice, Pace},
+            pins::SnapshotStats,
             stats::WriteStats,
         },
     };

@@ -8,10 +8,11 @@ use crate::{
     checkpoint::{
         Checkpointer, Work,
         job::{Job, Task},
+        kinds::KindRows,
         output::HeapWriter,
         plan::{
-            Heaps, Partitions, Refs, Scope, bounds, gc_victims, key_bounds, partitions_at, range,
-            within,
+            Heaps, MOST_PARTITIONS, Partitions, Refs, Scope, Targets, bounds, gc_victims,
+            key_bounds, partitions_at, range, within,
         },
     },
     format::tables::{self, EdgeKey, EdgeRow, IndexEntryRef, NodeRow, RefRow},
@@ -25,7 +26,7 @@ use crate::{
         layer::{Layer, change::Change, node_table::VersionRef},
         record::EdgeRecord,
     },
-    store::segment::table::Table,
+    store::segment::{self, table::Table},
 };
 
 /// What decides which partitions a checkpoint rewrites.
@@ -34,6 +35,7 @@ struct Touched<'a> {
     /// The changed nodes, ascending.
     changes: &'a [(NodeId, VersionRef)],
     gc_victims: &'a Heaps,
+    targets: Targets,
     /// Whether all are rewritten.
     all: bool,
 }
@@ -56,6 +58,9 @@ fn row_bytes(rows: usize, bytes: usize) -> u64 {
 
 impl Checkpointer {
     pub(crate) fn begin(&self, work: &Work, scope: Scope) -> Result<Option<Job>> {
+        if scope == Scope::Incremental {
+            segment::check_mappings_for_checkpoint(&*self.fs)?;
+        }
         let (frozen, old) = match self.reconciler.freeze()? {
             Some(taken) => taken,
             None if scope == Scope::Full => {
@@ -69,10 +74,8 @@ impl Checkpointer {
         next.generation = work.generation.saturating_add(1);
         next.checkpoint = frozen.seq();
         next.durable = next.durable.max(frozen.seq());
-        next.kinds = frozen.kinds().iter().map(str::to_owned).collect();
         next.indexes = frozen.indexes().iter().map(str::to_owned).collect();
-        next.spaces.clear();
-        next.spaces.extend_from_slice(frozen.spaces());
+        next.set_spaces(frozen.spaces().to_vec(), frozen.next_space());
         next.counts = frozen.counts();
         let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes().changes(frozen.seq()).collect();
         changes.sort_unstable();
@@ -81,14 +84,16 @@ impl Checkpointer {
         let all = scope == Scope::Full;
         let mut tasks = VecDeque::new();
 
-        let touched = Touched { layer, changes: &changes, gc_victims: &gc_victims, all };
+        let targets = Targets::new(self.limits.partition_bytes, &old, layer, changes.len());
+        let touched = Touched { layer, changes: &changes, gc_victims: &gc_victims, targets, all };
         tasks.extend(self.node_groups(&old, &touched)?.into_iter().map(Task::Nodes));
-        let groups = self.edge_groups(old.out(), layer.out(), &touched)?;
+        let groups = self.edge_groups(old.out(), layer.out(), targets.out, &touched)?;
         tasks.extend(groups.into_iter().map(Task::Out));
-        let groups = self.edge_groups(old.in_edges(), layer.in_edges(), &touched)?;
+        let groups =
+            self.edge_groups(old.in_edges(), layer.in_edges(), targets.in_edges, &touched)?;
         tasks.extend(groups.into_iter().map(Task::In));
         tasks.extend(self.key_groups(&old, &touched)?.into_iter().map(Task::Keys));
-        tasks.extend((0_u32..).zip(frozen.spaces()).map(|(space, _)| Task::Vectors(space)));
+        tasks.extend(frozen.spaces().iter().map(|(space, _)| Task::Vectors(*space)));
         tasks.push_back(Task::Finish);
         Ok(Some(Job {
             frozen,
@@ -97,6 +102,7 @@ impl Checkpointer {
             next,
             tasks,
             changes,
+            targets,
             gc_victims,
             heap: HeapWriter::default(),
             made: Vec::new(),
@@ -107,6 +113,7 @@ impl Checkpointer {
             vectors: Vec::new(),
             build: None,
             refs: Refs::default(),
+            kinds: KindRows::default(),
         }))
     }
 
@@ -125,7 +132,7 @@ impl Checkpointer {
             let gone = changes.filter(|(_, version)| by.layer.nodes().record(*version).is_none());
             row_bytes(gone.count(), size_of::<NodeRow>())
         };
-        self.group(old.nodes(), by.changes.is_empty(), touched, gone)
+        group(old.nodes(), by.targets.nodes, by.changes.is_empty(), touched, gone)
     }
 
     /// For out_edges or in_edges, with the changes of that table.
@@ -133,6 +140,7 @@ impl Checkpointer {
         &self,
         partitions: &[Arc<EdgePartition>],
         changes: &OrdMap<EdgeKey, Change<Arc<EdgeRecord>>>,
+        target: u64,
         by: &Touched<'_>,
     ) -> Result<Vec<Partitions>> {
         let of = |at: usize| {
@@ -150,7 +158,7 @@ impl Checkpointer {
             let gone = of(at).filter(|(_, change)| !change.is_there());
             row_bytes(gone.count(), size_of::<EdgeRow>())
         };
-        self.group(partitions, changes.is_empty(), touched, gone)
+        group(partitions, target, changes.is_empty(), touched, gone)
     }
 
     fn key_groups(&self, old: &Base, by: &Touched<'_>) -> Result<Vec<Partitions>> {
@@ -167,53 +175,56 @@ impl Checkpointer {
             let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
             row_bytes(bytes.sum(), 1)
         };
-        self.group(old.keys(), keys.is_empty(), touched, gone)
+        group(old.keys(), by.targets.keys, keys.is_empty(), touched, gone)
     }
+}
 
-    /// Groups the partitions of a table that are to be rewritten: each that is
-    /// touched, with neighbours that are small enough to be merged with it.
-    /// `gone` returns how many bytes of a partition's rows are deleted.
-    fn group<P: Partition>(
-        &self,
-        partitions: &[Arc<P>],
-        no_changes: bool,
-        touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
-        gone: impl Fn(usize) -> u64,
-    ) -> Result<Vec<Partitions>> {
-        let target = self.limits.partition_bytes;
-        let small = |bytes: u64| bytes < target / 4;
-        let sizes = partitions.iter().enumerate();
-        let sizes: Vec<u64> =
-            sizes.map(|(at, partition)| partition.bytes().saturating_sub(gone(at))).collect();
-        let size = |at: usize| sizes.get(at).copied().unwrap_or(u64::MAX);
-        let mut groups: Vec<Partitions> = Vec::new();
-        if partitions.is_empty() && !no_changes {
-            groups.push((0, 0));
-        }
-        let mut at = 0;
-        while at < partitions.len() {
-            if !touched(at, partitions)? {
-                at += 1;
-                continue;
-            }
-            let (mut from, mut to, mut bytes) = (at, at + 1, size(at));
-            let fits = |bytes: u64, more: u64| {
-                (small(bytes) || small(more)) && bytes.saturating_add(more) <= target
-            };
-            let taken = groups.last().map_or(0, |(_, to)| *to);
-            if let Some(before) = from.checked_sub(1).filter(|before| *before >= taken)
-                && fits(bytes, size(before))
-            {
-                bytes = bytes.saturating_add(size(before));
-                from = before;
-            }
-            while to < partitions.len() && fits(bytes, size(to)) {
-                bytes = bytes.saturating_add(size(to));
-                to += 1;
-            }
-            groups.push((from, to));
-            at = to;
-        }
-        Ok(groups)
+/// Groups the partitions of a table that are to be rewritten: each that is
+/// touched, with neighbours that are small enough to be merged with it.
+/// `gone` returns how many bytes of a partition's rows are deleted.
+fn group<P: Partition>(
+    partitions: &[Arc<P>],
+    target: u64,
+    no_changes: bool,
+    touched: impl Fn(usize, &[Arc<P>]) -> Result<bool>,
+    gone: impl Fn(usize) -> u64,
+) -> Result<Vec<Partitions>> {
+    let small = |bytes: u64| bytes < target / 4;
+    let sizes = partitions.iter().enumerate();
+    let sizes: Vec<u64> =
+        sizes.map(|(at, partition)| partition.bytes().saturating_sub(gone(at))).collect();
+    let size = |at: usize| sizes.get(at).copied().unwrap_or(u64::MAX);
+    let fits = |bytes: u64, more: u64| {
+        (small(bytes) || small(more)) && bytes.saturating_add(more) <= target
+    };
+    // What nobody touches stays as small as it was when the table was small. Too
+    // many of them are merged all the same.
+    let crowded = partitions.len() > 2 * MOST_PARTITIONS;
+    let merges = |at: usize| crowded && at + 1 < partitions.len() && fits(size(at), size(at + 1));
+    let mut groups: Vec<Partitions> = Vec::new();
+    if partitions.is_empty() && !no_changes {
+        groups.push((0, 0));
     }
+    let mut at = 0;
+    while at < partitions.len() {
+        if !merges(at) && !touched(at, partitions)? {
+            at += 1;
+            continue;
+        }
+        let (mut from, mut to, mut bytes) = (at, at + 1, size(at));
+        let taken = groups.last().map_or(0, |(_, to)| *to);
+        if let Some(before) = from.checked_sub(1).filter(|before| *before >= taken)
+            && fits(bytes, size(before))
+        {
+            bytes = bytes.saturating_add(size(before));
+            from = before;
+        }
+        while to < partitions.len() && fits(bytes, size(to)) {
+            bytes = bytes.saturating_add(size(to));
+            to += 1;
+        }
+        groups.push((from, to));
+        at = to;
+    }
+    Ok(groups)
 }

@@ -5,8 +5,9 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 use crate::{
     checkpoint::{
         index::Build,
+        kinds::KindRows,
         output::HeapWriter,
-        plan::{Heaps, Partitions, Refs, Scope},
+        plan::{Heaps, Partitions, Refs, Scope, Targets},
     },
     format::manifest::{Manifest, TableFile, VectorFile},
     model::id::NodeId,
@@ -28,6 +29,8 @@ pub(crate) struct Job {
     pub(super) changes: Vec<(NodeId, VersionRef)>,
     /// Heaps whose live records move to new heaps.
     pub(super) gc_victims: Heaps,
+    /// The sizes of partitions.
+    pub(super) targets: Targets,
     pub(super) heap: HeapWriter,
     /// All files created so far.
     pub(super) made: Vec<PathBuf>,
@@ -43,6 +46,8 @@ pub(crate) struct Job {
     pub(super) build: Option<Build>,
     /// Bytes of heaps that the new partitions refer to.
     pub(super) refs: Refs,
+    /// Rows by kind of the partitions that are replaced, and of the new ones.
+    pub(super) kinds: KindRows,
 }
 
 /// A task of a checkpoint.

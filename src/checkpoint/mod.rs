@@ -10,6 +10,7 @@ pub(crate) mod begin;
 pub(crate) mod index;
 pub(crate) mod indexing;
 pub(crate) mod job;
+pub(crate) mod kinds;
 pub(crate) mod merge;
 pub(crate) mod output;
 pub(crate) mod plan;

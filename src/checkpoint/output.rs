@@ -9,7 +9,10 @@ use std::{
 use bytemuck::{Pod, bytes_of};
 
 use crate::{
-    checkpoint::plan::{HEAP_BYTES, Heaps, Refs},
+    checkpoint::{
+        kinds::KindCounts,
+        plan::{HEAP_BYTES, Heaps, Refs},
+    },
     format::{
         header::{FileKind, Header},
         heap::{BlobRef, NodeMeta, NodeParts, encode_attributes},
@@ -50,6 +53,8 @@ const FILES: usize = num::index(u32::MAX);
 
 impl FileSink<'_> {
     pub(crate) fn create(&mut self, kind: FileKind) -> Result<Writer> {
+        // Those that are made are mapped in the end.
+        segment::check_mappings(self.fs, self.made.len().saturating_add(1))?;
         let number = *self.next_file;
         *self.next_file = number
             .checked_add(1)
@@ -237,18 +242,21 @@ pub(crate) struct NodeOutput {
     first: NodeId,
     rows: u32,
     members: BTreeMap<u32, Vec<Le32>>,
+    kinds: KindCounts,
     refs: Refs,
     files: Vec<TableFile>,
 }
 
 impl NodeOutput {
-    pub(crate) fn new(rows_per_file: usize) -> Self {
+    /// Counts rows by kind in `kinds`.
+    pub(crate) fn new(rows_per_file: usize, kinds: KindCounts) -> Self {
         Self {
             rows_per_file,
             current: None,
             first: NodeId::MIN,
             rows: 0,
             members: BTreeMap::new(),
+            kinds,
             refs: Refs::default(),
             files: Vec::new(),
         }
@@ -290,6 +298,7 @@ impl NodeOutput {
         let mut kinds = Vec::with_capacity(members.len());
         for (kind, rows) in &members {
             kinds.push(KindRow { kind: Le32::new(*kind), first: Le32::new(first) });
+            self.kinds.add(*kind, num::wide(rows.len()));
             first += num::short(rows.len());
         }
         write_rows(&mut writer, tables::KINDS, &kinds)?;
@@ -306,13 +315,14 @@ impl NodeOutput {
         Ok(())
     }
 
+    /// The files, and the rows by kind.
     pub(crate) fn finish(
         mut self,
         sink: &mut FileSink<'_>,
         all: &mut Refs,
-    ) -> Result<Vec<TableFile>> {
+    ) -> Result<(Vec<TableFile>, KindCounts)> {
         self.end(sink, all)?;
-        Ok(self.files)
+        Ok((self.files, self.kinds))
     }
 }
 

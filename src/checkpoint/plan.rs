@@ -10,7 +10,7 @@ use foldhash::quality::RandomState;
 use crate::{
     format::{
         manifest::{HeapFile, Manifest, TableFile},
-        tables::IndexEntryRef,
+        tables::{self, EdgeRow, IndexEntryRef, NodeRow},
     },
     model::{
         error::{Error, Result},
@@ -18,8 +18,11 @@ use crate::{
     },
     num,
     state::{
-        base::partitions::{KeyPartition, Partition, RowRange},
-        layer::node_table::VersionRef,
+        base::{
+            Base,
+            partitions::{KeyPartition, Partition, RowRange, total_bytes},
+        },
+        layer::{Layer, node_table::VersionRef},
     },
 };
 
@@ -42,6 +45,44 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Bytes of a file that are written at once.
     pub(crate) write_chunk_bytes: usize,
+}
+
+/// A table is divided into about this many partitions at most: if
+/// [`Limits::partition_bytes`] would give more, partitions are larger. Each is a
+/// mapped file, and what a process may map is bounded.
+pub(crate) const MOST_PARTITIONS: usize = 1_024;
+
+/// The size at which a partition of each table is split.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Targets {
+    pub(crate) nodes: u64,
+    pub(crate) out: u64,
+    pub(crate) in_edges: u64,
+    pub(crate) keys: u64,
+}
+
+impl Targets {
+    /// Those of a checkpoint that writes a layer, with this number of changed
+    /// nodes, over a base.
+    pub(crate) fn new(partition_bytes: u64, old: &Base, layer: &Layer, nodes: usize) -> Self {
+        /// Offsets in a partition have 32 bits.
+        const MOST_BYTES: u64 = 1 << 30;
+        let of = |bytes: u64, new: usize| {
+            let bytes = bytes.saturating_add(num::wide(new));
+            partition_bytes.max((bytes / num::wide(MOST_PARTITIONS)).min(MOST_BYTES))
+        };
+        let keys = layer.keys().keys().map(|entry| entry.key.len() + tables::KEY_HEAD_BYTES);
+        let (out, in_edges) = (layer.out().len(), layer.in_edges().len());
+        Self {
+            nodes: of(total_bytes(old.nodes()), nodes.saturating_mul(size_of::<NodeRow>())),
+            out: of(total_bytes(old.out()), out.saturating_mul(size_of::<EdgeRow>())),
+            in_edges: of(
+                total_bytes(old.in_edges()),
+                in_edges.saturating_mul(size_of::<EdgeRow>()),
+            ),
+            keys: of(total_bytes(old.keys()), keys.sum()),
+        }
+    }
 }
 
 /// How much a checkpoint rewrites.

@@ -6,6 +6,7 @@ use crate::{
     checkpoint::{
         Checkpointer, Work, at_step,
         job::Job,
+        kinds::KindRows,
         plan::{Refs, replaced, unreplaced},
         unless_panicked,
     },
@@ -19,8 +20,11 @@ use crate::{
         space::Method,
         time::Seq,
     },
-    num,
-    state::base::{Base, partitions::Partition as _},
+    state::{
+        base::{Base, partitions::Partition as _},
+        catalog::Dictionary,
+        kinds_of,
+    },
     store::{
         manifest,
         segment::{self, table::Table},
@@ -42,9 +46,10 @@ impl Checkpointer {
             self.give_up(work, job, certain);
             return Err(error);
         }
+        let kinds = self.kinds_left(&job, &next);
         self.in_force(work, next, &job.old, &base);
         work.backoff.clear();
-        self.reconciler.install(Arc::new(base));
+        self.reconciler.install(Arc::new(base), kinds);
         {
             let mut outcome = self.outcome();
             outcome.completed += 1;
@@ -72,6 +77,7 @@ impl Checkpointer {
         let heaps = job.heap.finish(&mut sink).map_err(|cause| at_step("heap", cause))?;
         let old = &job.old;
         let mut refs = std::mem::take(&mut job.refs);
+        let kinds = std::mem::take(&mut job.kinds);
         let read = |refs: &mut Refs, table: &Table<RefRow>| -> Result<()> {
             for row in 0..table.len() {
                 let row = table.row(row)?;
@@ -89,6 +95,8 @@ impl Checkpointer {
             }
         }
         let mut next = job.next.clone();
+        let left = unreplaced(old.nodes(), &job.nodes).next().is_some()
+            || unreplaced(old.out(), &job.out).next().is_some();
         next.heaps = old
             .manifest()
             .heaps
@@ -101,14 +109,16 @@ impl Checkpointer {
         next.out = replaced(&old.manifest().out, &mut job.out);
         next.in_edges = replaced(&old.manifest().in_edges, &mut job.in_edges);
         next.keys = replaced(&old.manifest().keys, &mut job.keys);
-        next.vectors = std::mem::take(&mut job.vectors);
-        for file in &mut next.vectors {
-            let space = next.spaces.get(num::index(file.space));
+        let mut vectors = std::mem::take(&mut job.vectors);
+        for file in &mut vectors {
+            let space = next.space(file.space);
             let method = space.map_or(Method::Auto, |space| space.method);
             file.codes = file.codes.filter(|_| method != Method::Exact);
             file.graph = file.graph.filter(|_| method == Method::Hnsw);
         }
-        next.vectors.sort_unstable_by_key(|file| file.file.number);
+        vectors.sort_unstable_by_key(|file| file.file.number);
+        next.vectors = vectors;
+        self.name_kinds(job, kinds, !left, &mut next);
         next.next_file = work.next_file;
         self.fs
             .sync_dir(&self.data_dir)
@@ -191,5 +201,32 @@ impl Checkpointer {
         manifest::publish(&*self.fs, &self.dir, &next)?;
         work.manifest = next;
         Ok(())
+    }
+
+    /// Gives a manifest the kinds that are left after a checkpoint. Those of no
+    /// node and no edge leave, unless a batch has used them since the layer was
+    /// frozen: then a later checkpoint decides.
+    ///
+    /// In the active layer they have the numbers that they had. If the log is
+    /// replayed on top of the manifest, kinds that are new there get larger ones.
+    pub(crate) fn name_kinds(&self, job: &Job, rows: KindRows, all: bool, next: &mut Manifest) {
+        let rows = rows.total(job.old.manifest().rows_by_kind(), all);
+        let state = self.reconciler.state();
+        let frozen = job.frozen.kinds();
+        let mut kinds = Vec::new();
+        for (number, name) in frozen.numbered() {
+            let of_kind = rows.as_ref().map(|rows| rows.get(&number).copied().unwrap_or(0));
+            if of_kind != Some(0) || state.kinds().is_used(number) {
+                kinds.push((number, name.to_owned(), of_kind.unwrap_or(0)));
+            }
+        }
+        next.set_kinds(kinds, frozen.next(), rows.is_some());
+    }
+
+    /// The kinds that a state has after a checkpoint, if it does not have all of
+    /// those before.
+    pub(crate) fn kinds_left(&self, job: &Job, next: &Manifest) -> Option<Dictionary> {
+        let gone = next.kinds.len() < job.frozen.kinds().len();
+        gone.then(|| kinds_of(next))
     }
 }

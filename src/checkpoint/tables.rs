@@ -41,13 +41,15 @@ impl Checkpointer {
     }
 
     fn write_nodes(&self, work: &mut Work, job: &mut Job, partitions: Partitions) -> Result<()> {
-        let Job { frozen, old, changes, gc_victims, heap, made, refs, .. } = job;
+        let Job { frozen, old, changes, gc_victims, heap, made, refs, targets, kinds, .. } = job;
         let mut sink = self.sink(work.manifest.store, &mut work.next_file, made);
         let (from, to) = bounds(old.nodes(), partitions, |partition| partition.first());
         let changes = within(changes, from, to);
         let rows = rows_of(old.nodes(), partitions) + changes.len();
-        let mut output =
-            NodeOutput::new(rows_per_file::<NodeRow>(rows, self.limits.partition_bytes));
+        let mut output = NodeOutput::new(
+            rows_per_file::<NodeRow>(rows, targets.nodes),
+            std::mem::take(&mut kinds.new),
+        );
         // Records lie in the order of their writing, not of their ids. They are
         // prefetched in groups, so that their cache misses overlap.
         let changes = changes.chunks(FETCHED).flat_map(|changes| {
@@ -84,7 +86,11 @@ impl Checkpointer {
                 output.put(&mut sink, refs, row, content)
             },
         )?;
-        let files = output.finish(&mut sink, refs)?;
+        let (files, new) = output.finish(&mut sink, refs)?;
+        kinds.new = new;
+        for partition in old.nodes().get(partitions.0..partitions.1).unwrap_or_default() {
+            kinds.replace_nodes(partition)?;
+        }
         job.nodes.push((partitions, files));
         Ok(())
     }
@@ -97,7 +103,7 @@ impl Checkpointer {
         partitions: Partitions,
         out: bool,
     ) -> Result<()> {
-        let Job { frozen, old, gc_victims, heap, made, refs, .. } = job;
+        let Job { frozen, old, gc_victims, heap, made, refs, targets, kinds, .. } = job;
         let mut sink = self.sink(work.manifest.store, &mut work.next_file, made);
         let (table, changes, kind) = if out {
             (old.out(), frozen.layer().out(), FileKind::Out)
@@ -107,10 +113,16 @@ impl Checkpointer {
         let within = bounds(table, partitions, |partition| partition.first());
         let changes = || changes.range(range(within));
         let rows = rows_of(table, partitions) + changes().count();
-        let per_file = rows_per_file::<EdgeRow>(rows, self.limits.partition_bytes);
+        let target = if out { targets.out } else { targets.in_edges };
+        let per_file = rows_per_file::<EdgeRow>(rows, target);
         let mut output = EdgeOutput::new(kind, per_file);
+        let count_old = |row: &Result<&EdgeRow>| {
+            if let (true, Ok(row)) = (out, row) {
+                kinds.old.add(row.key().kind, 1);
+            }
+        };
         merge(
-            row_range(table, partitions),
+            row_range(table, partitions).inspect(count_old),
             |row: &&EdgeRow| row.key(),
             changes().map(|(key, edge)| (*key, edge.value().map(|edge| &**edge))),
             |item| {
@@ -136,6 +148,9 @@ impl Checkpointer {
                         }
                     }
                 };
+                if out {
+                    kinds.new.add(row.key().kind, 1);
+                }
                 output.put(&mut sink, refs, row)
             },
         )?;
@@ -145,7 +160,7 @@ impl Checkpointer {
     }
 
     fn write_keys(&self, work: &mut Work, job: &mut Job, partitions: Partitions) -> Result<()> {
-        let Job { frozen, old, made, .. } = job;
+        let Job { frozen, old, made, targets, .. } = job;
         let mut sink = self.sink(work.manifest.store, &mut work.next_file, made);
         let within = key_bounds(old.keys(), partitions);
         let changes = || frozen.layer().keys().range::<_, IndexEntryRef<'_>>(range(within));
@@ -156,7 +171,7 @@ impl Checkpointer {
             num::wide(len)
         });
         let bytes = old_bytes.chain(new_bytes).sum::<u64>();
-        let files = bytes.div_ceil(self.limits.partition_bytes).max(1);
+        let files = bytes.div_ceil(targets.keys).max(1);
         let mut output = KeyOutput::new(bytes.div_ceil(files).max(1));
         merge(
             row_range(old.keys(), partitions),
@@ -181,7 +196,7 @@ impl Checkpointer {
         let files = vectors::seal(space, frozen, old, job.scope, &mut sink)?;
         job.vectors.extend(files.kept);
         let Some(file) = files.new else { return Ok(()) };
-        let named = frozen.spaces().get(num::index(space));
+        let named = frozen.space(space);
         let enough = num::size(file.live) >= self.limits.index_rows;
         let codes = named
             .filter(|_| enough)

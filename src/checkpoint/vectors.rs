@@ -61,8 +61,7 @@ pub(crate) fn seal(
     scope: Scope,
     sink: &mut FileSink<'_>,
 ) -> Result<Files> {
-    let named = frozen.spaces().get(num::index(space));
-    let Some(named) = named.filter(|named| !named.dropped) else { return Ok(Files::default()) };
+    let Some(named) = frozen.space(space) else { return Ok(Files::default()) };
     let dimension = named.space.dimension;
     let Plan { kept, merged, fresh } = plan(space, dimension, frozen, old, scope)?;
     if !fresh && merged.is_empty() {

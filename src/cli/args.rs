@@ -449,6 +449,9 @@ pub(crate) struct BackupArgs {
     /// Directory for the backup, which must be absent or empty
     #[arg(value_name = "DIR")]
     pub(crate) to: PathBuf,
+    /// Copy all files, so that the two stores share nothing
+    #[arg(long)]
+    pub(crate) copy: bool,
 }
 
 #[derive(Debug, Args)]

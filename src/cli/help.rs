@@ -136,10 +136,13 @@ Examples:
 pub(crate) const BACKUP: &str = "\
 On the same file system the files of the backup are hard links, which take no extra space until \
 the store has replaced its own; on another they are copies. Damage to the medium under a linked \
-file damages both stores: a backup that is to survive the disk must be on another one.
+file damages both stores, and so does a program that writes into it: a backup that is to survive \
+the disk must be on another one, and one that other programs are to change needs --copy. Data \
+files have no permission to be written, so \"rm -r\" asks before it removes them; \"rm -rf\" does not.
 
 Examples:
-  ingrain backup --store memory /backups/memory";
+  ingrain backup --store memory /backups/memory
+  ingrain backup --store memory --copy work";
 
 pub(crate) const VERIFY: &str = "\
 Examples:

@@ -189,8 +189,13 @@ impl Show<'_> {
             ("keys", counts.keys.into()),
             ("vectors", counts.vectors.into()),
             ("kinds", manifest.kinds.clone().into()),
+            ("kind_numbers", manifest.numbered_kinds().map(|(number, _)| number).collect()),
+            ("kind_rows", manifest.kind_rows.clone().into()),
+            ("next_kind", manifest.next_kind().into()),
             ("indexes", manifest.indexes.clone().into()),
             ("spaces", spaces.collect()),
+            ("space_numbers", manifest.numbered_spaces().map(|(number, _)| number).collect()),
+            ("next_space", manifest.next_space().into()),
         ])?;
         let tables = [
             (FileKind::Nodes, &manifest.nodes),

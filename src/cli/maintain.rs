@@ -12,7 +12,7 @@ use std::{
 use indicatif::ProgressBar;
 use ingrain::{
     Engine, Error, ErrorKind, Options, Seq,
-    admin::{CheckpointStats, RepairReport, SpaceStats},
+    admin::{BackupOptions, CheckpointStats, RepairReport, SpaceStats},
     exchange::json::object,
 };
 use serde_json::Value as Json;
@@ -161,7 +161,8 @@ fn base_json(seq: Seq, base: &CheckpointStats, took: Duration) -> Json {
 pub(crate) fn backup(args: &BackupArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store, output)?;
     let started = Instant::now();
-    let report = with_bar(&engine, output, || engine.backup(&args.to))?;
+    let options = BackupOptions::new().copy(args.copy);
+    let report = with_bar(&engine, output, || engine.backup_with(&args.to, &options))?;
     let took = started.elapsed();
     engine.done(output);
     engine.close()?;

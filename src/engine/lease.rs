@@ -10,6 +10,7 @@ use std::{
 use crate::os::{
     file::{File, Fs, Lock},
     map::Mapping,
+    mapped::Mappings,
     process::Owner,
 };
 
@@ -57,12 +58,25 @@ impl Fs for LeasedFs {
         self.fs.create_new(path)
     }
 
+    fn create_new_read_only(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.check()?;
+        self.fs.create_new_read_only(path)
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         self.fs.open(path)
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {
         self.fs.map(path)
+    }
+
+    fn mappings(&self) -> Option<Mappings> {
+        self.fs.mappings()
+    }
+
+    fn free_descriptors(&self) -> Option<usize> {
+        self.fs.free_descriptors()
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -18,9 +18,13 @@ use crate::{
     model::{
         batch::Op,
         error::{Error, Result},
+        limits::check_count,
         time::Seq,
     },
-    os::file::{Fs, Lock},
+    os::{
+        file::{Fs, Lock},
+        needs::Need,
+    },
     state::{
         State,
         base::{Base, rebuild_signal::RebuildSignal},
@@ -60,12 +64,8 @@ pub(super) fn open(
 ) -> Result<Opened> {
     make_dir(&*options.fs, dir, options.create)?;
     let path = dir.join(LOCK);
-    let lock = options
-        .fs
-        .lock(&path)
-        .map_err(|error| Error::io("lock", &path, error))?
-        .ok_or(Error::Locked { path })?;
-    let lock: Arc<dyn Lock> = Arc::from(lock);
+    let lock: Arc<dyn Lock> = Arc::from(lock(&*options.fs, &path)?);
+    check_descriptors(&*options.fs)?;
     options.fs = Arc::new(LeasedFs::new(Arc::clone(&options.fs), &lock));
     let wal_dir = dir.join(wal::DIR);
     match manifest::load(&*options.fs, dir)? {
@@ -101,6 +101,8 @@ fn recover(
     // is never empty.
     if manifest.files().next().is_none() {
         create_if_missing(fs, &data_dir)?;
+        // Nor has this file system mapped anything for it yet.
+        check_mapping(fs, dir)?;
     }
     // The model checkers know only the engine's own threads.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
@@ -167,6 +169,37 @@ fn check_salvage(dir: &Path, manifest: &Manifest, mode: RecoveryMode) -> Result<
     Ok(())
 }
 
+/// Takes the lock of a store.
+pub(super) fn lock(fs: &dyn Fs, path: &Path) -> Result<Box<dyn Lock>> {
+    let lock = fs.lock(path).map_err(|error| Need::Locks.failed(path, error))?;
+    lock.ok_or_else(|| Error::Locked { path: path.to_owned() })
+}
+
+/// Syncs a directory.
+pub(super) fn sync_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    fs.sync_dir(dir).map_err(|error| Need::DirectorySyncs.failed(dir, error))
+}
+
+/// Refuses a file system that cannot map files. Otherwise the first checkpoint
+/// would find out, after commits that were acknowledged. The lock file is the one
+/// that is there already.
+pub(super) fn check_mapping(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let path = dir.join(LOCK);
+    fs.map(&path).map(drop).map_err(|error| Need::Mapping.failed(&path, error))
+}
+
+/// Refuses to open a store if the process is about to run out of descriptors.
+fn check_descriptors(fs: &dyn Fs) -> Result<()> {
+    /// The lock, the log and its next file, and those of a checkpoint; what is
+    /// mapped takes none.
+    const DESCRIPTORS: usize = 12;
+    let what = "file descriptors that an open store may need (raise the limit: ulimit -n)";
+    match fs.free_descriptors() {
+        Some(free) => check_count(what, DESCRIPTORS, free),
+        None => Ok(()),
+    }
+}
+
 /// Creates a directory, unless it exists.
 pub(super) fn create_if_missing(fs: &dyn Fs, dir: &Path) -> Result<()> {
     match fs.create_dir(dir) {
@@ -182,7 +215,7 @@ fn sync(fs: &dyn Fs, dirs: [&Path; 3]) -> Result<()> {
     dirs.into_iter().try_for_each(|dir| match fs.sync_dir(dir) {
         // Recovery reports a missing log more precisely.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        synced => synced.map_err(|error| Error::io("sync", dir, error)),
+        synced => synced.map_err(|error| Need::DirectorySyncs.failed(dir, error)),
     })
 }
 
@@ -253,9 +286,10 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
     if !options.create {
         return Err(Error::NoStore { path: dir.to_owned() });
     }
+    check_mapping(fs, dir)?;
     // The parent first: files are not durable if their directory is not.
     if let Some(parent) = dir.parent() {
-        fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+        sync_dir(fs, parent)?;
     }
     let data_dir = dir.join(segment::DIR);
     for dir in [wal_dir, &data_dir] {
@@ -267,7 +301,7 @@ fn create(dir: &Path, wal_dir: &Path, options: &Options) -> Result<(Manifest, Wr
         let what = format!("the file is missing, but there is {}", Path::new(name).display());
         return Err(Error::corrupt(dir.join(manifest::FILE), 0, what));
     }
-    fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
+    sync_dir(fs, dir)?;
     let manifest = Manifest {
         store: fs.random(),
         generation: 1,

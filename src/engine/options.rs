@@ -42,6 +42,8 @@ pub(super) struct Granularity {
     pub(super) kind_run: usize,
     /// The most threads of one computation.
     pub(super) threads: usize,
+    /// The least value of the option `partition_bytes`: a block of a data file.
+    pub(super) least_partition_bytes: u64,
 }
 
 /// The largest value of the option `threads`.
@@ -55,6 +57,7 @@ impl Default for Granularity {
             replay_group_bytes: 256 << 10,
             kind_run: LEAST_RUN,
             threads: parallel::available().min(MOST_THREADS),
+            least_partition_bytes: 4 << 10,
         }
     }
 }
@@ -224,13 +227,24 @@ impl Options {
         self
     }
 
-    /// The size at which a partition of a table is split, about: 64 bytes to 1 GiB,
+    /// The size at which a partition of a table is split, about: 4 KiB to 1 GiB,
     /// by default 128 MiB. A checkpoint rewrites a whole partition if anything in
-    /// it has changed.
+    /// it has changed. Each partition is a file, which an open store maps. If a
+    /// table would have more than about a thousand of them, they are made larger
+    /// than this.
     #[must_use]
     pub fn partition_bytes(mut self, bytes: u64) -> Self {
         self.partition_bytes = bytes;
         self
+    }
+
+    /// As [`partition_bytes`](Self::partition_bytes), from 64 bytes on. For several
+    /// partitions in a small store.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn tiny_partition_bytes(mut self, bytes: u64) -> Self {
+        self.granularity.least_partition_bytes = 64;
+        self.partition_bytes(bytes)
     }
 
     /// The number of vectors in memory, of all spaces together, at which a
@@ -409,7 +423,8 @@ impl Options {
         let delta_bytes = num::wide(self.delta_bytes);
         within("delta_bytes", delta_bytes, 256 << 10, 1 << 38)?;
         within("wal_bytes", self.wal_bytes, 4 << 10, 1 << 40)?;
-        within("partition_bytes", self.partition_bytes, 64, 1 << 30)?;
+        let least = self.granularity.least_partition_bytes;
+        within("partition_bytes", self.partition_bytes, least, 1 << 30)?;
         within("delta_vectors", self.delta_vectors, 1, 1 << 24)?;
         within("index_rows", self.index_rows, 1, 1 << 24)?;
         within("threads", self.granularity.threads, 1, MOST_THREADS)?;

@@ -181,7 +181,7 @@ fn writers_readers_and_checkpoints() {
 fn files_stay_with_their_snapshots() {
     explore(400, false, || {
         let disk = SimDisk::new();
-        let engine = open(options(&disk).partition_bytes(64));
+        let engine = open(options(&disk).tiny_partition_bytes(64));
         write(&engine, 0, 1);
         engine.checkpoint().unwrap();
         let keeper = spawn(&engine, |engine| {
@@ -217,7 +217,7 @@ fn files_stay_with_their_snapshots() {
 fn closing_answers_everybody_and_then_touches_nothing() {
     explore(400, false, || {
         let disk = SimDisk::new();
-        let engine = open(options(&disk).wal_bytes(4 << 10).partition_bytes(64));
+        let engine = open(options(&disk).wal_bytes(4 << 10).tiny_partition_bytes(64));
         write(&engine, 2, 1);
         engine.checkpoint().unwrap();
         let held = engine.snapshot();

@@ -1,8 +1,10 @@
 //! Statistics of an engine.
 
 use crate::{
-    checkpoint::stats::CheckpointStats, model::time::Seq, state::stats::SpaceStats,
-    write::stats::WriteStats,
+    checkpoint::stats::CheckpointStats,
+    model::time::Seq,
+    state::stats::SpaceStats,
+    write::{pins::SnapshotStats, stats::WriteStats},
 };
 
 /// Statistics of an engine.
@@ -30,12 +32,14 @@ pub struct Stats {
     pub keys: usize,
     /// Vectors in the store.
     pub vectors: usize,
-    /// The number of kinds that the store ever had.
+    /// The number of kinds: see [`Snapshot::kinds`](crate::Snapshot::kinds).
     pub kinds: usize,
     /// The vector spaces, by name.
     pub spaces: Vec<SpaceStats>,
     /// The write path.
     pub write: WriteStats,
+    /// What held snapshots keep.
+    pub snapshots: SnapshotStats,
     /// The base and its checkpoints.
     pub checkpoint: CheckpointStats,
 }

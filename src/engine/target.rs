@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    engine::open::{LOCK, create_if_missing},
+    engine::open::{LOCK, check_mapping, create_if_missing, lock, sync_dir},
     model::error::{Error, Result},
     os::file::{Fs, Lock},
     store::{manifest, segment, wal},
@@ -27,19 +27,16 @@ impl<'t> Target<'t> {
         create_if_missing(fs, dir)?;
         // The parent first: files are not durable if their directory is not.
         if let Some(parent) = dir.parent() {
-            fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+            sync_dir(fs, parent)?;
         }
-        let path = dir.join(LOCK);
-        let lock = fs
-            .lock(&path)
-            .map_err(|error| Error::io("lock", &path, error))?
-            .ok_or(Error::Locked { path })?;
+        let lock = lock(fs, &dir.join(LOCK))?;
+        check_mapping(fs, dir)?;
         // Checked again under the lock: files may have appeared meanwhile.
         check(fs, dir)?;
         for name in [segment::DIR, wal::DIR] {
             create_if_missing(fs, &dir.join(name))?;
         }
-        fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
+        sync_dir(fs, dir)?;
         Ok(Self { fs, dir, lock })
     }
 

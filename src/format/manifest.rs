@@ -7,7 +7,7 @@
 //! | 68 | 4 | CRC-32 of the header, the length and the body |
 //! | 72 | … | body: a MessagePack map, to the end of the file |
 
-use std::{fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -20,6 +20,7 @@ use crate::{
         space::{Method, Space},
         time::Seq,
     },
+    num,
 };
 
 /// The manifest of a store: the files of the base, and the last commit that
@@ -62,15 +63,34 @@ pub struct Manifest {
     /// The number of the next data file: larger than any number that the store
     /// ever used.
     pub next_file: u32,
-    /// The names of the kinds, by number.
+    /// The names of the kinds, ascending by number.
     #[serde(deserialize_with = "items")]
     pub kinds: Vec<String>,
+    /// The numbers of the kinds, ascending; empty if they are 0, 1, 2 and so on.
+    #[serde(default, deserialize_with = "items", skip_serializing_if = "Vec::is_empty")]
+    pub kind_numbers: Vec<u32>,
+    /// The number of the next kind, unless it is the one after the last. No number
+    /// is used twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_kind: Option<u32>,
+    /// For each kind how many nodes and edges of the base are of it; empty if that
+    /// is unknown, as in version 2.
+    #[serde(default, deserialize_with = "items", skip_serializing_if = "Vec::is_empty")]
+    pub kind_rows: Vec<u64>,
     /// The names of the indexes, by number.
     #[serde(deserialize_with = "items")]
     pub indexes: Vec<String>,
-    /// The vector spaces that exist or existed, by number.
+    /// The vector spaces, ascending by number. Those of version 2 may be marked as
+    /// dropped.
     #[serde(deserialize_with = "items")]
     pub spaces: Vec<NamedSpace>,
+    /// The numbers of the spaces, ascending; empty if they are 0, 1, 2 and so on.
+    #[serde(default, deserialize_with = "items", skip_serializing_if = "Vec::is_empty")]
+    pub space_numbers: Vec<u32>,
+    /// The number of the next space, unless it is the one after the last. No number
+    /// is used twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_space: Option<u32>,
     /// How many nodes, edges, keys and vectors the base holds.
     pub counts: Counts,
     /// The heaps, by number.
@@ -107,9 +127,9 @@ pub struct Manifest {
 /// engine.drop_space("old")?;
 /// engine.checkpoint()?;
 /// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
-/// assert!(manifest.spaces[0].dropped); // its number stays taken
 /// let text = NamedSpace::new("text".to_owned(), Space::new(3, Metric::Cosine));
-/// assert_eq!(manifest.spaces[1], text);
+/// assert_eq!(manifest.spaces, [text]);
+/// assert_eq!(manifest.space_numbers, [1]); // 0 is not used again
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +143,8 @@ pub struct NamedSpace {
     pub method: Method,
     /// How many vectors it has.
     pub vectors: u64,
-    /// Whether it was dropped. Its number is not used again.
+    /// Whether it was dropped, in a manifest of version 2. Later ones do not name
+    /// dropped spaces.
     pub dropped: bool,
 }
 
@@ -233,8 +254,8 @@ pub struct HeapFile {
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let store = dir.path().join("memory");
-/// let engine = Options::new().partition_bytes(64).open(&store)?; // a few rows each
-/// let nodes = (0..16_u8).map(|n| Node::new(NodeId::from_bytes([n; 16]), "note"));
+/// let engine = Options::new().partition_bytes(4096).open(&store)?; // about a hundred rows
+/// let nodes = (0..255_u8).map(|n| Node::new(NodeId::from_bytes([n; 16]), "note"));
 /// engine.write(nodes.map(Op::put).collect::<Batch>())?;
 /// engine.checkpoint()?;
 /// let parts = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?.nodes;
@@ -331,6 +352,86 @@ impl Manifest {
         tables.chain(heaps).chain(vectors)
     }
 
+    /// The kinds with their numbers, ascending.
+    pub fn numbered_kinds(&self) -> impl Iterator<Item = (u32, &str)> {
+        numbers(&self.kind_numbers).zip(self.kinds.iter().map(String::as_str))
+    }
+
+    /// The name of the kind with this number.
+    #[must_use]
+    pub fn kind(&self, number: u32) -> Option<&str> {
+        self.kinds.get(place(&self.kind_numbers, number)?).map(String::as_str)
+    }
+
+    /// The number of the next kind.
+    #[must_use]
+    pub fn next_kind(&self) -> u32 {
+        self.next_kind.unwrap_or_else(|| following(&self.kind_numbers, self.kinds.len()))
+    }
+
+    /// How many nodes and edges of the base are of each kind, by its number. `None`
+    /// if that is unknown.
+    #[must_use]
+    pub fn rows_by_kind(&self) -> Option<BTreeMap<u32, u64>> {
+        let rows = self.kind_rows.iter().copied();
+        let rows = || numbers(&self.kind_numbers).zip(rows).collect();
+        (self.kind_rows.len() == self.kinds.len()).then(rows)
+    }
+
+    /// Replaces the kinds. `next` is the number of the next one, and `rows` whether
+    /// the numbers of nodes and edges are known.
+    pub fn set_kinds(&mut self, kinds: Vec<(u32, String, u64)>, next: u32, rows: bool) {
+        self.kind_numbers = kinds.iter().map(|(number, ..)| *number).collect();
+        self.kind_rows = kinds.iter().map(|(_, _, rows)| *rows).filter(|_| rows).collect();
+        self.kinds = kinds.into_iter().map(|(_, name, _)| name).collect();
+        shorten(&mut self.kind_numbers);
+        let implied = following(&self.kind_numbers, self.kinds.len());
+        self.next_kind = Some(next).filter(|next| *next != implied);
+    }
+
+    /// The vector spaces that were not dropped, with their numbers, ascending.
+    pub fn numbered_spaces(&self) -> impl Iterator<Item = (u32, &NamedSpace)> {
+        let all = numbers(&self.space_numbers).zip(&self.spaces);
+        all.filter(|(_, space)| !space.dropped)
+    }
+
+    /// The space with this number, unless it was dropped.
+    #[must_use]
+    pub fn space(&self, number: u32) -> Option<&NamedSpace> {
+        let space = self.spaces.get(place(&self.space_numbers, number)?)?;
+        (!space.dropped).then_some(space)
+    }
+
+    /// The number of the next space.
+    #[must_use]
+    pub fn next_space(&self) -> u32 {
+        self.next_space.unwrap_or_else(|| following(&self.space_numbers, self.spaces.len()))
+    }
+
+    /// Replaces the spaces. `next` is the number of the next one.
+    pub fn set_spaces(&mut self, spaces: Vec<(u32, NamedSpace)>, next: u32) {
+        (self.space_numbers, self.spaces) = spaces.into_iter().unzip();
+        shorten(&mut self.space_numbers);
+        let implied = following(&self.space_numbers, self.spaces.len());
+        self.next_space = Some(next).filter(|next| *next != implied);
+    }
+
+    /// Whether numbers are ascending, each belongs to one name, and the next is
+    /// larger than all.
+    fn numbers_are_right(&self) -> bool {
+        let right = |numbers: &Vec<u32>, names: usize, next: Option<u32>| {
+            let mut shortened = numbers.clone();
+            shorten(&mut shortened);
+            let implied = following(numbers, names);
+            (numbers.is_empty() || (numbers.len() == names && shortened == *numbers))
+                && numbers.is_sorted_by(|a, b| a < b)
+                && next.is_none_or(|next| next > implied)
+        };
+        right(&self.kind_numbers, self.kinds.len(), self.next_kind)
+            && right(&self.space_numbers, self.spaces.len(), self.next_space)
+            && (self.kind_rows.is_empty() || self.kind_rows.len() == self.kinds.len())
+    }
+
     /// Encodes the manifest.
     ///
     /// # Errors
@@ -387,6 +488,12 @@ impl Manifest {
                 "two files have the same number, or one that is not below next_file",
             ));
         }
+        if !manifest.numbers_are_right() {
+            return Err(Damage::new(
+                PREFIX_BYTES,
+                "the numbers of kinds or of spaces are out of order, or not as many as the names",
+            ));
+        }
         let manifest = Self { store: header.store, generation: header.number, ..manifest };
         // Most values have several encodings in MessagePack; only the canonical
         // one is accepted.
@@ -397,6 +504,34 @@ impl Manifest {
             ));
         }
         Ok(manifest)
+    }
+}
+
+/// The numbers of names, as a manifest has them.
+fn numbers(numbers: &[u32]) -> impl Iterator<Item = u32> {
+    let all = if numbers.is_empty() { 0..u32::MAX } else { 0..0 };
+    numbers.iter().copied().chain(all)
+}
+
+/// The position of the name with this number. It may be past the last name.
+#[inline]
+fn place(numbers: &[u32], number: u32) -> Option<usize> {
+    if numbers.is_empty() {
+        return Some(num::index(number));
+    }
+    numbers.binary_search(&number).ok()
+}
+
+/// The number after those of so many names.
+fn following(numbers: &[u32], names: usize) -> u32 {
+    let last = numbers.last().map(|last| last.saturating_add(1));
+    last.unwrap_or_else(|| u32::try_from(names).unwrap_or(u32::MAX))
+}
+
+/// Leaves out numbers that are 0, 1, 2 and so on.
+fn shorten(numbers: &mut Vec<u32>) {
+    if numbers.iter().copied().eq((0_u32..).take(numbers.len())) {
+        numbers.clear();
     }
 }
 

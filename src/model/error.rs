@@ -43,7 +43,8 @@ pub enum Error {
         /// What was given, what is wrong with it, and what would be right.
         what: String,
     },
-    /// A documented bound would be passed.
+    /// A documented bound would be passed, or one of the operating system's, such
+    /// as the number of files that a process may map.
     #[non_exhaustive]
     Limit {
         /// The bounded quantity.
@@ -272,7 +273,7 @@ impl std::fmt::Display for ConflictReason {
 pub enum ErrorKind {
     /// Change the call.
     Invalid,
-    /// Split the work.
+    /// Split the work, or do what the error advises.
     Limit,
     /// Create a store, or look elsewhere for it.
     NoStore,

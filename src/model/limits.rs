@@ -34,14 +34,14 @@ pub const NODE_VECTORS: usize = 64;
 /// Most dimensions of a vector space.
 pub const DIMENSION: usize = 4_096;
 
-/// Most vector spaces that a store may ever have, those among them that were
-/// dropped.
+/// Most vector spaces of a store. Those that were dropped do not count.
 pub const SPACES: usize = 1_024;
 
 /// Most indexes of a store.
 pub const INDEXES: usize = 4_096;
 
-/// Most distinct kinds of a store.
+/// Most distinct kinds of a store. Those that no node and no edge has any more do
+/// not count from the next checkpoint on.
 pub const KINDS: usize = 1 << 24;
 
 /// Most operations of a batch.

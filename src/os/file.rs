@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::os::map::Mapping;
+use crate::os::{map::Mapping, mapped::Mappings};
 
 /// A file system, as far as the engine uses one.
 ///
@@ -43,6 +43,17 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// `AlreadyExists` when the path already exists.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
 
+    /// As [`create_new`](Self::create_new), but nobody can open the file for
+    /// writing later: only the file that this returns can be written. So a data
+    /// file, of which backups may be other names, is not written by accident. By
+    /// default the same as `create_new`, for a file system without permissions.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the path already exists.
+    fn create_new_read_only(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.create_new(path)
+    }
+
     /// Opens a file for reading.
     ///
     /// # Errors
@@ -61,6 +72,19 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// # Errors
     /// `NotFound` when the file does not exist.
     fn map(&self, path: &Path) -> io::Result<Mapping>;
+
+    /// How many files are mapped, and how many may be; `None`, as by default, if
+    /// nothing bounds them. The engine begins no data file that it could not map
+    /// afterwards. At the bound, [`map`](Self::map) fails with `OutOfMemory`.
+    fn mappings(&self) -> Option<Mappings> {
+        None
+    }
+
+    /// How many more files the process can open at once; `None`, as by default,
+    /// if that is unknown.
+    fn free_descriptors(&self) -> Option<usize> {
+        None
+    }
 
     /// Creates a hard link: one more name of a file, which may be in another
     /// directory. The file exists until its last name is removed.

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, ops::Deref, sync::Arc};
 
+use crate::os::mapped::Counted;
+
 /// The bytes of a file, as mapped by [`Fs::map`](crate::os::Fs::map).
 ///
 /// ```
@@ -10,7 +12,11 @@ use std::{fmt, io, ops::Deref, sync::Arc};
 /// let mapping = Mapping::from_bytes(vec![1, 2, 3]);
 /// assert_eq!(&mapping[..], [1, 2, 3]);
 /// ```
-pub struct Mapping(pub(super) Bytes);
+pub struct Mapping {
+    bytes: Bytes,
+    /// For file systems that bound their mappings.
+    _counted: Option<Counted>,
+}
 
 /// Variants rather than a trait object, so that an access is a branch and not a
 /// virtual call.
@@ -22,6 +28,10 @@ pub(crate) enum Bytes {
 }
 
 impl Mapping {
+    pub(super) fn new(bytes: Bytes, counted: Option<Counted>) -> Self {
+        Self { bytes, _counted: counted }
+    }
+
     /// A mapping of bytes in memory, for file systems in memory and for tests.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
@@ -30,14 +40,20 @@ impl Mapping {
 
     pub(crate) fn from_shared(bytes: Arc<Vec<u8>>) -> Self {
         if bytes.as_ptr().addr().is_multiple_of(align_of::<u64>()) {
-            return Self(Bytes::Owned(bytes));
+            return Self::new(Bytes::Owned(bytes), None);
         }
         // Few allocators return such memory. Rows are read in place, so the
         // bytes have to be aligned.
         let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
         let copy: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
         copy.iter_mut().zip(&*bytes).for_each(|(to, from)| *to = *from);
-        Self(Bytes::Aligned(words.into(), bytes.len()))
+        Self::new(Bytes::Aligned(words.into(), bytes.len()), None)
+    }
+
+    /// The same mapping, counted until it is dropped.
+    #[cfg(feature = "sim")]
+    pub(super) fn counted(self, counted: Counted) -> Self {
+        Self { _counted: Some(counted), ..self }
     }
 }
 
@@ -45,7 +61,7 @@ impl Mapping {
     /// Advises the operating system what to read ahead. It does not change
     /// which bytes are read.
     pub(crate) fn advise(&self, expected: Expected) {
-        if let Bytes::Mapped(mapped) = &self.0 {
+        if let Bytes::Mapped(mapped) = &self.bytes {
             mapped.advise(expected);
         }
     }
@@ -65,7 +81,7 @@ impl Deref for Mapping {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        match &self.bytes {
             Bytes::Mapped(mapped) => mapped.bytes(),
             Bytes::Owned(bytes) => bytes,
             Bytes::Aligned(words, len) => {

@@ -8,6 +8,8 @@
 pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod map;
+pub(crate) mod mapped;
+pub(crate) mod needs;
 pub(crate) mod process;
 pub(crate) mod real;
 pub(crate) mod replace;
@@ -18,5 +20,6 @@ pub use clock::Clock;
 pub(crate) use file::read_all;
 pub use file::{File, Fs, Lock};
 pub use map::Mapping;
+pub use mapped::Mappings;
 pub use real::{RealClock, RealFs};
 pub(crate) use replace::{Failure, Replacement, TEMPORARY_SUFFIX, write_atomic};

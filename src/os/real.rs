@@ -9,7 +9,7 @@
 use std::{
     ffi::OsString,
     fs, io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::LazyLock,
     time::{Duration, Instant, SystemTime},
@@ -21,6 +21,7 @@ use crate::{
         clock::Clock,
         file::{File, Fs, Lock},
         map::{Bytes, Mapped, Mapping},
+        mapped::{MapCounter, Mappings},
         process::Owner,
     },
 };
@@ -55,12 +56,34 @@ impl Fs for RealFs {
         Ok(Box::new(RealFile(file)))
     }
 
+    fn create_new_read_only(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        // The mode is that of later openings; this one may write.
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(0o444).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         Ok(Box::new(RealFile(open_regular(path)?)))
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapping> {
-        Ok(Mapping(Bytes::Mapped(Mapped::new(&open_regular(path)?)?)))
+        let file = open_regular(path)?;
+        let counted = MAPPED.count(*MOST_MAPPED)?;
+        Ok(Mapping::new(Bytes::Mapped(Mapped::new(&file)?), Some(counted)))
+    }
+
+    fn mappings(&self) -> Option<Mappings> {
+        Some(Mappings { now: MAPPED.now(), most: *MOST_MAPPED })
+    }
+
+    fn free_descriptors(&self) -> Option<usize> {
+        let limits = fs::read_to_string("/proc/self/limits").ok()?;
+        let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+        let most: usize = soft.split_whitespace().next()?.parse().ok()?;
+        // The listing itself is one of those that are open.
+        let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
+        Some(most.saturating_sub(open))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -115,6 +138,19 @@ impl Fs for RealFs {
         (a.as_u128() ^ b.as_u128().rotate_left(61)).to_le_bytes()
     }
 }
+
+/// All files that this process has mapped.
+static MAPPED: LazyLock<MapCounter> = LazyLock::new(MapCounter::default);
+
+/// The most files that may be mapped at once: half of the mappings that Linux
+/// lets a process have. The rest is for the program: its memory and its threads
+/// take mappings too, and an allocation that gets none ends the process.
+static MOST_MAPPED: LazyLock<usize> = LazyLock::new(|| {
+    /// The default of Linux. Other systems have no limit of this kind.
+    const MAPPINGS: usize = 65_530;
+    let told = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+    told.and_then(|told| told.trim().parse::<usize>().ok()).unwrap_or(MAPPINGS) / 2
+});
 
 /// Opens a regular file for reading. Opening a pipe would block until somebody
 /// opens its other end.

@@ -20,6 +20,7 @@ use crate::{
         clock::Clock,
         file::{File, Fs, Lock},
         map::Mapping,
+        mapped::{MapCounter, Mappings},
     },
     // Of the crate, so that a model checker can switch threads at each call.
     sync::{Mutex, MutexGuard},
@@ -71,6 +72,10 @@ struct Shared {
     locks: HashSet<PathBuf>,
     draws: u64,
     faults: Faults,
+    /// Counts what is mapped.
+    maps: MapCounter,
+    /// The most files that may be mapped.
+    most_maps: Option<usize>,
 }
 
 /// A kind of call, for [`SimDisk::fail`] and [`SimDisk::calls`].
@@ -112,6 +117,8 @@ pub enum Call {
     SyncDir,
     /// [`Fs::list`].
     List,
+    /// [`Fs::lock`].
+    Lock,
     /// [`File::write_at`].
     Write,
     /// [`File::read_at`].
@@ -152,6 +159,9 @@ pub enum Failure {
     /// programs still see them, later syncs succeed, but the medium never gets
     /// them. Other calls fail as with [`Io`](Self::Io).
     LoseDirty,
+    /// The file system has no such call, as some have no maps, locks or syncs of
+    /// directories. A write writes nothing, and a sync syncs nothing.
+    Unsupported,
 }
 
 #[derive(Debug, Default)]
@@ -202,6 +212,7 @@ impl Failure {
         match self {
             Self::Io | Self::LoseDirty => io::Error::other("simulated input/output error"),
             Self::NoSpace | Self::Short(_) => io::Error::from(io::ErrorKind::StorageFull),
+            Self::Unsupported => io::Error::from(io::ErrorKind::Unsupported),
         }
     }
 }
@@ -612,6 +623,8 @@ impl SimDisk {
                 locks: HashSet::new(),
                 draws,
                 faults: Faults::default(),
+                maps: MapCounter::default(),
+                most_maps: None,
             })),
         }
     }
@@ -654,6 +667,12 @@ impl SimDisk {
     /// writes what fits and fails for lack of space. `None` removes the limit.
     pub fn limit_space(&self, bytes: Option<usize>) {
         self.lock_shared().faults.space = bytes;
+    }
+
+    /// Bounds how many files may be mapped at once, those that are mapped already
+    /// among them. `None` removes the limit.
+    pub fn limit_mappings(&self, most: Option<usize>) {
+        self.lock_shared().most_maps = most;
     }
 
     /// Removes all faults.
@@ -930,7 +949,13 @@ impl Fs for SimDisk {
         if shared.faults.flip.is_some() {
             shared.faults.flip_read(Arc::make_mut(&mut bytes).as_mut_slice());
         }
-        Ok(Mapping::from_shared(bytes))
+        let counted = shared.maps.count(shared.most_maps.unwrap_or(usize::MAX))?;
+        Ok(Mapping::from_shared(bytes).counted(counted))
+    }
+
+    fn mappings(&self) -> Option<Mappings> {
+        let shared = self.lock_shared();
+        shared.most_maps.map(|most| Mappings { now: shared.maps.now(), most })
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -994,6 +1019,7 @@ impl Fs for SimDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let mut shared = self.lock_shared();
+        shared.meet(Call::Lock)?;
         if shared.medium.entry(path)?.is_none() {
             shared.done(Op::Create(path.to_owned()));
         }

@@ -42,6 +42,11 @@ impl Direction {
 /// cursor is valid only for the read that it comes from; every other read
 /// refuses it.
 ///
+/// Reads of several kinds are in the order in which the kinds were first used. If a
+/// kind leaves the store and comes back, it comes after all others. If the process
+/// ends just after that, opening may order kinds that came since then anew: a read
+/// that is continued may return items again, but leaves out none.
+///
 /// ```
 /// use ingrain::{Batch, Cursor, Engine, Node, NodeId};
 ///
@@ -98,7 +103,7 @@ impl std::fmt::Display for CursorOf {
 }
 
 /// The version of the encoding of a cursor.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 impl Cursor {
     /// The cursor as bytes, to keep or hand out. The bytes are opaque: only
@@ -150,6 +155,11 @@ impl Cursor {
             (*version == VERSION).then_some(cursor)
         };
         cursor().ok_or_else(|| Error::invalid("cursor: invalid bytes"))
+    }
+
+    /// The number of the kind, with which the key of some reads ends.
+    pub(super) fn kind(&self) -> Option<u32> {
+        self.key.last_chunk().map(|kind| u32::from_be_bytes(*kind))
     }
 
     /// Refuses a cursor of another read.

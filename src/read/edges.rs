@@ -188,15 +188,14 @@ impl<'s> Edges<'s> {
 
     /// Restarts the iterator after a cursor of the same edges, outgoing or
     /// incoming, of the same node. A cursor before the first edge leaves all
-    /// edges; one past the last edge, or of a kind that the store does not
-    /// know, leaves none.
+    /// edges; one past the last edge leaves none.
     ///
     /// # Errors
     /// `Invalid` if the cursor comes from another read.
     pub fn after(mut self, cursor: &Cursor) -> Result<Self> {
         cursor.check(&self.read())?;
-        let place = cursor.key.split_first_chunk().and_then(|(discriminator, name)| {
-            let kind = self.table.state.kinds().number(str::from_utf8(name).ok()?)?;
+        let place = cursor.key.split_first_chunk().and_then(|(discriminator, _)| {
+            let kind = cursor.kind()?;
             let discriminator = u64::from_be_bytes(*discriminator);
             Some(EdgeKey { from: self.table.start.from, kind, to: cursor.node, discriminator })
         });
@@ -209,8 +208,8 @@ impl<'s> Edges<'s> {
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let at = self.at?;
-        let kind = self.table.state.kinds().name(at.kind)?;
-        let key = [at.discriminator.to_be_bytes().as_slice(), kind.as_bytes()].concat();
+        let kind = at.kind.to_be_bytes();
+        let key = [at.discriminator.to_be_bytes().as_slice(), &kind].concat();
         Some(Cursor { of: self.read(), node: at.to, key })
     }
 
@@ -310,10 +309,7 @@ impl<'s> Iterator for Edges<'s> {
         if self.back_at.is_some_and(|back| key >= back) {
             return None;
         }
-        // A cursor needs the name of the kind.
-        if self.table.state.kinds().knows(key.kind) {
-            self.at = Some(key);
-        }
+        self.at = Some(key);
         Some(self.edge(found))
     }
 }

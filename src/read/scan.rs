@@ -11,7 +11,6 @@ use crate::{
         error::{Error, Result},
         id::NodeId,
     },
-    num,
     read::{
         cursor::{Cursor, CursorOf},
         merge::{STALL, Step},
@@ -62,8 +61,8 @@ pub(crate) struct KindMerge<'s> {
     /// The rows of the current kind.
     base: Option<Within<KindRows<'s>, (u32, NodeId)>>,
     base_head: Option<&'s NodeRow>,
-    /// The kinds after the current one.
-    kinds: std::ops::Range<u32>,
+    /// The kinds after the current one, as positions in the list of kinds.
+    kinds: std::ops::Range<usize>,
     descending: bool,
     /// Returned next, and nothing after it.
     error: Option<Error>,
@@ -88,15 +87,13 @@ impl<'s> KindMerge<'s> {
             if descending { entries.descending() } else { entries }.peekable()
         });
         let layers = [layers.next(), layers.next()];
-        let known = num::short(state.kinds().len());
-        let end = last.0.saturating_add(1).min(known);
         let mut merge = Self {
             state,
             bounds,
             layers,
             base: None,
             base_head: None,
-            kinds: first.0..end,
+            kinds: state.kinds().positions(first.0, last.0),
             descending,
             error: None,
             ended: false,
@@ -104,16 +101,22 @@ impl<'s> KindMerge<'s> {
         };
         if descending {
             // The range may end before the last id of the last kind.
-            if let Some(kind) = merge.kinds.next_back() {
+            if let Some(kind) = merge.next_kind() {
                 let to = if kind == last.0 { last.1 } else { NodeId::MAX };
                 let rows = state.base().of_kind_descending(kind, to);
                 merge.base = Some(Within::new(rows, bounds, true));
             }
-        } else if let Some(kind) = merge.kinds.next() {
-            merge.base = Some(Within::new(state.base().of_kind(kind, first.1), bounds, false));
+        } else if let Some(kind) = merge.next_kind() {
+            let from = if kind == first.0 { first.1 } else { NodeId::MIN };
+            merge.base = Some(Within::new(state.base().of_kind(kind, from), bounds, false));
         }
         merge.advance_base();
         merge
+    }
+
+    fn next_kind(&mut self) -> Option<u32> {
+        let at = if self.descending { self.kinds.next_back() } else { self.kinds.next() };
+        self.state.kinds().number_at(at?)
     }
 
     fn advance_base(&mut self) {
@@ -124,11 +127,10 @@ impl<'s> KindMerge<'s> {
                 Some(Err(error)) => self.error = Some(error),
                 None => {
                     let base = self.state.base();
+                    let Some(kind) = self.next_kind() else { return };
                     let rows = if self.descending {
-                        let Some(kind) = self.kinds.next_back() else { return };
                         base.of_kind_descending(kind, NodeId::MAX)
                     } else {
-                        let Some(kind) = self.kinds.next() else { return };
                         base.of_kind(kind, NodeId::MIN)
                     };
                     self.base = Some(Within::new(rows, self.bounds, self.descending));
@@ -317,16 +319,18 @@ impl<'s> Scan<'s> {
     }
 
     /// Restarts the iterator after a cursor of the same scan. A cursor before
-    /// the first node leaves all nodes; one past the last node, or of a kind
-    /// that the store does not know, leaves none.
+    /// the first node leaves all nodes; one past the last node leaves none.
     ///
     /// # Errors
     /// `Invalid` if the cursor comes from another read.
     pub fn after(self, cursor: &Cursor) -> Result<Self> {
         cursor.check(&self.read())?;
-        let kind =
-            str::from_utf8(&cursor.key).ok().and_then(|name| self.table.state.kinds().number(name));
-        let left_at = Some(kind.map_or(self.table.end, |kind| (kind, cursor.node)));
+        let end = self.table.end;
+        let left_at = match &self.kind {
+            ScanKind::All => Some(cursor.kind().map_or(end, |kind| (kind, cursor.node))),
+            ScanKind::Known(kind) => Some((*kind, cursor.node)),
+            ScanKind::Unknown(_) => Some(end),
+        };
         let table = KindTable { left_at, ..self.table };
         Ok(Self { table, front: None, back: None, at: None, back_at: None, ..self })
     }
@@ -336,7 +340,10 @@ impl<'s> Scan<'s> {
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let (kind, node) = self.at?;
-        let key = self.table.state.kinds().name(kind)?.as_bytes().to_vec();
+        let key = match &self.kind {
+            ScanKind::All => kind.to_be_bytes().to_vec(),
+            ScanKind::Known(_) | ScanKind::Unknown(_) => Vec::new(),
+        };
         Some(Cursor { of: self.read(), node, key })
     }
 }
@@ -350,10 +357,7 @@ impl<'s> Iterator for Scan<'s> {
             // The back has returned the rest.
             Ok((at, _)) if self.back_at.is_some_and(|back| at >= back) => None,
             Ok((at, node)) => {
-                // A cursor needs the name of the kind.
-                if self.table.state.kinds().knows(at.0) {
-                    self.at = Some(at);
-                }
+                self.at = Some(at);
                 Some(node)
             }
             Err(error) => Some(Err(error)),

@@ -170,8 +170,9 @@ impl Snapshot {
         count(self.state.counts().vectors)
     }
 
-    /// All kinds that nodes or edges of the store ever had, in the order of
-    /// their first appearance.
+    /// The kinds of the nodes and edges of the store, in the order of their first
+    /// use. A kind that no node and no edge has any more is listed until a
+    /// checkpoint has found that out; if it is used again later, it comes last.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.state.kinds().iter()
     }
@@ -187,7 +188,8 @@ impl Snapshot {
         self.state.spaces().iter().map(|(_, named)| (named.name.as_str(), named.space))
     }
 
-    /// The indexes of the store, in the order of their creation.
+    /// The indexes of the store, in the order of their creation, also those without
+    /// keys.
     pub fn indexes(&self) -> impl Iterator<Item = &str> {
         self.state.indexes().iter()
     }

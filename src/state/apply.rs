@@ -10,7 +10,6 @@ use crate::{
         time::{Seq, Timestamp},
         value::map_memory,
     },
-    num,
     state::{
         State,
         layer::change,
@@ -32,6 +31,9 @@ const KIND_BYTES: usize = 72;
 pub(crate) enum Effect {
     /// Assigns the next number to a kind.
     Kind(Arc<str>),
+    /// Notes that the layer uses a kind: it stays known until a checkpoint finds
+    /// neither the base nor the layer with it.
+    UseKind(u32),
     Space(Box<str>, Space),
     /// Drops the space with this number, and all its vectors.
     DropSpace(u32),
@@ -97,9 +99,10 @@ impl State {
         for effect in effects {
             match effect {
                 Effect::Kind(name) => self.kinds.add(name),
+                Effect::UseKind(number) => self.kinds.note_use(number),
                 Effect::Space(name, space) => {
-                    Arc::make_mut(&mut self.spaces).add(name, space);
-                    Arc::make_mut(&mut self.vector_counts).push(0);
+                    let number = Arc::make_mut(&mut self.spaces).add(name, space);
+                    Arc::make_mut(&mut self.vector_counts).insert(number, 0);
                 }
                 Effect::DropSpace(number) => self.drop_space(number),
                 Effect::Method(number, method) => {
@@ -142,9 +145,8 @@ impl State {
     /// the base by the next checkpoint.
     fn drop_space(&mut self, number: u32) {
         Arc::make_mut(&mut self.spaces).drop(number);
-        if let Some(count) = Arc::make_mut(&mut self.vector_counts).get_mut(num::index(number)) {
-            self.counts.vectors = self.counts.vectors.saturating_sub(*count);
-            *count = 0;
+        if let Some(count) = Arc::make_mut(&mut self.vector_counts).remove(&number) {
+            self.counts.vectors = self.counts.vectors.saturating_sub(count);
         }
     }
 
@@ -154,7 +156,7 @@ impl State {
         let counts = Arc::make_mut(&mut self.vector_counts);
         // Vectors of dropped spaces are not counted any more.
         if self.spaces.by_number(space).is_some()
-            && let Some(count) = counts.get_mut(num::index(space))
+            && let Some(count) = counts.get_mut(&space)
         {
             *count = count.saturating_add_signed(change);
             self.counts.vectors = self.counts.vectors.saturating_add_signed(change);

@@ -1,80 +1,192 @@
 //! The numbers of kinds, indexes and spaces.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use im::OrdMap;
 
 use crate::{format::manifest::NamedSpace, model::space::Space, num};
 
-/// Names and their numbers. Numbers are assigned in the order in which the
-/// names first appear in the log, so every replay assigns the same ones.
+/// Names and their numbers. Numbers are assigned in ascending order and never
+/// used again, so a number means the same in every file, layer and snapshot.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dictionary {
-    names: im::Vector<Arc<str>>,
-    numbers: OrdMap<Arc<str>, u32>,
+    /// Ascending by number.
+    names: im::Vector<(u32, Arc<str>)>,
+    numbers: OrdMap<Arc<str>, Numbered>,
+    /// The number of the next name.
+    next: u32,
+    /// Counts the layers.
+    layer: u64,
+    /// The names that a batch of this layer has used, by number.
+    used: im::OrdSet<u32>,
+}
+
+/// The number of a name, and the last layer in which a batch used the name.
+#[derive(Debug, Clone, Copy)]
+struct Numbered {
+    number: u32,
+    layer: u64,
 }
 
 impl Dictionary {
-    /// A dictionary of these names, which are in the order of their numbers.
-    pub(crate) fn from_names(names: &[String]) -> Self {
-        let mut dictionary = Self::default();
-        for name in names {
-            dictionary.add(name.as_str().into());
+    /// A dictionary of names in the order of their numbers, none of which is used
+    /// yet, whose next name gets the number `next`.
+    pub(crate) fn new<'n>(names: impl Iterator<Item = (u32, &'n str)>, next: u32) -> Self {
+        let mut dictionary = Self { layer: 1, next, ..Self::default() };
+        for (number, name) in names {
+            dictionary.insert(number, name.into(), 0);
         }
         dictionary
     }
 
-    pub(crate) fn number(&self, name: &str) -> Option<u32> {
-        self.numbers.get(name).copied()
+    fn insert(&mut self, number: u32, name: Arc<str>, layer: u64) {
+        match self.names.back() {
+            Some((last, _)) if *last >= number => {
+                let at = self.position(number).unwrap_or_else(|at| at);
+                self.names.insert(at, (number, Arc::clone(&name)));
+            }
+            _ => self.names.push_back((number, Arc::clone(&name))),
+        }
+        self.numbers.insert(name, Numbered { number, layer });
     }
 
-    /// The name with this number, if the number is assigned.
+    pub(crate) fn number(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).map(|numbered| numbered.number)
+    }
+
+    /// The number of a name, and whether a batch of this layer has used it.
+    pub(crate) fn number_and_use(&self, name: &str) -> Option<(u32, bool)> {
+        let numbered = self.numbers.get(name)?;
+        Some((numbered.number, numbered.layer == self.layer))
+    }
+
+    /// The position of a number among the names; if it is not there, the position
+    /// of the next larger one as an error.
+    #[inline]
+    fn position(&self, number: u32) -> Result<usize, usize> {
+        // As long as no name has left, the number is the position.
+        match self.names.get(num::index(number)) {
+            Some((found, _)) if *found == number => Ok(num::index(number)),
+            _ => self.names.binary_search_by_key(&number, |(number, _)| *number),
+        }
+    }
+
+    /// The name with this number, if there is one.
+    #[inline]
     pub(crate) fn name(&self, number: u32) -> Option<&str> {
-        self.names.get(num::index(number)).map(|name| &**name)
+        self.names.get(self.position(number).ok()?).map(|(_, name)| &**name)
     }
 
     /// The name with a number that came from this dictionary, or was checked
     /// against it when it was read.
+    #[inline]
     pub(crate) fn known_name(&self, number: u32) -> &str {
-        debug_assert!(self.knows(number), "number {number} of {}", self.len());
+        debug_assert!(self.knows(number), "number {number}");
         self.name(number).unwrap_or_default()
     }
 
-    /// Whether a number is assigned.
+    /// Whether there is a name with this number.
     #[inline]
     pub(crate) fn knows(&self, number: u32) -> bool {
-        num::index(number) < self.names.len()
+        self.position(number).is_ok()
     }
 
+    /// How many names there are.
     pub(crate) fn len(&self) -> usize {
         self.names.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|name| &**name)
+    /// The number of the next name.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
     }
 
-    /// Assigns the next number to `name`. Limits on names are far below 2^32.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|(_, name)| &**name)
+    }
+
+    /// The numbers and names, ascending.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.names.iter().map(|(number, name)| (*number, &**name))
+    }
+
+    /// The positions of the numbers from `first` to `last`, for
+    /// [`number_at`](Self::number_at).
+    pub(crate) fn positions(&self, first: u32, last: u32) -> Range<usize> {
+        let from = self.position(first).unwrap_or_else(|at| at);
+        let to = self.position(last).map_or_else(|at| at, |at| at + 1);
+        from..to
+    }
+
+    /// The number at a position.
+    pub(crate) fn number_at(&self, at: usize) -> Option<u32> {
+        self.names.get(at).map(|(number, _)| *number)
+    }
+
+    /// Adds a name, which a batch uses, and assigns the next number to it. Batches
+    /// are refused before the numbers run out.
     pub(crate) fn add(&mut self, name: Arc<str>) {
-        let number = num::short(self.names.len());
-        self.names.push_back(Arc::clone(&name));
-        self.numbers.insert(name, number);
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        self.used.insert(number);
+        self.insert(number, name, self.layer);
+    }
+
+    /// Notes that a batch of this layer uses a name.
+    pub(crate) fn note_use(&mut self, number: u32) {
+        let at = self.position(number).ok();
+        if let Some((_, name)) = at.and_then(|at| self.names.get(at)) {
+            self.numbers.insert(Arc::clone(name), Numbered { number, layer: self.layer });
+            self.used.insert(number);
+        }
+    }
+
+    /// Whether a batch of this layer has used the name with this number.
+    pub(crate) fn is_used(&self, number: u32) -> bool {
+        self.used.contains(&number)
+    }
+
+    /// Begins a layer, of which no batch has used a name yet.
+    pub(crate) fn begin_layer(&mut self) {
+        self.layer = self.layer.saturating_add(1);
+        self.used = im::OrdSet::new();
+    }
+
+    /// Leaves only the names that `kept` has, and those that batches of this layer
+    /// have used. `kept` has names of the time when the layer began, or before it.
+    /// Cost: that of the names that are new or used.
+    pub(crate) fn leave(&mut self, kept: Self) {
+        let old = std::mem::replace(self, kept);
+        self.layer = old.layer;
+        self.next = old.next;
+        for number in &old.used {
+            match old.name(*number) {
+                Some(_) if self.knows(*number) => self.note_use(*number),
+                Some(name) => self.insert(*number, name.into(), old.layer),
+                None => {}
+            }
+        }
+        self.used = old.used;
     }
 }
 
-/// The vector spaces of a store, including dropped ones, by number.
+/// The vector spaces of a store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spaces {
-    pub(super) by_number: Vec<NamedSpace>,
-    /// The numbers of the spaces that exist, by name.
+    by_number: BTreeMap<u32, NamedSpace>,
+    /// The numbers, by name.
     names: BTreeMap<Box<str>, u32>,
+    /// The number of the next space. None is used again.
+    next: u32,
 }
 
 impl Spaces {
-    pub(crate) fn from_named(spaces: &[NamedSpace]) -> Self {
-        let there = (0_u32..).zip(spaces).filter(|(_, space)| !space.dropped);
-        let names = there.map(|(number, space)| (space.name.as_str().into(), number)).collect();
-        Self { by_number: spaces.to_vec(), names }
+    /// These spaces. The next one gets the number `next`.
+    pub(crate) fn new<'n>(spaces: impl Iterator<Item = (u32, &'n NamedSpace)>, next: u32) -> Self {
+        let by_number: BTreeMap<u32, NamedSpace> =
+            spaces.map(|(number, space)| (number, space.clone())).collect();
+        let names = by_number.iter().map(|(number, space)| (space.name.as_str().into(), *number));
+        Self { names: names.collect(), by_number, next }
     }
 
     /// The space with this name, and its number.
@@ -85,35 +197,45 @@ impl Spaces {
 
     /// The space with this number, if it was not dropped.
     pub(crate) fn by_number(&self, number: u32) -> Option<&NamedSpace> {
-        let space = self.by_number.get(num::index(number))?;
-        (!space.dropped).then_some(space)
+        self.by_number.get(&number)
     }
 
-    /// The spaces that exist, sorted by name.
+    /// The spaces, sorted by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &NamedSpace)> {
         self.names.values().filter_map(|number| Some((*number, self.by_number(*number)?)))
     }
 
-    /// How many numbers are assigned, including those of dropped spaces.
+    /// The spaces, sorted by number.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u32, &NamedSpace)> {
+        self.by_number.iter().map(|(number, space)| (*number, space))
+    }
+
+    /// How many spaces there are.
     pub(crate) fn len(&self) -> usize {
         self.by_number.len()
     }
 
-    pub(crate) fn add(&mut self, name: Box<str>, space: Space) {
-        let number = num::short(self.by_number.len());
-        self.by_number.push(NamedSpace::new(name.to_string(), space));
+    /// The number of the next space.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Adds a space and assigns the next number to it.
+    pub(crate) fn add(&mut self, name: Box<str>, space: Space) -> u32 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        self.by_number.insert(number, NamedSpace::new(name.to_string(), space));
         self.names.insert(name, number);
+        number
     }
 
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut NamedSpace> {
-        self.by_number.get_mut(num::index(number))
+        self.by_number.get_mut(&number)
     }
 
     pub(crate) fn drop(&mut self, number: u32) {
-        if let Some(space) = self.get_mut(number) {
-            space.dropped = true;
-            let name = std::mem::take(&mut space.name);
-            self.names.remove(name.as_str());
+        if let Some(space) = self.by_number.remove(&number) {
+            self.names.remove(space.name.as_str());
         }
     }
 }

@@ -8,14 +8,15 @@ pub(crate) mod layer;
 pub(crate) mod record;
 pub(crate) mod stats;
 
-use std::sync::Arc;
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use crate::{
     format::{
-        manifest::{Counts, NamedSpace},
+        manifest::{Counts, Manifest, NamedSpace},
         tables::{EdgeKey, NodeRow},
     },
     model::{catalog::Catalog, id::NodeId, space::Space, time::Seq},
+    num,
     state::{
         base::Base,
         catalog::{Dictionary, Spaces},
@@ -32,8 +33,8 @@ pub(crate) struct State {
     seq: Seq,
     kinds: Dictionary,
     spaces: Arc<Spaces>,
-    /// The number of vectors in each space, by number.
-    vector_counts: Arc<Vec<u64>>,
+    /// The number of vectors in each space, by the number of the space.
+    vector_counts: Arc<BTreeMap<u32, u64>>,
     indexes: Dictionary,
     counts: Counts,
     /// Changes since the last checkpoint began.
@@ -45,6 +46,9 @@ pub(crate) struct State {
     dead: Arc<Dead>,
     /// What readers report, shared by all states.
     dead_reports: Arc<DeadReports>,
+    /// Held by all states of the same time, so that it is known how long the oldest
+    /// of them is held.
+    token: Option<Arc<dyn Any + Send + Sync>>,
     /// The most threads that one read takes.
     threads: usize,
 }
@@ -90,6 +94,11 @@ impl State {
         Arc::make_mut(&mut self.dead).add(run);
     }
 
+    /// Sets what this state and those that follow it hold.
+    pub(crate) fn set_token(&mut self, token: Arc<dyn Any + Send + Sync>) {
+        self.token = Some(token);
+    }
+
     /// What readers of any state reported.
     #[inline]
     pub(crate) fn dead_reports(&self) -> &DeadReports {
@@ -117,6 +126,17 @@ impl State {
     }
 }
 
+/// The kinds that a manifest names.
+pub(crate) fn kinds_of(manifest: &Manifest) -> Dictionary {
+    Dictionary::new(manifest.numbered_kinds(), manifest.next_kind())
+}
+
+/// The indexes that a manifest names. None ever leaves.
+fn indexes_of(manifest: &Manifest) -> Dictionary {
+    let names = (0_u32..).zip(manifest.indexes.iter().map(String::as_str));
+    Dictionary::new(names, num::short(manifest.indexes.len()))
+}
+
 /// The result of a prefetch lookup of one node.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum Prefetched<'s> {
@@ -136,10 +156,12 @@ impl State {
         let manifest = Arc::clone(&base.manifest);
         Self {
             seq: manifest.checkpoint,
-            kinds: Dictionary::from_names(&manifest.kinds),
-            indexes: Dictionary::from_names(&manifest.indexes),
-            spaces: Arc::new(Spaces::from_named(&manifest.spaces)),
-            vector_counts: Arc::new(manifest.spaces.iter().map(|space| space.vectors).collect()),
+            kinds: kinds_of(&manifest),
+            indexes: indexes_of(&manifest),
+            spaces: Arc::new(Spaces::new(manifest.numbered_spaces(), manifest.next_space())),
+            vector_counts: Arc::new(
+                manifest.numbered_spaces().map(|(number, space)| (number, space.vectors)).collect(),
+            ),
             counts: manifest.counts,
             active: Layer::new(kind_run),
             frozen: None,
@@ -147,6 +169,7 @@ impl State {
             base,
             dead: Arc::default(),
             dead_reports: Arc::default(),
+            token: None,
         }
     }
 
@@ -159,12 +182,15 @@ impl State {
                 return None;
             }
             let next = self.active.next();
+            let kinds = self.kinds.clone();
+            self.kinds.begin_layer();
             self.frozen = Some(Arc::new(Frozen {
                 layer: std::mem::replace(&mut self.active, next),
                 seq: self.seq,
-                kinds: self.kinds.clone(),
+                kinds,
                 indexes: self.indexes.clone(),
-                spaces: self.spaces_by_number(),
+                spaces: self.numbered_spaces(),
+                next_space: self.spaces.next(),
                 counts: self.counts,
             }));
         }
@@ -178,9 +204,13 @@ impl State {
         Frozen {
             layer: self.active.next(),
             seq: manifest.checkpoint,
-            kinds: Dictionary::from_names(&manifest.kinds),
-            indexes: Dictionary::from_names(&manifest.indexes),
-            spaces: manifest.spaces.clone(),
+            kinds: kinds_of(manifest),
+            indexes: indexes_of(manifest),
+            spaces: manifest
+                .numbered_spaces()
+                .map(|(number, space)| (number, space.clone()))
+                .collect(),
+            next_space: manifest.next_space(),
             counts: manifest.counts,
         }
     }
@@ -190,10 +220,15 @@ impl State {
         self.base = base;
     }
 
-    /// Drops the frozen layer, and replaces the base by one that includes it.
-    pub(crate) fn install(&mut self, base: Arc<Base>) {
+    /// Drops the frozen layer, and replaces the base by one that includes it. If
+    /// kinds are gone, `kinds` are those that are left, without the ones that the
+    /// active layer uses.
+    pub(crate) fn install(&mut self, base: Arc<Base>, kinds: Option<Dictionary>) {
         self.frozen = None;
         self.base = base;
+        if let Some(kinds) = kinds {
+            self.kinds.leave(kinds);
+        }
     }
 
     /// Estimated bytes of memory of the layers.
@@ -201,10 +236,13 @@ impl State {
         self.layers().map(|layer| layer.bytes).sum()
     }
 
-    /// The spaces by number, with their vector counts.
-    fn spaces_by_number(&self) -> Vec<NamedSpace> {
-        let spaces = self.spaces.by_number.iter().zip(&*self.vector_counts);
-        spaces.map(|(space, vectors)| NamedSpace { vectors: *vectors, ..space.clone() }).collect()
+    /// The spaces with their numbers and vector counts.
+    fn numbered_spaces(&self) -> Vec<(u32, NamedSpace)> {
+        let spaces = self.spaces.numbered().map(|(number, space)| {
+            let vectors = self.vector_counts.get(&number).copied().unwrap_or(0);
+            (number, NamedSpace { vectors, ..space.clone() })
+        });
+        spaces.collect()
     }
 
     /// The layers, newest first.

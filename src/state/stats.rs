@@ -5,7 +5,6 @@ use crate::{
         id::NodeId,
         space::{Method, Space},
     },
-    num,
     state::{State, base::vector_stats::VectorFileStats},
 };
 
@@ -69,7 +68,7 @@ impl State {
                 name: named.name.clone(),
                 space: named.space,
                 method: named.method,
-                vectors: self.vector_counts.get(num::index(number)).copied().unwrap_or(0),
+                vectors: self.vector_counts.get(&number).copied().unwrap_or(0),
                 in_memory: self
                     .layers()
                     .map(|layer| layer.vectors.range(all.clone()).count())

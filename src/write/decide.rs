@@ -4,7 +4,10 @@
 //! A pure function, so that a batch is decided in the same way when it is
 //! written and when it is replayed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use foldhash::quality::RandomState;
 
@@ -71,6 +74,8 @@ pub(crate) fn decide(
         kinds: HashMap::default(),
         spaces: HashMap::default(),
         new_spaces: 0,
+        dropped_spaces: 0,
+        used_kinds: BTreeSet::new(),
         indexes: HashMap::default(),
     };
     let nodes: Vec<[Option<NodeId>; 2]> =
@@ -129,8 +134,11 @@ struct Decision<'s> {
     /// space.
     kinds: HashMap<Arc<str>, u32, RandomState>,
     spaces: HashMap<Box<str>, Option<(u32, Space)>, RandomState>,
-    /// How many spaces the batch has created.
+    /// How many spaces the batch has created and dropped.
     new_spaces: usize,
+    dropped_spaces: usize,
+    /// Kinds of the state that the batch has noted as used.
+    used_kinds: BTreeSet<u32>,
     indexes: HashMap<Arc<str>, u32, RandomState>,
 }
 
@@ -205,6 +213,7 @@ impl<'s> Decision<'s> {
             Op::DropSpace { name } => {
                 let (number, _) = self.space(&name)?;
                 self.spaces.insert(name.into_boxed_str(), None);
+                self.dropped_spaces += 1;
                 self.effects.push(Effect::DropSpace(number));
                 Ok(())
             }
@@ -343,12 +352,14 @@ impl<'s> Decision<'s> {
                 "space {name:?}: it exists as {existing:?}, which is not {space:?}"
             ))),
             Err(_) => {
-                let number = self.state.spaces().len() + self.new_spaces;
+                let (known, new) = (self.state.spaces().len(), self.new_spaces);
+                let spaces = (known + new + 1).saturating_sub(self.dropped_spaces);
+                check_count("vector spaces of a store", spaces, limits::SPACES)?;
                 let what = "vector spaces that a store ever had";
-                check_count(what, number + 1, limits::SPACES)?;
+                let number = next_number(self.state.spaces().next(), new, what)?;
                 self.new_spaces += 1;
                 let name = name.into_boxed_str();
-                self.spaces.insert(name.clone(), Some((number32(number), space)));
+                self.spaces.insert(name.clone(), Some((number, space)));
                 self.effects.push(Effect::Space(name, space));
                 Ok(())
             }
@@ -362,7 +373,7 @@ impl<'s> Decision<'s> {
         let number = self.state.indexes().len() + self.indexes.len();
         check_count("indexes of a store", number + 1, limits::INDEXES)?;
         let name: Arc<str> = name.into();
-        self.indexes.insert(Arc::clone(&name), number32(number));
+        self.indexes.insert(Arc::clone(&name), num::short(number));
         self.effects.push(Effect::Index(name));
         Ok(())
     }
@@ -401,7 +412,7 @@ impl<'s> Decision<'s> {
 
     /// A copy of an existing node to be changed, and where its old version is.
     fn present_record(
-        &self,
+        &mut self,
         id: NodeId,
         prefetched: Prefetched<'s>,
     ) -> Result<(NodeRecord, Below)> {
@@ -413,10 +424,13 @@ impl<'s> Decision<'s> {
             if !self.nodes.contains_key(&id) && self.state.is_frozen(&id) {
                 record.content = record.content.detached();
             }
+            self.use_kind(record.kind);
             return Ok((record, Below::Layers));
         }
         let node = self.in_base(id, prefetched)?.ok_or_else(missing)?;
-        Ok((self.state.base().record_of(node)?, Below::Base(Some(node.secondary_keys()))))
+        let record = self.state.base().record_of(node)?;
+        self.use_kind(record.kind);
+        Ok((record, Below::Base(Some(node.secondary_keys()))))
     }
 
     /// The creation time of an edge in the base, by its key in the out_edges
@@ -458,16 +472,30 @@ impl<'s> Decision<'s> {
 
     /// The number of a kind, which is assigned if the kind is new.
     fn kind(&mut self, name: &str) -> Result<u32> {
-        if let Some(number) = self.known_kind(name) {
+        if let Some((number, used)) = self.state.kinds().number_and_use(name) {
+            if !used {
+                self.use_kind(number);
+            }
             return Ok(number);
         }
-        let number = self.state.kinds().len() + self.kinds.len();
-        check_count("kinds of a store", number + 1, limits::KINDS)?;
+        if let Some(number) = self.kinds.get(name) {
+            return Ok(*number);
+        }
+        let (known, new) = (self.state.kinds().len(), self.kinds.len());
+        check_count("kinds of a store", known + new + 1, limits::KINDS)?;
+        let number = next_number(self.state.kinds().next(), new, "kinds that a store ever had")?;
         let name: Arc<str> = name.into();
-        let number = number32(number);
         self.kinds.insert(Arc::clone(&name), number);
         self.effects.push(Effect::Kind(name));
         Ok(number)
+    }
+
+    /// Notes that the layer has a kind.
+    fn use_kind(&mut self, number: u32) {
+        let kinds = self.state.kinds();
+        if !kinds.is_used(number) && kinds.knows(number) && self.used_kinds.insert(number) {
+            self.effects.push(Effect::UseKind(number));
+        }
     }
 
     fn space(&self, name: &str) -> Result<(u32, Space)> {
@@ -530,9 +558,11 @@ fn conflict(id: NodeId, reason: ConflictReason) -> Error {
     Error::Conflict { op: 0, node: id, reason }
 }
 
-/// Limits on kinds, spaces and indexes are far below 2^32.
-fn number32(number: usize) -> u32 {
-    num::short(number)
+/// The number after `next` and `more`. The largest stands for no name.
+fn next_number(next: u32, more: usize, what: &'static str) -> Result<u32> {
+    let number = num::index(next).saturating_add(more);
+    check_count(what, number.saturating_add(1), num::index(u32::MAX))?;
+    Ok(num::short(number))
 }
 
 fn sorted_keys(mut keys: Vec<(u32, Arc<[u8]>)>) -> Box<[(u32, Arc<[u8]>)]> {

@@ -25,7 +25,7 @@ use crate::{
     num,
     os::{clock::Clock, file::Fs},
     read::dead::check,
-    state::{State, base::Base, dead::DeadRun, layer::Frozen},
+    state::{State, base::Base, catalog::Dictionary, dead::DeadRun, layer::Frozen},
     store::wal::{self, writer::Writer},
     sync::{
         ArcSwap, Condvar, Mutex, MutexGuard,
@@ -36,6 +36,7 @@ use crate::{
         admission::{Budget, SLOW_FROM, SLOWEST},
         decide::decide,
         pacing::{Pace, Pacing},
+        pins::{EPOCH, Pins, SnapshotStats},
         stats::{Counters, WriteStats},
         ticket::{Pending, Refused, Ticket, wake},
         worker::Worker,
@@ -69,6 +70,7 @@ pub(crate) struct Reconciler {
     counters: Counters,
     pace: Mutex<Pace>,
     budget: Budget,
+    pins: Mutex<Pins>,
     /// Requests a checkpoint.
     checkpoint: Box<dyn Fn() + Send + Sync>,
     /// Wakers of batches that a checkpoint's thread committed, called when it
@@ -93,6 +95,8 @@ struct Core {
     sync: Duration,
     /// The part of a reported run that is yet to be checked.
     unchecked: Option<DeadRun>,
+    /// When states begin to count as others for the statistics of snapshots.
+    epoch_ends: Duration,
 }
 
 impl Core {
@@ -151,6 +155,9 @@ impl std::fmt::Debug for Reconciler {
 
 impl Reconciler {
     pub(crate) fn new(start: Start) -> Self {
+        let (mut state, mut pins) = (start.state, Pins::default());
+        let now = start.clock.monotonic();
+        pins.begin(now, &mut state);
         let budget = Budget {
             delta: start.delta_bytes,
             vectors: start.delta_vectors,
@@ -163,7 +170,7 @@ impl Reconciler {
             gate: Mutex::new(()),
             opened: Condvar::new(),
         };
-        budget.note(&start.state);
+        budget.note(&state);
         let counters = Counters::default();
         counters.note(&start.writer);
         Self {
@@ -173,10 +180,10 @@ impl Reconciler {
             store: start.store,
             log: WriteLog::new(start.entries, start.bytes),
             group_weight: start.bytes,
-            published: ArcSwap::from_pointee(start.state.clone()),
+            published: ArcSwap::from_pointee(state.clone()),
             core: Mutex::new(Core {
                 writer: start.writer,
-                working: start.state,
+                working: state,
                 pacing: Pacing::new(start.entries, start.max_interval),
                 refusal: None,
                 group: VecDeque::new(),
@@ -184,6 +191,7 @@ impl Reconciler {
                 under_way: 0,
                 sync: Duration::ZERO,
                 unchecked: None,
+                epoch_ends: now.saturating_add(EPOCH),
             }),
             closed: AtomicBool::new(false),
             thread: Worker::default(),
@@ -191,6 +199,7 @@ impl Reconciler {
             counters,
             pace: Mutex::new(Pace::default()),
             budget,
+            pins: Mutex::new(pins),
             checkpoint: start.checkpoint,
             deferred: Mutex::default(),
         }
@@ -363,13 +372,14 @@ impl Reconciler {
         wake(deferred);
     }
 
-    /// Publishes the base into which a checkpoint merged the frozen layer. The
-    /// bytes of that layer count until it is [`released`](Self::released).
-    pub(crate) fn install(&self, base: Arc<Base>) {
+    /// Publishes the base into which a checkpoint merged the frozen layer, and the
+    /// kinds that are left if some are gone. The bytes of that layer count until it is [`released`](Self::released).
+    pub(crate) fn install(&self, base: Arc<Base>, kinds: Option<Dictionary>) {
         self.with_core(|core| {
             let frozen = core.working.frozen().map_or(0, |frozen| frozen.layer().bytes());
             self.budget.leaving.store(frozen, Ordering::Relaxed);
-            core.working.install(base);
+            self.pins().replaced(&core.working, &base, true);
+            core.working.install(base, kinds);
             self.publish(core);
         });
     }
@@ -384,6 +394,7 @@ impl Reconciler {
     /// Publishes a base with the same contents as the current one.
     pub(crate) fn replace(&self, base: Arc<Base>) {
         self.with_core(|core| {
+            self.pins().replaced(&core.working, &base, false);
             core.working.replace_base(base);
             self.publish(core);
         });
@@ -402,6 +413,17 @@ impl Reconciler {
         cut
     }
 
+    fn pins(&self) -> MutexGuard<'_, Pins> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What held snapshots keep. In a forked process, which is not `here`, a thread
+    /// that does not exist may hold the lock.
+    pub(crate) fn snapshot_stats(&self, here: bool) -> SnapshotStats {
+        let pins = if here { self.pins.lock().ok() } else { self.pins.try_lock().ok() };
+        pins.map_or_else(SnapshotStats::default, |pins| pins.stats(self.clock.monotonic()))
+    }
+
     /// Notes in the state what readers found dead, so that reads skip it. For the
     /// maintenance thread: the commit step does so too.
     pub(crate) fn note_dead(&self) {
@@ -414,7 +436,12 @@ impl Reconciler {
         }) {}
     }
 
-    fn publish(&self, core: &Core) {
+    fn publish(&self, core: &mut Core) {
+        let now = self.clock.monotonic();
+        if core.epoch_ends <= now {
+            core.epoch_ends = now.saturating_add(EPOCH);
+            self.pins().begin(now, &mut core.working);
+        }
         self.published.store(Arc::new(core.working.clone()));
         self.budget.note(&core.working);
     }

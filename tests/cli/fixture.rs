@@ -184,5 +184,6 @@ pub(crate) fn damage(dir: &Dir, store: &str, kind: &str) {
     let path = data_file(dir, store, kind);
     let mut bytes = fs::read(&path).unwrap();
     bytes[4_100] ^= 1;
+    fs::remove_file(&path).unwrap(); // nobody may write it
     fs::write(path, bytes).unwrap();
 }

@@ -40,6 +40,9 @@ fn a_checkpoint_a_compaction_and_a_backup_keep_the_content() {
     assert!(dir.ok("compact --store @a").contains("before"));
     assert!(dir.ok("backup --store @a @c").contains("linked"));
     assert_eq!(digest(&dir, "c"), before);
+    let copy = dir.json("backup --store @a @e --copy").remove(0);
+    assert_eq!((&copy["copied"], &copy["linked"]), (&made["files"], &0.into()));
+    assert_eq!(digest(&dir, "e"), before);
     // Where something is, nothing is done.
     for taken in ["b", "nodes", "a", "a/within"] {
         assert!(dir.fails(&format!("backup --store @a @{taken}")).contains("invalid"), "{taken}");

@@ -111,6 +111,7 @@ fn codes_are_built_anew_and_shown() {
     let path = data_file(&dir, "a", "vix");
     let mut bytes = fs::read(&path).unwrap();
     bytes[12_300] ^= 1;
+    fs::remove_file(&path).unwrap(); // nobody may write it
     fs::write(path, bytes).unwrap();
     let output = dir.run("verify --store @a");
     assert_eq!(output.status.code(), Some(1));

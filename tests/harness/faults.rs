@@ -225,6 +225,11 @@ impl Fs for Handle {
         FaultFile::boxed(&self.0, path, RealFs.create_new(path)?)
     }
 
+    fn create_new_read_only(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.0.pass(Call::Create, path)?;
+        FaultFile::boxed(&self.0, path, RealFs.create_new_read_only(path)?)
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         self.0.pass(Call::Open, path)?;
         FaultFile::boxed(&self.0, path, RealFs.open(path)?)

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -41,6 +42,19 @@ pub fn read_image(dir: &Path) -> Image {
         }
     }
     image
+}
+
+/// Writes a file anew, in place, also a data file, which nobody may write.
+pub fn overwrite(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    make_writable(path.as_ref());
+    fs::write(path, bytes).unwrap();
+}
+
+/// Gives permission to write a file, if it is there.
+pub fn make_writable(path: &Path) {
+    if path.exists() {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
 }
 
 /// A directory of a store with exactly these files.

@@ -54,6 +54,16 @@ pub fn in_small_pieces(options: ingrain::Options) -> ingrain::Options {
     options
 }
 
+/// The same options, with partitions of about this many bytes: of as few as the
+/// options allow, where the feature `sim` lets them be smaller.
+pub fn in_partitions_of(bytes: u64, options: ingrain::Options) -> ingrain::Options {
+    #[cfg(feature = "sim")]
+    let options = options.tiny_partition_bytes(bytes);
+    #[cfg(not(feature = "sim"))]
+    let options = options.partition_bytes(bytes.max(4 << 10));
+    options
+}
+
 /// The function of a target.
 pub type Target = fn(&[u8]);
 

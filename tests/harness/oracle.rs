@@ -9,7 +9,7 @@ use ingrain::{
     search::{Effort, Search},
 };
 
-use super::in_small_pieces;
+use super::{in_partitions_of, in_small_pieces};
 
 pub const IDS: u8 = 6;
 pub const KINDS: &[&str] = &["note", "person", "place"];
@@ -369,7 +369,8 @@ pub fn id(n: u8) -> NodeId {
 /// is the first commit.
 pub fn options() -> Options {
     // Partitions of a few rows, so that they split and merge.
-    let mut options = in_small_pieces(Options::new().wal_file_bytes(64 << 10).partition_bytes(200));
+    let options = in_partitions_of(200, Options::new().wal_file_bytes(64 << 10));
+    let mut options = in_small_pieces(options);
     for (name, dimension, metric) in SPACES {
         options = options.space(*name, Space::new(*dimension, *metric));
     }

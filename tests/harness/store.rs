@@ -221,7 +221,7 @@ fn with_manifest(image: &mut Image, change: impl FnOnce(&mut Manifest)) {
 /// Changes a field of the manifest, which remains well-formed.
 fn fields(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
     let (what, value, at) =
-        (u.int_in_range(0..=21_u8)?, number(u)?, usize::from(u.arbitrary::<u8>()?));
+        (u.int_in_range(0..=22_u8)?, number(u)?, usize::from(u.arbitrary::<u8>()?));
     let name = ["", "note", "flat", "wide", "text"][at % 5].to_owned();
     let dimension = u.int_in_range(0..=9)?;
     with_manifest(image, |m| {
@@ -263,7 +263,8 @@ fn fields(u: &mut Unstructured<'_>, image: &mut Image) -> Result<()> {
                 }
             }
             20 => m.spaces.reverse(),
-            _ => drop((m.kinds.pop(), m.heaps.pop())),
+            21 => one(&mut m.kind_rows, at, |rows| *rows = value),
+            _ => drop((m.kinds.pop(), m.kind_rows.pop(), m.heaps.pop())),
         }
     });
     Ok(())

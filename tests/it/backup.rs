@@ -2,7 +2,10 @@
 #![allow(clippy::disallowed_methods, reason = "looks at the files of stores")]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     sync::{
         Arc,
@@ -13,7 +16,7 @@ use std::{
 
 use ingrain::{
     Batch, Durability, Edge, Engine, ErrorKind, Metric, Node, NodeId, Options, Seq, Space,
-    admin::Digest,
+    admin::{BackupOptions, Digest},
 };
 
 use crate::harness::{
@@ -192,6 +195,83 @@ fn a_target_that_exists_is_refused_and_unchanged() {
 /// A file system that does not link.
 fn no_links(kind: io::ErrorKind) -> Arc<Handle> {
     hooked(move |call, _| if call == Call::Link { Err(kind.into()) } else { Ok(()) })
+}
+
+/// The data files of a store, by name.
+fn data_files(store: &Path) -> BTreeMap<OsString, fs::Metadata> {
+    let files = fs::read_dir(store.join("data")).unwrap().map(Result::unwrap);
+    files.map(|file| (file.file_name(), file.metadata().unwrap())).collect()
+}
+
+fn set_mode(file: &Path, mode: u32) {
+    fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_copied_backup_shares_no_file_and_no_data_file_can_be_written() {
+    let dir = temp_dir();
+    let at = |name: &str| dir.path().join(name);
+    let options = || options().index_rows(16);
+    let engine = filled(&at("a"), options(), 200);
+    engine.checkpoint().unwrap();
+    let linked = engine.backup(at("linked")).unwrap();
+    let copied = engine.backup_with(at("copied"), &BackupOptions::new().copy(true)).unwrap();
+    assert_eq!((linked.linked, linked.copied), (linked.files, 0));
+    assert_eq!((copied.linked, copied.copied), (0, linked.files));
+    assert_eq!((copied.seq, copied.bytes), (linked.seq, linked.bytes));
+    let of_store = data_files(&at("a"));
+    let suffixes: BTreeSet<&str> =
+        of_store.keys().filter_map(|name| Path::new(name).extension()?.to_str()).collect();
+    assert_eq!(suffixes, ["heap", "in", "keys", "nodes", "out", "vec", "vix"].into());
+    for (name, shared) in [("a", true), ("linked", true), ("copied", false)] {
+        let files = data_files(&at(name));
+        assert!(files.keys().eq(of_store.keys()));
+        for (file, meta) in &files {
+            assert_eq!(meta.ino() == of_store[file].ino(), shared, "{name}: {file:?}");
+            assert_eq!(meta.mode() & 0o222, 0, "{name}: {file:?} cannot be written");
+        }
+    }
+    // Nothing that happens to the files of the copy happens to the store.
+    let whole = digest(&engine);
+    for file in data_files(&at("copied")).keys() {
+        let file = at("copied").join("data").join(file);
+        set_mode(&file, 0o644);
+        fs::write(file, "something else").unwrap();
+    }
+    assert!(engine.verify().unwrap().is_sound());
+    assert_eq!(digest(&engine), whole);
+    // A repaired store, and what was removed and made again.
+    engine.close().unwrap();
+    drop(engine);
+    options().repair(at("a"), at("repaired"), &mut |_, _| {}).unwrap();
+    let engine = options().open(at("linked")).unwrap();
+    engine.compact().unwrap();
+    assert!(data_files(&at("linked")).keys().any(|file| !of_store.contains_key(file)));
+    drop(engine);
+    for name in ["repaired", "linked"] {
+        assert!(data_files(&at(name)).values().all(|meta| meta.mode() & 0o222 == 0), "{name}");
+    }
+    // A store opens whatever the modes of its data files are.
+    let mut expected = whole;
+    for mode in [0o644, 0o444] {
+        for file in data_files(&at("a")).keys() {
+            set_mode(&at("a").join("data").join(file), mode);
+        }
+        let engine = options().open(at("a")).unwrap();
+        assert_eq!(digest(&engine), expected);
+        engine.write(some(mode.into(), true)).unwrap();
+        engine.write(some((mode + 1).into(), true)).unwrap();
+        engine.compact().unwrap();
+        assert!(engine.verify().unwrap().is_sound());
+        let (backup, changed) = (at(&format!("of {mode}")), digest(&engine));
+        engine.backup(&backup).unwrap();
+        assert_eq!(digest(&options().open(backup).unwrap()), changed);
+        drop(engine);
+        fs::remove_dir_all(at("a")).unwrap();
+        let engine = options().open(at("repaired")).unwrap();
+        engine.backup(at("a")).unwrap();
+        expected = digest(&engine);
+    }
 }
 
 #[test]

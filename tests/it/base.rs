@@ -14,13 +14,14 @@ use std::{
 
 use ingrain::{
     Batch, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Metric, Node, NodeId, Options,
-    Snapshot, Space,
+    Seq, Snapshot, Space, Timestamp, admin::SnapshotStats, os::Clock,
 };
 
 use crate::harness::{
     dirs::temp_dir,
     faults::{Call, failing_while, hooked, within},
-    files::{read_image, write_image},
+    files::{overwrite, read_image, write_image},
+    in_partitions_of,
     nodes::{id, put},
     seal,
 };
@@ -65,8 +66,8 @@ fn ids_are_found_however_they_are_spread() {
     for (name, mut ids) in spread {
         for partition_bytes in [2_000, 128 << 20] {
             let dir = temp_dir();
-            let options =
-                Options::new().partition_bytes(partition_bytes).durability(Durability::Os);
+            let options = in_partitions_of(partition_bytes, Options::new());
+            let options = options.durability(Durability::Os);
             let engine = options.open(dir.path().join("s")).unwrap();
             let mut batch = Batch::new();
             for n in &ids {
@@ -430,6 +431,57 @@ fn a_snapshot_keeps_its_files_until_it_is_dropped() {
     assert_eq!(engine.snapshot().get(id(1)).unwrap().unwrap().content(), b"second");
 }
 
+/// A clock that stands still until it is moved.
+#[derive(Debug, Default)]
+struct StandingClock(AtomicU64);
+
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn the_statistics_say_what_held_snapshots_keep_and_for_how_long() {
+    let dir = temp_dir();
+    let clock = Arc::new(StandingClock::default());
+    let options = Options::new().inline(true).clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let engine = options.open(dir.path().join("s")).unwrap();
+    let go_on = |millis| clock.0.fetch_add(millis, Ordering::SeqCst);
+    let kept = || engine.stats().snapshots;
+    let opened = engine.snapshot();
+    go_on(1_500);
+    let first = engine.write(put(1, vec![b'x'; 10_000])).unwrap();
+    assert_eq!((kept().oldest, kept().oldest_age_ms), (Some(Seq::ZERO), 1_500));
+    drop(opened);
+    assert_eq!(kept(), SnapshotStats::default());
+    let held = engine.snapshot();
+    assert_eq!(kept(), SnapshotStats::default(), "it is the current state");
+    engine.checkpoint().unwrap();
+    let layer = kept();
+    assert_eq!((layer.layers, layer.files), (1, 0));
+    assert!(layer.layer_bytes > 100, "{layer:?}");
+    let in_base = engine.snapshot();
+    go_on(2_000);
+    engine.write(put(1, "second")).unwrap();
+    engine.compact().unwrap();
+    let all = kept();
+    assert_eq!((all.oldest, all.oldest_age_ms), (Some(first), 2_000));
+    // The second layer was empty when `in_base` was taken, and is shared.
+    assert_eq!((all.layers, all.files), (2, 2), "nodes and heap");
+    assert!(all.file_bytes > 10_000, "{all:?}");
+    go_on(500);
+    drop(held);
+    assert_eq!((kept().layers, kept().files), (1, 2));
+    assert_eq!((kept().oldest, kept().oldest_age_ms), (Some(first), 2_500));
+    drop(in_base);
+    assert_eq!(kept(), SnapshotStats::default());
+}
+
 /// I13, and what went wrong elsewhere: a store that could not be read was
 /// begun anew, and the next flush wrote over it.
 #[test]
@@ -508,7 +560,7 @@ fn damage_is_met_where_it_is_read() {
     let heap = data_files(&path).into_iter().find(|p| p.extension().unwrap() == "heap").unwrap();
     let mut bytes = fs::read(&heap).unwrap();
     bytes[100_000] ^= 4;
-    fs::write(&heap, &bytes).unwrap();
+    overwrite(&heap, &bytes);
 
     let engine = Engine::open(&path).unwrap();
     let snapshot = engine.snapshot();
@@ -541,7 +593,7 @@ fn damage_is_met_where_it_is_read() {
 fn deleting_takes_what_the_base_has() {
     let dir = temp_dir();
     let path = dir.path().join("s");
-    let options = || Options::new().index("i").partition_bytes(300);
+    let options = || in_partitions_of(300, Options::new().index("i"));
     let engine = options().open(&path).unwrap();
     let mut batch = Batch::new();
     for n in 0..40 {
@@ -613,7 +665,8 @@ mod simulated {
     use crate::harness::disks::on_disk;
 
     fn open(disk: &SimDisk) -> Engine {
-        on_disk(disk, Options::new().index("i").partition_bytes(1 << 10)).open("/s").unwrap()
+        let options = Options::new().index("i").tiny_partition_bytes(1 << 10);
+        on_disk(disk, options).open("/s").unwrap()
     }
 
     fn fill(engine: &Engine, from: u64, to: u64) {

@@ -508,13 +508,17 @@ mod simulated {
         }
         for n in 0..NODES {
             assert_eq!(snapshot.contains(id(n)).unwrap(), snapshot.get(id(n)).unwrap().is_some());
+            // A kind that was gone and came back comes after those that stayed.
+            let mut of_node = Vec::new();
             for edge in snapshot.edges_out(id(n)) {
                 edges += 1;
-                out.push(format!("out {:?}", edge.unwrap().to_exact_edge().unwrap()));
+                of_node.push(format!("out {:?}", edge.unwrap().to_exact_edge().unwrap()));
             }
             for edge in snapshot.edges_in(id(n)) {
-                out.push(format!("in {:?}", edge.unwrap().to_exact_edge().unwrap()));
+                of_node.push(format!("in {:?}", edge.unwrap().to_exact_edge().unwrap()));
             }
+            of_node.sort_unstable();
+            out.append(&mut of_node);
         }
         for direction in [Direction::Ascending, Direction::Descending] {
             for range in [
@@ -571,7 +575,7 @@ mod simulated {
             let (disk, plain) = (SimDisk::new(), SimDisk::new());
             let open = |disk: &SimDisk| {
                 let options = Options::new()
-                    .partition_bytes(256)
+                    .tiny_partition_bytes(256)
                     .index("i")
                     .space("v", Space::new(2, Metric::L2))
                     .space("w", Space::new(1, Metric::L2));

@@ -329,7 +329,12 @@ fn a_manifest_survives_the_round_trip_and_nothing_else() {
         salvaging: true,
         next_file: 9,
         kinds: vec!["note".to_owned(), "é".to_owned()],
+        kind_numbers: Vec::new(),
+        next_kind: Some(3),
+        kind_rows: vec![1, 2],
         indexes: vec!["timeline".to_owned()],
+        space_numbers: vec![4],
+        next_space: None,
         spaces: vec![NamedSpace {
             method: Method::Hnsw,
             vectors: 4,
@@ -353,6 +358,23 @@ fn a_manifest_survives_the_round_trip_and_nothing_else() {
     };
     let bytes = manifest.encode().unwrap();
     assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+    // Numbers of names have one form.
+    let wrong: [fn(&mut Manifest); 8] = [
+        |m| m.kind_numbers = vec![0, 1],
+        |m| m.kind_numbers = vec![7, 3],
+        |m| m.kind_numbers = vec![3, 3],
+        |m| m.kind_numbers = vec![3],
+        |m| m.next_kind = Some(2),
+        |m| m.kind_rows = vec![1],
+        |m| m.space_numbers = vec![0],
+        |m| m.next_space = Some(5),
+    ];
+    for change in wrong {
+        let mut manifest = manifest.clone();
+        change(&mut manifest);
+        let error = Manifest::decode(&manifest.encode().unwrap()).unwrap_err();
+        assert!(error.what.contains("numbers of kinds"), "{}", error.what);
+    }
     let longer = [bytes.as_slice(), &[0]].concat();
     assert!(Manifest::decode(&longer).unwrap_err().what.contains("declared"));
     // A whole file of another kind is none.

@@ -20,11 +20,13 @@ mod disk;
 mod files;
 mod fork;
 mod fuzzed;
+mod gone;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
 mod keys;
 mod killed;
+mod limits;
 mod model;
 mod reads;
 mod recovery;

@@ -15,7 +15,13 @@ use ingrain::{
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
-use crate::harness::{any::any_op, dirs::temp_dir, files::read_image, nodes::id, seal};
+use crate::harness::{
+    any::any_op,
+    dirs::temp_dir,
+    files::{overwrite, read_image},
+    nodes::id,
+    seal,
+};
 
 const NODES: u64 = 400;
 const DIMENSION: usize = 64;
@@ -173,7 +179,7 @@ impl Original {
         fs::remove_dir_all(&to).unwrap();
         for (path, bytes) in &self.files {
             if before.get(path) != Some(bytes) {
-                fs::write(path, bytes).unwrap();
+                overwrite(path, bytes);
             }
         }
         (report, found)
@@ -303,7 +309,7 @@ fn one_flipped_byte_anywhere_costs_what_is_told_and_no_more() {
         for at in places {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x40;
-            fs::write(&path, damaged).unwrap();
+            overwrite(&path, damaged);
             let place = format!("{} at {at} of {len}", path.display());
             let (report, found) = original.repair();
             original.check(&report, &found, &place);
@@ -334,7 +340,7 @@ fn a_missing_or_shortened_file_costs_what_is_told_and_no_more() {
         original.check(&report, &found, &place("missing"));
         assert_eq!(report.unreadable.len(), 1);
         for len in [0, 4_096, bytes.len() - 1] {
-            fs::write(&path, &bytes[..len]).unwrap();
+            overwrite(&path, &bytes[..len]);
             let (report, found) = original.repair();
             original.check(&report, &found, &place(&format!("cut at {len}")));
             assert_eq!(report.unreadable.len(), 1);
@@ -359,13 +365,13 @@ fn a_file_of_another_version_is_refused() {
             other[8..12].copy_from_slice(&version.to_le_bytes());
             seal::first_block(&mut other);
             other.truncate(other.len() - cut);
-            fs::write(&path, other).unwrap();
+            overwrite(&path, other);
             let error = options().repair(original.path(), &to, &mut |_, _| {}).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
             assert!(error.with_causes().to_string().contains(path.to_str().unwrap()), "{error}");
             assert!(!to.exists());
         }
-        fs::write(&path, &original.files[&path]).unwrap();
+        overwrite(&path, &original.files[&path]);
     }
 }
 
@@ -384,7 +390,7 @@ fn damage_in_several_files_costs_what_is_told_and_no_more() {
                 let mut damaged = original.files[path].clone();
                 // A block of the first section.
                 damaged[4_096 + 100] ^= 1;
-                fs::write(path, damaged).unwrap();
+                overwrite(path, damaged);
             }
             let place = format!("{} and {}", one.display(), other.display());
             let (report, found) = original.repair();
@@ -428,7 +434,7 @@ fn a_file_of_a_diverged_copy_is_not_repaired_from() {
         let place = original.path().join("data").join(path.file_name().unwrap());
         let Ok(mine) = fs::read(&place) else { continue };
         if mine.len() == bytes.len() && mine != bytes && path.extension().unwrap() == "heap" {
-            fs::write(&place, &bytes).unwrap();
+            overwrite(&place, &bytes);
             swapped += 1;
         }
     }
@@ -490,7 +496,7 @@ fn the_log_is_applied_up_to_the_damage() {
         let at = 64 + (end - 64) * part / 13;
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x10;
-        fs::write(path, damaged).unwrap();
+        overwrite(path, damaged);
         let (report, found) = original.repair();
         let commits = usize::try_from(report.seq.get() - base).unwrap();
         assert!(found == states[commits], "byte {at}, {commits} commits");
@@ -540,7 +546,7 @@ fn a_torn_end_of_the_log_is_no_damage() {
             let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
             bytes.truncate(end - 3);
         }
-        fs::write(to, bytes).unwrap();
+        overwrite(to, bytes);
     }
     let to = dir.path().join("to");
     let report = options().repair(&left, &to, &mut |_, _| {}).unwrap();
@@ -622,7 +628,7 @@ fn bad_sources_and_targets_of_a_repair_are_refused() {
     let bytes = fs::read(&manifest).unwrap();
     let mut damaged = bytes.clone();
     damaged[100] ^= 1;
-    fs::write(&manifest, damaged).unwrap();
+    overwrite(&manifest, damaged);
     let error = repair(&from, &to).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.with_causes().to_string().contains("restore a backup"), "{error}");
@@ -630,7 +636,7 @@ fn bad_sources_and_targets_of_a_repair_are_refused() {
     let error = repair(&from, &to).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.with_causes().to_string().contains("restore a backup"), "{error}");
-    fs::write(&manifest, bytes).unwrap();
+    overwrite(&manifest, bytes);
     assert!(!to.exists(), "nothing was made");
     assert!(repair(&from, &to).unwrap().is_complete());
     assert_eq!(kind(&from, &to), ErrorKind::Invalid, "it is a store now");

@@ -876,16 +876,16 @@ fn a_creation_is_synced_step_by_step() {
     let faults = FaultFs::new();
     let options = Options::new().fs(faults.handle());
     drop(options.open(dir.path().join("s")).unwrap());
-    use Call::{Create, CreateDir, Rename, Sync, SyncDir, Write};
+    use Call::{Create, CreateDir, Map, Rename, Sync, SyncDir, Write};
     let calls: Vec<Call> = faults
         .take_record()
         .into_iter()
         .filter(|c| ![Call::List, Call::Remove, Call::Open].contains(c))
         .collect();
     let file = [Create, Write, Sync, Rename, SyncDir];
-    // The store's directory in its parent, the log's and the data's in the
+    // Whether files can be mapped, the store's directory in its parent, the log's and the data's in the
     // store's, the log, and the manifest last.
-    let dirs = [CreateDir, SyncDir, CreateDir, CreateDir, SyncDir];
+    let dirs = [CreateDir, Map, SyncDir, CreateDir, CreateDir, SyncDir];
     let expected = [&dirs[..], &file, &file].concat();
     assert_eq!(calls, expected);
 }

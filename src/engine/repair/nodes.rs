@@ -126,12 +126,7 @@ impl<'r> Repair<'r> {
             }
         }
         for (space, seq) in stored.vectors() {
-            let Some(named) = self.manifest.spaces.get(num::index(space)) else {
-                continue;
-            };
-            if named.dropped {
-                continue;
-            }
+            let Some(named) = self.manifest.space(space) else { continue };
             let mut of_space =
                 cursors.iter_mut().filter(|cursor| cursor.partition.rows().space() == space);
             let found = of_space.find_map(|cursor| cursor.find(id, seq));

@@ -142,8 +142,8 @@ impl<'r> Repair<'r> {
 
     /// Creates the spaces and indexes, in the order of their numbers.
     fn definitions(&mut self) -> Result<()> {
-        let spaces = self.manifest.spaces.iter().filter(|named| !named.dropped);
-        let spaces = spaces.flat_map(|named| {
+        let spaces = self.manifest.numbered_spaces();
+        let spaces = spaces.flat_map(|(_, named)| {
             let (name, space) = (named.name.clone(), named.space);
             let method = Op::SetMethod { name: name.clone(), method: named.method };
             [Op::CreateSpace { name, space }, method]
@@ -197,6 +197,6 @@ impl<'r> Repair<'r> {
     }
 
     pub(crate) fn kind(&self, number: u32) -> Option<&'r str> {
-        self.manifest.kinds.get(num::index(number)).map(String::as_str)
+        self.manifest.kind(number)
     }
 }

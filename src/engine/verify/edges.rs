@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::verify::verifier::{Refs, Verifier, count, known, refer},
+    engine::verify::verifier::{Refs, Verifier, count, refer},
     format::tables::{EdgeKey, EdgeRow, HeapRef},
     state::base::{Base, partitions::EdgePartition},
     store::segment::file::Segment,
@@ -94,8 +94,11 @@ impl<'a> Verifier<'a> {
     fn edge(&mut self, partition: &EdgePartition, offset: usize, row: &EdgeRow) {
         let segment = partition.rows().segment();
         let kind = row.key().kind;
-        if !known(kind, self.base.manifest().kinds.len()) {
+        if !self.base.knows_kind(kind) {
+            self.gaps.kinds = true;
             self.wrong(segment, offset, format!("an edge of unknown kind {kind}"));
+        } else if partition.refs().is_some() {
+            refer(&mut self.kinds, kind, 1);
         }
         let (weight, confidence) = (row.weight.get(), row.confidence.get());
         if !weight.is_finite() || !(0.0..=1.0).contains(&confidence) {

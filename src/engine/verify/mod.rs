@@ -97,6 +97,7 @@ impl Engine {
             damaged: HashSet::new(),
             refs: Refs::new(),
             live: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             entries: 0,
             gaps: Gaps::default(),
         };

@@ -40,7 +40,10 @@ impl<'a> Verifier<'a> {
                     self.wrong(segment, offset, format!("node {id} is out of order"));
                 }
                 last = Some(id);
-                if !known(row.kind.get(), base.manifest().kinds.len()) {
+                if base.knows_kind(row.kind.get()) {
+                    refer(&mut self.kinds, row.kind.get(), 1);
+                } else {
+                    self.gaps.kinds = true;
                     let what = format!("node {id} is of unknown kind {}", row.kind.get());
                     self.wrong(segment, offset, what);
                 }
@@ -176,11 +179,9 @@ impl<'a> Verifier<'a> {
         (id, kind): (NodeId, u32),
         (space, seq): (u32, Seq),
     ) {
-        let space_of = |number: u32| {
-            let spaces = &self.base.manifest().spaces;
-            spaces.get(num::index(number))
-        };
-        if space_of(space).is_some_and(|space| space.dropped) {
+        // It was dropped.
+        let manifest = self.base.manifest();
+        if manifest.space(space).is_none() && space < manifest.next_space() {
             return;
         }
         count(&mut self.report.vectors);

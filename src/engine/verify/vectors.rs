@@ -21,7 +21,7 @@ impl<'a> Verifier<'a> {
             let segment = partition.segment();
             let mut declared = base.manifest().vectors.iter();
             let declared = declared.find(|file| file.file.number == segment.file().number);
-            let space = base.manifest().spaces.get(num::index(partition.space()));
+            let space = base.manifest().space(partition.space());
             let mut last = None;
             for at in 0..partition.len() {
                 let Ok((head, components)) = partition.row(at) else { continue };

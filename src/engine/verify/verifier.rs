@@ -24,6 +24,8 @@ pub(crate) type Refs = BTreeMap<u32, u64>;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Gaps {
     pub(super) nodes: bool,
+    /// Names of kinds.
+    pub(super) kinds: bool,
     /// Rows of nodes or their records.
     pub(super) records: bool,
     pub(super) edges: bool,
@@ -49,6 +51,8 @@ pub(crate) struct Verifier<'a> {
     pub(super) refs: Refs,
     /// Rows that are the current vector of their node, by vector file.
     pub(super) live: BTreeMap<u32, u64>,
+    /// Nodes and edges, by kind.
+    pub(super) kinds: BTreeMap<u32, u64>,
     /// Entries of the key table that were found by the records of nodes.
     pub(super) entries: u64,
     pub(super) gaps: Gaps,
@@ -117,7 +121,7 @@ impl<'a> Verifier<'a> {
     /// Verifies the counts in the manifest.
     pub(crate) fn sums(&mut self) {
         let manifest = self.base.manifest();
-        let Gaps { nodes, records, edges, keys, vectors, refs } = self.gaps;
+        let Gaps { nodes, kinds, records, edges, keys, vectors, refs } = self.gaps;
         let mut wrong = Vec::new();
         let counts = manifest.counts;
         for (what, declared, found, gap) in [
@@ -128,6 +132,15 @@ impl<'a> Verifier<'a> {
         ] {
             if declared != found && !gap {
                 wrong.push(format!("{declared} {what} declared, {found} found"));
+            }
+        }
+        // A kind with too few would leave the manifest while rows have it.
+        let all = counts.nodes == self.report.nodes && counts.edges == self.report.edges;
+        let declared = manifest.rows_by_kind().filter(|_| all && !nodes && !edges && !kinds);
+        for (kind, declared) in declared.into_iter().flatten() {
+            let found = self.kinds.get(&kind).copied().unwrap_or(0);
+            if declared != found {
+                wrong.push(format!("kind {kind}: {declared} rows declared, {found} found"));
             }
         }
         for heap in manifest.heaps.iter().filter(|_| !refs) {

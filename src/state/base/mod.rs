@@ -258,7 +258,7 @@ impl Base {
 
     #[inline]
     pub(crate) fn knows_kind(&self, kind: u32) -> bool {
-        num::index(kind) < self.manifest.kinds.len()
+        self.manifest.kind(kind).is_some()
     }
 
     #[cold]

@@ -168,7 +168,7 @@ impl Files<'_> {
                     |known: &&VectorPartition| known.rows.segment.file().number == file.file.number;
                 old.vectors.iter().find(of_number)
             });
-            let space = self.manifest.spaces.get(num::index(file.space));
+            let space = self.manifest.space(file.space);
             let space = space.ok_or_else(|| self.damaged("vectors of an unknown space"))?;
             match VectorPartition::open(self.segment, file, space, known) {
                 Ok(partition) => partitions.push(partition),

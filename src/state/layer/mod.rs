@@ -46,6 +46,11 @@ impl Layer {
         &self.nodes
     }
 
+    #[inline]
+    pub(crate) fn shared_nodes(&self) -> &Arc<NodeTable> {
+        &self.nodes
+    }
+
     /// Estimated bytes of memory of the layer.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -120,7 +125,9 @@ pub(crate) struct Frozen {
     pub(super) seq: Seq,
     pub(super) kinds: Dictionary,
     pub(super) indexes: Dictionary,
-    pub(super) spaces: Vec<NamedSpace>,
+    /// The spaces with their numbers, ascending.
+    pub(super) spaces: Vec<(u32, NamedSpace)>,
+    pub(super) next_space: u32,
     pub(super) counts: Counts,
 }
 
@@ -131,8 +138,20 @@ impl Frozen {
     }
 
     #[inline]
-    pub(crate) fn spaces(&self) -> &[NamedSpace] {
+    pub(crate) fn spaces(&self) -> &[(u32, NamedSpace)] {
         &self.spaces
+    }
+
+    /// The number that the next space gets.
+    #[inline]
+    pub(crate) fn next_space(&self) -> u32 {
+        self.next_space
+    }
+
+    /// The space with this number.
+    pub(crate) fn space(&self, number: u32) -> Option<&NamedSpace> {
+        let found = self.spaces.binary_search_by_key(&number, |(number, _)| *number);
+        found.ok().and_then(|at| self.spaces.get(at)).map(|(_, space)| space)
     }
 
     #[inline]

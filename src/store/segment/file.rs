@@ -15,11 +15,16 @@ use crate::{
         manifest::DataFile,
         segment::{BLOCK_BYTES, Layout, Section, digest},
     },
-    model::error::{Error, Result},
+    model::{
+        error::{Error, Result},
+        limits::check_count,
+    },
     num,
     os::{
         file::Fs,
         map::{Expected, Mapping},
+        mapped::Mappings,
+        needs::Need,
         process::Owner,
     },
     store::segment::path::file_path,
@@ -100,11 +105,33 @@ pub(crate) fn map(fs: &Arc<dyn Fs>, dir: &Path, kind: FileKind, file: DataFile) 
     let path = file_path(dir, kind, file.number);
     let map = fs.map(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::corrupt(&path, 0, "the file is missing"),
-        _ => Error::io("map", &path, error),
+        std::io::ErrorKind::OutOfMemory => match check_mappings(&**fs, 1) {
+            Ok(()) => Error::io("map", &path, error),
+            Err(limit) => limit,
+        },
+        _ => Need::Mapping.failed(&path, error),
     })?;
     let first = if kind == FileKind::Heap { 0 } else { BLOCK_BYTES };
     map.advise(Expected::Little { first });
     Ok(map)
+}
+
+/// What the error of too many mappings calls them.
+const MAPPED_FILES: &str = "mapped files of the process (drop old snapshots, close other engines, \
+                            compact, or raise vm.max_map_count)";
+
+/// Refuses to map this many more files than are mapped if that would be too
+/// many.
+pub(crate) fn check_mappings(fs: &dyn Fs, more: usize) -> Result<()> {
+    let Some(Mappings { now, most }) = fs.mappings() else { return Ok(()) };
+    check_count(MAPPED_FILES, now.saturating_add(more), most)
+}
+
+/// Refuses a checkpoint while so many files are mapped that a compaction, which
+/// maps the old and the new files, might find no room.
+pub(crate) fn check_mappings_for_checkpoint(fs: &dyn Fs) -> Result<()> {
+    let Some(Mappings { now, most }) = fs.mappings() else { return Ok(()) };
+    check_count(MAPPED_FILES, now, most.saturating_sub(most / 4))
 }
 
 impl Segment {

@@ -13,6 +13,6 @@ pub(crate) mod search;
 pub(crate) mod table;
 pub(crate) mod writer;
 
-pub(crate) use file::map;
+pub(crate) use file::{check_mappings, check_mappings_for_checkpoint, map};
 pub(crate) use path::{DIR, file_number, file_path};
 pub(crate) use writer::{HUGE_WRITE_CHUNK_BYTES, WRITE_CHUNK_BYTES};

@@ -48,7 +48,8 @@ impl Writer {
         header: Header,
         chunk_bytes: usize,
     ) -> Result<Self> {
-        let file = fs.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
+        let file = fs.create_new_read_only(&path);
+        let file = file.map_err(|error| Error::io("create", &path, error))?;
         Ok(Self {
             path,
             file,

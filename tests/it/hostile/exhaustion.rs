@@ -136,7 +136,7 @@ pub(super) fn no_descriptors(path: &Path) {
     engine.checkpoint().unwrap();
     write(1_000).unwrap();
     let before = read_image(path);
-    let taken = take_all();
+    let mut taken = take_all();
     // What is mapped needs none, nor does the log until its file is full.
     for n in 1..=21 {
         let snapshot = engine.snapshot();
@@ -146,6 +146,11 @@ pub(super) fn no_descriptors(path: &Path) {
         assert_too_many(&cause_at(engine.checkpoint().unwrap_err(), "nodes"), "create");
     }
     assert_too_many(&Engine::open(path.with_file_name("other")).unwrap_err(), "list");
+    // With a few, opening says what it needs.
+    taken.truncate(taken.len() - 5);
+    let error = Engine::open(path.with_file_name("other")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    assert!(error.to_string().contains("ulimit -n"), "{error}");
     // With the failed checkpoint out of the way:
     drop(taken);
     assert!(read_image(path) == before);

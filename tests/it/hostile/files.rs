@@ -7,7 +7,7 @@ use ingrain::{Engine, Error, ErrorKind, Options, format::HEADER_BYTES};
 
 use crate::harness::{
     dirs::temp_dir,
-    files::{read_image, write_image},
+    files::{make_writable, read_image, write_image},
     nodes::{id, put},
     random::noise,
 };
@@ -53,6 +53,7 @@ pub(super) fn cut_short_while_mapped(path: &Path) {
     for entry in fs::read_dir(path.join("data")).unwrap() {
         let file = entry.unwrap().path();
         if extension(&file) == "heap" {
+            make_writable(&file);
             let file = fs::OpenOptions::new().write(true).open(file).unwrap();
             file.set_len(HEADER_BYTES as u64).unwrap();
         }

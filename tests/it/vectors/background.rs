@@ -18,7 +18,7 @@ use ingrain::{
 use crate::harness::{
     dirs::temp_dir,
     faults::{Call, failing_while, hooked},
-    files::{data_kind, read_image},
+    files::{data_kind, overwrite, read_image},
     nodes::{id, put_all},
     random::{Random, whole_vector},
     waiting::until,
@@ -111,7 +111,7 @@ fn searches_do_not_change_when_a_failed_build_is_tried_again() {
     let codes = path.join(stored.named(|file| file.codes));
     let mut bytes = fs::read(&codes).unwrap();
     bytes[80..].fill(0xa5);
-    fs::write(&codes, bytes).unwrap();
+    overwrite(&codes, bytes);
     let tries = Arc::new(AtomicUsize::new(0));
     let fs = {
         let tries = Arc::clone(&tries);

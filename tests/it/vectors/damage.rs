@@ -15,7 +15,7 @@ use ingrain::{
 
 use crate::harness::{
     dirs::temp_dir,
-    files::{Sections, data_kind, read_file, read_image, write_file, write_image},
+    files::{Sections, data_kind, overwrite, read_file, read_image, write_file, write_image},
     nodes::{id, put_all},
     random::Random,
 };
@@ -98,7 +98,7 @@ fn every_flip_of_a_derived_file_is_noticed_and_harms_no_search() {
             }
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            fs::write(path.join(&name), &bytes).unwrap();
+            overwrite(path.join(&name), &bytes);
             let what = format!("{} byte {at}", name.display());
             let engine = indexed().open(&path).unwrap_or_else(|error| panic!("{what}: {error}"));
             stored.check(&engine, &what);
@@ -109,12 +109,12 @@ fn every_flip_of_a_derived_file_is_noticed_and_harms_no_search() {
             tried += 1;
         }
         for len in (0..whole.len()).step_by(1_021) {
-            fs::write(path.join(&name), &whole[..len]).unwrap();
+            overwrite(path.join(&name), &whole[..len]);
             let engine = indexed().open(&path).unwrap();
             stored.check(&engine, "cut");
             assert!(!Stored::damage(&engine).is_empty());
         }
-        fs::write(path.join(&name), whole).unwrap();
+        overwrite(path.join(&name), whole);
     }
     assert!(tried > 500, "{tried}");
     println!("{tried} flips");
@@ -137,7 +137,7 @@ fn damage_of_derived_files_is_told_and_made_good() {
             let with = |bytes: Option<&[u8]>, words: &str| {
                 stored.write(&path);
                 match bytes {
-                    Some(bytes) => fs::write(path.join(&name), bytes).unwrap(),
+                    Some(bytes) => overwrite(path.join(&name), bytes),
                     None => fs::remove_file(path.join(&name)).unwrap(),
                 }
                 stored.damaged(&path, words, by_itself);
@@ -219,8 +219,8 @@ fn derived_files_of_any_bytes_whatever_crash_nothing() {
                 _ => manifest.vectors[0].graph = Some(file),
             }
         }
-        fs::write(path.join(name), &bytes).unwrap();
-        fs::write(path.join("MANIFEST"), manifest.encode().unwrap()).unwrap();
+        overwrite(path.join(name), &bytes);
+        overwrite(path.join("MANIFEST"), manifest.encode().unwrap());
         let engine = indexed().open(&path).unwrap();
         let snapshot = engine.snapshot();
         let what = format!("round {round}");
@@ -237,7 +237,7 @@ fn derived_files_of_any_bytes_whatever_crash_nothing() {
         refused += usize::from(!Stored::damage(&engine).is_empty());
         drop((snapshot, engine));
         for name in derived {
-            fs::write(path.join(&name), &stored.image[&name]).unwrap();
+            overwrite(path.join(&name), &stored.image[&name]);
         }
     }
     assert!(refused > 300, "{refused}");
@@ -259,7 +259,7 @@ fn damage_of_vectors_is_an_error_and_never_an_answer() {
         for at in (section.offset..section.offset + section.len).step_by(97) {
             let mut bytes = whole.clone();
             bytes[at as usize] ^= 0x10;
-            fs::write(path.join(&name), &bytes).unwrap();
+            overwrite(path.join(&name), &bytes);
             let engine = indexed().open(&path).unwrap();
             let snapshot = engine.snapshot();
             for (query, exact) in stored.queries.iter().zip(&stored.exact) {
