@@ -7,26 +7,39 @@ use ingrain::{
     Durability, KeyRange, Method, Metric, Space, exchange::lines::from_hex, limits, search::Effort,
 };
 
+use crate::help;
+
+/// The environment variable that names the store if `--store` does not.
+const STORE_VARIABLE: &str = "INGRAIN_STORE";
+
 /// Import, read and export ingrain stores: records, a typed graph and vectors.
 ///
 /// A node is named by a string. A UUID with hyphens is the node id itself; for any
 /// other string, the id is its hash.
 ///
+/// Results go to standard output; notes, warnings, errors and progress to standard error. The
+/// file name - is standard input or output.
+///
 /// Exit codes: 0 success; 1 failure, also if verify or inspect found damage or repair lost
-/// something; 2 wrong usage.
+/// something; 2 wrong usage, and nothing else.
 #[derive(Debug, Parser)]
-#[command(name = "ingrain", version)]
+#[command(name = "ingrain", version, after_help = help::PROGRAM)]
 pub(crate) struct Cli {
-    /// Print only JSON to standard output, one document per line
+    /// Print JSON, one document per line: results to standard output, notes and errors to standard
+    /// error
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print no progress, notes and summaries: only results, warnings and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Import nodes, edges and vectors; what the store already has is not written again
+    /// Import an export, or nodes, edges and vectors; what the store already has is not written
+    /// again
     Import(ImportArgs),
     /// Show nodes
     Get(GetArgs),
@@ -42,17 +55,20 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Show the vector spaces; create, drop or change them
     Spaces(SpacesArgs),
-    /// Export to files that import reads
+    /// Export everything to a directory or an archive, or a plain listing to files
     Export(ExportArgs),
     /// Write everything into the base files and truncate the log
+    #[command(after_help = help::CHECKPOINT)]
     Checkpoint(StoreArgs),
     /// Rewrite the base files without garbage
+    #[command(after_help = help::COMPACT)]
     Compact(StoreArgs),
     /// Rebuild the indexes of vector searches: codes and graphs
     Rebuild(RebuildArgs),
     /// Make a second store with the same content
     Backup(BackupArgs),
     /// Read every byte of a store and report all damage
+    #[command(after_help = help::VERIFY)]
     Verify(StoreArgs),
     /// Copy everything readable of a damaged store into a new one and report what was lost
     Repair(RepairArgs),
@@ -60,38 +76,25 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Import the sample, killing the process twice, check what was acknowledged, and query
     Demo(DemoArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of the program or of a command
+    Man(ManArgs),
 }
-
-const IMPORT_HELP: &str = "\
-Nodes: each line is a JSON object with a string \"id\". The first field of --content that is text \
-becomes the content; every other field becomes an attribute. A text field \"kind\" is the kind; \
-without it, the kind is \"node\". A node that the store already has is changed to match its line, \
-and keeps its edges.
-
-Edges: each line is a JSON object with strings \"source\", \"target\" and \"type\", and optionally \
-a number \"weight\"; every other field becomes an attribute. Each line is a separate edge: lines \
-with the same source, target and type are parallel edges if other fields differ, and so are equal \
-lines of one file. Of an edge that the store already has, only the weight can change.
-
-Vectors: row n belongs to the nth line of the nodes, or of the ids, that is not blank. A row of \
-NaN means no vector; with the metric cosine, the line of a row of zeros cannot be imported.
-
-Ids: each line is the string that names a node, which the store must have; only its vector is \
-written.
-
-With --json, a line {\"acked_nodes\":N,\"acked_edges\":M} is printed for each batch once it is \
-durable, with the number of lines acknowledged so far. To resume an interrupted import, run it \
-again.";
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("input").required(true).multiple(true)
-          .args(["nodes", "edges", "ids"]))]
+          .args(["source", "nodes", "edges", "ids"]))]
 #[command(group = ArgGroup::new("lines").args(["nodes", "ids"]))]
-#[command(after_help = IMPORT_HELP)]
+#[command(after_help = help::IMPORT)]
 pub(crate) struct ImportArgs {
     /// Directory of the store, created if absent
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
+    /// What export wrote: a directory, or an archive, plain or gzip
+    #[arg(value_name = "EXPORT",
+          conflicts_with_all = ["nodes", "edges", "ids", "vectors", "content", "index", "skip_bad"])]
+    pub(crate) source: Option<PathBuf>,
     /// Nodes: JSON lines, plain or gzip
     #[arg(long, value_name = "FILE")]
     pub(crate) nodes: Option<PathBuf>,
@@ -101,13 +104,13 @@ pub(crate) struct ImportArgs {
     /// Nodes of the store to give vectors to: one id per line, plain or gzip
     #[arg(long, value_name = "FILE", requires = "vectors")]
     pub(crate) ids: Option<PathBuf>,
-    /// Vectors: a .npy file of f32 or f16, one row per line of the nodes or ids
+    /// Vectors: a .npy file of f32, f64 or f16, one row per line of the nodes or ids
     #[arg(long, value_name = "FILE", requires = "lines")]
     pub(crate) vectors: Option<PathBuf>,
     /// Vector space to put the vectors in, created if absent
     #[arg(long, value_name = "NAME", default_value = "text", requires = "vectors")]
     pub(crate) space: String,
-    /// Metric of the space; cosine if the space is new
+    /// Metric of the space; a new space has cosine if this is not given
     #[arg(long, value_enum, requires = "vectors")]
     pub(crate) metric: Option<MetricArg>,
     /// Lines in a batch
@@ -122,6 +125,9 @@ pub(crate) struct ImportArgs {
           default_values = ["content", "text", "gloss", "description"],
           value_parser = content_field)]
     pub(crate) content: Vec<String>,
+    /// List new nodes in this index, in the order of their lines; created if absent
+    #[arg(long, value_name = "NAME", requires = "nodes")]
+    pub(crate) index: Option<String>,
     /// Report lines that cannot be imported and continue
     #[arg(long)]
     pub(crate) skip_bad: bool,
@@ -170,9 +176,10 @@ impl From<DurabilityArg> for Durability {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::GET)]
 pub(crate) struct GetArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// The nodes
     #[arg(value_name = "ID", required = true)]
@@ -180,9 +187,10 @@ pub(crate) struct GetArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::EDGES)]
 pub(crate) struct EdgesArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// The node
     #[arg(value_name = "ID")]
@@ -193,8 +201,8 @@ pub(crate) struct EdgesArgs {
     /// Only the edges that leave it
     #[arg(long)]
     pub(crate) out: bool,
-    /// Only edges of this kind
-    #[arg(long, value_name = "KIND")]
+    /// Only edges of this type
+    #[arg(long = "type", value_name = "TYPE", alias = "kind")]
     pub(crate) kind: Option<String>,
     /// Most edges to show in each direction; 0 for all
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -202,9 +210,10 @@ pub(crate) struct EdgesArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::SCAN)]
 pub(crate) struct ScanArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// Only nodes of this kind
     #[arg(long, value_name = "KIND")]
@@ -223,34 +232,21 @@ pub(crate) struct ScanArgs {
     pub(crate) after: Option<String>,
 }
 
-const NEAREST_HELP: &str = "\
-A query in JSON is an array of numbers. A file with several arrays has several queries, which run \
-in parallel and are answered in their order.
-
-Filters: kind=NAME is the same as --kind. INDEX=FROM..TO accepts nodes with a key in this range of \
-the index; FROM and TO are keys as get prints them, in hexadecimal digits. The range includes \
-FROM, and TO only after ..=; either may be omitted.
-
-With --explain, by is the source of a hit as a candidate: codes, the graph, or the comparison of \
-all vectors; file is the number of its vector file, and rank its position among the candidates of \
-the file before their vectors were compared, from 0. A vector in memory has no file.";
-
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("query").required(true).args(["like", "vector"]))]
-#[command(after_help = NEAREST_HELP)]
+#[command(after_help = help::NEAREST)]
 pub(crate) struct NearestArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// Closest to the vector of this node, without the node itself
     #[arg(long, value_name = "ID")]
     pub(crate) like: Option<String>,
-    /// Closest to each row of a .npy file of f32 or f16, or each array of a JSON file; - reads JSON
-    /// from standard input
+    /// Closest to each row of a .npy file, or each array of numbers of a JSON file
     #[arg(long, value_name = "FILE", visible_alias = "queries")]
     pub(crate) vector: Option<PathBuf>,
     /// How many nodes to find
-    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = count_of_hits)]
     pub(crate) k: usize,
     /// Vector space to search; may be omitted if the store has only one
     #[arg(long, value_name = "NAME")]
@@ -337,15 +333,21 @@ fn distance(text: &str) -> Result<f64, String> {
     distance.ok_or_else(|| "it is not a number".to_owned())
 }
 
+fn count_of_hits(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=limits::NEAREST_K).contains(count));
+    count.ok_or_else(|| format!("it is not a number from 1 to {}", limits::NEAREST_K))
+}
+
 fn diversity(text: &str) -> Result<f64, String> {
     let diversity = text.parse().ok().filter(|diversity| (0.0..=1.0).contains(diversity));
     diversity.ok_or_else(|| "it is not a number from 0 to 1".to_owned())
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::PATH)]
 pub(crate) struct PathArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// The node to start from
     #[arg(value_name = "FROM")]
@@ -353,8 +355,8 @@ pub(crate) struct PathArgs {
     /// The node to reach
     #[arg(value_name = "TO")]
     pub(crate) to: String,
-    /// Follow only edges of this kind; may be given more than once
-    #[arg(long = "kind", value_name = "KIND")]
+    /// Follow only edges of this type; may be given more than once
+    #[arg(long = "type", value_name = "TYPE", alias = "kind")]
     pub(crate) kinds: Vec<String>,
     /// Follow edges in both directions
     #[arg(long)]
@@ -365,30 +367,21 @@ pub(crate) struct PathArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::STATS)]
 pub(crate) struct StatsArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// Also show the digest of the contents; stores with equal contents have equal digests
     #[arg(long)]
     pub(crate) digest: bool,
 }
 
-const SPACES_HELP: &str = "\
-All changes are made in one commit, or none is: first drops, then creations, then methods. The \
-indexes that a method needs are built in the background while the store is open, or at once by \
-rebuild; until then the space is searched with those it has.
-
-Recall is the share of the ten closest that was found when codes or a graph were built: by codes \
-with 100 candidates, by a graph with as many as the effort normal takes. Candidates are the \
-numbers of candidates that the efforts fast, normal and thorough take for ten hits, before a \
-margin.";
-
 #[derive(Debug, Args)]
-#[command(after_help = SPACES_HELP)]
+#[command(after_help = help::SPACES)]
 pub(crate) struct SpacesArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// Drop a space with all its vectors; like the other options, may be given more than once
     #[arg(long = "drop", value_name = "NAME")]
@@ -430,9 +423,10 @@ fn method(text: &str) -> Result<(String, Method), String> {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::REBUILD)]
 pub(crate) struct RebuildArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// Only the indexes of this vector space
     #[arg(long, value_name = "NAME")]
@@ -442,22 +436,15 @@ pub(crate) struct RebuildArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
 }
 
-const BACKUP_HELP: &str = "\
-On the same file system the files of the backup are hard links, which take no extra space until \
-the store has replaced its own; on another they are copies. Damage to the medium under a linked \
-file damages both stores, and so does a program that writes into it: a backup that is to survive \
-the disk must be on another one, and one that other programs are to change needs --copy. Data \
-files have no permission to be written, so \"rm -r\" asks before it removes them; \"rm -rf\" does not.";
-
 #[derive(Debug, Args)]
-#[command(after_help = BACKUP_HELP)]
+#[command(after_help = help::BACKUP)]
 pub(crate) struct BackupArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// Directory for the backup, which must be absent or empty
     #[arg(value_name = "DIR")]
@@ -468,9 +455,10 @@ pub(crate) struct BackupArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::REPAIR)]
 pub(crate) struct RepairArgs {
     /// Directory of the damaged store, which is only read
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
     /// Directory for the new store, which must be absent or empty
     #[arg(value_name = "TO")]
@@ -479,39 +467,44 @@ pub(crate) struct RepairArgs {
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("output").required(true).multiple(true)
-          .args(["nodes", "edges", "vectors"]))]
+          .args(["target", "nodes", "edges", "vectors"]))]
+#[command(group = ArgGroup::new("listing").multiple(true).args(["nodes", "edges", "vectors"]))]
+#[command(after_help = help::EXPORT)]
 pub(crate) struct ExportArgs {
     /// Directory of the store
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub(crate) store: PathBuf,
+    /// Directory for everything that the store holds, which must be absent or empty; or an archive,
+    /// if the name is - or ends in .tar, .tar.gz or .tgz
+    #[arg(value_name = "TARGET", conflicts_with_all = ["listing", "plain"])]
+    pub(crate) target: Option<PathBuf>,
+    /// Write a plain listing, which leaves things out; --nodes, --edges and --vectors imply it
+    #[arg(long, requires = "listing")]
+    pub(crate) plain: bool,
     /// Write the nodes here, with gzip if the name ends in .gz
     #[arg(long, value_name = "FILE")]
     pub(crate) nodes: Option<PathBuf>,
     /// Write the edges here, with gzip if the name ends in .gz
     #[arg(long, value_name = "FILE")]
     pub(crate) edges: Option<PathBuf>,
-    /// Write the vectors here as .npy of f32, one row per line of the nodes
+    /// Write the vectors of one space here as .npy of f32, one row per line of the nodes
     #[arg(long, value_name = "FILE")]
     pub(crate) vectors: Option<PathBuf>,
-    /// Vector space to export; may be omitted if the store has only one
+    /// Vector space to list; may be omitted if the store has only one
     #[arg(long, value_name = "NAME", requires = "vectors")]
     pub(crate) space: Option<String>,
-    /// Also export what the engine keeps: times, scores, index keys, discriminators
-    #[arg(long)]
+    /// List the nodes of this index first, in its order
+    #[arg(long, value_name = "NAME", requires = "listing")]
+    pub(crate) index: Option<String>,
+    /// In the listing, also what the engine keeps: times, scores, index keys, discriminators
+    #[arg(long, requires = "listing")]
     pub(crate) full: bool,
 }
 
-const INSPECT_HELP: &str = "\
-Shows the header, all damage that can be seen in the file alone, and its items: the files that a \
-manifest lists, the commits of a log, the rows of a table. With --json, the first line describes \
-the file and each further line an item. Numbers of kinds, indexes and spaces are positions in the \
-manifest's lists, from 0. The exit code is 1 if there is damage; a log that ends within a commit \
-does not count: a crash may leave it like that.";
-
 #[derive(Debug, Args)]
-#[command(after_help = INSPECT_HELP)]
+#[command(after_help = help::INSPECT)]
 pub(crate) struct InspectArgs {
-    /// MANIFEST, or a file from wal/ or data/
+    /// MANIFEST, or a file from wal/ or data/; - reads one from standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Most items to show; 0 for all
@@ -520,6 +513,7 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::DEMO)]
 pub(crate) struct DemoArgs {
     /// Directory for the store, which must be absent or empty; a temporary one if not given
     #[arg(long, value_name = "DIR")]
@@ -527,4 +521,20 @@ pub(crate) struct DemoArgs {
     /// Directory of the sample; tests/data/wordnet-sample of the repository if not given
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::COMPLETIONS)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::MAN)]
+pub(crate) struct ManArgs {
+    /// The command; the program itself if not given
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
 }

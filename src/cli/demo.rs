@@ -26,13 +26,14 @@ use crate::{
     lines::Lines,
     npy::Npy,
     output::{self, Output},
-    query,
-    store::{self, TIMELINE},
+    query, store,
 };
 
 /// Where the sample is in the repository.
 const SAMPLE: &str = "tests/data/wordnet-sample";
 const SPACE: &str = "text";
+/// The index that holds the nodes in the order of their import.
+const TIMELINE: &str = "timeline";
 /// Lines in a batch: few, so that there are many batches before a kill.
 const BATCH: &str = "100";
 /// Rows of a table.
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &DemoArgs, output: &mut Output) -> Result<ExitCode> {
     demo.finish_and_check(output)?;
 
     let started = Instant::now();
-    let engine = store::open(&path)?;
+    let engine = store::open(&path, output)?;
     let snapshot = engine.snapshot();
     note(
         output,
@@ -85,6 +86,7 @@ pub(crate) fn run(args: &DemoArgs, output: &mut Output) -> Result<ExitCode> {
         format_args!("opened the store in {}", output::took(started.elapsed())),
     )?;
     ask(&engine, &snapshot, output)?;
+    engine.done(output);
     engine.close()?;
     if args.store.is_some() && !output.is_json() {
         output.text(format_args!("the store stays in {}", path.display()))?;
@@ -227,7 +229,8 @@ impl Demo<'_> {
             .map_err(|error| CliError::message(format!("find this program: {error}")))?;
         let failed = |error| CliError::io("run", &program, error);
         let mut child = Command::new(&program)
-            .args(["import", "--json", "--batch", BATCH, "--space", SPACE, "--store"])
+            .args(["import", "--json", "--batch", BATCH, "--space", SPACE])
+            .args(["--index", TIMELINE, "--store"])
             .arg(self.store)
             .arg("--nodes")
             .arg(&self.data.nodes)
@@ -283,7 +286,7 @@ impl Demo<'_> {
                 "the import ended before it could be killed; the sample is too small for the demo",
             ));
         }
-        let found = self.check(acked)?;
+        let found = self.check(acked, output)?;
         self.show(output, &format!("kill {time}"), &found, imported)
     }
 
@@ -291,7 +294,7 @@ impl Demo<'_> {
         let started = Instant::now();
         let (acked, _) = self.import(|_| false)?;
         let imported = started.elapsed();
-        let found = self.check(acked)?;
+        let found = self.check(acked, output)?;
         let (nodes, edges) = (self.expected.nodes.len(), self.expected.edges.len());
         if (acked.nodes, acked.edges) != (nodes, edges)
             || (found.nodes, found.edges) != (nodes, edges)
@@ -359,9 +362,9 @@ impl Demo<'_> {
     }
 
     /// Opens the store and compares everything acknowledged with the input.
-    fn check(&self, acked: Acked) -> Result<Found> {
+    fn check(&self, acked: Acked, output: &Output) -> Result<Found> {
         let started = Instant::now();
-        let engine = store::open(self.store)?;
+        let engine = store::open(self.store, output)?;
         let snapshot = engine.snapshot();
         let mut wrong: Vec<String> = Vec::new();
         for ExpectedNode { line, node } in self.expected.nodes.iter().take(acked.nodes) {

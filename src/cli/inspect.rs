@@ -1,8 +1,8 @@
 //! The command `inspect`: shows a file of a store without opening the store.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs::File,
+    io::{self, Read},
     process::ExitCode,
 };
 
@@ -27,6 +27,7 @@ use serde_json::{Map, Value as Json};
 use crate::{
     args::InspectArgs,
     error::{CliError, Result},
+    input,
     output::{self, Output},
     query::BRIEF,
 };
@@ -51,12 +52,13 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<ExitCode> {
             path.display()
         )));
     }
-    if path.exists() && !path.is_file() {
+    let is_file = !input::is_dash(path);
+    if is_file && path.exists() && !path.is_file() {
         return Err(CliError::message(format!("{}: it is not a regular file", path.display())));
     }
     let mut first = Vec::new();
-    let file = File::open(path).map_err(|error| CliError::io("open", path, error))?;
-    file.take(HEADER_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
+    let mut file = input::regular(path)?;
+    file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
     let Some(kind) = FileKind::of(&first) else {
         return Err(CliError::message(format!(
             "{}: it is not a file of ingrain: it has another magic number",
@@ -66,13 +68,17 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<ExitCode> {
     let mut show = Show { output, limit: args.limit, shown: 0, more: 0, table: None, sound: true };
     match kind {
         FileKind::Manifest => {
-            let bytes = fs::read(path).map_err(failed)?;
+            let bytes = rest(first, &mut file).map_err(failed)?;
             let header = Header::decode(FileKind::Manifest, &bytes).map_err(named)?;
             show.manifest(&header, &Manifest::decode(&bytes).map_err(named)?, bytes.len())?;
         }
         FileKind::Wal => {
-            let bytes = fs::read(path).map_err(failed)?;
+            let bytes = rest(first, &mut file).map_err(failed)?;
             show.log(&wal::File::decode(&bytes).map_err(named)?, &bytes)?;
+        }
+        kind if !is_file => {
+            let bytes = rest(first, &mut file).map_err(failed)?;
+            show.data(&segment::File::decode(kind, &bytes).map_err(named)?)?;
         }
         kind => {
             // Data files never change, so they can be mapped.
@@ -81,6 +87,12 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<ExitCode> {
         }
     }
     show.end()
+}
+
+/// All bytes of a file of which the first were read.
+fn rest(mut bytes: Vec<u8>, file: &mut File) -> io::Result<Vec<u8>> {
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 struct Show<'o> {
@@ -356,7 +368,7 @@ impl Show<'_> {
                         let (key, place) = (row.key(), row.attributes());
                         vec![
                             ("from", key.from.to_string().into()),
-                            ("kind", key.kind.into()),
+                            ("type", key.kind.into()),
                             ("to", key.to.to_string().into()),
                             ("discriminator", key.discriminator.into()),
                             ("weight", row.weight.get().into()),

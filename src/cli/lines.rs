@@ -1,7 +1,6 @@
 //! Reads the lines of a plain or gzip file.
 
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader, Cursor, Read},
     path::{Path, PathBuf},
     sync::{
@@ -12,10 +11,14 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::error::{CliError, Result};
+use crate::{
+    error::{CliError, Result},
+    input,
+};
 
-/// Longest line, in bytes.
-const LINE_BYTES: usize = 64 << 20;
+/// Longest line, in bytes: more than any node needs, whose content of 16 MiB may
+/// be control characters, of which JSON makes six bytes each.
+const LINE_BYTES: usize = 128 << 20;
 /// Some programs write it before UTF-8. It is skipped.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 64 << 10;
@@ -38,25 +41,17 @@ pub(crate) struct Text<'l> {
 }
 
 impl Lines {
-    /// Opens a file; its first two bytes decide whether it is gzip.
+    /// Opens a file, or standard input as `-`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let failed = |error| CliError::io("open", path, error);
-        let mut file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
-        let mut first = Vec::new();
-        file.by_ref()
-            .take(2)
-            .read_to_end(&mut first)
-            .map_err(|error| CliError::io("read", path, error))?;
+        let (file, bytes) = input::stream(path)?;
+        Self::over(path, file, bytes)
+    }
+
+    /// The lines of what is read from a file with that name and size.
+    pub(crate) fn over(path: &Path, file: Box<dyn Read>, bytes: u64) -> Result<Self> {
         let position = Arc::new(AtomicU64::new(0));
-        let gzip = first == [0x1f, 0x8b];
-        let file =
-            Counted { file: Cursor::new(first).chain(file), position: Arc::clone(&position) };
-        let reader: Box<dyn Read> = if gzip {
-            Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file)))
-        } else {
-            Box::new(file)
-        };
+        let counted = Counted { file, position: Arc::clone(&position) };
+        let reader = plain(counted).map_err(|error| CliError::io("read", path, error))?;
         Ok(Self {
             path: path.to_owned(),
             reader: BufReader::with_capacity(BUFFER_BYTES, reader),
@@ -87,7 +82,7 @@ impl Lines {
             let Some(fits) = self.fill().map_err(|error| {
                 CliError::message(format!(
                     "read {} after line {}: {error}",
-                    self.path.display(),
+                    input::shown(&self.path),
                     self.number
                 ))
             })?
@@ -138,6 +133,19 @@ impl Lines {
             }
         }
     }
+}
+
+/// What a plain or gzip file holds; its first two bytes decide which it is.
+pub(crate) fn plain(mut file: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+    let mut first = Vec::new();
+    file.by_ref().take(2).read_to_end(&mut first)?;
+    let gzip = first == [0x1f, 0x8b];
+    let file = Cursor::new(first).chain(file);
+    Ok(if gzip {
+        Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file)))
+    } else {
+        Box::new(file)
+    })
 }
 
 struct Counted<R> {

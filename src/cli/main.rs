@@ -6,46 +6,89 @@
               engine goes through os::Fs and os::Clock"
 )]
 
+mod about;
 mod args;
+mod bundle;
 mod demo;
 mod error;
 mod export;
+mod files;
+mod help;
 mod ids;
 mod import;
+mod importer;
+mod input;
 mod inspect;
 mod lines;
 mod maintain;
+mod matching;
 mod nearest;
 mod npy;
 mod output;
+mod plain;
 mod query;
+mod report;
+mod restore;
 mod spaces;
 mod store;
 
 use std::{io::Write, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 
 use args::{Cli, Command};
 use error::{CliError, Result};
 use output::Output;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let json = cli.json;
+    match run(cli) {
         Ok(code) => code,
         // The reader of standard output has read enough.
         Err(CliError::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
-            // If this fails, only the exit code is left.
-            let _ =
-                writeln!(std::io::stderr().lock(), "error: {}", output::shown(&error.to_string()));
-            ExitCode::FAILURE
+            report(&error, json);
+            ExitCode::from(error.code())
         }
     }
 }
 
+/// Says that the arguments are wrong, or shows the help that they ask for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            | ErrorKind::DisplayVersion
+    );
+    if !asked_for && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        report(&CliError::usage(text), true);
+    } else {
+        // If this fails, only the exit code is left.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Prints an error to standard error.
+fn report(error: &CliError, json: bool) {
+    let mut stderr = std::io::stderr().lock();
+    // If this fails, only the exit code is left.
+    let _ = if json {
+        writeln!(stderr, "{}", output::escaped(&error.json()))
+    } else {
+        writeln!(stderr, "error: {}", output::shown(&error.to_string()))
+    };
+}
+
 fn run(cli: Cli) -> Result<ExitCode> {
-    let mut output = Output::new(cli.json);
+    let mut output = Output::new(cli.json, cli.quiet);
     let code = match cli.command {
         Command::Import(args) => import::run(&args, &mut output),
         Command::Get(args) => query::get(&args, &mut output),
@@ -64,6 +107,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Repair(args) => maintain::repair(&args, &mut output),
         Command::Inspect(args) => inspect::run(&args, &mut output),
         Command::Demo(args) => demo::run(&args, &mut output),
+        Command::Completions(args) => about::completions(&args, &mut output),
+        Command::Man(args) => about::man(&args, &mut output),
     };
     // Output from before a failure is printed too.
     let flushed = output.flush();

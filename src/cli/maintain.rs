@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// Runs work that writes all base files, with a progress bar.
-fn with_bar<T: Send>(engine: &Engine, work: impl FnOnce() -> T + Send) -> T {
-    let bar = output::bytes_bar(engine.stats().checkpoint.live_bytes);
+fn with_bar<T: Send>(engine: &Engine, output: &Output, work: impl FnOnce() -> T + Send) -> T {
+    let bar = output.bytes_bar(engine.stats().checkpoint.live_bytes);
     watch(engine, &bar, work)
 }
 
@@ -52,65 +52,70 @@ fn watch<T: Send>(engine: &Engine, bar: &ProgressBar, work: impl FnOnce() -> T +
 }
 
 pub(crate) fn checkpoint(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let started = Instant::now();
     let before = engine.stats();
-    let seq = with_bar(&engine, || engine.checkpoint())?;
+    let seq = with_bar(&engine, output, || engine.checkpoint())?;
     let took = started.elapsed();
     let after = engine.stats();
+    engine.done(output);
     engine.close()?;
-    if output.is_json() {
-        output.json(&base_json(seq, &after.checkpoint, took))?;
-    } else {
-        output.text(format_args!(
-            "commit {}: the base has {} bytes in {} files ({})",
-            output::grouped(seq.get()),
-            output::grouped(after.checkpoint.file_bytes),
-            output::count(after.checkpoint.files),
-            output::took(took)
-        ))?;
-        let cut = before.write.wal_bytes.saturating_sub(after.write.wal_bytes);
-        output.text(format_args!("the log is {} bytes shorter", output::grouped(cut)))?;
-    }
+    output.summary(
+        || base_json(seq, &after.checkpoint, took),
+        |output| {
+            output.text(format_args!(
+                "commit {}: the base has {} bytes in {} files ({})",
+                output::grouped(seq.get()),
+                output::grouped(after.checkpoint.file_bytes),
+                output::count(after.checkpoint.files),
+                output::took(took)
+            ))?;
+            let cut = before.write.wal_bytes.saturating_sub(after.write.wal_bytes);
+            output.text(format_args!("the log is {} bytes shorter", output::grouped(cut)))
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn compact(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let started = Instant::now();
     let before = engine.stats().checkpoint;
-    let seq = with_bar(&engine, || engine.compact())?;
+    let seq = with_bar(&engine, output, || engine.compact())?;
     let took = started.elapsed();
     let after = engine.stats().checkpoint;
+    engine.done(output);
     engine.close()?;
-    if output.is_json() {
-        output.json(&base_json(seq, &after, took))?;
-    } else {
-        output.text(format_args!(
-            "commit {}: the base has {} bytes in {} files, before {} in {} ({})",
-            output::grouped(seq.get()),
-            output::grouped(after.file_bytes),
-            output::count(after.files),
-            output::grouped(before.file_bytes),
-            output::count(before.files),
-            output::took(took)
-        ))?;
-    }
+    output.summary(
+        || base_json(seq, &after, took),
+        |output| {
+            output.text(format_args!(
+                "commit {}: the base has {} bytes in {} files, before {} in {} ({})",
+                output::grouped(seq.get()),
+                output::grouped(after.file_bytes),
+                output::count(after.files),
+                output::grouped(before.file_bytes),
+                output::count(before.files),
+                output::took(took)
+            ))
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn rebuild(args: &RebuildArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     if let Some(name) = &args.space {
         store::space(&engine.snapshot(), Some(name))?;
     }
     let wanted = |space: &SpaceStats| args.space.as_ref().is_none_or(|name| *name == space.name);
     let started = Instant::now();
     let before = engine.stats();
-    let bar = output::spinner();
+    let bar = output.spinner();
     watch(&engine, &bar, || engine.rebuild(args.space.as_deref()))?;
     let took = started.elapsed();
     let mut after = engine.stats();
+    engine.done(output);
     engine.close()?;
     after.spaces.retain(wanted);
     let old: HashSet<u32> = derived(&before.spaces).map(|(file, _)| file).collect();
@@ -154,40 +159,44 @@ fn base_json(seq: Seq, base: &CheckpointStats, took: Duration) -> Json {
 }
 
 pub(crate) fn backup(args: &BackupArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let started = Instant::now();
     let options = BackupOptions::new().copy(args.copy);
-    let report = with_bar(&engine, || engine.backup_with(&args.to, &options))?;
+    let report = with_bar(&engine, output, || engine.backup_with(&args.to, &options))?;
     let took = started.elapsed();
+    engine.done(output);
     engine.close()?;
-    if output.is_json() {
-        output.json(&object([
-            ("seq", Json::from(report.seq.get())),
-            ("files", report.files.into()),
-            ("bytes", report.bytes.into()),
-            ("linked", report.linked.into()),
-            ("copied", report.copied.into()),
-            ("micros", output::micros(took)),
-        ]))?;
-    } else {
-        output.text(format_args!(
-            "{}: commit {}, {} bytes in {} files, {} linked and {} copied ({})",
-            args.to.display(),
-            output::grouped(report.seq.get()),
-            output::grouped(report.bytes),
-            output::count(report.files),
-            output::count(report.linked),
-            output::count(report.copied),
-            output::took(took)
-        ))?;
-    }
+    output.summary(
+        || {
+            object([
+                ("seq", Json::from(report.seq.get())),
+                ("files", report.files.into()),
+                ("bytes", report.bytes.into()),
+                ("linked", report.linked.into()),
+                ("copied", report.copied.into()),
+                ("micros", output::micros(took)),
+            ])
+        },
+        |output| {
+            output.text(format_args!(
+                "{}: commit {}, {} bytes in {} files, {} linked and {} copied ({})",
+                args.to.display(),
+                output::grouped(report.seq.get()),
+                output::grouped(report.bytes),
+                output::count(report.files),
+                output::count(report.linked),
+                output::count(report.copied),
+                output::took(took)
+            ))
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn verify(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let started = Instant::now();
-    let bar = output::bytes_bar(0);
+    let bar = output.bytes_bar(0);
     let report = engine.verify_with(&mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
@@ -275,7 +284,7 @@ fn damage_json(error: &Error) -> Json {
 
 pub(crate) fn repair(args: &RepairArgs, output: &mut Output) -> Result<ExitCode> {
     let started = Instant::now();
-    let bar = output::count_bar(0);
+    let bar = output.count_bar(0);
     let repaired = Options::new().repair(&args.store, &args.to, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);

@@ -1,16 +1,10 @@
 //! The command `nearest`.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-    process::ExitCode,
-};
+use std::{io::Read, path::Path, process::ExitCode};
 
 use ingrain::{
     KeyRange, Snapshot, Space,
     exchange::{json::object, npy::MAGIC},
-    limits,
     search::{CandidateSource, Filter, Hit, Search},
 };
 use serde_json::Value as Json;
@@ -18,7 +12,7 @@ use serde_json::Value as Json;
 use crate::{
     args::{FilterArg, NearestArgs},
     error::{CliError, Result},
-    ids,
+    ids, input,
     npy::{self, Npy},
     output::{self, Output},
     query, store,
@@ -28,15 +22,8 @@ use crate::{
 const TOGETHER: usize = 256;
 
 pub(crate) fn run(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
-    if args.k == 0 || args.k > limits::NEAREST_K {
-        return Err(CliError::message(format!(
-            "-k {}: it must be from 1 to {}",
-            args.k,
-            limits::NEAREST_K
-        )));
-    }
     let conditions = Conditions::of(args)?;
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let (name, space) = store::space(&snapshot, args.space.as_deref())?;
     conditions.check(&snapshot)?;
@@ -69,6 +56,7 @@ pub(crate) fn run(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
             }
         }
     }
+    engine.done(output);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,7 +75,7 @@ impl<'a> Conditions<'a> {
                 FilterArg::Index(name, range) => of.index.replace((name, range)).map(|_| "index"),
             };
             if let Some(what) = twice {
-                return Err(CliError::message(format!(
+                return Err(CliError::usage(format!(
                     "--filter: a search takes one {what}; omit the others"
                 )));
             }
@@ -132,35 +120,30 @@ enum Queries {
 
 impl Queries {
     fn open(path: &Path) -> Result<Self> {
-        if path == Path::new("-") {
-            return Self::json(&mut io::stdin().lock(), path, "standard input");
-        }
-        let shown = path.display().to_string();
-        let mut file = File::open(path).map_err(|error| CliError::io("open", path, error))?;
-        let mut first = Vec::new();
-        file.by_ref()
-            .take(MAGIC.len() as u64)
-            .read_to_end(&mut first)
-            .map_err(|error| CliError::io("read", path, error))?;
-        if first == MAGIC {
-            return Ok(Self::Npy(Npy::open(path)?, shown));
-        }
-        Self::json(&mut first.chain(file), path, &shown)
-    }
-
-    fn json(reader: &mut dyn Read, path: &Path, shown: &str) -> Result<Self> {
+        let shown = input::shown(path).into_owned();
+        let failed = |error| CliError::io("read", path, error);
+        let mut file = input::regular(path)?;
         let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(|error| CliError::io("read", path, error))?;
-        let arrays = serde_json::Deserializer::from_slice(&bytes).into_iter();
-        let queries: Vec<Vec<f32>> = arrays.collect::<Result<_, _>>().map_err(|error| {
-            CliError::message(format!(
-                "{shown}: it is neither a .npy file nor JSON arrays of numbers: {error}"
-            ))
-        })?;
+        file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes == MAGIC {
+            return Ok(Self::Npy(Npy::over(path, file, 256 << 10)?, shown));
+        }
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let mut queries = Vec::new();
+        for value in serde_json::Deserializer::from_slice(&bytes).into_iter() {
+            value
+                .map_err(|error| error.to_string())
+                .and_then(|value| add_queries(&value, 0, &mut queries))
+                .map_err(|error| {
+                    CliError::message(format!(
+                        "{shown}: it is neither a .npy file nor JSON arrays of numbers: {error}"
+                    ))
+                })?;
+        }
         if queries.is_empty() {
             return Err(CliError::message(format!("{shown}: it holds no query")));
         }
-        Ok(Self::Json(queries.into_iter(), shown.to_owned()))
+        Ok(Self::Json(queries.into_iter(), shown))
     }
 
     /// The next queries, from row `from` on; an empty list at the end.
@@ -191,14 +174,39 @@ impl Queries {
     }
 }
 
+/// Adds the queries of an array: the array itself if it has numbers, or those of
+/// the arrays in it.
+fn add_queries(value: &Json, depth: usize, queries: &mut Vec<Vec<f32>>) -> Result<(), String> {
+    /// Deeper nesting is a mistake.
+    const DEPTH: usize = 4;
+    let Json::Array(values) = value else { return Err(format!("{value} is not an array")) };
+    if values.iter().any(Json::is_array) && depth < DEPTH {
+        return values.iter().try_for_each(|value| add_queries(value, depth + 1, queries));
+    }
+    queries.push(values.iter().map(binary32).collect::<Result<_, _>>()?);
+    Ok(())
+}
+
+#[expect(clippy::as_conversions, reason = "only a cast rounds to the closest binary32")]
+fn binary32(value: &Json) -> Result<f32, String> {
+    let number = value.as_f64().map(|number| number as f32);
+    number.ok_or_else(|| format!("{value} is not a number"))
+}
+
 /// Prints the hits of a query.
 fn show(output: &mut Output, query: Json, hits: &[Hit<'_>], explain: bool) -> Result<()> {
     if output.is_json() {
         let mut found = Vec::with_capacity(hits.len());
         for hit in hits {
             let id = ids::name(&hit.node)?;
-            let mut fields =
-                object([("id", Json::from(id)), ("distance", Json::from(hit.distance))]);
+            let [content, base64] = query::content_json(&hit.node);
+            let mut fields = object([
+                ("id", Json::from(id)),
+                ("kind", hit.node.kind().into()),
+                content,
+                base64,
+                ("distance", output::unsigned_zero(hit.distance).into()),
+            ]);
             if let (Some(how), Json::Object(fields)) = (hit.origin, &mut fields) {
                 let how = [
                     ("by", Json::from(by(how.by))),
@@ -224,7 +232,7 @@ fn show(output: &mut Output, query: Json, hits: &[Hit<'_>], explain: bool) -> Re
     }
     let mut table = output::table(&heads);
     for hit in hits {
-        let mut row = vec![format!("{:.6}", hit.distance)];
+        let mut row = vec![output::fixed(hit.distance, 6)];
         row.extend(query::headline(&hit.node, query::BRIEF)?);
         if let Some(how) = hit.origin {
             let number = |number: Option<u32>| number.map(|n| n.to_string()).unwrap_or_default();

@@ -15,12 +15,22 @@ use crate::error::{CliError, Result};
 
 pub(crate) struct Output {
     json: bool,
+    quiet: bool,
+    /// Where summaries go when a file of the user's goes to standard output.
+    summaries: Summaries,
     out: BufWriter<StdoutLock<'static>>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Summaries {
+    Stdout,
+    Stderr,
+}
+
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json, out: BufWriter::new(io::stdout().lock()) }
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let out = BufWriter::new(io::stdout().lock());
+        Self { json, quiet, summaries: Summaries::Stdout, out }
     }
 
     /// Whether to print JSON and nothing else.
@@ -28,31 +38,115 @@ impl Output {
         self.json
     }
 
+    /// Standard output is a file that the user asked for: what is printed from
+    /// now on goes to standard error.
+    pub(crate) fn gives_stdout_away(&mut self) {
+        self.summaries = Summaries::Stderr;
+    }
+
+    /// Prints what a command did: nothing if `--quiet` was given.
+    pub(crate) fn summary(
+        &mut self,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        if self.json {
+            return self.json(&json());
+        }
+        if self.quiet { Ok(()) } else { text(self) }
+    }
+
+    /// Says on standard error what is worth knowing, but no trouble.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet {
+            self.say("note", &text.to_string());
+        }
+    }
+
+    /// Says on standard error what may be trouble.
+    pub(crate) fn warn(&self, text: impl Display) {
+        self.say("warning", &text.to_string());
+    }
+
+    /// JSON beside the results, such as where to go on: on standard error.
+    pub(crate) fn aside(&self, value: &Value) {
+        // If this fails, there is no place left to say so.
+        let _ = writeln!(io::stderr().lock(), "{}", escaped(value));
+    }
+
+    fn say(&self, what: &str, text: &str) {
+        // If this fails, there is no place left to say so.
+        let _ = if self.json {
+            let line = escaped(&serde_json::json!({ what: text }));
+            writeln!(io::stderr().lock(), "{line}")
+        } else {
+            writeln!(io::stderr().lock(), "{what}: {}", shown(text))
+        };
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        match self.summaries {
+            Summaries::Stdout => writeln!(self.out, "{line}"),
+            Summaries::Stderr => writeln!(io::stderr().lock(), "{line}"),
+        }
+        .map_err(failed)
+    }
+
+    /// Bytes as they are: of the program itself, not of a store.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(failed)
+    }
+
     /// A JSON document on a line of its own.
     pub(crate) fn json(&mut self, value: &Value) -> Result<()> {
-        let line = value.to_string();
-        // JSON does not escape DEL and the control characters after it, which a
-        // terminal obeys.
-        let line = spelled(&line, char::is_control, |c| format!("\\u{:04x}", u32::from(c)));
-        writeln!(self.out, "{line}").map_err(failed)
+        self.line(&escaped(value))
     }
 
     /// A line of text.
     pub(crate) fn text(&mut self, text: impl Display) -> Result<()> {
-        writeln!(self.out, "{}", shown(&text.to_string())).map_err(failed)
+        self.line(&shown(&text.to_string()))
     }
 
     pub(crate) fn table(&mut self, table: &Table) -> Result<()> {
         // Without the padding at the end of the lines.
-        for line in table.lines() {
-            writeln!(self.out, "{}", shown(line.trim_end())).map_err(failed)?;
-        }
-        Ok(())
+        table.lines().try_for_each(|line| self.line(&shown(line.trim_end())))
     }
 
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.out.flush().map_err(failed)
     }
+}
+
+/// JSON on one line. JSON itself does not escape DEL and the control characters
+/// after it, which a terminal obeys.
+pub(crate) fn escaped(value: &Value) -> String {
+    let line = value.to_string();
+    spelled(&line, char::is_control, |c| format!("\\u{:04x}", u32::from(c))).into_owned()
+}
+
+/// Stored text in a cell of a table: on one line, and in the order in which it
+/// is stored. Control characters are escaped, and so are line breaks and the
+/// marks that change the direction of writing.
+pub(crate) fn cell(text: &str) -> String {
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    spelled(text, moves, |c| c.escape_default().to_string()).into_owned()
+}
+
+/// A number with so many digits after the point, and without the sign of a zero.
+pub(crate) fn fixed(number: f64, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    match text.strip_prefix('-') {
+        Some(rest) if rest.bytes().all(|byte| matches!(byte, b'0' | b'.')) => rest.to_owned(),
+        _ => text,
+    }
+}
+
+/// The number without the sign of a zero.
+pub(crate) fn unsigned_zero(number: f64) -> f64 {
+    if number == 0.0 { 0.0 } else { number }
 }
 
 /// Text with control characters escaped, so that stored text cannot move the
@@ -111,28 +205,33 @@ fn fitted(style: TableStyle) -> Table {
     table
 }
 
-/// A progress bar on standard error, in bytes.
-pub(crate) fn bytes_bar(bytes: u64) -> ProgressBar {
-    bar(bytes, "{bar:32} {bytes}/{total_bytes} {elapsed} {msg}")
-}
-
-/// A progress bar on standard error, in items.
-pub(crate) fn count_bar(count: u64) -> ProgressBar {
-    bar(count, "{bar:32} {human_pos}/{human_len} {elapsed} {msg}")
-}
-
-/// A spinner on standard error, for a total of bytes that is not known.
-pub(crate) fn spinner() -> ProgressBar {
-    bar(0, "{spinner} {bytes} written {elapsed}")
-}
-
-fn bar(length: u64, template: &str) -> ProgressBar {
-    // Draws nothing if standard error is not a terminal.
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+impl Output {
+    /// A progress bar on standard error, in bytes.
+    pub(crate) fn bytes_bar(&self, bytes: u64) -> ProgressBar {
+        self.bar(bytes, "{bar:32} {bytes}/{total_bytes} {elapsed} {msg}")
     }
-    bar
+
+    /// A progress bar on standard error, in items.
+    pub(crate) fn count_bar(&self, count: u64) -> ProgressBar {
+        self.bar(count, "{bar:32} {human_pos}/{human_len} {elapsed} {msg}")
+    }
+
+    /// A spinner on standard error, for a total of bytes that is not known.
+    pub(crate) fn spinner(&self) -> ProgressBar {
+        self.bar(0, "{spinner} {bytes} written {elapsed}")
+    }
+
+    fn bar(&self, length: u64, template: &str) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        // Draws nothing if standard error is not a terminal.
+        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar
+    }
 }
 
 /// A number with thousands separators.
@@ -165,9 +264,11 @@ pub(crate) fn took(time: Duration) -> String {
     }
 }
 
-/// The beginning of a text, on one line.
+/// The beginning of a text, as a [`cell`].
 pub(crate) fn brief(text: &str, characters: usize) -> String {
-    let text = text.replace(char::is_control, " ");
+    // Escapes make a text longer, so no more of it than this is needed.
+    let start: String = text.chars().take(characters.saturating_add(1)).collect();
+    let text = cell(&start);
     if text.chars().count() <= characters {
         return text;
     }

@@ -24,33 +24,34 @@ use crate::{
 pub(crate) const BRIEF: usize = 60;
 
 pub(crate) fn get(args: &GetArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
-    // Nothing is printed unless all nodes are found.
-    let nodes = args.ids.iter().map(|id| ids::find(&snapshot, id)).collect::<Result<Vec<_>>>()?;
-    for (at, node) in nodes.iter().enumerate() {
+    for (at, id) in args.ids.iter().enumerate() {
+        let node = ids::find(&snapshot, id)?;
         if output.is_json() {
-            output.json(&node_json(&snapshot, node)?)?;
+            output.json(&node_json(&snapshot, &node)?)?;
             continue;
         }
         if at > 0 {
             output.text("")?;
         }
-        output.table(&node_table(&snapshot, node)?)?;
+        output.table(&node_table(&snapshot, &node)?)?;
     }
+    engine.done(output);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The content as JSON: a field and its value.
-fn content_json(node: &NodeRef<'_>) -> (&'static str, Json) {
-    match str::from_utf8(node.content()) {
-        Ok(text) => ("content", Json::from(text)),
-        Err(_) => ("content_base64", Json::from(json::base64(node.content()))),
-    }
+/// The content as JSON: as text, or else null and as base64.
+pub(crate) fn content_json(node: &NodeRef<'_>) -> [(&'static str, Json); 2] {
+    let (text, base64) = match str::from_utf8(node.content()) {
+        Ok(text) => (Json::from(text), Json::Null),
+        Err(_) => (Json::Null, Json::from(json::base64(node.content()))),
+    };
+    [("content", text), ("content_base64", base64)]
 }
 
 fn node_json(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<Json> {
-    let (content, text) = content_json(node);
+    let [content, base64] = content_json(node);
     let key = |(index, key)| object([("index", Json::from(index)), ("key", to_hex(key).into())]);
     let mut keys: Vec<(&str, &[u8])> = node.keys().collect();
     keys.sort_unstable();
@@ -64,10 +65,11 @@ fn node_json(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<Json> {
         ("id", Json::from(ids::name(node)?)),
         ("uuid", Json::from(node.id().to_string())),
         ("kind", Json::from(node.kind())),
-        (content, text),
+        content,
+        base64,
         ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
-        ("strength", Json::from(node.strength())),
-        ("confidence", Json::from(node.confidence())),
+        ("strength", Json::from(unsigned_zero(node.strength()))),
+        ("confidence", Json::from(unsigned_zero(node.confidence()))),
         ("created", Json::from(node.created().as_micros())),
         ("updated", Json::from(node.updated().as_micros())),
         ("accessed", Json::from(node.accessed().as_micros())),
@@ -82,19 +84,29 @@ fn node_json(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<Json> {
 /// A node as a table of its fields.
 pub(crate) fn node_table(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<comfy_table::Table> {
     let mut table = output::facts();
-    table.add_row(["id".to_owned(), ids::name(node)?]);
-    table.add_row(["uuid".to_owned(), node.id().to_string()]);
-    table.add_row(["kind", node.kind()]);
-    table.add_row(["content".to_owned(), content_text(node)]);
+    let mut add = |name: &str, value: String| {
+        table.add_row([output::cell(name), output::cell(&value)]);
+    };
+    add("id", ids::name(node)?);
+    add("uuid", node.id().to_string());
+    add("kind", node.kind().to_owned());
+    add("content", content_text(node));
     for (name, value) in node.attributes()?.iter().filter(|(name, _)| *name != ids::ID) {
-        table.add_row([format!("  {name}"), to_json(value).to_string()]);
+        add(&format!("  {name}"), to_json(value).to_string());
     }
+    add("strength", unsigned_zero(node.strength()).to_string());
+    add("confidence", unsigned_zero(node.confidence()).to_string());
+    add("created", node.created().to_string());
+    add("updated", node.updated().to_string());
+    add("accessed", format!("{}, {} times", node.accessed(), output::grouped(node.access_count())));
+    add("expires", node.expires().map_or_else(|| "never".to_owned(), |time| time.to_string()));
+    add("version", output::grouped(node.version().get()));
     for (index, key) in node.keys() {
-        table.add_row([format!("key in {index}"), to_hex(key)]);
+        add(&format!("key in {index}"), to_hex(key));
     }
     for (space, _) in snapshot.spaces() {
         if let Some(vector) = node.vector(space)? {
-            table.add_row([format!("vector in {space}"), format!("{} numbers", vector.len())]);
+            add(&format!("vector in {space}"), format!("{} numbers", vector.len()));
         }
     }
     table.add_row([
@@ -108,6 +120,11 @@ pub(crate) fn node_table(snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<comf
     Ok(table)
 }
 
+/// A number without the sign of a zero.
+fn unsigned_zero(number: f32) -> f32 {
+    if number == 0.0 { 0.0 } else { number }
+}
+
 fn content_text(node: &NodeRef<'_>) -> String {
     match str::from_utf8(node.content()) {
         Ok(text) => text.to_owned(),
@@ -117,11 +134,12 @@ fn content_text(node: &NodeRef<'_>) -> String {
 
 /// A node as a row of a table: its id, its kind and the beginning of its content.
 pub(crate) fn headline(node: &NodeRef<'_>, characters: usize) -> Result<[String; 3]> {
-    Ok([ids::name(node)?, node.kind().to_owned(), output::brief(&content_text(node), characters)])
+    let (id, kind) = (output::cell(&ids::name(node)?), output::cell(node.kind()));
+    Ok([id, kind, output::brief(&content_text(node), characters)])
 }
 
 pub(crate) fn edges(args: &EdgesArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let node = ids::find(&snapshot, &args.id)?;
     let both = args.into == args.out;
@@ -151,6 +169,7 @@ pub(crate) fn edges(args: &EdgesArgs, output: &mut Output) -> Result<ExitCode> {
             output.table(&table)?;
         }
     }
+    engine.done(output);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -162,7 +181,9 @@ fn most(limit: usize) -> usize {
 fn edge_json(snapshot: &Snapshot, edge: &EdgeRef<'_>) -> Result<Json> {
     let source = ids::name_of(snapshot, edge.source())?;
     let target = ids::name_of(snapshot, edge.target())?;
-    Ok(Json::Object(edge_fields(&edge.to_exact_edge()?, &source, &target, true)))
+    let mut edge = edge.to_exact_edge()?;
+    edge.weight = output::unsigned_zero(edge.weight);
+    Ok(Json::Object(edge_fields(&edge, &source, &target, true)))
 }
 
 /// An edge in a row of a table.
@@ -175,16 +196,16 @@ fn edge_row(snapshot: &Snapshot, edge: &EdgeRef<'_>, side: &str) -> Result<[Stri
     };
     Ok([
         side.to_owned(),
-        ids::name_of(snapshot, edge.source())?,
-        edge.kind().to_owned(),
-        ids::name_of(snapshot, edge.target())?,
-        edge.weight().to_string(),
+        output::cell(&ids::name_of(snapshot, edge.source())?),
+        output::cell(edge.kind()),
+        output::cell(&ids::name_of(snapshot, edge.target())?),
+        output::unsigned_zero(edge.weight()).to_string(),
         attributes,
     ])
 }
 
 pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let after = args.after.as_deref().map(cursor).transpose()?;
     let mut table = output::table(&["id", "kind", "content"]);
@@ -222,10 +243,11 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
             list(args, std::iter::from_fn(next), output, &mut table)?
         }
     };
+    engine.done(output);
     let more = more.map(|cursor| to_hex(&cursor.to_bytes()));
     if output.is_json() {
         if let Some(cursor) = more {
-            output.json(&object([("cursor", cursor.into())]))?;
+            output.aside(&object([("cursor", cursor.into())]));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -260,11 +282,12 @@ fn list<'s>(
         left -= 1;
         last = cursor;
         if output.is_json() {
-            let (content, text) = content_json(&node);
+            let [content, base64] = content_json(&node);
             output.json(&object([
                 ("id", Json::from(ids::name(&node)?)),
                 ("kind", Json::from(node.kind())),
-                (content, text),
+                content,
+                base64,
                 ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
             ]))?;
         } else {
@@ -281,7 +304,7 @@ fn cursor(text: &str) -> Result<Cursor> {
 }
 
 pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let (from, to) = (ids::find(&snapshot, &args.from)?, ids::find(&snapshot, &args.to)?);
     let kinds: Vec<&str> = args.kinds.iter().map(String::as_str).collect();
@@ -298,6 +321,8 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
                 ("from", Json::from(args.from.as_str())),
                 ("to", Json::from(args.to.as_str())),
                 ("length", Json::Null),
+                ("nodes", Json::Array(Vec::new())),
+                ("edges", Json::Array(Vec::new())),
             ]))?;
         }
         return Err(CliError::message(format!(
@@ -313,6 +338,7 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
     } else {
         output.table(&path_table(&snapshot, &path)?)?;
     }
+    engine.done(output);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -353,13 +379,13 @@ pub(crate) fn path_table(snapshot: &Snapshot, path: &GraphPath<'_>) -> Result<co
         // An edge that is followed against its direction gets a backward arrow.
         let forward = step.edge.target() == step.node;
         let by = if forward { "→ " } else { "← " };
-        add(at + 1, format!("{by}{}", step.edge.kind()), step.node)?;
+        add(at + 1, format!("{by}{}", output::cell(step.edge.kind())), step.node)?;
     }
     Ok(table)
 }
 
 pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let stats = engine.stats();
     let digest = args.digest.then(|| snapshot.digest()).transpose()?;
@@ -382,6 +408,7 @@ pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
         }
         output.table(&table)?;
     }
+    engine.done(output);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -426,9 +453,9 @@ pub(crate) fn stats_table(
         table.add_row(["checkpoints".to_owned(), counts]);
     }
     for space in &stats.spaces {
-        table.add_row([format!("space {}", space.name), spaces::summary(space)]);
+        table.add_row([output::cell(&format!("space {}", space.name)), spaces::summary(space)]);
     }
-    let indexes: Vec<&str> = snapshot.indexes().collect();
+    let indexes: Vec<String> = snapshot.indexes().map(output::cell).collect();
     table.add_row(["indexes".to_owned(), indexes.join(", ")]);
     table
 }

@@ -1,6 +1,6 @@
 //! The command `spaces`, and how other commands show vector spaces.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use ingrain::{
     Batch, Durability, Method, Op, Space,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &SpacesArgs, output: &mut Output) -> Result<ExitCode> {
-    let engine = store::open(&args.store)?;
+    let engine = store::open(&args.store, output)?;
     let before = engine.stats();
     let changes = plan(args, &before)?;
     let mut batch = Batch::new();
@@ -31,6 +31,7 @@ pub(crate) fn run(args: &SpacesArgs, output: &mut Output) -> Result<ExitCode> {
         engine.write(batch)?;
     }
     let spaces = engine.stats().spaces;
+    engine.done(output);
     // Without changes, the engine is only dropped, which makes no checkpoint.
     if !changes.is_empty() {
         engine.close()?;
@@ -49,10 +50,9 @@ pub(crate) fn run(args: &SpacesArgs, output: &mut Output) -> Result<ExitCode> {
     if !cfg!(feature = "hnsw")
         && changes.iter().any(|change| matches!(change, Change::Method(_, Method::Hnsw)))
     {
-        let _ = writeln!(
-            std::io::stderr().lock(),
-            "warning: this program was built without the feature hnsw: it builds no graphs, and \
-             searches with codes"
+        output.warn(
+            "this program was built without the feature hnsw: it builds no graphs, and searches \
+             with codes",
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -228,7 +228,7 @@ pub(crate) fn show(output: &mut Output, spaces: &[SpaceStats]) -> Result<()> {
     let mut damage = Vec::new();
     for space in spaces {
         table.add_row([
-            space.name.clone(),
+            output::cell(&space.name),
             space.space.dimension.to_string(),
             lower(&space.space.metric),
             lower(&space.method),
@@ -240,7 +240,7 @@ pub(crate) fn show(output: &mut Output, spaces: &[SpaceStats]) -> Result<()> {
         for file in &space.files {
             files.add_row([
                 file.file.to_string(),
-                space.name.clone(),
+                output::cell(&space.name),
                 output::grouped(file.bytes),
                 output::count(file.rows),
                 output::count(file.dead),

@@ -21,14 +21,21 @@ use crate::model::{
     value::{Attributes, Value},
 };
 
-/// The one number that may be as large as an unsigned one gets.
+/// A number that may be as large as an unsigned one gets.
 pub(super) const DISCRIMINATOR: &str = "$discriminator";
+/// The fields of a node that the engine maintains, and the one of them that may
+/// be as large.
+pub(super) const NODE: &str = "$node";
+pub(super) const ACCESS_COUNT: &str = "access_count";
 
 /// A line of input, which is a JSON object.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Line {
+    /// All fields but the numbers below.
     pub(super) fields: Attributes,
     pub(super) discriminator: Option<u64>,
+    /// What `$node` has of this name.
+    pub(super) access_count: Option<u64>,
 }
 
 /// Parses a line that is a JSON object. An object with the same name twice, or
@@ -61,7 +68,8 @@ fn reason(error: &serde_json::Error) -> String {
     }
 }
 
-/// The first integer in a JSON text that is not in the range of `i64`.
+/// The first integer in a JSON text of more than 64 bits, with or without a
+/// sign. Those that fit without one are `visit_u64`'s to take or to refuse.
 fn large_integer(line: &[u8]) -> Option<&str> {
     let (mut at, mut quoted) = (0, false);
     while let Some(byte) = line.get(at) {
@@ -75,7 +83,8 @@ fn large_integer(line: &[u8]) -> Option<&str> {
                     .position(|b| !matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
                     .unwrap_or(rest.len());
                 let number = rest.get(..length).and_then(|n| str::from_utf8(n).ok())?;
-                if !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() {
+                let fits = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+                if !number.contains(['.', 'e', 'E']) && !fits {
                     return Some(number);
                 }
                 at += length;
@@ -106,7 +115,7 @@ impl<'de> Visitor<'de> for LineSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line, A::Error> {
-        let mut line = Line { fields: Attributes::new(), discriminator: None };
+        let mut line = Line::default();
         while let Some(name) = map.next_key::<String>()? {
             if name == DISCRIMINATOR {
                 if line.discriminator.replace(map.next_value()?).is_some() {
@@ -114,7 +123,12 @@ impl<'de> Visitor<'de> for LineSeed<'_> {
                 }
                 continue;
             }
-            let value = map.next_value_seed(ValueSeed(self.0))?;
+            let value = if name == NODE {
+                let seed = KeptSeed { values: ValueSeed(self.0), count: &mut line.access_count };
+                map.next_value_seed(seed)?
+            } else {
+                map.next_value_seed(ValueSeed(self.0))?
+            };
             let value = resolve(value).map_err(A::Error::custom)?;
             insert(&mut line.fields, name, value)?;
         }
@@ -201,6 +215,46 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         let mut fields = Attributes::new();
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value_seed(self)?;
+            insert(&mut fields, name, value)?;
+        }
+        Ok(Value::Map(fields))
+    }
+}
+
+/// The object `$node`: a map like others, but for its count.
+struct KeptSeed<'c> {
+    values: ValueSeed<'c>,
+    count: &'c mut Option<u64>,
+}
+
+impl<'de> DeserializeSeed<'de> for KeptSeed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeptSeed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object in the field {NODE:?}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Attributes::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == ACCESS_COUNT {
+                let count = map.next_value().map_err(|error| {
+                    A::Error::custom(format!("{ACCESS_COUNT:?} is not a count: {error}"))
+                })?;
+                if self.count.replace(count).is_some() {
+                    return Err(twice(&name));
+                }
+                continue;
+            }
+            let value = map.next_value_seed(self.values)?;
             insert(&mut fields, name, value)?;
         }
         Ok(Value::Map(fields))

@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    exchange::json::{self, DISCRIMINATOR, map_to_json, object, to_json},
+    exchange::json::{self, ACCESS_COUNT, DISCRIMINATOR, NODE, map_to_json, object, to_json},
     format::header::Damage,
     model::{
         edge::Edge,
@@ -38,6 +38,7 @@ use crate::{
         limits,
         node::{Expiry, IndexKey, Node},
         serde_with::from_base64,
+        space::Metric,
         time::Timestamp,
         value::{Attributes, Value},
     },
@@ -55,8 +56,8 @@ const CONTENT_FIELD: &str = "$content";
 const CONTENT_BASE64: &str = "$content_base64";
 const KIND_FIELD: &str = "$kind";
 const ATTRIBUTES: &str = "$attributes";
-const NODE: &str = "$node";
 const EDGE: &str = "$edge";
+const VECTOR_METRIC: &str = "vector_metric";
 /// The fields in which the content is looked for by default, in this order.
 pub const CONTENT_FIELDS: [&str; 4] = ["content", "text", "gloss", "description"];
 
@@ -142,6 +143,9 @@ pub struct Kept {
     pub expires: Option<Option<Timestamp>>,
     /// The index keys of the node, ascending.
     pub keys: Option<Vec<IndexKey>>,
+    /// The metric of the vectors that are listed beside the lines, which is none
+    /// of the node's fields.
+    pub vector_metric: Option<Metric>,
 }
 
 impl From<Node> for NodeLine {
@@ -162,6 +166,7 @@ impl From<Node> for NodeLine {
                 set => Some(set.time()),
             },
             keys: Some(keys),
+            vector_metric: None,
         };
         let Node { id, kind, content, attributes, .. } = node;
         Self { id, kind, content, attributes, kept }
@@ -214,10 +219,11 @@ fn parse_node<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<NodeLine, 
     }
     let mut fields = line.fields;
     let own = take_map(&mut fields, ATTRIBUTES)?;
-    let kept = match take_map(&mut fields, NODE)? {
+    let mut kept = match take_map(&mut fields, NODE)? {
         Some(kept) => parse_kept(kept)?,
         None => Kept::default(),
     };
+    kept.access_count = line.access_count;
     let said = fields.remove(CONTENT_FIELD);
     let bytes = fields.remove(CONTENT_BASE64);
     let said_kind = fields.remove(KIND_FIELD);
@@ -270,7 +276,7 @@ fn parse_node<S: AsRef<str>>(line: &[u8], candidates: &[S]) -> Result<NodeLine, 
     let kind = match said_kind {
         Some(Value::Text(kind)) => kind,
         Some(_) => return Err(format!("the field {KIND_FIELD:?} is not a string")),
-        None => kind_of(&fields).to_owned(),
+        None => kind_of(&fields)?.to_owned(),
     };
     add_own(&mut fields, own)?;
     Ok(NodeLine { id, kind, content, attributes: fields, kept })
@@ -280,11 +286,24 @@ fn may_be_content(name: &str) -> bool {
     !name.is_empty() && name != ID && name != KIND && !name.starts_with('$')
 }
 
-/// The kind according to the field `kind`, or the default.
-fn kind_of(fields: &Attributes) -> &str {
+/// The kind according to the field `kind`, or the default if there is no such
+/// field.
+fn kind_of(fields: &Attributes) -> Result<&str, String> {
+    let most = limits::NAME_BYTES;
     match fields.get(KIND) {
-        Some(Value::Text(kind)) if (1..=limits::NAME_BYTES).contains(&kind.len()) => kind,
-        _ => DEFAULT_KIND,
+        None => Ok(DEFAULT_KIND),
+        Some(Value::Text(kind)) if kind.is_empty() => {
+            Err(format!("the field {KIND:?} is empty; omit it for the kind {DEFAULT_KIND:?}"))
+        }
+        Some(Value::Text(kind)) if kind.len() > most => {
+            Err(format!("the field {KIND:?} has {} bytes, the limit is {most}", kind.len()))
+        }
+        Some(Value::Text(kind)) => Ok(kind),
+        Some(other) => Err(format!(
+            "the field {KIND:?} is not a string, but {}; give the field another name, or the kind \
+             in {KIND_FIELD:?}",
+            other.type_name()
+        )),
     }
 }
 
@@ -326,15 +345,6 @@ fn parse_kept(kept: Attributes) -> Result<Kept, String> {
             "created" => node.created = Some(time(&name, &value)?),
             "updated" => node.updated = Some(time(&name, &value)?),
             "accessed" => node.accessed = Some(time(&name, &value)?),
-            "access_count" => {
-                node.access_count = match value {
-                    Value::Int(count) => u64::try_from(count).ok(),
-                    _ => None,
-                };
-                if node.access_count.is_none() {
-                    return Err(format!("{name:?} is not a count"));
-                }
-            }
             "expires" => {
                 node.expires = Some(match value {
                     Value::Null => None,
@@ -342,6 +352,7 @@ fn parse_kept(kept: Attributes) -> Result<Kept, String> {
                 });
             }
             "keys" => node.keys = Some(parse_keys(value)?),
+            VECTOR_METRIC => node.vector_metric = Some(metric(&name, &value)?),
             _ => return Err(format!("the field {name:?} of {NODE:?} is unknown")),
         }
     }
@@ -367,6 +378,14 @@ fn parse_keys(value: Value) -> Result<Vec<IndexKey>, String> {
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
+}
+
+const METRICS: [(&str, Metric); 3] =
+    [("cosine", Metric::Cosine), ("dot", Metric::Dot), ("l2", Metric::L2)];
+
+fn metric(name: &str, value: &Value) -> Result<Metric, String> {
+    let found = METRICS.into_iter().find(|(word, _)| value.as_str() == Some(word));
+    found.map(|(_, metric)| metric).ok_or_else(|| format!("{name:?} is not a metric"))
 }
 
 #[expect(clippy::as_conversions, reason = "only a cast rounds to the closest binary32")]
@@ -456,7 +475,7 @@ fn encode_node(line: &NodeLine) -> Map<String, Json> {
     }
     // The kind is compared with all attributes: when the line is decoded, an
     // attribute "kind" in `$attributes` is not considered.
-    if kind_of(attributes) != kind {
+    if kind_of(attributes) != Ok(kind) {
         fields.insert(KIND_FIELD.to_owned(), Json::from(kind.as_str()));
     }
     if !own.is_empty() {
@@ -474,15 +493,20 @@ fn encode_kept(kept: &Kept) -> Map<String, Json> {
     let key = |IndexKey { index, key }: &IndexKey| {
         object([("index", Json::from(index.as_str())), ("key", to_hex(key).into())])
     };
+    let word = |metric: Metric| {
+        let found = METRICS.into_iter().find(|(_, other)| *other == metric);
+        found.map(|(word, _)| Json::from(word))
+    };
     let fields = [
         ("strength", number(kept.strength)),
         ("confidence", number(kept.confidence)),
         ("created", time(kept.created)),
         ("updated", time(kept.updated)),
         ("accessed", time(kept.accessed)),
-        ("access_count", kept.access_count.map(Json::from)),
+        (ACCESS_COUNT, kept.access_count.map(Json::from)),
         ("expires", kept.expires.map(|expires| time(expires).unwrap_or_default())),
         ("keys", kept.keys.as_ref().map(|keys| keys.iter().map(key).collect())),
+        (VECTOR_METRIC, kept.vector_metric.and_then(word)),
     ];
     let said = |(name, value): (&str, Option<Json>)| Some((name.to_owned(), value?));
     fields.into_iter().filter_map(said).collect()

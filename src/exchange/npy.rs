@@ -1,6 +1,6 @@
-//! NumPy's `.npy` files, as far as vectors need them: versions 1 to 3, f32 and
-//! f16, little-endian, in C order. The format is documented in
-//! `numpy.lib.format`.
+//! NumPy's `.npy` files, as far as vectors need them: versions 1 to 3, with
+//! numbers of f16, f32 or f64 in either byte order, in C or Fortran order. They
+//! are read as f32. The format is documented in `numpy.lib.format`.
 //!
 //! ```
 //! use ingrain::exchange::npy::{Array, Number};
@@ -36,11 +36,26 @@ pub const HEADER_BYTES: usize = 1 << 20;
 /// # Ok::<(), ingrain::format::Damage>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Number {
     /// IEEE 754 binary16.
     F16,
     /// IEEE 754 binary32.
     F32,
+    /// IEEE 754 binary64; read as the closest binary32.
+    F64,
+}
+
+impl Number {
+    /// Bytes of a number.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
 }
 
 /// The header of an array.
@@ -56,6 +71,7 @@ pub enum Number {
 /// # Ok::<(), ingrain::format::Damage>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Array {
     /// Number of rows; 1 if the array has one dimension only.
     pub rows: u64,
@@ -65,6 +81,11 @@ pub struct Array {
     pub matrix: bool,
     /// The type of the numbers.
     pub number: Number,
+    /// Whether the bytes of a number are in big-endian order.
+    pub big_endian: bool,
+    /// Whether the array is in Fortran order: number `c` of row `r` is then the
+    /// number `c * rows + r` of the data, instead of `r * dimension + c`.
+    pub fortran: bool,
     /// Offset of the data in the file.
     pub data: usize,
 }
@@ -116,19 +137,19 @@ impl Array {
         let text = String::from_utf8_lossy(text);
         let header = Header::parse(&text)
             .ok_or_else(|| wrong(format!("the .npy header cannot be parsed: {}", text.trim())))?;
-        let number = match header.descr {
-            "<f2" => Number::F16,
-            "<f4" => Number::F32,
-            other => {
+        let (order, number) = header.descr.split_at_checked(1).unwrap_or_default();
+        let number = match (order, number) {
+            ("<" | ">" | "=", "f2") => Number::F16,
+            ("<" | ">" | "=", "f4") => Number::F32,
+            ("<" | ">" | "=", "f8") => Number::F64,
+            _ => {
                 return Err(wrong(format!(
-                    "its numbers are of type {other}, not <f4 or <f2; use astype(\"<f4\")"
+                    "its numbers are of type {}, not f4, f8 or f2; use astype(\"<f4\")",
+                    header.descr
                 )));
             }
         };
-        if header.fortran_order {
-            let what = "it is in Fortran order; use numpy.ascontiguousarray";
-            return Err(wrong(what.to_owned()));
-        }
+        let big_endian = order == ">";
         let (rows, dimension, matrix) = match *header.shape {
             [dimension] => (1, dimension, false),
             [rows, dimension] => (rows, dimension, true),
@@ -144,7 +165,8 @@ impl Array {
                 let most = limits::DIMENSION;
                 wrong(format!("its rows have {dimension} numbers, the limit is {most}"))
             })?;
-        let array = Self { rows, dimension, matrix, number, data };
+        let fortran = header.fortran_order && matrix;
+        let array = Self { rows, dimension, matrix, number, big_endian, fortran, data };
         let row = num::wide(array.row_bytes());
         let before = num::wide(data);
         let expected = rows.checked_mul(row).and_then(|numbers| numbers.checked_add(before));
@@ -177,28 +199,58 @@ impl Array {
     /// Bytes of a row.
     #[must_use]
     pub fn row_bytes(&self) -> usize {
-        self.dimension.saturating_mul(match self.number {
-            Number::F16 => 2,
-            Number::F32 => 4,
-        })
+        self.dimension.saturating_mul(self.number.bytes())
     }
 
     /// Decodes the row at the start of `bytes`. `None` if there are too few
-    /// bytes.
+    /// bytes. The array must be in C order.
     #[must_use]
     pub fn row(&self, bytes: &[u8]) -> Option<Vec<f32>> {
-        let bytes = bytes.get(..self.row_bytes())?;
-        Some(match self.number {
+        bytes.get(..self.row_bytes()).map(|bytes| self.numbers(bytes))
+    }
+
+    /// Decodes adjacent numbers. Bytes at the end that are no whole number are
+    /// left out.
+    ///
+    /// ```
+    /// use ingrain::exchange::npy::Array;
+    ///
+    /// let bytes = Array::header(0, 1);
+    /// let array = Array::decode(&bytes, bytes.len() as u64)?;
+    /// assert_eq!(array.numbers(&[0, 0, 128, 63, 0, 0, 0, 64]), [1.0, 2.0]);
+    /// # Ok::<(), ingrain::format::Damage>(())
+    /// ```
+    #[must_use]
+    pub fn numbers(&self, bytes: &[u8]) -> Vec<f32> {
+        match self.number {
             Number::F16 => {
                 let (pairs, _) = bytes.as_chunks();
-                pairs.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()
+                let number = |bytes| f16::from_bits(u16::from_le_bytes(bytes)).to_f32();
+                pairs.iter().map(|bytes| number(self.little(*bytes))).collect()
             }
             Number::F32 => {
                 let (quads, _) = bytes.as_chunks();
-                quads.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+                quads.iter().map(|bytes| f32::from_le_bytes(self.little(*bytes))).collect()
             }
-        })
+            Number::F64 => {
+                let (eights, _) = bytes.as_chunks();
+                eights.iter().map(|bytes| binary32(self.little(*bytes))).collect()
+            }
+        }
     }
+
+    /// The bytes of a number in little-endian order.
+    fn little<const N: usize>(&self, mut bytes: [u8; N]) -> [u8; N] {
+        if self.big_endian {
+            bytes.reverse();
+        }
+        bytes
+    }
+}
+
+#[expect(clippy::as_conversions, reason = "only a cast rounds to the closest binary32")]
+fn binary32(bytes: [u8; 8]) -> f32 {
+    f64::from_le_bytes(bytes) as f32
 }
 
 /// The fields of the header, which is a literal of a Python dictionary.

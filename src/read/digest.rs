@@ -78,8 +78,10 @@ impl Snapshot {
     /// The digest of everything that the snapshot holds: nodes with all their
     /// fields, edges, vector spaces, indexes. Stores with the same content have
     /// the same digest, whether it is in memory or on disk, before or after a
-    /// checkpoint, in the store or in a backup. It does not depend on the
-    /// numbers or the order that a store assigns to names.
+    /// checkpoint, in the store, in a backup, or in another store that imported
+    /// an export of it. It depends neither on the numbers or the order that a
+    /// store assigns to names, nor on how the content came to be: on sequence
+    /// numbers and the versions of nodes.
     ///
     /// Reads all data.
     ///
@@ -129,7 +131,6 @@ impl Snapshot {
             .bytes(node.kind().as_bytes())
             .bytes(node.content())
             .bytes(&encode_attributes(&*node.attributes()?))
-            .bytes(&node.version().get().to_le_bytes())
             .bytes(&node.strength().to_le_bytes())
             .bytes(&node.confidence().to_le_bytes())
             .bytes(&node.access_count().to_le_bytes());

@@ -40,6 +40,34 @@ impl Snapshot {
     pub fn edges_in(&self, id: NodeId) -> Edges<'_> {
         Edges::new(&self.state, id, Side::In)
     }
+
+    /// The edges of a kind from one node to another: parallel edges, by
+    /// discriminator. Finding them costs the same however many other edges the
+    /// nodes have.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// # let (alice, rex) = (NodeId::new(), NodeId::new());
+    /// # engine.write(Batch::new().put(Node::new(alice, "person")).put(Node::new(rex, "dog")))?;
+    /// let walk = |number| Edge::new(alice, "walked", rex).discriminator(number);
+    /// engine.write(Batch::new().link(walk(1)).link(walk(7)).link(Edge::new(alice, "owns", rex)))?;
+    /// let snapshot = engine.snapshot();
+    /// let walks = snapshot.edges_between(alice, "walked", rex);
+    /// let numbers = walks.map(|edge| Ok(edge?.discriminator())).collect::<ingrain::Result<Vec<_>>>()?;
+    /// assert_eq!(numbers, [1, 7]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn edges_between(&self, source: NodeId, kind: &str, target: NodeId) -> Edges<'_> {
+        let mut edges = self.edges_out(source).kind(kind);
+        let (from, kind) = (source, edges.table.start.kind);
+        edges.table.start = EdgeKey { from, kind, to: target, discriminator: 0 };
+        edges.table.end = EdgeKey { from, kind, to: target, discriminator: u64::MAX };
+        edges
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

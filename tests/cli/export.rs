@@ -13,14 +13,14 @@ fn an_export_is_imported_to_the_same_store() {
     for full in ["", "--full"] {
         let export = |store: &str, to: &str| {
             dir.ok(&format!(
-                "export --store @{store} --nodes @{to}.n --edges @{to}.e.gz --vectors @{to}.v {full}"
+                "export --store @{store} --nodes @{to}.n --edges @{to}.e.gz --vectors @{to}.v --index timeline {full}"
             ));
             ["n", "e.gz", "v"].map(|file| dir.read(&format!("{to}.{file}")))
         };
         let first = export("a", "one");
         let copy = format!("copy{full}");
         dir.ok(&format!(
-            "import --store @{copy} --nodes @one.n --edges @one.e.gz --vectors @one.v"
+            "import --store @{copy} --nodes @one.n --edges @one.e.gz --vectors @one.v --index timeline"
         ));
         assert_eq!(export(&copy, "two"), first, "{full}");
         let stats = dir.stats(&copy);
@@ -123,7 +123,8 @@ fn what_cannot_be_exported_leaves_no_file() {
     dir.file("n", NODES);
     dir.ok("import --store @a --nodes @n");
     dir.fails("export --store @a --nodes @out --vectors @out.v");
-    dir.fails("export --store @a --nodes @out --edges @out");
+    dir.wrong("export --store @a --nodes @out --edges @out");
+    dir.wrong("export --store @a --nodes - --edges -");
     dir.fails("export --store @a --nodes @out --edges @no/such/place");
     let names: Vec<_> =
         fs::read_dir(dir.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -145,7 +146,7 @@ fn an_export_goes_where_it_is_told_and_harms_nothing_else() {
     // One file by two names.
     std::os::unix::fs::symlink(dir.path("n"), dir.path("link")).unwrap();
     for other in ["@n", "@./n", "@link"] {
-        let error = dir.fails(&format!("export --store @a --nodes @n --edges {other}"));
+        let error = dir.wrong(&format!("export --store @a --nodes @n --edges {other}"));
         assert!(error.contains("same file"), "{error}");
     }
     // The store's own files.

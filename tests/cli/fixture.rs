@@ -45,7 +45,7 @@ impl Dir {
             None => word.into(),
         });
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingrain"));
-        command.args(args);
+        command.args(args).env_remove("INGRAIN_STORE");
         command
     }
 
@@ -83,6 +83,15 @@ impl Dir {
         stderr
     }
 
+    /// What a run with wrong arguments says: the only use of exit code 2.
+    pub(crate) fn wrong(&self, line: &str) -> String {
+        let output = self.run(line);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
+        assert!(stderr.starts_with("error: "), "{line}: {stderr}");
+        stderr
+    }
+
     pub(crate) fn stats(&self, store: &str) -> Json {
         self.json(&format!("stats --store @{store}")).remove(0)
     }
@@ -116,7 +125,7 @@ pub(crate) const NODES: &str = r#"{"id":"dog","kind":"animal","content":"barks",
 
 {"id":"mat","gloss":"","deep":{"a":[1,2.0,1e300,-7,true]}}
 {"id":"018f4e9c-0000-7000-8000-000000000001","description":"four"}
-{"id":"bare","kind":""}
+{"id":"bare","kind":"node"}
 "#;
 
 /// Parallel edges that differ in nothing, in an attribute, in the weight.
@@ -137,7 +146,7 @@ pub(crate) fn small() -> Dir {
     dir.file("nodes", NODES);
     dir.file("edges", EDGES);
     dir.file("vectors", npy(&[[1.0, 0.0], [0.8, 0.6], NAN, [0.0, 1.0], [-1.0, 0.0]]));
-    dir.ok("import --store @a --nodes @nodes --edges @edges --vectors @vectors --batch 2");
+    dir.ok("import --store @a --nodes @nodes --edges @edges --vectors @vectors --batch 2 --index timeline");
     dir
 }
 
@@ -149,7 +158,7 @@ pub(crate) fn large() -> Dir {
     dir.file("ids", (0..2_000).map(|n| format!("node {n}\n")).collect::<String>());
     dir.file("n", (0..2_000).map(|n| format!("{{\"id\":\"node {n}\"}}\n")).collect::<String>());
     dir.file("v", npy(&rows));
-    dir.ok("import --store @a --nodes @n --vectors @v --durability os");
+    dir.ok("import --store @a --nodes @n --vectors @v --index timeline --durability os");
     dir.ok("checkpoint --store @a");
     dir
 }

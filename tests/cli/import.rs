@@ -77,6 +77,10 @@ fn a_bad_line_stops_the_import_after_the_lines_before_it() {
         ("{\"id\":\"c\",\"$x\":1}", "$x"),
         ("{\"id\":\"c\",\"x\":1,\"x\":2}", "twice"),
         ("{\"id\":\"c\",\"x\":{\"$bytes\":\"?\"}}", "base64"),
+        ("{\"id\":\"c\",\"kind\":7}", "\"kind\" is not a string"),
+        ("{\"id\":\"c\",\"kind\":null}", "\"kind\" is not a string"),
+        ("{\"id\":\"c\",\"kind\":\"\"}", "\"kind\" is empty"),
+        (&format!("{{\"id\":\"c\",\"kind\":\"{long}\"}}"), "300 bytes, the limit is 255"),
         ("{\"id\":\"c\"} {}", "trailing"),
         // Only the engine knows this bound.
         (&format!("{{\"id\":\"c\",\"{long}\":1}}"), "300"),
@@ -84,10 +88,13 @@ fn a_bad_line_stops_the_import_after_the_lines_before_it() {
         let name = format!("s{}", NodeId::from_content(bad.as_bytes()));
         dir.file("n", format!("{good}{bad}\n{{\"id\":\"d\"}}\n"));
         let output = dir.run(&format!("import --store @{name} --nodes @n --json"));
-        let stderr = String::from_utf8(output.stderr).unwrap();
+        let error = lines(str::from_utf8(&output.stderr).unwrap()).remove(0);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr.starts_with(&format!("error: {}:4: ", dir.path("n").display())), "{stderr}");
-        assert!(stderr.contains(cause), "{stderr}");
+        let text = error["error"].as_str().unwrap();
+        assert!(text.starts_with(&format!("{}:4: ", dir.path("n").display())), "{text}");
+        assert!(text.contains(cause), "{text}");
+        assert_eq!((&error["kind"], &error["line"]), (&json!("line"), &json!(4)));
+        assert!(error["kept"].as_str().unwrap().contains("2 lines of nodes"), "{error}");
         let last = lines(str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
         assert_eq!(last, json!({"acked_nodes": 2, "acked_edges": 0}), "{bad}");
         assert_eq!(dir.stats(&name)["nodes"], 2, "{bad}");
@@ -113,13 +120,14 @@ fn bad_lines_are_skipped_with_their_vectors() {
     let mut rows = vec![[1.0, 0.0]; 21];
     rows.extend([[0.0, 2.0], [0.0, 0.0]]);
     dir.file("v", npy(&rows));
-    let output = dir.run("import --store @s --nodes @n --vectors @v --skip-bad --json");
+    let output =
+        dir.run("import --store @s --nodes @n --vectors @v --skip-bad --index order --json");
     assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stderr).unwrap().matches("warning: ").count(), 11);
+    assert_eq!(String::from_utf8(output.stderr).unwrap().matches("{\"warning\":").count(), 11);
     let done = lines(str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
     // A zero vector has no cosine.
     assert_eq!((&done["bad_lines"], &done["nodes"]), (&json!(21), &json!(2)));
-    dir.ok("export --store @s --vectors @out");
+    dir.ok("export --store @s --vectors @out --index order");
     assert!(dir.read("out").ends_with(&[1.0_f32, 0.0, 0.0, 2.0].map(f32::to_le_bytes).concat()));
     dir.fails("import --store @t --nodes @n --vectors @v");
 }
@@ -148,7 +156,7 @@ fn vectors_that_do_not_fit_change_nothing() {
     assert!(error.contains("4 rows") && error.contains("5 lines"), "{error}");
     for (bytes, cause) in [
         (npy(&four)[..100].to_vec(), "cut off"),
-        (array("<f8", "(5, 2)", &[0; 80]), "<f8"),
+        (array("<i8", "(5, 2)", &[0; 80]), "<i8"),
         (array("<f4", "(2, 5, 1)", &[0; 40]), "shape"),
         (array("<f4", "(10,)", &[0; 40]), "one dimension"),
         (array("<f4", "(5, 0)", &[]), "limit"),
@@ -226,11 +234,11 @@ fn vectors_come_to_nodes_that_are_there() {
     let before = dir.stats("a")["seq"].clone();
     dir.file("i", "cat\ndog\n");
     dir.file("w3", array("<f4", "(2, 3)", &[0; 24]));
-    dir.file("w8", array("<f8", "(2, 2)", &[0; 32]));
+    dir.file("w8", array("<i8", "(2, 2)", &[0; 32]));
     for (line, cause) in [
         ("--store @a --ids @i --vectors @w", "5 rows"),
         ("--store @a --ids @i --vectors @w3", "dimension 3"),
-        ("--store @a --ids @i --vectors @w8", "<f8"),
+        ("--store @a --ids @i --vectors @w8", "<i8"),
         ("--store @a --ids @none --vectors @w3", "none"),
         ("--store @a --ids @i --vectors @none", "none"),
         ("--store @none --ids @i --vectors @w3 --space new", "no such directory"),
@@ -303,6 +311,7 @@ fn a_killed_import_keeps_what_it_acknowledged() {
             .arg(sample.join("nodes.jsonl.gz"))
             .arg("--edges")
             .arg(sample.join("edges.jsonl.gz"))
+            .args(["--index", "order"])
             .stdout(stdout);
         command
     };
@@ -332,7 +341,7 @@ fn a_killed_import_keeps_what_it_acknowledged() {
             }
         }
         child.wait().unwrap();
-        dir.ok("export --store @s --nodes @n --edges @e");
+        dir.ok("export --store @s --nodes @n --edges @e --index order");
         let kept = lines(str::from_utf8(&dir.read("n")).unwrap());
         assert_eq!(kept[..acked_nodes], nodes[..acked_nodes], "killed at {kill_at}");
         // Nothing that was not in the input, and all that was acknowledged.
@@ -346,7 +355,7 @@ fn a_killed_import_keeps_what_it_acknowledged() {
     assert!(import(Stdio::null()).status().unwrap().success());
     let stats = dir.stats("s");
     assert_eq!((&stats["nodes"], &stats["edges"]), (&json!(9_617), &json!(26_922)));
-    dir.ok("export --store @s --nodes @n --edges @e");
+    dir.ok("export --store @s --nodes @n --edges @e --index order");
     assert_eq!(lines(str::from_utf8(&dir.read("n")).unwrap()), nodes);
     assert_eq!(sorted(&lines(str::from_utf8(&dir.read("e")).unwrap())), sorted(&edges));
 }
@@ -364,5 +373,47 @@ fn odd_files_are_told_apart() {
     let error = dir.fails("stats --store @nodes");
     assert!(error.contains("it is a file"), "{error}");
     let error = dir.fails("import --store @d --nodes /dev/null --vectors @vectors");
-    assert!(error.contains("not a regular file"), "{error}");
+    assert!(error.contains("5 rows") && error.contains("0 lines"), "{error}");
+}
+
+/// The numbers of a table, as an array in each form that is read.
+#[test]
+fn arrays_come_in_every_form() {
+    let dir = Dir::new();
+    // More rows than are turned from Fortran order at a time.
+    let rows: Vec<[f32; 2]> = (0_u16..1_500).map(|n| [f32::from(n) + 0.5, -f32::from(n)]).collect();
+    dir.file("n", (0..rows.len()).map(|n| format!("{{\"id\":\"{n}\"}}\n")).collect::<String>());
+    dir.file("v", npy(&rows));
+    dir.ok("import --store @s --nodes @n --vectors @v --space v --metric l2 --durability os");
+    let by_row: Vec<f64> = rows.as_flattened().iter().map(|x| f64::from(*x)).collect();
+    let columns = [0, 1].map(|column| rows.iter().map(move |row| f64::from(row[column])));
+    let by_column: Vec<f64> = columns.into_iter().flatten().collect();
+    for (order, numbers) in [("False", by_row), ("True", by_column)] {
+        for descr in ["<f4", ">f4", "<f8", ">f8"] {
+            let bytes: Vec<u8> = numbers
+                .iter()
+                .flat_map(|x| match descr {
+                    "<f4" => (*x as f32).to_le_bytes().to_vec(),
+                    ">f4" => (*x as f32).to_be_bytes().to_vec(),
+                    "<f8" => x.to_le_bytes().to_vec(),
+                    _ => x.to_be_bytes().to_vec(),
+                })
+                .collect();
+            let mut array = array(descr, "(1500, 2)", &bytes);
+            // The word is padded, so that the header keeps its length.
+            let at = array.windows(5).position(|word| word == b"False").unwrap();
+            array[at..at + 5].copy_from_slice(format!("{order:5}").as_bytes());
+            dir.file("v", array);
+            let done =
+                dir.json("import --store @s --nodes @n --vectors @v --space v").pop().unwrap();
+            assert_eq!(
+                (&done["nodes"], &done["written_nodes"]),
+                (&json!(1_500), &json!(0)),
+                "{descr} {order}"
+            );
+        }
+    }
+    dir.file("v", array("<f8", "(1500, 2)", &1e300_f64.to_le_bytes().repeat(3_000)));
+    let error = dir.fails("import --store @s --nodes @n --vectors @v --space v");
+    assert!(error.contains("component 0 of its vector is not finite in 32 bits"), "{error}");
 }

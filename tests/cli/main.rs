@@ -12,9 +12,12 @@ mod fixture;
 mod import;
 mod inspect;
 mod maintain;
+mod manners;
+mod matching;
 mod nearest;
 mod query;
 mod spaces;
+mod whole;
 
 use std::{
     fs,

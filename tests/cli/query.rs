@@ -19,7 +19,7 @@ fn reads_answer_in_json() {
     assert_eq!(nodes.len(), 2);
 
     assert_eq!(dir.json("edges --store @a cat").len(), 6);
-    assert_eq!(dir.json("edges --store @a cat --in --kind chases --limit 3").len(), 3);
+    assert_eq!(dir.json("edges --store @a cat --in --type chases --limit 3").len(), 3);
     assert_eq!(
         dir.json("edges --store @a cat --out"),
         [json!({"source": "cat", "target": "mat", "type": "on", "weight": 2.0})]
@@ -32,11 +32,11 @@ fn reads_answer_in_json() {
     assert_eq!((&path["length"], &path["nodes"]), (&json!(2), &json!(["dog", "cat", "mat"])));
     assert_eq!(path["edges"][1]["type"], "on");
     assert_eq!(
-        dir.json("path --store @a mat dog --undirected --kind on --kind chases")[0]["length"],
+        dir.json("path --store @a mat dog --undirected --type on --type chases")[0]["length"],
         2
     );
     assert_eq!(dir.json("path --store @a mat mat")[0]["nodes"], json!(["mat"]));
-    for none in ["mat dog", "dog mat --max-depth 1", "dog mat --kind chases"] {
+    for none in ["mat dog", "dog mat --max-depth 1", "dog mat --type chases"] {
         let output = dir.run(&format!("path --store @a {none} --json"));
         assert_eq!(output.status.code(), Some(1));
         let path = lines(str::from_utf8(&output.stdout).unwrap()).remove(0);
@@ -59,7 +59,7 @@ fn reads_answer_in_json() {
     assert!(stats["seq"].is_u64() && stats["kinds"].is_u64());
 
     for unknown in [
-        "get --store @a dog ghost",
+        "get --store @a ghost dog",
         "edges --store @a ghost",
         "path --store @a dog ghost",
         "nearest --store @a --like ghost",
@@ -100,11 +100,14 @@ fn a_scan_goes_on_where_it_stopped() {
         let mut pages = Vec::new();
         let mut after = String::new();
         loop {
-            let mut page = dir.json(&format!("scan --store @a --limit 1 {options} {after}"));
-            let cursor = page.pop_if(|last| last.get("cursor").is_some());
+            let line = format!("scan --store @a --limit 1 {options} {after} --json");
+            let output = dir.run(&line);
+            let page = lines(str::from_utf8(&output.stdout).unwrap());
             assert_eq!(page.len(), 1);
             pages.extend(page);
-            let Some(cursor) = cursor else { break };
+            // The cursor is apart from the nodes.
+            let aside = lines(str::from_utf8(&output.stderr).unwrap());
+            let Some(cursor) = aside.first() else { break };
             after = format!("--after {}", cursor["cursor"].as_str().unwrap());
         }
         assert_eq!(pages, all, "{options}");

@@ -65,7 +65,7 @@ fn any_node() -> impl Strategy<Value = Node> {
         (any_id(), any_kind(), any_content()),
         prop::collection::btree_map("[a-c]{1,2}", any_value(), 0..3),
         (-2.0..2.0_f32, 0.0..1.0_f32, option::of(any_time()), any_expiry()),
-        (option::of(any_time()), option::of(0..9_u64)),
+        (option::of(any_time()), option::of(prop_oneof![4 => 0..9_u64, 1 => any::<u64>()])),
         vec((prop::sample::select(INDEXES), any_key()), 0..4),
         (option::of(any_vector(2)), option::of(any_vector(3))),
     )
@@ -106,13 +106,16 @@ fn any_patch() -> impl Strategy<Value = Patch> {
 }
 
 fn any_edge() -> impl Strategy<Value = Edge> {
-    (any_id(), any_kind(), any_id(), 0..2_u64, -1e6..1e6, option::of(any_time()), any_value())
-        .prop_map(|(source, kind, target, discriminator, weight, created, value)| {
+    let number = prop_oneof![6 => 0..2_u64, 1 => any::<u64>()];
+    let weight = prop_oneof![4 => -1e6..1e6, 1 => Just(1e19)];
+    (any_id(), any_kind(), any_id(), number, weight, option::of(any_time()), any_value()).prop_map(
+        |(source, kind, target, discriminator, weight, created, value)| {
             let mut edge =
                 Edge::new(source, kind, target).discriminator(discriminator).weight(weight);
             edge.created = created;
             edge.attribute("v", value)
-        })
+        },
+    )
 }
 
 /// Any operation.
