@@ -137,6 +137,7 @@ pub mod admin {
         store::wal::report::{QuarantinedFile, RecoveryMode, RecoveryReport, TornTail},
         write::{
             pacing::{Advice, Pace},
+            pins::SnapshotStats,
             stats::WriteStats,
         },
     };

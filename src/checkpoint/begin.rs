@@ -23,7 +23,7 @@ use crate::{
             Base,
             partitions::{EdgePartition, KeyPartition, NodePartition, Partition},
         },
-        layer::{Layer, node_table::VersionRef},
+        layer::{Layer, change::Change, node_table::VersionRef},
         record::EdgeRecord,
     },
     store::segment::{self, table::Table},
@@ -139,7 +139,7 @@ impl Checkpointer {
     fn edge_groups(
         &self,
         partitions: &[Arc<EdgePartition>],
-        changes: &OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
+        changes: &OrdMap<EdgeKey, Change<Arc<EdgeRecord>>>,
         target: u64,
         by: &Touched<'_>,
     ) -> Result<Vec<Partitions>> {
@@ -155,7 +155,7 @@ impl Checkpointer {
             Ok(by.all || moves || of(at).next().is_some())
         };
         let gone = |at: usize| {
-            let gone = of(at).filter(|(_, edge)| edge.is_none());
+            let gone = of(at).filter(|(_, change)| !change.is_there());
             row_bytes(gone.count(), size_of::<EdgeRow>())
         };
         group(partitions, target, changes.is_empty(), touched, gone)
@@ -171,7 +171,7 @@ impl Checkpointer {
             Ok(by.all || of(at, partitions).next().is_some())
         };
         let gone = |at: usize| {
-            let gone = of(at, old.keys()).filter(|(_, has)| !**has);
+            let gone = of(at, old.keys()).filter(|(_, change)| !change.is_there());
             let bytes = gone.map(|(entry, _)| entry.key.len() + tables::KEY_HEAD_BYTES);
             row_bytes(bytes.sum(), 1)
         };

@@ -124,7 +124,7 @@ impl Checkpointer {
         merge(
             row_range(table, partitions).inspect(count_old),
             |row: &&EdgeRow| row.key(),
-            changes().map(|(key, edge)| (*key, edge.as_deref())),
+            changes().map(|(key, edge)| (*key, edge.value().map(|edge| &**edge))),
             |item| {
                 let row = match item {
                     Merged::New(edge) if out => {
@@ -176,7 +176,7 @@ impl Checkpointer {
         merge(
             row_range(old.keys(), partitions),
             |place: &IndexEntryRef<'_>| *place,
-            changes().map(|(entry, has)| (entry.place(), has.then_some(entry))),
+            changes().map(|(entry, change)| (entry.place(), change.is_there().then_some(entry))),
             |item| match item {
                 Merged::New(entry) => output.put(&mut sink, entry.place()),
                 Merged::Old(place) => output.put(&mut sink, place),

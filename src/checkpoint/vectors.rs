@@ -49,7 +49,7 @@ struct Plan<'b> {
 /// The vectors of a space that a layer has, and their deletions.
 fn changes_of(space: u32, frozen: &Frozen) -> impl Iterator<Item = (NodeId, Option<&Arc<Vector>>)> {
     let all = (space, NodeId::MIN)..=(space, NodeId::MAX);
-    frozen.layer().vectors().range(all).map(|((_, id), vector)| (*id, vector.as_ref()))
+    frozen.layer().vectors().range(all).map(|((_, id), vector)| (*id, vector.value()))
 }
 
 /// Writes the vectors of a space that are new, or in files that are to be

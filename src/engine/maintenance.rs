@@ -82,6 +82,7 @@ impl MaintenanceWorker {
                 checkpointer.try_again();
                 again = None;
             }
+            reconciler.note_dead();
             let due = reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats, and the work is tried again.
             let run = checkpointer.run_until(&self.stopped, due);

@@ -416,6 +416,7 @@ impl Engine {
             kinds: snapshot.kind_count(),
             spaces: self.reconciler.state().space_stats(),
             write: self.reconciler.stats(here),
+            snapshots: self.reconciler.snapshot_stats(here),
             checkpoint: self.checkpointer.stats(here),
         }
     }

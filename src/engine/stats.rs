@@ -1,8 +1,10 @@
 //! Statistics of an engine.
 
 use crate::{
-    checkpoint::stats::CheckpointStats, model::time::Seq, state::stats::SpaceStats,
-    write::stats::WriteStats,
+    checkpoint::stats::CheckpointStats,
+    model::time::Seq,
+    state::stats::SpaceStats,
+    write::{pins::SnapshotStats, stats::WriteStats},
 };
 
 /// Statistics of an engine.
@@ -36,6 +38,8 @@ pub struct Stats {
     pub spaces: Vec<SpaceStats>,
     /// The write path.
     pub write: WriteStats,
+    /// What held snapshots keep.
+    pub snapshots: SnapshotStats,
     /// The base and its checkpoints.
     pub checkpoint: CheckpointStats,
 }

@@ -1,6 +1,6 @@
 //! Edges of a node, in order.
 
-use std::{iter::FusedIterator, sync::Arc};
+use std::{iter::FusedIterator, ops::Bound, sync::Arc};
 
 use crate::{
     format::tables::{EdgeKey, EdgeRow},
@@ -10,7 +10,8 @@ use crate::{
         edge::EdgeRef,
         merge::{Merge, MergedItem},
         snapshot::Snapshot,
-        within::{Within, rest},
+        walk::{Ordered, Walk},
+        within::{Bounds, Within, rest},
     },
     state::{
         State,
@@ -19,6 +20,7 @@ use crate::{
             partitions::{EdgePartition, Partition as _, RowRange, end_of},
             stored::EdgeRepr,
         },
+        dead::{DeadRun, Runs, Successor as _},
         layer::Layer,
         record::EdgeRecord,
     },
@@ -46,13 +48,8 @@ enum Side {
     In,
 }
 
-type EdgeMerge<'s> = Merge<
-    's,
-    EdgeKey,
-    Option<Arc<EdgeRecord>>,
-    &'s EdgeRow,
-    Within<RowRange<'s, EdgePartition>, EdgeKey>,
->;
+type EdgeMerge<'s> =
+    Merge<'s, EdgeKey, Arc<EdgeRecord>, &'s EdgeRow, Within<RowRange<'s, EdgePartition>, EdgeKey>>;
 
 /// The iterator of [`Snapshot::edges_out`] and [`Snapshot::edges_in`]. It can be
 /// read from both ends.
@@ -76,23 +73,67 @@ type EdgeMerge<'s> = Merge<
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Edges<'s> {
+    table: EdgeTable<'s>,
+    /// Set by the first call of `next`.
+    front: Option<Walk<EdgeTable<'s>>>,
+    back: Option<Box<Walk<EdgeTable<'s>>>>,
+    at: Option<EdgeKey>,
+    back_at: Option<EdgeKey>,
+}
+
+/// The edges of a range of keys.
+pub(crate) struct EdgeTable<'s> {
     state: &'s State,
     side: Side,
     start: EdgeKey,
     end: EdgeKey,
     after: Option<EdgeKey>,
-    /// Set by the first call of `next`.
-    front: Option<EdgeMerge<'s>>,
-    back: Option<Box<EdgeMerge<'s>>>,
-    at: Option<EdgeKey>,
-    back_at: Option<EdgeKey>,
+}
+
+impl<'s> EdgeTable<'s> {
+    /// All edges from `start` up to `end`, by their keys in the out_edges table
+    /// if `out`, else in in_edges.
+    pub(crate) fn between(state: &'s State, start: EdgeKey, end: EdgeKey, out: bool) -> Self {
+        let side = if out { Side::Out } else { Side::In };
+        Self { state, side, start, end, after: None }
+    }
+
+    fn runs(&self) -> &'s Runs<EdgeKey> {
+        match self.side {
+            Side::Out => &self.state.dead().out,
+            Side::In => &self.state.dead().in_edges,
+        }
+    }
+
+    /// The bounds of what is left, without the run at which the read begins.
+    fn bounds(&self, descending: bool, from: Option<EdgeKey>) -> Bounds<EdgeKey> {
+        let (mut start, mut end) = rest(self.start, self.end, self.after);
+        if descending {
+            end = from.map_or(end, Bound::Excluded);
+            let skipped = match end {
+                Bound::Excluded(end) => self.runs().before(&end),
+                _ => self.runs().containing(&bound_key(end)),
+            };
+            end = skipped.map_or(end, |(first, _)| Bound::Excluded(*first));
+        } else {
+            start = from.map_or(start, Bound::Included);
+            let skipped = self.runs().containing(&bound_key(start));
+            start = skipped.map_or(start, |(_, next)| Bound::Included(*next));
+        }
+        let (first, last) = (bound_key(start), bound_key(end));
+        if first > last {
+            // All is skipped.
+            return (Bound::Excluded(first), Bound::Included(first));
+        }
+        (start, end)
+    }
 }
 
 impl<'s> Edges<'s> {
     fn new(state: &'s State, from: NodeId, side: Side) -> Self {
         let (start, end) = (EdgeKey::first(from, 0), EdgeKey::last(from, u32::MAX));
-        let (front, back, at, back_at) = (None, None, None, None);
-        Self { state, side, start, end, after: None, front, back, at, back_at }
+        let table = EdgeTable { state, side, start, end, after: None };
+        Self { table, front: None, back: None, at: None, back_at: None }
     }
 
     fn restart(self) -> Self {
@@ -104,16 +145,16 @@ impl<'s> Edges<'s> {
     #[must_use]
     pub fn kind(mut self, kind: &str) -> Self {
         // No kind has this number.
-        let number = self.state.kinds().number(kind).unwrap_or(u32::MAX);
-        self.start = EdgeKey::first(self.start.from, number);
-        self.end = EdgeKey::last(self.start.from, number);
+        let number = self.table.state.kinds().number(kind).unwrap_or(u32::MAX);
+        self.table.start = EdgeKey::first(self.table.start.from, number);
+        self.table.end = EdgeKey::last(self.table.start.from, number);
         self.restart()
     }
 
     fn read(&self) -> CursorOf {
-        match self.side {
-            Side::Out => CursorOf::EdgesOut(self.start.from),
-            Side::In => CursorOf::EdgesIn(self.start.from),
+        match self.table.side {
+            Side::Out => CursorOf::EdgesOut(self.table.start.from),
+            Side::In => CursorOf::EdgesIn(self.table.start.from),
         }
     }
 
@@ -128,23 +169,60 @@ impl<'s> Edges<'s> {
         let place = cursor.key.split_first_chunk().and_then(|(discriminator, _)| {
             let kind = cursor.kind()?;
             let discriminator = u64::from_be_bytes(*discriminator);
-            Some(EdgeKey { from: self.start.from, kind, to: cursor.node, discriminator })
+            Some(EdgeKey { from: self.table.start.from, kind, to: cursor.node, discriminator })
         });
-        self.after = Some(place.unwrap_or(EdgeKey::last(self.start.from, u32::MAX)));
+        self.table.after = Some(place.unwrap_or(EdgeKey::last(self.table.start.from, u32::MAX)));
         Ok(self.restart())
     }
 
-    fn begin(&self, descending: bool) -> EdgeMerge<'s> {
+    /// The position after the last edge that was read from the front. `None`
+    /// before the first.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        let at = self.at?;
+        let kind = at.kind.to_be_bytes();
+        let key = [at.discriminator.to_be_bytes().as_slice(), &kind].concat();
+        Some(Cursor { of: self.read(), node: at.to, key })
+    }
+
+    #[inline]
+    fn edge(&self, found: MergedItem<'s, Arc<EdgeRecord>, &'s EdgeRow>) -> Result<EdgeRef<'s>> {
+        let base = self.table.state.base();
+        let repr = match found {
+            MergedItem::Memory(record) => EdgeRepr::Memory(record),
+            MergedItem::Base(row) if base.knows_kind(row.key().kind) => {
+                EdgeRepr::Stored { row, inbound: self.table.side == Side::In }
+            }
+            MergedItem::Base(row) => {
+                let table = if self.table.side == Side::In { base.in_edges() } else { base.out() };
+                return Err(base.edge_of_unknown_kind(table, &row.key()));
+            }
+        };
+        Ok(EdgeRef { state: self.table.state, repr })
+    }
+}
+
+impl<'s> Ordered for EdgeTable<'s> {
+    type Place = EdgeKey;
+    type Item = MergedItem<'s, Arc<EdgeRecord>, &'s EdgeRow>;
+    type Merge = EdgeMerge<'s>;
+
+    fn state(&self) -> &State {
+        self.state
+    }
+
+    fn begin(&self, descending: bool, from: Option<EdgeKey>) -> EdgeMerge<'s> {
         let (state, side) = (self.state, self.side);
         let partitions = match side {
             Side::Out => state.base().out(),
             Side::In => state.base().in_edges(),
         };
-        let bounds = rest(self.start, self.end, self.after);
-        let run = Base::edge_bound(partitions, &self.after.unwrap_or(self.start)).and_then(|low| {
+        let bounds = self.bounds(descending, from);
+        let (low, high) = (bound_key(bounds.0), bound_key(bounds.1));
+        let run = Base::edge_bound(partitions, &low).and_then(|low| {
             let high = if descending {
                 // The row at the bound may be in the range.
-                let (at, row) = Base::edge_bound(partitions, &self.end)?;
+                let (at, row) = Base::edge_bound(partitions, &high)?;
                 let len = partitions.get(at).map_or(0, |partition| partition.len());
                 (at, (row + 1).min(len))
             } else {
@@ -160,33 +238,33 @@ impl<'s> Edges<'s> {
         Merge::new(state.layers(), map, bounds, base, descending)
     }
 
-    /// The position after the last edge that was read from the front. `None`
-    /// before the first.
-    #[must_use]
-    pub fn cursor(&self) -> Option<Cursor> {
-        let at = self.at?;
-        let kind = at.kind.to_be_bytes();
-        let key = [at.discriminator.to_be_bytes().as_slice(), &kind].concat();
-        Some(Cursor { of: self.read(), node: at.to, key })
+    fn skip(&self, place: EdgeKey, descending: bool) -> Option<EdgeKey> {
+        let (first, next) = self.runs().containing(&place)?;
+        Some(if descending { *first } else { *next })
     }
 
-    #[inline]
-    fn edge(
-        &self,
-        found: MergedItem<'s, Option<Arc<EdgeRecord>>, &'s EdgeRow>,
-    ) -> Option<Result<EdgeRef<'s>>> {
-        let base = self.state.base();
-        let repr = match found {
-            MergedItem::Memory(record) => EdgeRepr::Memory(record.as_deref()?),
-            MergedItem::Base(row) if base.knows_kind(row.key().kind) => {
-                EdgeRepr::Stored { row, inbound: self.side == Side::In }
-            }
-            MergedItem::Base(row) => {
-                let table = if self.side == Side::In { base.in_edges() } else { base.out() };
-                return Some(Err(base.edge_of_unknown_kind(table, &row.key())));
-            }
+    fn run(&self, dead: EdgeKey, live: Option<EdgeKey>, descending: bool) -> Option<DeadRun> {
+        let run = if descending {
+            let from = match live {
+                Some(live) => live.successor()?,
+                None => self.start,
+            };
+            (from, dead)
+        } else {
+            (dead, live.unwrap_or(self.end))
         };
-        Some(Ok(EdgeRef { state: self.state, repr }))
+        Some(match self.side {
+            Side::Out => DeadRun::Out(run.0, run.1),
+            Side::In => DeadRun::In(run.0, run.1),
+        })
+    }
+}
+
+fn bound_key(bound: Bound<EdgeKey>) -> EdgeKey {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => key,
+        // No caller has an unbounded one.
+        Bound::Unbounded => EdgeKey::first(NodeId::MIN, 0),
     }
 }
 
@@ -194,10 +272,8 @@ impl<'s> Iterator for Edges<'s> {
     type Item = Result<EdgeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.front.is_none() {
-            self.front = Some(self.begin(false));
-        }
-        let (key, found) = match self.front.as_mut()?.next()? {
+        let front = self.front.get_or_insert_with(|| Walk::new(&self.table, false));
+        let (key, found) = match front.next(&self.table)? {
             Ok(item) => item,
             Err(error) => return Some(Err(error)),
         };
@@ -206,16 +282,14 @@ impl<'s> Iterator for Edges<'s> {
             return None;
         }
         self.at = Some(key);
-        self.edge(found)
+        Some(self.edge(found))
     }
 }
 
 impl DoubleEndedIterator for Edges<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        if self.back.is_none() {
-            self.back = Some(Box::new(self.begin(true)));
-        }
-        let (key, found) = match self.back.as_mut()?.next()? {
+        let back = self.back.get_or_insert_with(|| Box::new(Walk::new(&self.table, true)));
+        let (key, found) = match back.next(&self.table)? {
             Ok(item) => item,
             Err(error) => return Some(Err(error)),
         };
@@ -223,7 +297,7 @@ impl DoubleEndedIterator for Edges<'_> {
             return None;
         }
         self.back_at = Some(key);
-        self.edge(found)
+        Some(self.edge(found))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ordered reads over layers and base: a merge in which the newest of equals
 //! wins, and tombstones are left out.
 
-use std::{iter::FusedIterator, ops::RangeBounds, sync::Arc};
+use std::{iter::FusedIterator, ops::RangeBounds};
 
 use equivalent::Comparable;
 use im::{OrdMap, ordmap, shared_ptr::DefaultSharedPtr};
@@ -9,7 +9,10 @@ use im::{OrdMap, ordmap, shared_ptr::DefaultSharedPtr};
 use crate::{
     format::tables::{EdgeKey, EdgeRow, IndexEntryRef},
     model::error::{Error, Result},
-    state::{layer::Layer, record::KeyEntry},
+    state::{
+        layer::{Layer, change::Change},
+        record::KeyEntry,
+    },
 };
 
 /// An item with a position in an order.
@@ -38,24 +41,6 @@ impl Placed for KeyEntry {
     }
 }
 
-/// A value of a layer, which may be a tombstone.
-pub(crate) trait Tombstoned {
-    /// Whether it is not a tombstone.
-    fn is_there(&self) -> bool;
-}
-
-impl Tombstoned for bool {
-    fn is_there(&self) -> bool {
-        *self
-    }
-}
-
-impl<T> Tombstoned for Option<Arc<T>> {
-    fn is_there(&self) -> bool {
-        self.is_some()
-    }
-}
-
 /// An item of the base, in the order of `K`.
 pub(crate) trait Stored<'s, K: Placed + 's>: Copy {
     fn place(&self) -> K::Place<'s>;
@@ -80,10 +65,24 @@ pub(crate) enum MergedItem<'s, V, B> {
     Base(B),
 }
 
+/// A step of a merge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step<P, T> {
+    /// The next item.
+    Item(P, T),
+    /// Another [`STALL`] keys in succession were tombstones; the last is at this
+    /// position.
+    Dead(P),
+}
+
+/// Tombstones in succession after which a merge returns, so that its caller can
+/// skip the rest of a run that is known to be dead, or report it.
+pub(crate) const STALL: u32 = 32;
+
 /// The items of one layer.
 struct LayerRun<'s, K: Placed, V> {
-    items: ordmap::RangedIter<'s, K, V, DefaultSharedPtr>,
-    head: Option<(K::Place<'s>, &'s V)>,
+    items: ordmap::RangedIter<'s, K, Change<V>, DefaultSharedPtr>,
+    head: Option<(K::Place<'s>, &'s Change<V>)>,
 }
 
 /// Layers and base, merged.
@@ -96,12 +95,13 @@ pub(crate) struct Merge<'s, K: Placed, V, B, I> {
     /// Returned next, and nothing after it.
     error: Option<Error>,
     ended: bool,
+    /// Tombstones in succession, modulo [`STALL`].
+    dead: u32,
 }
 
 impl<'s, K, V, B, I> Merge<'s, K, V, B, I>
 where
     K: Placed + Ord,
-    V: Tombstoned,
     B: Stored<'s, K>,
     I: Iterator<Item = Result<B>>,
 {
@@ -109,7 +109,7 @@ where
     /// `base`, which has the same range and direction.
     pub(crate) fn new<Q, R>(
         layers: impl Iterator<Item = &'s Layer>,
-        map: impl Fn(&'s Layer) -> &'s OrdMap<K, V>,
+        map: impl Fn(&'s Layer) -> &'s OrdMap<K, Change<V>>,
         range: R,
         base: I,
         descending: bool,
@@ -125,7 +125,7 @@ where
         });
         let layers = [runs.next(), runs.next()];
         let mut merge =
-            Self { descending, layers, base, base_head: None, error: None, ended: false };
+            Self { descending, layers, base, base_head: None, error: None, ended: false, dead: 0 };
         merge.advance_base();
         merge
     }
@@ -139,6 +139,16 @@ where
         }
     }
 
+    /// Counts a tombstone.
+    fn stalls(&mut self) -> bool {
+        self.dead += 1;
+        let stalls = self.dead == STALL;
+        if stalls {
+            self.dead = 0;
+        }
+        stalls
+    }
+
     /// The next position.
     fn next_place(&self) -> Option<K::Place<'s>> {
         let layers = self.layers.iter().flatten().filter_map(|run| run.head.map(|(at, _)| at));
@@ -150,11 +160,10 @@ where
 impl<'s, K, V, B, I> Iterator for Merge<'s, K, V, B, I>
 where
     K: Placed + Ord,
-    V: Tombstoned,
     B: Stored<'s, K>,
     I: Iterator<Item = Result<B>>,
 {
-    type Item = Result<(K::Place<'s>, MergedItem<'s, V, B>)>;
+    type Item = Result<Step<K::Place<'s>, MergedItem<'s, V, B>>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
@@ -171,13 +180,18 @@ where
                 }
                 (None, _, Some((place, item))) => {
                     self.advance_base();
-                    return Some(Ok((place, MergedItem::Base(item))));
+                    self.dead = 0;
+                    return Some(Ok(Step::Item(place, MergedItem::Base(item))));
                 }
                 (Some(run), None, None) => {
                     let Some((place, value)) = run.head else { break };
                     run.advance(self.descending);
-                    if value.is_there() {
-                        return Some(Ok((place, MergedItem::Memory(value))));
+                    if let Some(value) = value.value() {
+                        self.dead = 0;
+                        return Some(Ok(Step::Item(place, MergedItem::Memory(value))));
+                    }
+                    if self.stalls() {
+                        return Some(Ok(Step::Dead(place)));
                     }
                     continue;
                 }
@@ -187,18 +201,21 @@ where
             let mut found = None;
             for run in self.layers.iter_mut().flatten() {
                 if let Some((_, value)) = run.head.filter(|(at, _)| *at == place) {
-                    found.get_or_insert(MergedItem::Memory(value));
+                    found.get_or_insert(value.value().map(MergedItem::Memory));
                     run.advance(self.descending);
                 }
             }
             if let Some((_, item)) = self.base_head.filter(|(at, _)| *at == place) {
-                found.get_or_insert(MergedItem::Base(item));
+                found.get_or_insert(Some(MergedItem::Base(item)));
                 self.advance_base();
             }
             match found {
-                Some(MergedItem::Memory(value)) if !value.is_there() => {}
-                Some(found) => return Some(Ok((place, found))),
-                None => {}
+                Some(Some(found)) => {
+                    self.dead = 0;
+                    return Some(Ok(Step::Item(place, found)));
+                }
+                Some(None) if self.stalls() => return Some(Ok(Step::Dead(place))),
+                _ => {}
             }
         }
         None
@@ -208,7 +225,6 @@ where
 impl<'s, K, V, B, I> FusedIterator for Merge<'s, K, V, B, I>
 where
     K: Placed + Ord,
-    V: Tombstoned,
     B: Stored<'s, K>,
     I: Iterator<Item = Result<B>>,
 {

@@ -1,6 +1,7 @@
 //! Reads of a state: the snapshot and all its queries.
 
 pub(crate) mod cursor;
+pub(crate) mod dead;
 pub(crate) mod digest;
 pub(crate) mod edge;
 pub(crate) mod edges;
@@ -12,4 +13,5 @@ pub(crate) mod range;
 pub(crate) mod scan;
 pub(crate) mod search;
 pub(crate) mod snapshot;
+pub(crate) mod walk;
 pub(crate) mod within;

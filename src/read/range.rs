@@ -7,14 +7,16 @@ use crate::{
     model::{catalog::unknown_index, error::Result, id::NodeId, time::Timestamp},
     read::{
         cursor::{Cursor, CursorOf, Direction, KeyRange},
-        merge::Merge,
+        merge::{Merge, MergedItem},
         node::NodeRef,
         snapshot::Snapshot,
+        walk::{Ordered, Walk},
         within::{OwnedPlace, Within},
     },
     state::{
         State,
         base::partitions::{KeyPartition, RowRange},
+        dead::{DeadRun, Successor as _},
         layer::Layer,
         record::{KeyEntry, expiry_key},
     },
@@ -104,7 +106,7 @@ impl Snapshot {
 }
 
 type KeyMerge<'s> =
-    Merge<'s, KeyEntry, bool, IndexEntryRef<'s>, Within<RowRange<'s, KeyPartition>, OwnedPlace>>;
+    Merge<'s, KeyEntry, (), IndexEntryRef<'s>, Within<RowRange<'s, KeyPartition>, OwnedPlace>>;
 
 /// The iterator of [`Snapshot::range`]. It can be read from both ends.
 ///
@@ -126,17 +128,24 @@ type KeyMerge<'s> =
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct IndexEntries<'s> {
+    table: KeyTable<'s>,
+    /// Set by the first call of `next`.
+    front: Option<Walk<KeyTable<'s>>>,
+    back: Option<Walk<KeyTable<'s>>>,
+    at: Option<IndexEntryRef<'s>>,
+    back_at: Option<IndexEntryRef<'s>>,
+}
+
+/// The entries of a range of keys of an index.
+pub(crate) struct KeyTable<'s> {
     state: &'s State,
     index: u32,
     range: KeyRange,
     direction: Direction,
-    /// The cursor that [`after`](Self::after) was given.
+    /// In place of the range.
+    between: Option<(KeyEntry, KeyEntry)>,
+    /// The cursor that [`IndexEntries::after`] was given.
     left_at: Option<Cursor>,
-    /// Set by the first call of `next`.
-    front: Option<KeyMerge<'s>>,
-    back: Option<KeyMerge<'s>>,
-    at: Option<IndexEntryRef<'s>>,
-    back_at: Option<IndexEntryRef<'s>>,
 }
 
 /// An entry of an index.
@@ -166,31 +175,25 @@ pub struct IndexEntry<'s> {
     pub node: NodeRef<'s>,
 }
 
-impl<'s> IndexEntries<'s> {
-    fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
-        let (front, back, at, back_at) = (None, None, None, None);
-        Self { state, index, range, direction, left_at: None, front, back, at, back_at }
+impl<'s> KeyTable<'s> {
+    /// All entries from `start` up to, but without, `end`, which is of the same
+    /// index or the first of another.
+    pub(crate) fn between(state: &'s State, start: &KeyEntry, end: &KeyEntry) -> Self {
+        Self {
+            state,
+            index: start.index,
+            range: KeyRange { start: Bound::Unbounded, end: Bound::Unbounded },
+            direction: Direction::Ascending,
+            between: Some((start.clone(), end.clone())),
+            left_at: None,
+        }
     }
 
-    fn read(&self) -> CursorOf {
-        CursorOf::Index(self.state.indexes().known_name(self.index).to_owned(), self.direction)
-    }
-
-    /// Restarts the iterator after a cursor of the same index in the same
-    /// direction. The cursor may come from another range.
-    ///
-    /// # Errors
-    /// `Invalid` if the cursor comes from another read.
-    pub fn after(self, cursor: &Cursor) -> Result<Self> {
-        cursor.check(&self.read())?;
-        let left_at = Some(cursor.clone());
-        Ok(Self { left_at, front: None, back: None, at: None, back_at: None, ..self })
-    }
-
-    /// The entries that are left, in this direction.
-    fn begin(&self, direction: Direction) -> KeyMerge<'s> {
-        let state = self.state;
-        let descending = direction == Direction::Descending;
+    /// The bounds of what is left.
+    fn bounds(&self) -> (Bound<IndexEntryRef<'_>>, Bound<IndexEntryRef<'_>>) {
+        if let Some((start, end)) = &self.between {
+            return (Bound::Included(start.place()), Bound::Excluded(end.place()));
+        }
         let (mut start, mut end) =
             (start_place(self.index, &self.range), end_place(self.index, &self.range));
         if let Some(Cursor { node, key, .. }) = &self.left_at {
@@ -201,9 +204,122 @@ impl<'s> IndexEntries<'s> {
                 start = tighter(start, place, |new, old| new >= old);
             }
         }
+        (start, end)
+    }
+}
+
+impl<'s> IndexEntries<'s> {
+    fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
+        let (between, left_at) = (None, None);
+        let table = KeyTable { state, index, range, direction, between, left_at };
+        Self { table, front: None, back: None, at: None, back_at: None }
+    }
+
+    fn read(&self) -> CursorOf {
+        CursorOf::Index(
+            self.table.state.indexes().known_name(self.table.index).to_owned(),
+            self.table.direction,
+        )
+    }
+
+    /// Restarts the iterator after a cursor of the same index in the same
+    /// direction. The cursor may come from another range.
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor comes from another read.
+    pub fn after(self, cursor: &Cursor) -> Result<Self> {
+        cursor.check(&self.read())?;
+        let table = KeyTable { left_at: Some(cursor.clone()), ..self.table };
+        Ok(Self { table, front: None, back: None, at: None, back_at: None })
+    }
+
+    /// The position after the last entry that was read from the front. `None`
+    /// before the first.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        let at = self.at?;
+        Some(Cursor { of: self.read(), node: at.node, key: at.key.to_vec() })
+    }
+
+    /// The next entry, without its node.
+    fn next_place(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
+        let table = &self.table;
+        let descending = table.direction == Direction::Descending;
+        let front = self.front.get_or_insert_with(|| Walk::new(table, descending));
+        let place = match front.next(table)? {
+            Ok((place, _)) => place,
+            Err(error) => return Some(Err(error)),
+        };
+        // The back has returned the rest.
+        if self.back_at.is_some_and(|back| !self.is_before(place, back)) {
+            return None;
+        }
+        self.at = Some(place);
+        Some(Ok(place))
+    }
+
+    /// The next entry from the back, without its node.
+    fn next_place_back(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
+        let table = &self.table;
+        let descending = table.direction == Direction::Ascending;
+        let back = self.back.get_or_insert_with(|| Walk::new(table, descending));
+        let place = match back.next(table)? {
+            Ok((place, _)) => place,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.at.is_some_and(|front| !self.is_before(front, place)) {
+            return None;
+        }
+        self.back_at = Some(place);
+        Some(Ok(place))
+    }
+
+    /// Whether the read returns `a` before `b`.
+    fn is_before(&self, a: IndexEntryRef<'_>, b: IndexEntryRef<'_>) -> bool {
+        match self.table.direction {
+            Direction::Ascending => a < b,
+            Direction::Descending => a > b,
+        }
+    }
+
+    fn entry(&self, place: IndexEntryRef<'s>) -> Result<IndexEntry<'s>> {
+        // Keys and nodes change in the same commit, so the node exists.
+        let node = NodeRef::find(self.table.state, place.node)?;
+        let gone = || {
+            let what = format!("node {} has an index key but does not exist", place.node);
+            self.table.state.base().damaged(what)
+        };
+        Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
+    }
+}
+
+impl<'s> Ordered for KeyTable<'s> {
+    type Place = IndexEntryRef<'s>;
+    type Item = MergedItem<'s, (), IndexEntryRef<'s>>;
+    type Merge = KeyMerge<'s>;
+
+    fn state(&self) -> &State {
+        self.state
+    }
+
+    fn begin(&self, descending: bool, from: Option<IndexEntryRef<'s>>) -> KeyMerge<'s> {
+        let (state, runs) = (self.state, &self.state.dead().keys);
+        let (mut start, mut end) = self.bounds();
+        if descending {
+            end = from.map_or(end, Bound::Excluded);
+            let skipped = match end {
+                Bound::Excluded(end) => runs.before(&end),
+                _ => runs.containing(&bound_place(end)),
+            };
+            end = skipped.map_or(end, |(first, _)| Bound::Excluded(first.place()));
+        } else {
+            start = from.map_or(start, Bound::Included);
+            let skipped = runs.containing(&bound_place(start));
+            start = skipped.map_or(start, |(_, next)| Bound::Included(next.place()));
+        }
         let (from, to) = (bound_place(start), bound_place(end));
         if from > to {
-            // Empty: the cursor is past the last entry.
+            // Empty: the cursor is past the last entry, or all is skipped.
             (start, end) = (Bound::Excluded(from), Bound::Included(from));
         }
         let (from, to) = (bound_place(start), bound_place(end));
@@ -226,63 +342,28 @@ impl<'s> IndexEntries<'s> {
         )
     }
 
-    /// The position after the last entry that was read from the front. `None`
-    /// before the first.
-    #[must_use]
-    pub fn cursor(&self) -> Option<Cursor> {
-        let at = self.at?;
-        Some(Cursor { of: self.read(), node: at.node, key: at.key.to_vec() })
+    fn skip(&self, place: IndexEntryRef<'s>, descending: bool) -> Option<IndexEntryRef<'s>> {
+        let (first, next) = self.state.dead().keys.containing(&place)?;
+        Some(if descending { first.place() } else { next.place() })
     }
 
-    /// The next entry, without its node.
-    fn next_place(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
-        if self.front.is_none() {
-            self.front = Some(self.begin(self.direction));
-        }
-        let place = match self.front.as_mut()?.next()? {
-            Ok((place, _)) => place,
-            Err(error) => return Some(Err(error)),
+    fn run(
+        &self,
+        dead: IndexEntryRef<'s>,
+        live: Option<IndexEntryRef<'s>>,
+        descending: bool,
+    ) -> Option<DeadRun> {
+        let (start, end) = self.bounds();
+        let (from, to) = if descending {
+            let from = match live {
+                Some(live) => KeyEntry::from(live).successor()?,
+                None => bound_place(start).into(),
+            };
+            (from, dead.into())
+        } else {
+            (dead.into(), live.map_or_else(|| bound_place(end).into(), KeyEntry::from))
         };
-        // The back has returned the rest.
-        if self.back_at.is_some_and(|back| !self.is_before(place, back)) {
-            return None;
-        }
-        self.at = Some(place);
-        Some(Ok(place))
-    }
-
-    /// The next entry from the back, without its node.
-    fn next_place_back(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
-        if self.back.is_none() {
-            self.back = Some(self.begin(self.direction.reversed()));
-        }
-        let place = match self.back.as_mut()?.next()? {
-            Ok((place, _)) => place,
-            Err(error) => return Some(Err(error)),
-        };
-        if self.at.is_some_and(|front| !self.is_before(front, place)) {
-            return None;
-        }
-        self.back_at = Some(place);
-        Some(Ok(place))
-    }
-
-    /// Whether the read returns `a` before `b`.
-    fn is_before(&self, a: IndexEntryRef<'_>, b: IndexEntryRef<'_>) -> bool {
-        match self.direction {
-            Direction::Ascending => a < b,
-            Direction::Descending => a > b,
-        }
-    }
-
-    fn entry(&self, place: IndexEntryRef<'s>) -> Result<IndexEntry<'s>> {
-        // Keys and nodes change in the same commit, so the node exists.
-        let node = NodeRef::find(self.state, place.node)?;
-        let gone = || {
-            let what = format!("node {} has an index key but does not exist", place.node);
-            self.state.base().damaged(what)
-        };
-        Ok(IndexEntry { key: place.key, node: node.ok_or_else(gone)? })
+        Some(DeadRun::Keys(from, to))
     }
 }
 

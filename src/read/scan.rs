@@ -13,11 +13,18 @@ use crate::{
     },
     read::{
         cursor::{Cursor, CursorOf},
+        merge::{STALL, Step},
         node::NodeRef,
         snapshot::Snapshot,
+        walk::{Ordered, Walk},
         within::{Bounds, Within, rest},
     },
-    state::{State, base::partitions::KindRows, layer::kinds::KindEntries},
+    state::{
+        State,
+        base::partitions::KindRows,
+        dead::{DeadRun, Successor as _},
+        layer::kinds::{KindEntries, KindEntry},
+    },
 };
 
 impl Snapshot {
@@ -45,7 +52,7 @@ impl Snapshot {
 }
 
 /// The nodes of layers and base, merged in the order of kind and id.
-struct KindMerge<'s> {
+pub(crate) struct KindMerge<'s> {
     state: &'s State,
     bounds: Bounds<(u32, NodeId)>,
     /// Candidates from the layers, whose node tables decide which kind a node
@@ -60,6 +67,8 @@ struct KindMerge<'s> {
     /// Returned next, and nothing after it.
     error: Option<Error>,
     ended: bool,
+    /// Candidates in succession that are no nodes, modulo [`STALL`].
+    dead: u32,
 }
 
 impl<'s> KindMerge<'s> {
@@ -88,6 +97,7 @@ impl<'s> KindMerge<'s> {
             descending,
             error: None,
             ended: false,
+            dead: 0,
         };
         if descending {
             // The range may end before the last id of the last kind.
@@ -133,8 +143,8 @@ impl<'s> KindMerge<'s> {
 }
 
 impl<'s> Iterator for KindMerge<'s> {
-    /// The kind and id of a node, and the node or the error of reading it.
-    type Item = Result<((u32, NodeId), Result<NodeRef<'s>>)>;
+    /// A node by its kind and id, or the error of reading it.
+    type Item = Result<Step<(u32, NodeId), Result<NodeRef<'s>>>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
@@ -165,9 +175,17 @@ impl<'s> Iterator for KindMerge<'s> {
                     self.state.base().stored(row).map(|node| NodeRef::stored(self.state, node))
                 }
                 // Deleted, of another kind, or added after this snapshot.
-                _ => continue,
+                _ => {
+                    self.dead += 1;
+                    if self.dead < STALL {
+                        continue;
+                    }
+                    self.dead = 0;
+                    return Some(Ok(Step::Dead((kind, id))));
+                }
             };
-            return Some(Ok(((kind, id), node)));
+            self.dead = 0;
+            return Some(Ok(Step::Item((kind, id), node)));
         }
         None
     }
@@ -201,42 +219,103 @@ enum ScanKind {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Scan<'s> {
-    state: &'s State,
+    table: KindTable<'s>,
     kind: ScanKind,
-    start: (u32, NodeId),
-    end: (u32, NodeId),
-    /// The position of the cursor that [`after`](Self::after) was given.
-    left_at: Option<(u32, NodeId)>,
     /// Set by the first call of `next`.
-    front: Option<KindMerge<'s>>,
-    back: Option<KindMerge<'s>>,
+    front: Option<Walk<KindTable<'s>>>,
+    back: Option<Walk<KindTable<'s>>>,
     at: Option<(u32, NodeId)>,
     back_at: Option<(u32, NodeId)>,
 }
 
+/// The nodes of a range of kinds and ids.
+pub(crate) struct KindTable<'s> {
+    state: &'s State,
+    start: (u32, NodeId),
+    end: (u32, NodeId),
+    /// The position of the cursor that [`Scan::after`] was given.
+    left_at: Option<(u32, NodeId)>,
+}
+
+impl<'s> KindTable<'s> {
+    /// The nodes from `start` up to `end`.
+    pub(crate) fn between(state: &'s State, start: KindEntry, end: KindEntry) -> Self {
+        Self { state, start, end, left_at: None }
+    }
+}
+
+impl<'s> Ordered for KindTable<'s> {
+    type Place = KindEntry;
+    type Item = Result<NodeRef<'s>>;
+    type Merge = KindMerge<'s>;
+
+    fn state(&self) -> &State {
+        self.state
+    }
+
+    fn begin(&self, descending: bool, from: Option<KindEntry>) -> KindMerge<'s> {
+        let runs = &self.state.dead().kinds;
+        let (mut start, mut end) = rest(self.start, self.end, self.left_at);
+        if descending {
+            end = from.map_or(end, Bound::Excluded);
+            let skipped = match end {
+                Bound::Excluded(end) => runs.before(&end),
+                _ => runs.containing(&bound_entry(end)),
+            };
+            end = skipped.map_or(end, |(first, _)| Bound::Excluded(*first));
+        } else {
+            start = from.map_or(start, Bound::Included);
+            let skipped = runs.containing(&bound_entry(start));
+            start = skipped.map_or(start, |(_, next)| Bound::Included(*next));
+        }
+        let (first, last) = (bound_entry(start), bound_entry(end));
+        if first > last {
+            // All is skipped.
+            (start, end) = (Bound::Excluded(first), Bound::Included(first));
+        }
+        KindMerge::new(self.state, (start, end), first, last.max(first), descending)
+    }
+
+    fn skip(&self, place: KindEntry, descending: bool) -> Option<KindEntry> {
+        let (first, next) = self.state.dead().kinds.containing(&place)?;
+        Some(if descending { *first } else { *next })
+    }
+
+    fn run(&self, dead: KindEntry, live: Option<KindEntry>, descending: bool) -> Option<DeadRun> {
+        Some(if descending {
+            let from = match live {
+                Some(live) => live.successor()?,
+                None => self.start,
+            };
+            DeadRun::Kinds(from, dead)
+        } else {
+            DeadRun::Kinds(dead, live.unwrap_or(self.end))
+        })
+    }
+}
+
+fn bound_entry(bound: Bound<KindEntry>) -> KindEntry {
+    match bound {
+        Bound::Included(entry) | Bound::Excluded(entry) => entry,
+        // No caller has an unbounded one.
+        Bound::Unbounded => (0, NodeId::MIN),
+    }
+}
+
 impl<'s> Scan<'s> {
     fn new(state: &'s State, kind: ScanKind, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
-        let (front, back, at, back_at) = (None, None, None, None);
-        Self { state, kind, start, end, left_at: None, front, back, at, back_at }
+        let table = KindTable { state, start, end, left_at: None };
+        Self { table, kind, front: None, back: None, at: None, back_at: None }
     }
 
     fn read(&self) -> CursorOf {
         match &self.kind {
             ScanKind::All => CursorOf::ScanAll,
             ScanKind::Known(kind) => {
-                CursorOf::Scan(self.state.kinds().known_name(*kind).to_owned())
+                CursorOf::Scan(self.table.state.kinds().known_name(*kind).to_owned())
             }
             ScanKind::Unknown(name) => CursorOf::Scan(name.clone()),
         }
-    }
-
-    fn begin(&self, descending: bool) -> KindMerge<'s> {
-        let bounds = rest(self.start, self.end, self.left_at);
-        let first = match bounds.0 {
-            Bound::Included(first) | Bound::Excluded(first) => first,
-            Bound::Unbounded => self.start,
-        };
-        KindMerge::new(self.state, bounds, first, self.end, descending)
     }
 
     /// Restarts the iterator after a cursor of the same scan. A cursor before
@@ -246,12 +325,14 @@ impl<'s> Scan<'s> {
     /// `Invalid` if the cursor comes from another read.
     pub fn after(self, cursor: &Cursor) -> Result<Self> {
         cursor.check(&self.read())?;
+        let end = self.table.end;
         let left_at = match &self.kind {
-            ScanKind::All => Some(cursor.kind().map_or(self.end, |kind| (kind, cursor.node))),
+            ScanKind::All => Some(cursor.kind().map_or(end, |kind| (kind, cursor.node))),
             ScanKind::Known(kind) => Some((*kind, cursor.node)),
-            ScanKind::Unknown(_) => Some(self.end),
+            ScanKind::Unknown(_) => Some(end),
         };
-        Ok(Self { left_at, front: None, back: None, at: None, back_at: None, ..self })
+        let table = KindTable { left_at, ..self.table };
+        Ok(Self { table, front: None, back: None, at: None, back_at: None, ..self })
     }
 
     /// The position after the last node that was read from the front. `None`
@@ -271,10 +352,8 @@ impl<'s> Iterator for Scan<'s> {
     type Item = Result<NodeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.front.is_none() {
-            self.front = Some(self.begin(false));
-        }
-        match self.front.as_mut()?.next()? {
+        let front = self.front.get_or_insert_with(|| Walk::new(&self.table, false));
+        match front.next(&self.table)? {
             // The back has returned the rest.
             Ok((at, _)) if self.back_at.is_some_and(|back| at >= back) => None,
             Ok((at, node)) => {
@@ -288,10 +367,8 @@ impl<'s> Iterator for Scan<'s> {
 
 impl DoubleEndedIterator for Scan<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        if self.back.is_none() {
-            self.back = Some(self.begin(true));
-        }
-        match self.back.as_mut()?.next()? {
+        let back = self.back.get_or_insert_with(|| Walk::new(&self.table, true));
+        match back.next(&self.table)? {
             Ok((at, _)) if self.at.is_some_and(|front| at <= front) => None,
             Ok((at, node)) => {
                 self.back_at = Some(at);

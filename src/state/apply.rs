@@ -1,6 +1,6 @@
 //! Applies the effects of a batch to the active layer.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use crate::{
     format::tables::{EXPIRY, EdgeKey},
@@ -12,6 +12,7 @@ use crate::{
     },
     state::{
         State,
+        layer::change,
         record::{
             ENTRY_BYTES, EdgeRecord, KeyEntry, NodeRecord, RECORD_BYTES, SecondaryKeys,
             StoredSecondaryKeys, Vector, VectorSlot,
@@ -80,11 +81,6 @@ pub(crate) enum Below {
 }
 
 impl State {
-    /// Whether there may be data below the active layer.
-    fn has_below(&self) -> bool {
-        self.frozen.is_some() || !self.base.is_empty()
-    }
-
     /// Applies the effects of one batch, which becomes commit `seq` and whose
     /// contents take `memory` bytes.
     pub(crate) fn apply(
@@ -180,7 +176,7 @@ impl State {
             }
             for slot in old.vectors {
                 if secondary_keys.vector(slot.space).is_none() {
-                    self.set_vector(slot.space, id, None);
+                    self.set_vector(slot.space, id, None, true);
                     self.count_vectors(slot.space, -1);
                 }
             }
@@ -203,7 +199,7 @@ impl State {
                     }
             };
             if !before.is_some_and(same) {
-                self.set_vector(slot.space, id, slot.memory.clone());
+                self.set_vector(slot.space, id, slot.memory.clone(), before.is_some());
             }
             if before.is_none() {
                 self.count_vectors(slot.space, 1);
@@ -224,7 +220,7 @@ impl State {
             self.set_key(entry, false);
         }
         for slot in old.vectors {
-            self.set_vector(slot.space, id, None);
+            self.set_vector(slot.space, id, None, true);
             self.count_vectors(slot.space, -1);
         }
         self.counts.nodes = self.counts.nodes.saturating_sub(1);
@@ -260,7 +256,7 @@ impl State {
         if created.is_none() {
             self.counts.edges = self.counts.edges.saturating_add(1);
         }
-        self.set_edge(key, Some(Arc::new(record)));
+        self.set_edge(key, Some(Arc::new(record)), created.is_some());
     }
 
     /// Deletes the edge with this key in the out_edges table.
@@ -271,7 +267,7 @@ impl State {
         };
         if there {
             self.counts.edges = self.counts.edges.saturating_sub(1);
-            self.set_edge(key, None);
+            self.set_edge(key, None, true);
         }
     }
 
@@ -290,6 +286,9 @@ impl State {
 
     /// Adds a node to the list of a kind.
     fn note_kind(&mut self, kind: u32, id: NodeId) {
+        if self.dead.has_kind(&(kind, id)) {
+            Arc::make_mut(&mut self.dead).revive_kind(&(kind, id));
+        }
         self.active.by_kind.push(kind, id);
         self.active.grow(KIND_BYTES, 0);
     }
@@ -299,42 +298,51 @@ impl State {
             let keys = &mut self.counts.keys;
             *keys = if has { keys.saturating_add(1) } else { keys.saturating_sub(1) };
         }
+        if has && self.dead.has_key(&entry) {
+            Arc::make_mut(&mut self.dead).revive_key(&entry);
+        }
         let bytes = ENTRY_BYTES + entry.key.len();
-        if has || self.has_below() {
-            if self.active.keys.insert(entry, has).is_none() {
-                self.active.grow(bytes, 0);
-            }
-        } else if self.active.keys.remove(&entry).is_some() {
-            self.active.grow(0, bytes);
-        }
+        let entries = self.active.keys.len();
+        change::set(&mut self.active.keys, entry, has.then_some(()), !has);
+        self.count_entries(entries, self.active.keys.len(), bytes);
     }
 
-    fn set_vector(&mut self, space: u32, id: NodeId, vector: Option<Arc<Vector>>) {
+    /// `there`: whether the node has a vector in the space before.
+    fn set_vector(&mut self, space: u32, id: NodeId, vector: Option<Arc<Vector>>, there: bool) {
+        let entries = self.active.vectors.len();
+        change::set(&mut self.active.vectors, (space, id), vector, there);
         // The vector itself is counted with its node.
-        if vector.is_some() || self.has_below() {
-            if self.active.vectors.insert((space, id), vector).is_none() {
-                self.active.grow(ENTRY_BYTES, 0);
-            }
-        } else if self.active.vectors.remove(&(space, id)).is_some() {
-            self.active.grow(0, ENTRY_BYTES);
+        self.count_entries(entries, self.active.vectors.len(), ENTRY_BYTES);
+    }
+
+    /// Counts the memory of an entry that a map has got or lost.
+    fn count_entries(&mut self, before: usize, after: usize, bytes: usize) {
+        match after.cmp(&before) {
+            Ordering::Greater => self.active.grow(bytes, 0),
+            Ordering::Less => self.active.grow(0, bytes),
+            Ordering::Equal => {}
         }
     }
 
-    /// Sets an edge in both maps, by its key in the out_edges table.
-    fn set_edge(&mut self, key: EdgeKey, record: Option<Arc<EdgeRecord>>) {
-        let memory = |record: &Option<Arc<EdgeRecord>>| {
-            let record = record
-                .as_ref()
-                .map_or(0, |record| size_of::<EdgeRecord>() + map_memory(&record.attributes));
+    /// Sets an edge in both maps, by its key in the out_edges table. `there`:
+    /// whether it is there before.
+    fn set_edge(&mut self, key: EdgeKey, record: Option<Arc<EdgeRecord>>, there: bool) {
+        let memory = |record: Option<&Arc<EdgeRecord>>| {
+            let record =
+                record.map_or(0, |record| size_of::<EdgeRecord>() + map_memory(&record.attributes));
             record + 2 * ENTRY_BYTES
         };
-        let (more, old) = if record.is_some() || self.has_below() {
-            self.active.in_edges.insert(key.reversed(), record.clone());
-            (memory(&record), self.active.out.insert(key, record))
-        } else {
-            self.active.in_edges.remove(&key.reversed());
-            (0, self.active.out.remove(&key))
-        };
-        self.active.grow(more, old.as_ref().map_or(0, memory));
+        if record.is_some() && self.dead.has_edge(&key) {
+            Arc::make_mut(&mut self.dead).revive_edge(&key);
+        }
+        let more = memory(record.as_ref());
+        change::set(&mut self.active.in_edges, key.reversed(), record.clone(), there);
+        let entries = self.active.out.len();
+        let old = change::set(&mut self.active.out, key, record, there);
+        let freed = old.map_or(0, |old| memory(old.value()));
+        // Without a tombstone, the entry has left the map, or was never in it.
+        let now = self.active.out.len();
+        let stays = now > entries || (now == entries && freed > 0);
+        self.active.grow(if stays { more } else { 0 }, freed);
     }
 }

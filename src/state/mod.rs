@@ -3,11 +3,12 @@
 pub(crate) mod apply;
 pub(crate) mod base;
 pub(crate) mod catalog;
+pub(crate) mod dead;
 pub(crate) mod layer;
 pub(crate) mod record;
 pub(crate) mod stats;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use crate::{
     format::{
@@ -19,7 +20,8 @@ use crate::{
     state::{
         base::Base,
         catalog::{Dictionary, Spaces},
-        layer::{Frozen, Layer},
+        dead::{Dead, DeadReports, DeadRun},
+        layer::{Frozen, Layer, change::Change},
         record::{EdgeRecord, NodeRecord},
     },
 };
@@ -40,6 +42,13 @@ pub(crate) struct State {
     /// The layer that a checkpoint is writing, or failed to write.
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
+    /// Where nothing is: what ordered reads skip.
+    dead: Arc<Dead>,
+    /// What readers report, shared by all states.
+    dead_reports: Arc<DeadReports>,
+    /// Held by all states of the same time, so that it is known how long the oldest
+    /// of them is held.
+    token: Option<Arc<dyn Any + Send + Sync>>,
     /// The most threads that one read takes.
     threads: usize,
 }
@@ -72,6 +81,28 @@ impl State {
     #[inline]
     pub(crate) fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Where nothing is: what ordered reads skip.
+    #[inline]
+    pub(crate) fn dead(&self) -> &Dead {
+        &self.dead
+    }
+
+    /// Notes that nothing is in a run of keys in this state.
+    pub(crate) fn note_dead(&mut self, run: DeadRun) {
+        Arc::make_mut(&mut self.dead).add(run);
+    }
+
+    /// Sets what this state and those that follow it hold.
+    pub(crate) fn set_token(&mut self, token: Arc<dyn Any + Send + Sync>) {
+        self.token = Some(token);
+    }
+
+    /// What readers of any state reported.
+    #[inline]
+    pub(crate) fn dead_reports(&self) -> &DeadReports {
+        &self.dead_reports
     }
 
     #[inline]
@@ -136,6 +167,9 @@ impl State {
             frozen: None,
             threads,
             base,
+            dead: Arc::default(),
+            dead_reports: Arc::default(),
+            token: None,
         }
     }
 
@@ -256,7 +290,7 @@ impl State {
     /// Looks up an edge in the layers by its key in the out_edges table. The
     /// result is as that of [`layered_node`](Self::layered_node).
     pub(crate) fn layered_edge(&self, key: &EdgeKey) -> Option<Option<&Arc<EdgeRecord>>> {
-        self.layers().find_map(|layer| layer.out.get(key)).map(Option::as_ref)
+        self.layers().find_map(|layer| layer.out.get(key)).map(Change::value)
     }
 }
 

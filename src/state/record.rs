@@ -160,6 +160,12 @@ impl KeyEntry {
     }
 }
 
+impl From<IndexEntryRef<'_>> for KeyEntry {
+    fn from(place: IndexEntryRef<'_>) -> Self {
+        Self { index: place.index, key: place.key.into(), node: place.node }
+    }
+}
+
 impl Equivalent<KeyEntry> for IndexEntryRef<'_> {
     fn equivalent(&self, entry: &KeyEntry) -> bool {
         *self == entry.place()

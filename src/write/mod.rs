@@ -4,6 +4,7 @@
 pub(crate) mod admission;
 pub(crate) mod decide;
 pub(crate) mod pacing;
+pub(crate) mod pins;
 pub(crate) mod reconciler;
 pub(crate) mod stats;
 pub(crate) mod ticket;

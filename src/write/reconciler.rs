@@ -24,7 +24,8 @@ use crate::{
     },
     num,
     os::{clock::Clock, file::Fs},
-    state::{State, base::Base, catalog::Dictionary, layer::Frozen},
+    read::dead::check,
+    state::{State, base::Base, catalog::Dictionary, dead::DeadRun, layer::Frozen},
     store::wal::{self, writer::Writer},
     sync::{
         ArcSwap, Condvar, Mutex, MutexGuard,
@@ -35,6 +36,7 @@ use crate::{
         admission::{Budget, SLOW_FROM, SLOWEST},
         decide::decide,
         pacing::{Pace, Pacing},
+        pins::{EPOCH, Pins, SnapshotStats},
         stats::{Counters, WriteStats},
         ticket::{Pending, Refused, Ticket, wake},
         worker::Worker,
@@ -68,6 +70,7 @@ pub(crate) struct Reconciler {
     counters: Counters,
     pace: Mutex<Pace>,
     budget: Budget,
+    pins: Mutex<Pins>,
     /// Requests a checkpoint.
     checkpoint: Box<dyn Fn() + Send + Sync>,
     /// Wakers of batches that a checkpoint's thread committed, called when it
@@ -90,6 +93,31 @@ struct Core {
     /// how long the sync took; 0 if it was not synced.
     under_way: usize,
     sync: Duration,
+    /// The part of a reported run that is yet to be checked.
+    unchecked: Option<DeadRun>,
+    /// When states begin to count as others for the statistics of snapshots.
+    epoch_ends: Duration,
+}
+
+impl Core {
+    /// Notes one run that readers found dead in the working state, as far as it
+    /// is dead there too. Returns whether there was one.
+    ///
+    /// A read walks over at least as many keys as the check, so checking adds a
+    /// constant factor at most to what readers do anyway, and no long pause.
+    fn note_dead(&mut self) -> bool {
+        /// Keys that are walked over at a time: less than a millisecond.
+        const AT_ONCE: usize = 4_096;
+        let Some(run) = self.unchecked.take().or_else(|| self.working.dead_reports().pop()) else {
+            return false;
+        };
+        // A read that meets the damage reports it. This is not one.
+        if let Ok((dead, rest)) = check(&self.working, &run, AT_ONCE) {
+            self.working.note_dead(dead);
+            self.unchecked = rest;
+        }
+        true
+    }
 }
 
 /// Batches with their answers.
@@ -127,6 +155,9 @@ impl std::fmt::Debug for Reconciler {
 
 impl Reconciler {
     pub(crate) fn new(start: Start) -> Self {
+        let (mut state, mut pins) = (start.state, Pins::default());
+        let now = start.clock.monotonic();
+        pins.begin(now, &mut state);
         let budget = Budget {
             delta: start.delta_bytes,
             vectors: start.delta_vectors,
@@ -139,7 +170,7 @@ impl Reconciler {
             gate: Mutex::new(()),
             opened: Condvar::new(),
         };
-        budget.note(&start.state);
+        budget.note(&state);
         let counters = Counters::default();
         counters.note(&start.writer);
         Self {
@@ -149,16 +180,18 @@ impl Reconciler {
             store: start.store,
             log: WriteLog::new(start.entries, start.bytes),
             group_weight: start.bytes,
-            published: ArcSwap::from_pointee(start.state.clone()),
+            published: ArcSwap::from_pointee(state.clone()),
             core: Mutex::new(Core {
                 writer: start.writer,
-                working: start.state,
+                working: state,
                 pacing: Pacing::new(start.entries, start.max_interval),
                 refusal: None,
                 group: VecDeque::new(),
                 decided: Vec::new(),
                 under_way: 0,
                 sync: Duration::ZERO,
+                unchecked: None,
+                epoch_ends: now.saturating_add(EPOCH),
             }),
             closed: AtomicBool::new(false),
             thread: Worker::default(),
@@ -166,6 +199,7 @@ impl Reconciler {
             counters,
             pace: Mutex::new(Pace::default()),
             budget,
+            pins: Mutex::new(pins),
             checkpoint: start.checkpoint,
             deferred: Mutex::default(),
         }
@@ -344,6 +378,7 @@ impl Reconciler {
         self.with_core(|core| {
             let frozen = core.working.frozen().map_or(0, |frozen| frozen.layer().bytes());
             self.budget.leaving.store(frozen, Ordering::Relaxed);
+            self.pins().replaced(&core.working, &base, true);
             core.working.install(base, kinds);
             self.publish(core);
         });
@@ -359,6 +394,7 @@ impl Reconciler {
     /// Publishes a base with the same contents as the current one.
     pub(crate) fn replace(&self, base: Arc<Base>) {
         self.with_core(|core| {
+            self.pins().replaced(&core.working, &base, false);
             core.working.replace_base(base);
             self.publish(core);
         });
@@ -377,7 +413,35 @@ impl Reconciler {
         cut
     }
 
-    fn publish(&self, core: &Core) {
+    fn pins(&self) -> MutexGuard<'_, Pins> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What held snapshots keep. In a forked process, which is not `here`, a thread
+    /// that does not exist may hold the lock.
+    pub(crate) fn snapshot_stats(&self, here: bool) -> SnapshotStats {
+        let pins = if here { self.pins.lock().ok() } else { self.pins.try_lock().ok() };
+        pins.map_or_else(SnapshotStats::default, |pins| pins.stats(self.clock.monotonic()))
+    }
+
+    /// Notes in the state what readers found dead, so that reads skip it. For the
+    /// maintenance thread: the commit step does so too.
+    pub(crate) fn note_dead(&self) {
+        while self.with_core(|core| {
+            let noted = core.refusal.is_none() && core.note_dead();
+            if noted {
+                self.publish(core);
+            }
+            noted
+        }) {}
+    }
+
+    fn publish(&self, core: &mut Core) {
+        let now = self.clock.monotonic();
+        if core.epoch_ends <= now {
+            core.epoch_ends = now.saturating_add(EPOCH);
+            self.pins().begin(now, &mut core.working);
+        }
         self.published.store(Arc::new(core.working.clone()));
         self.budget.note(&core.working);
     }
@@ -580,6 +644,7 @@ impl Reconciler {
             core.under_way = 0;
             return Ok(());
         }
+        core.note_dead();
         let payloads = core
             .decided
             .iter()

@@ -14,7 +14,7 @@ use std::{
 
 use ingrain::{
     Batch, Durability, Edge, Engine, Error, ErrorKind, KeyRange, Metric, Node, NodeId, Options,
-    Snapshot, Space,
+    Seq, Snapshot, Space, Timestamp, admin::SnapshotStats, os::Clock,
 };
 
 use crate::harness::{
@@ -429,6 +429,57 @@ fn a_snapshot_keeps_its_files_until_it_is_dropped() {
     drop(other);
     assert!(first.iter().all(|file| !file.exists()));
     assert_eq!(engine.snapshot().get(id(1)).unwrap().unwrap().content(), b"second");
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug, Default)]
+struct StandingClock(AtomicU64);
+
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn the_statistics_say_what_held_snapshots_keep_and_for_how_long() {
+    let dir = temp_dir();
+    let clock = Arc::new(StandingClock::default());
+    let options = Options::new().inline(true).clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let engine = options.open(dir.path().join("s")).unwrap();
+    let go_on = |millis| clock.0.fetch_add(millis, Ordering::SeqCst);
+    let kept = || engine.stats().snapshots;
+    let opened = engine.snapshot();
+    go_on(1_500);
+    let first = engine.write(put(1, vec![b'x'; 10_000])).unwrap();
+    assert_eq!((kept().oldest, kept().oldest_age_ms), (Some(Seq::ZERO), 1_500));
+    drop(opened);
+    assert_eq!(kept(), SnapshotStats::default());
+    let held = engine.snapshot();
+    assert_eq!(kept(), SnapshotStats::default(), "it is the current state");
+    engine.checkpoint().unwrap();
+    let layer = kept();
+    assert_eq!((layer.layers, layer.files), (1, 0));
+    assert!(layer.layer_bytes > 100, "{layer:?}");
+    let in_base = engine.snapshot();
+    go_on(2_000);
+    engine.write(put(1, "second")).unwrap();
+    engine.compact().unwrap();
+    let all = kept();
+    assert_eq!((all.oldest, all.oldest_age_ms), (Some(first), 2_000));
+    // The second layer was empty when `in_base` was taken, and is shared.
+    assert_eq!((all.layers, all.files), (2, 2), "nodes and heap");
+    assert!(all.file_bytes > 10_000, "{all:?}");
+    go_on(500);
+    drop(held);
+    assert_eq!((kept().layers, kept().files), (1, 2));
+    assert_eq!((kept().oldest, kept().oldest_age_ms), (Some(first), 2_500));
+    drop(in_base);
+    assert_eq!(kept(), SnapshotStats::default());
 }
 
 /// I13, and what went wrong elsewhere: a store that could not be read was

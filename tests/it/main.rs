@@ -15,6 +15,7 @@ mod backup;
 mod base;
 mod base_edge_cases;
 mod basics;
+mod dead;
 mod disk;
 mod files;
 mod fork;

@@ -79,7 +79,7 @@ impl<'a> Verifier<'a> {
             }
         }
         if wrong {
-            base.signal_rebuild();
+            base.signal_maintenance();
         }
     }
 

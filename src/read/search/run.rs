@@ -21,7 +21,7 @@ use crate::{
             vector_index::{Codes, GraphIndex, Index},
             vectors::{MASK_ROWS, VectorPartition},
         },
-        layer::Layer,
+        layer::{Layer, change::Change},
     },
     vector::{self, exact::Closest, metric::Measure, pq::Candidates},
 };
@@ -153,7 +153,7 @@ impl<'s> SearchRun<'s, '_> {
             let key = (self.number, *id);
             let layers = &self.layers;
             let layered = layers.iter().find_map(|layer| layer.vectors().get(&key));
-            match layered.map(Option::as_ref) {
+            match layered.map(Change::value) {
                 Some(None) => {}
                 Some(Some(vector)) => {
                     if self.kind.is_none_or(|kind| vector.kind == kind) {
@@ -184,7 +184,7 @@ impl<'s> SearchRun<'s, '_> {
         for at in 0..self.layers.len() {
             let Some(layer) = self.layers.get(at).copied() else { break };
             for ((_, id), vector) in layer.vectors().range(all.clone()) {
-                let Some(vector) = vector else { continue };
+                let Some(vector) = vector.value() else { continue };
                 let newer = self.layers.get(..at).unwrap_or_default();
                 if self.kind.is_none_or(|kind| vector.kind == kind)
                     && !newer.iter().any(|layer| layer.vectors().contains_key(&(self.number, *id)))
@@ -228,7 +228,7 @@ impl<'s> SearchRun<'s, '_> {
                 }
                 Err(error) => {
                     index.fail(error);
-                    self.base().signal_rebuild();
+                    self.base().signal_maintenance();
                 }
             }
         }
@@ -402,7 +402,7 @@ impl<'s> SearchRun<'s, '_> {
         let graph = match index.get(partition.rows()) {
             Ok(graph) => graph,
             Err(_) => {
-                self.base().signal_rebuild();
+                self.base().signal_maintenance();
                 return Ok(false);
             }
         };
@@ -429,7 +429,7 @@ impl<'s> SearchRun<'s, '_> {
             Ok(None) => return Ok(false),
             Err(error) => {
                 index.fail(error);
-                self.base().signal_rebuild();
+                self.base().signal_maintenance();
                 return Ok(false);
             }
         };

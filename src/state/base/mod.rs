@@ -124,22 +124,13 @@ impl Base {
 }
 
 impl Base {
-    /// Whether the base is empty.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-            && self.out.is_empty()
-            && self.in_edges.is_empty()
-            && self.keys.is_empty()
-            && self.vectors.is_empty()
-    }
-
     /// Reads the first block of each heap.
     pub(crate) fn check_heaps(&self) -> Result<()> {
         self.heaps.iter().try_for_each(|heap| heap.section().map(drop))
     }
 
-    /// Signals that damaged derived data has to be rebuilt.
-    pub(crate) fn signal_rebuild(&self) {
+    /// Wakes the maintenance thread: there is something to rebuild or to note.
+    pub(crate) fn signal_maintenance(&self) {
         if let Some(signal) = &self.rebuild_signal.0 {
             signal();
         }

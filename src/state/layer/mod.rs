@@ -1,6 +1,7 @@
 //! A layer: an in-memory set of committed changes.
 
 pub(crate) mod arena;
+pub(crate) mod change;
 pub(crate) mod kinds;
 pub(crate) mod node_table;
 
@@ -16,13 +17,13 @@ use crate::{
     model::{id::NodeId, time::Seq},
     state::{
         catalog::Dictionary,
-        layer::{kinds::KindLog, node_table::NodeTable},
+        layer::{change::Change, kinds::KindLog, node_table::NodeTable},
         record::{EdgeRecord, KeyEntry, NodeRecord, Vector},
     },
 };
 
 /// Changes on top of a base or of another layer. What it has no entry for is as
-/// it is below. `None` and `false` are tombstones.
+/// it is below.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     /// Shared by all states that have the layer; each reads it at its own
@@ -30,10 +31,10 @@ pub(crate) struct Layer {
     pub(super) nodes: Arc<NodeTable>,
     /// The nodes by kind, shared likewise.
     pub(super) by_kind: Arc<KindLog>,
-    pub(super) out: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
-    pub(super) in_edges: OrdMap<EdgeKey, Option<Arc<EdgeRecord>>>,
-    pub(super) keys: OrdMap<KeyEntry, bool>,
-    pub(super) vectors: OrdMap<(u32, NodeId), Option<Arc<Vector>>>,
+    pub(super) out: OrdMap<EdgeKey, Change<Arc<EdgeRecord>>>,
+    pub(super) in_edges: OrdMap<EdgeKey, Change<Arc<EdgeRecord>>>,
+    pub(super) keys: OrdMap<KeyEntry, Change<()>>,
+    pub(super) vectors: OrdMap<(u32, NodeId), Change<Arc<Vector>>>,
     /// Estimated bytes of memory of the layer.
     pub(super) bytes: usize,
 }
@@ -45,13 +46,18 @@ impl Layer {
         &self.nodes
     }
 
+    #[inline]
+    pub(crate) fn shared_nodes(&self) -> &Arc<NodeTable> {
+        &self.nodes
+    }
+
     /// Estimated bytes of memory of the layer.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     #[inline]
-    pub(crate) fn vectors(&self) -> &OrdMap<(u32, NodeId), Option<Arc<Vector>>> {
+    pub(crate) fn vectors(&self) -> &OrdMap<(u32, NodeId), Change<Arc<Vector>>> {
         &self.vectors
     }
 
@@ -62,17 +68,17 @@ impl Layer {
     }
 
     #[inline]
-    pub(crate) fn keys(&self) -> &OrdMap<KeyEntry, bool> {
+    pub(crate) fn keys(&self) -> &OrdMap<KeyEntry, Change<()>> {
         &self.keys
     }
 
     #[inline]
-    pub(crate) fn in_edges(&self) -> &OrdMap<EdgeKey, Option<Arc<EdgeRecord>>> {
+    pub(crate) fn in_edges(&self) -> &OrdMap<EdgeKey, Change<Arc<EdgeRecord>>> {
         &self.in_edges
     }
 
     #[inline]
-    pub(crate) fn out(&self) -> &OrdMap<EdgeKey, Option<Arc<EdgeRecord>>> {
+    pub(crate) fn out(&self) -> &OrdMap<EdgeKey, Change<Arc<EdgeRecord>>> {
         &self.out
     }
 }

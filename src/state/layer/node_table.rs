@@ -28,10 +28,6 @@ use crate::{
 struct Link(AtomicU32);
 
 impl Link {
-    fn new(target: Option<u32>) -> Self {
-        Self(AtomicU32::new(target.map_or(0, |index| index.saturating_add(1))))
-    }
-
     /// Acquire: pairs with `set`, so that the value is initialised.
     fn get(&self) -> Option<u32> {
         self.0.load(Ordering::Acquire).checked_sub(1)
@@ -58,9 +54,19 @@ struct Version {
 }
 
 /// A later version of a node already in this table.
+///
+/// With a link to the version before, and one that skips further ones, any
+/// version is found in a number of steps that is logarithmic in the number of
+/// versions (E. W. Myers, An applicative random-access stack, 1983): a snapshot
+/// that is held while a node is overwritten again and again still reads it fast.
 struct Later {
     version: Version,
-    older: Link,
+    /// `None` for the oldest: before it is the first.
+    older: Option<u32>,
+    /// An older version, or the oldest itself.
+    skip: u32,
+    /// The number of versions between it and the first.
+    depth: u32,
 }
 
 /// The position of a version in a table.
@@ -265,7 +271,13 @@ impl NodeTable {
             if later.version.seq <= seq {
                 return Some((at, &later.version));
             }
-            at = later.older.get();
+            // What is skipped is later too, if what it skips to is.
+            let skipped = self.later.get(later.skip).filter(|skipped| skipped.version.seq > seq);
+            at = if skipped.is_some() && at != Some(later.skip) {
+                Some(later.skip)
+            } else {
+                later.older
+            };
         }
         (key.first.seq <= seq).then_some((None, &key.first))
     }
@@ -278,12 +290,32 @@ impl NodeTable {
     pub(crate) fn set(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
         let version = Version { seq, record };
         if let Some(key) = self.key(&id) {
-            let older = Link::new(key.newest.get());
-            let Some(later) = self.later.push(Later { version, older }) else { return false };
+            let older = key.newest.get();
+            let (skip, depth) = self.skip_from(older);
+            let Some(later) = self.later.push(Later { version, older, skip, depth }) else {
+                return false;
+            };
             key.newest.set(later);
             return true;
         }
         self.add(id, seq, version.record)
+    }
+
+    /// The skip link and the depth of a version that follows `older`. If the last
+    /// two skips were equally long, the new one is twice as long and one more;
+    /// otherwise it is a link to `older`.
+    fn skip_from(&self, older: Option<u32>) -> (u32, u32) {
+        let later = |at: u32| self.later.get(at).map(|later| (later.skip, later.depth));
+        let Some((older, (skip, depth))) = older.and_then(|older| Some((older, later(older)?)))
+        else {
+            // The oldest is the next of the arena, and skips to itself.
+            return (self.later.len(), 0);
+        };
+        let twice = later(skip).and_then(|(further, middle)| {
+            let (_, end) = later(further)?;
+            (depth - middle == middle - end).then_some(further)
+        });
+        (twice.unwrap_or(older), depth.saturating_add(1))
     }
 
     /// As [`set`](Self::set), for a node that the table has no entry for.
@@ -383,6 +415,31 @@ mod tests {
                 assert_eq!(found, state[&id]);
             }
         }
+    }
+
+    /// Any of many versions is found in a logarithmic number of steps.
+    #[test]
+    fn an_old_version_is_found_in_few_steps() {
+        let versions = if cfg!(miri) { 100 } else { 100_000_u64 };
+        let table = NodeTable::default();
+        for seq in 1..=versions {
+            assert!(table.set(id(1), Seq::new(seq * 2), Some(record(id(1), seq))));
+        }
+        for asked in (2..=versions * 2 + 1).step_by(if cfg!(miri) { 7 } else { 997 }) {
+            let found = table.get(&id(1), Seq::new(asked)).unwrap().unwrap();
+            assert_eq!(found.version.get(), asked / 2);
+            // As `version` walks.
+            let (mut at, mut steps) = (table.key(&id(1)).unwrap().newest.get(), 0);
+            while let Some(later) = at.and_then(|at| table.later.get(at))
+                && later.version.seq.get() > asked
+            {
+                let skips = table.later.get(later.skip).unwrap().version.seq.get() > asked;
+                at = if skips && at != Some(later.skip) { Some(later.skip) } else { later.older };
+                steps += 1;
+            }
+            assert!(steps <= 3 * versions.ilog2(), "{steps} steps");
+        }
+        assert!(table.get(&id(1), Seq::new(1)).is_none());
     }
 
     /// The index grows meanwhile: the first has room for 256.
