@@ -8,7 +8,7 @@ use crate::{
         manifest::DataFile,
         segment::Section,
         tables::Le32,
-        vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
+        vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead, MEASURED},
     },
     model::{
         error::{Error, Result},
@@ -84,10 +84,14 @@ impl<T: Load> Index<T> {
             let segment = self.segment.as_ref().map_err(Clone::clone)?;
             segment.check_named()?;
             let head = Table::<IndexHead>::open(segment, HEAD)?;
-            if head.row(0)?.same_rows(&rows.index_head()) {
-                return Ok(*head.row(0)?);
+            let (row, offset) = (head.row(0)?, head.offset(0));
+            if !row.same_rows(&rows.index_head()) {
+                return Err(segment.damaged(offset, "it is derived from other vectors"));
             }
-            Err(segment.damaged(head.offset(0), "it is derived from other vectors"))
+            if row.measured.get() != MEASURED {
+                return Err(segment.damaged(offset + 68, "its recall was measured in another way"));
+            }
+            Ok(*row)
         });
         head.as_ref().map_err(Clone::clone)
     }
@@ -130,8 +134,10 @@ impl<T: Load> Index<T> {
             file: self.file.number,
             bytes: self.file.len,
             bits: head.bits.get(),
-            recall: head.recall.get(),
+            recall: Some(head.recall.get()).filter(|recall| recall.is_finite()),
             sample: head.sample.get(),
+            foreign_recall: Some(head.foreign_recall.get()).filter(|recall| recall.is_finite()),
+            foreign: head.foreign.get(),
             depths: head.depths.map(|depth| Some(depth.get()).filter(|depth| *depth < u32::MAX)),
             memory: loaded.map_or(0, memory),
             damage: self.failure(),
