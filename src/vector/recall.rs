@@ -182,9 +182,7 @@ impl Truth {
         let ranks = ranks.into_iter().collect::<Result<Vec<_>>>()?;
         let (usual, foreign): (Vec<_>, Vec<_>) =
             self.queries.iter().zip(&ranks).partition(|(query, _)| self.is_usual(query));
-        let of = |some: Vec<(&Asked, &Vec<usize>)>| -> Vec<Vec<usize>> {
-            some.into_iter().map(|(_, ranks)| ranks.clone()).collect()
-        };
+        let of = |some: Vec<_>| some.into_iter().map(|(_, ranks)| ranks).collect::<Vec<_>>();
         let (usual, foreign) = (of(usual), of(foreign));
         let depths =
             recalls.map(|(recall, stretch)| depth(&usual, recall, (stretch.usual / 2).max(1)));
@@ -290,33 +288,48 @@ fn share(found: usize, all: usize) -> f64 {
     found as f64 / all as f64
 }
 
-/// The recall of searches that compare `depth` candidates, and go on until
-/// `stretch` times as many as were compared when the last neighbour was found.
-/// `ranks` has those of each query's neighbours, ascending.
-fn recall(ranks: &[Vec<usize>], depth: usize, stretch: usize) -> f64 {
-    let found = ranks.iter().map(|ranks| {
-        let mut compared = depth;
-        let mut found = 0;
-        for rank in ranks {
-            if *rank >= compared {
-                break;
-            }
-            found += 1;
-            compared = compared.max((rank + 1).saturating_mul(stretch));
+/// For each neighbour of a query, the least depth with which it is found, if a
+/// search goes on until `stretch` times as many candidates were compared as when
+/// the last neighbour was found. `ranks` are theirs, ascending.
+fn needed(ranks: &[usize], stretch: usize) -> impl Iterator<Item = usize> {
+    let (mut reached, mut depth) = (0_usize, 0);
+    ranks.iter().map(move |rank| {
+        let candidates = rank + 1;
+        if candidates > reached {
+            depth = candidates;
         }
-        found
-    });
-    share(found.sum(), ranks.iter().map(Vec::len).sum())
+        reached = candidates.saturating_mul(stretch);
+        depth
+    })
 }
 
-/// The least depth of a recall in thousandths.
-fn depth(ranks: &[Vec<usize>], wanted: u32, stretch: usize) -> usize {
-    let mut depths: Vec<usize> = ranks.iter().flatten().map(|rank| rank + 1).collect();
+/// The recall with a depth.
+fn recall(ranks: &[&Vec<usize>], depth: usize, stretch: usize) -> f64 {
+    let all = || ranks.iter().flat_map(|ranks| needed(ranks, stretch));
+    share(all().filter(|needed| *needed <= depth).count(), all().count())
+}
+
+/// The depth for a recall in thousandths: the least that reaches it, or that of
+/// a logarithmic normal distribution if that is more. With copies, the
+/// neighbours of a query are found or missed together, and few queries say
+/// little of the thousandth that is hardest.
+fn depth(ranks: &[&Vec<usize>], wanted: u32, stretch: usize) -> usize {
+    let all = ranks.iter().flat_map(|ranks| needed(ranks, stretch));
+    let mut depths: Vec<usize> = all.collect();
     depths.sort_unstable();
-    let enough =
-        |depth: usize| recall(ranks, depth, stretch) * 1000.0 >= f64::from(wanted);
-    let first = depths.partition_point(|depth| !enough(*depth));
-    depths.get(first).or(depths.last()).copied().unwrap_or(0)
+    let enough = (depths.len() * num::index(wanted)).div_ceil(1000);
+    let Some(least) = enough.checked_sub(1).and_then(|at| depths.get(at)) else { return 0 };
+    let logs = || depths.iter().map(|depth| (*depth as f64).ln());
+    let count = depths.len() as f64;
+    let mean = logs().sum::<f64>() / count;
+    let variance = logs().map(|log| (log - mean).powi(2)).sum::<f64>() / count;
+    let quantile = match wanted {
+        ..=950 => 1.645,
+        ..=990 => 2.326,
+        _ => 3.09,
+    };
+    // A cast of a float takes the nearest number that there is.
+    (*least).max((mean + quantile * variance.sqrt()).exp().ceil() as usize)
 }
 
 /// The queries, without neighbours, and the median distance of rows, in
