@@ -20,7 +20,7 @@ use crate::{
     state::base::{vector_index::GraphIndex, vector_rows::VectorRows},
     store::segment::writer::Writer,
     vector::{
-        build,
+        build::{self, Rows},
         compute::Compute,
         hnsw::{self, Graph},
         pq::{Codebook, Shape},
@@ -45,6 +45,11 @@ const STRANGER: usize = 2;
 /// A graph that finds less than this share of its rows by their own vectors is
 /// not used.
 const SELF_RECALL: f64 = 0.9;
+
+/// No graph is built of rows of whose neighbours more than this number are copies
+/// of the first, on average: copies are linked to each other, and hide what is
+/// behind them.
+const TOGETHER: f64 = 1.5;
 
 /// What is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,8 +135,8 @@ impl Build {
                         // The file number is the seed, so the same file gets the
                         // same codes.
                         let seed = rows.segment().file().number.into();
-                        let trained =
-                            Codebook::train(shape, rows.definition().metric, &sample, seed, how);
+                        let metric = coded(rows.definition().metric, uneven(rows)?);
+                        let trained = Codebook::train(shape, metric, &sample, seed, how);
                         match trained {
                             Some(codebook) => {
                                 let codes = Vec::with_capacity(shape.code_bytes(rows.len()));
@@ -140,6 +145,9 @@ impl Build {
                             None if (how.stop)() => return Err(Error::Closed),
                             None => Stage::NotWorthIndexing,
                         }
+                    }
+                    Derived::Graph if self.truth(how)?.together() > TOGETHER => {
+                        Stage::NotWorthIndexing
                     }
                     Derived::Graph => {
                         let max_abs = match rows.definition().metric {
@@ -196,8 +204,21 @@ impl Build {
         let rows = &*self.rows;
         let truth = self.truth(how)?;
         let recalls = [0, 1, 2].map(|at: usize| (RECALLS[at], STRETCHES[at]));
-        let measured = truth.of_codes(codebook, codes, rows, recalls, how)?;
         let mut head = rows.index_head();
+        let metric = rows.definition().metric;
+        let directed = codebook.metric() != metric;
+        let lengths = if directed { rows.lengths()? } else { Vec::new() };
+        if directed {
+            let some = build::spread(rows.len(), shape.sample_rows());
+            let some = some.map(|row| rows.get(row)).collect::<Result<Vec<_>>>()?;
+            head.directed = LeF32::new(codebook.product(&some) as f32);
+        }
+        let product = head.directed.get().into();
+        let table = |query: &[f32], norm: f64| {
+            let table = codebook.table(query, norm);
+            if directed { table.with_lengths(&lengths, metric, norm, product) } else { table }
+        };
+        let measured = truth.of_codes(table, codes, rows, recalls, how)?;
         head.bits = Le32::new(shape.bits);
         head.subs = le32(shape.subs);
         head.sub_dimension = le32(shape.sub_dimension);
@@ -233,7 +254,8 @@ impl Build {
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
         let truth = self.truth(how)?;
         let nothing = (0, f64::NAN);
-        let mut measured = Measured { depths: [None; RECALLS.len()], usual: nothing, foreign: nothing };
+        let mut measured =
+            Measured { depths: [None; RECALLS.len()], usual: nothing, foreign: nothing };
         for tried in TRIED {
             if (how.stop)() {
                 return Err(Error::Closed);
@@ -267,6 +289,29 @@ impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The metric for which codes are trained: that of the space, or for directions
+/// alone.
+pub(crate) fn coded(metric: Metric, directed: bool) -> Metric {
+    if directed { Metric::Cosine } else { metric }
+}
+
+/// Whether few rows are so much longer than most that codes of the rows as they
+/// are would be spent on these few.
+fn uneven(rows: &VectorRows) -> Result<bool> {
+    /// How many times as long as the median row is the root of the mean square.
+    const UNEVEN: f64 = 2.0;
+    if rows.definition().metric == Metric::Cosine {
+        return Ok(false);
+    }
+    let lengths = rows.lengths()?;
+    let squares: f64 = lengths.iter().map(|length| f64::from(*length).powi(2)).sum();
+    let mut lengths = lengths;
+    let middle = lengths.len() / 2;
+    let (_, median, _) = lengths.select_nth_unstable_by(middle, f32::total_cmp);
+    let mean = (squares / rows.len() as f64).sqrt();
+    Ok(mean > f64::from(*median) * UNEVEN)
 }
 
 /// The largest absolute value of a component.

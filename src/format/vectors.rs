@@ -7,7 +7,6 @@
 //! | [`HEAD`] | one [`IndexHead`] | the same |
 //! | [`CODEBOOK`] | the centroids, binary32 | – |
 //! | [`CODES`] | blocks of 32 rows | – |
-//! | [`LENGTHS`] | lengths of the rows, binary32, if the codes are of directions | – |
 //! | [`GRAPH`] | – | the graph, as its library serialises it (see docs/format.md) |
 //!
 //! A codebook holds, for each sub-vector and each of its components, that
@@ -37,10 +36,6 @@ pub const CODEBOOK: u32 = 9;
 pub const CODES: u32 = 10;
 /// Section: a graph.
 pub const GRAPH: u32 = 11;
-/// Section: the Euclidean lengths of the rows, binary32, if the codes are of
-/// directions.
-pub const LENGTHS: u32 = 12;
-
 /// How recall is measured. An index that was measured in another way, or before
 /// this number was written, is built again.
 pub const MEASURED: u32 = 1;
@@ -70,7 +65,7 @@ pub const RECALLS: [u32; 3] = [950, 990, 999];
 /// | 76 | 8 | L2: a query with a length outside of these two is foreign (binary32) |
 /// | 84 | 4 | number of foreign queries with which the recall was measured |
 /// | 88 | 4 | recall at 10 of these with the depth for 0.99 (binary32) |
-/// | 92 | 4 | codes: 0 of the rows as they are, 1 of their directions; graph: 0 |
+/// | 92 | 4 | codes of directions: the mean inner product of a row's direction and its centroids (binary32); 0: codes of the rows as they are, or a graph |
 ///
 /// ```
 /// use ingrain::{Metric, format::{manifest::DataFile, tables::Le32, vectors::IndexHead}};
@@ -134,9 +129,11 @@ pub struct IndexHead {
     /// The recall at 10 of these with the depth for 0.99. Not a number if
     /// `foreign` is zero.
     pub foreign_recall: LeF32,
-    /// What the codes are of: 0 the rows as they are, 1 their directions, with
-    /// their lengths in section [`LENGTHS`].
-    pub coded: Le32,
+    /// With L2 and dot, codes may be of the directions of rows, whose lengths
+    /// are in the vector file. Then this is the mean inner product of a
+    /// direction and the centroids that stand for it. 0 if the codes are of the
+    /// rows as they are, as they are under cosine, and for a graph.
+    pub directed: LeF32,
 }
 
 const _: () = assert!(size_of::<IndexHead>() == 96);

@@ -16,7 +16,7 @@ use crate::{
         compute::Compute,
         exact::Closest,
         metric::{Measure, norm},
-        pq::{Codebook, Random},
+        pq::{DistanceTable, Random},
     },
 };
 
@@ -67,6 +67,8 @@ pub(crate) struct Truth {
     metric: Metric,
     /// Rows nearer than this to a query that is a row are copies of it.
     copy: f64,
+    /// How many neighbours of a query are copies of its first, on average.
+    together: f64,
     pub(crate) usual: Usual,
 }
 
@@ -150,21 +152,26 @@ impl Truth {
         #[expect(clippy::cast_possible_truncation, reason = "a limit, not a distance")]
         let usual =
             Usual { reach: reach as f32, lengths: [(least / 2.0) as f32, (most * 2.0) as f32] };
-        Ok(Self { queries, metric, copy, usual })
+        let together = together(&queries, rows, metric, copy)?;
+        Ok(Self { queries, metric, copy, together, usual })
+    }
+
+    /// How many neighbours of a query are copies of its first, on average.
+    pub(crate) fn together(&self) -> f64 {
+        self.together
     }
 
     /// Whether the depths are meant for a query.
     pub(crate) fn is_usual(&self, query: &Asked) -> bool {
         // Rounding must not make foreign what the limits were made of.
-        query.place != Place::Foreign
-            || !self.usual.is_foreign(self.metric, query.norm, query.last)
+        query.place != Place::Foreign || !self.usual.is_foreign(self.metric, query.norm, query.last)
     }
 
     /// How many candidates the codes have to give for each recall (in
     /// thousandths).
-    pub(crate) fn of_codes<const N: usize>(
+    pub(crate) fn of_codes<'t, const N: usize>(
         &self,
-        codebook: &Codebook,
+        table: impl Fn(&[f32], f64) -> DistanceTable<'t> + Sync,
         codes: &[u8],
         rows: &impl Rows,
         recalls: [(u32, Stretch); N],
@@ -175,17 +182,24 @@ impl Truth {
                 return Err(Error::Closed);
             }
             let mut distances = Vec::new();
-            let table = codebook.table(&query.components, query.norm);
-            table.distances(codes, rows.count(), &mut distances);
+            table(&query.components, query.norm).distances(codes, rows.count(), &mut distances);
             self.ranks(query, &distances, rows)
         });
         let ranks = ranks.into_iter().collect::<Result<Vec<_>>>()?;
-        let (usual, foreign): (Vec<_>, Vec<_>) =
-            self.queries.iter().zip(&ranks).partition(|(query, _)| self.is_usual(query));
-        let of = |some: Vec<_>| some.into_iter().map(|(_, ranks)| ranks).collect::<Vec<_>>();
-        let (usual, foreign) = (of(usual), of(foreign));
-        let depths =
-            recalls.map(|(recall, stretch)| depth(&usual, recall, (stretch.usual / 2).max(1)));
+        let of = |which: &dyn Fn(&Asked) -> bool| -> Vec<&Vec<usize>> {
+            let some = self.queries.iter().zip(&ranks).filter(|(query, _)| which(query));
+            some.map(|(_, ranks)| ranks).collect()
+        };
+        let usual = of(&|query| self.is_usual(query));
+        let foreign = of(&|query| !self.is_usual(query));
+        // Rows are nearer to rows than strangers are, so each has to be found.
+        let are_rows = of(&|query| query.place == Place::Row);
+        let others = of(&|query| self.is_usual(query) && query.place != Place::Row);
+        let depths = recalls.map(|(recall, stretch)| {
+            let stretch = (stretch.usual / 2).max(1);
+            let of = |ranks| depth(ranks, recall, stretch, self.together);
+            of(&are_rows).max(of(&others))
+        });
         let (at, stretch) = match (depths.get(1), recalls.get(1)) {
             (Some(depth), Some((_, stretch))) => (*depth, *stretch),
             _ => (0, Stretch { usual: 1, foreign: 1 }),
@@ -218,10 +232,13 @@ impl Truth {
             }
         }
         let mut sum = 0;
-        Ok(before.into_iter().map(|count| {
-            sum += count;
-            sum
-        }).collect())
+        Ok(before
+            .into_iter()
+            .map(|count| {
+                sum += count;
+                sum
+            })
+            .collect())
     }
 
     /// The number of usual and of foreign queries, and the share of the
@@ -260,12 +277,15 @@ struct Copies<'q> {
 
 impl<'q> Copies<'q> {
     fn new(query: &'q Asked, metric: Metric, copy: f64) -> Self {
-        let measure = (query.place == Place::Row).then(|| Measure::new(apart(metric), &query.components));
+        let measure =
+            (query.place == Place::Row).then(|| Measure::new(apart(metric), &query.components));
         Self { measure, within: copy }
     }
 
     fn has(&self, components: &[f32], norm: f64) -> bool {
-        self.measure.as_ref().is_some_and(|measure| measure.distance(components, norm) <= self.within)
+        self.measure
+            .as_ref()
+            .is_some_and(|measure| measure.distance(components, norm) <= self.within)
     }
 }
 
@@ -310,10 +330,10 @@ fn recall(ranks: &[&Vec<usize>], depth: usize, stretch: usize) -> f64 {
 }
 
 /// The depth for a recall in thousandths: the least that reaches it, or that of
-/// a logarithmic normal distribution if that is more. With copies, the
-/// neighbours of a query are found or missed together, and few queries say
-/// little of the thousandth that is hardest.
-fn depth(ranks: &[&Vec<usize>], wanted: u32, stretch: usize) -> usize {
+/// a logarithmic normal distribution if that is more, because few queries say
+/// little of the thousandth that is hardest. So many neighbours of a query are
+/// copies, which are found or missed `together`.
+fn depth(ranks: &[&Vec<usize>], wanted: u32, stretch: usize, together: f64) -> usize {
     let all = ranks.iter().flat_map(|ranks| needed(ranks, stretch));
     let mut depths: Vec<usize> = all.collect();
     depths.sort_unstable();
@@ -328,6 +348,9 @@ fn depth(ranks: &[&Vec<usize>], wanted: u32, stretch: usize) -> usize {
         ..=990 => 2.326,
         _ => 3.09,
     };
+    // The upper end of what such a sample may come from, in 95 of 100 cases.
+    let quantile: f64 =
+        quantile + 1.645 * ((1.0 + 0.5 * quantile * quantile) * together / count).sqrt();
     // A cast of a float takes the nearest number that there is.
     (*least).max((mean + quantile * variance.sqrt()).exp().ceil() as usize)
 }
@@ -402,6 +425,22 @@ fn median(queries: &[Asked], metric: Metric) -> f64 {
     distances.get(distances.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// How many neighbours of a query are copies of its first, on average; 1 without
+/// queries.
+fn together(queries: &[Asked], rows: &impl Rows, metric: Metric, copy: f64) -> Result<f64> {
+    let (mut copies, mut all) = (0_usize, 0_usize);
+    for query in queries.iter().filter(|query| query.place == Place::Row) {
+        let Some(first) = query.neighbours.first() else { continue };
+        let measure = Measure::new(apart(metric), rows.get(num::index(*first))?.0);
+        for row in &query.neighbours {
+            let (components, norm) = rows.get(num::index(*row))?;
+            copies += usize::from(measure.distance(components, norm) <= copy);
+        }
+        all += 1;
+    }
+    Ok(if all == 0 { 1.0 } else { copies.max(all) as f64 / all as f64 })
+}
+
 /// The nearest rows of each query.
 fn nearest(
     rows: &impl Rows,
@@ -413,9 +452,7 @@ fn nearest(
     let count = rows.count();
     let measures: Vec<(Measure<'_>, Copies<'_>)> = queries
         .iter()
-        .map(|query| {
-            (Measure::new(metric, &query.components), Copies::new(query, metric, copy))
-        })
+        .map(|query| (Measure::new(metric, &query.components), Copies::new(query, metric, copy)))
         .collect();
     // Row numbers stand in for node ids, so that ties are ordered by row.
     let name = |row: usize| {

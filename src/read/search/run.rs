@@ -400,7 +400,7 @@ impl<'s> SearchRun<'s, '_> {
         if depth >= most {
             return Ok(false);
         }
-        let table = codes.codebook().table(self.query, vector::norm(self.query));
+        let table = codes.table(self.query, self.measure.norm());
         let allowed = mask.as_ref().map(|(mask, _)| mask.as_slice());
         // A file with less than half of the rows is left earlier, since the
         // closest may be in other files.

@@ -12,7 +12,7 @@ use crate::{
     },
     model::{
         error::{Error, Result},
-        space::Space,
+        space::{Metric, Space},
     },
     num,
     os::process::Owner,
@@ -21,7 +21,7 @@ use crate::{
     vector::{
         hnsw::Graph,
         parameters::GraphParameters,
-        pq::{Codebook, Shape},
+        pq::{Codebook, DistanceTable, Shape},
     },
 };
 
@@ -151,6 +151,9 @@ pub(crate) struct Codes {
     segment: Arc<Segment>,
     head: IndexHead,
     codebook: Codebook,
+    /// The lengths of the rows, if the codes are of their directions.
+    lengths: Vec<f32>,
+    metric: Metric,
     at: usize,
     len: usize,
 }
@@ -168,6 +171,21 @@ impl Codes {
 }
 
 impl Codes {
+    /// Bytes of memory that serving them takes besides the file.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(self.codebook.components()) + size_of_val(self.lengths.as_slice())
+    }
+
+    /// The table of distances for a query of this length.
+    pub(crate) fn table(&self, query: &[f32], length: f64) -> DistanceTable<'_> {
+        let table = self.codebook.table(query, length);
+        let product = f64::from(self.head.directed.get());
+        match self.lengths.is_empty() {
+            true => table,
+            false => table.with_lengths(&self.lengths, self.metric, length, product),
+        }
+    }
+
     /// The codes, verified against their checksums.
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         self.segment.bytes(self.at, self.len)
@@ -199,14 +217,20 @@ impl Load for Codes {
         }
         let components = segment.bytes(at, len)?.as_chunks::<4>().0.iter();
         let components = components.map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let codebook = Codebook::from_parts(shape, metric, components)
+        let directed = head.directed.get() > 0.0;
+        if !head.directed.get().is_finite() || (directed && metric == Metric::Cosine) {
+            return Err(segment.damaged(80 + 92, "codes of an unknown kind"));
+        }
+        let trained = if directed { Metric::Cosine } else { metric };
+        let codebook = Codebook::from_parts(shape, trained, components)
             .ok_or_else(|| damaged("a codebook that was not trained"))?;
         let section = segment.section(CODES, 1)?;
         let (at, len) = place(section);
         if len != shape.code_bytes(rows.len()) {
             return Err(damaged("codes of another number of rows"));
         }
-        Ok(Self { segment: Arc::clone(segment), head: *head, codebook, at, len })
+        let lengths = if directed { rows.lengths()? } else { Vec::new() };
+        Ok(Self { segment: Arc::clone(segment), head: *head, codebook, lengths, metric, at, len })
     }
 }
 
