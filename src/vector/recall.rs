@@ -102,16 +102,19 @@ fn scaled(metric: Metric, length: f64, distance: f64) -> f64 {
 /// compared before a search ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
-    /// For a query like the rows. It is measured with half of that.
+    /// With which the depths are measured.
+    pub(crate) measured: usize,
+    /// For a query like the rows.
     pub(crate) usual: usize,
+    /// For a query that lies elsewhere.
     pub(crate) foreign: usize,
 }
 
 /// For a recall of 0.95, 0.99 and 0.999.
 pub(crate) const STRETCHES: [Stretch; 3] = [
-    Stretch { usual: 2, foreign: 4 },
-    Stretch { usual: 4, foreign: 8 },
-    Stretch { usual: 8, foreign: 20 },
+    Stretch { measured: 1, usual: 3, foreign: 4 },
+    Stretch { measured: 2, usual: 5, foreign: 8 },
+    Stretch { measured: 4, usual: 12, foreign: 20 },
 ];
 
 /// What a measurement found.
@@ -196,13 +199,12 @@ impl Truth {
         let are_rows = of(&|query| query.place == Place::Row);
         let others = of(&|query| self.is_usual(query) && query.place != Place::Row);
         let depths = recalls.map(|(recall, stretch)| {
-            let stretch = (stretch.usual / 2).max(1);
-            let of = |ranks| depth(ranks, recall, stretch, self.together);
+            let of = |ranks| depth(ranks, recall, stretch.measured, self.together);
             of(&are_rows).max(of(&others))
         });
         let (at, stretch) = match (depths.get(1), recalls.get(1)) {
             (Some(depth), Some((_, stretch))) => (*depth, *stretch),
-            _ => (0, Stretch { usual: 1, foreign: 1 }),
+            _ => (0, Stretch { measured: 1, usual: 1, foreign: 1 }),
         };
         Ok(Measured {
             depths: depths.map(Some),

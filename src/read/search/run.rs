@@ -39,7 +39,7 @@ const SPARE: usize = 16;
 
 /// How many times as many candidates a scan collects as it compares at least.
 /// Few searches need more, which takes another scan.
-const COLLECTED: usize = 4;
+const COLLECTED: usize = 6;
 
 /// Files in which at most this many rows pass are compared whole.
 const FEW_ROWS: usize = 256;
