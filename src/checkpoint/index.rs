@@ -20,10 +20,11 @@ use crate::{
     state::base::{vector_index::GraphIndex, vector_rows::VectorRows},
     store::segment::writer::Writer,
     vector::{
-        build::{self, Truth},
+        build::{self, Rows},
         compute::Compute,
         hnsw::{self, Graph},
         pq::{Codebook, Shape},
+        recall::{Measured, STRETCHES, Truth},
     },
 };
 
@@ -36,13 +37,19 @@ const ADDED: usize = 1 << 9;
 /// Numbers of candidates with which a graph is measured, ascending.
 const TRIED: [usize; 14] = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024];
 
-/// How many times as many candidates a query needs that is not a row. A graph is
-/// measured with its own rows, whose links lead to their nearest neighbours.
+/// How many times as many candidates a query needs that is not a row. Most of the
+/// queries with which a graph is measured are rows, whose links lead to their
+/// nearest neighbours.
 const STRANGER: usize = 2;
 
 /// A graph that finds less than this share of its rows by their own vectors is
 /// not used.
 const SELF_RECALL: f64 = 0.9;
+
+/// No graph is built of rows of whose neighbours more than this number are copies
+/// of the first, on average: copies are linked to each other, and hide what is
+/// behind them.
+const TOGETHER: f64 = 1.5;
 
 /// What is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +135,8 @@ impl Build {
                         // The file number is the seed, so the same file gets the
                         // same codes.
                         let seed = rows.segment().file().number.into();
-                        let trained =
-                            Codebook::train(shape, rows.definition().metric, &sample, seed, how);
+                        let metric = coded(rows.definition().metric, uneven(rows)?);
+                        let trained = Codebook::train(shape, metric, &sample, seed, how);
                         match trained {
                             Some(codebook) => {
                                 let codes = Vec::with_capacity(shape.code_bytes(rows.len()));
@@ -138,6 +145,9 @@ impl Build {
                             None if (how.stop)() => return Err(Error::Closed),
                             None => Stage::NotWorthIndexing,
                         }
+                    }
+                    Derived::Graph if self.truth(how)?.together() > TOGETHER => {
+                        Stage::NotWorthIndexing
                     }
                     Derived::Graph => {
                         let max_abs = match rows.definition().metric {
@@ -176,6 +186,13 @@ impl Build {
         }
     }
 
+    /// What recall is measured against.
+    fn truth(&self, how: Compute<'_>) -> Result<Truth> {
+        let rows = &*self.rows;
+        let seed = rows.segment().file().number.into();
+        Truth::from_rows(rows, rows.definition().metric, seed, how)
+    }
+
     fn finish_codes(
         &self,
         sink: &mut FileSink<'_>,
@@ -185,13 +202,27 @@ impl Build {
         how: Compute<'_>,
     ) -> Result<DataFile> {
         let rows = &*self.rows;
-        let truth = Truth::from_rows(rows, rows.definition().metric, how)?;
-        let (depths, recall) = truth.of_codes(codebook, codes, rows, RECALLS, how.threads)?;
+        let truth = self.truth(how)?;
+        let recalls = [0, 1, 2].map(|at: usize| (RECALLS[at], STRETCHES[at]));
         let mut head = rows.index_head();
+        let metric = rows.definition().metric;
+        let directed = codebook.metric() != metric;
+        let lengths = if directed { rows.lengths()? } else { Vec::new() };
+        if directed {
+            let some = build::spread(rows.len(), shape.sample_rows());
+            let some = some.map(|row| rows.get(row)).collect::<Result<Vec<_>>>()?;
+            head.directed = LeF32::new(codebook.product(&some) as f32);
+        }
+        let product = head.directed.get().into();
+        let table = |query: &[f32], norm: f64| {
+            let table = codebook.table(query, norm);
+            if directed { table.with_lengths(&lengths, metric, norm, product) } else { table }
+        };
+        let measured = truth.of_codes(table, codes, rows, recalls, how)?;
         head.bits = Le32::new(shape.bits);
         head.subs = le32(shape.subs);
         head.sub_dimension = le32(shape.sub_dimension);
-        measured(&mut head, &truth, depths.map(Some), recall);
+        record(&mut head, &truth, &measured);
         let mut writer = begin(sink, &head)?;
         writer.section(CODEBOOK, 4);
         writer.write(bytemuck::cast_slice(codebook.components()))?;
@@ -221,28 +252,29 @@ impl Build {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
         let parameters = GraphIndex::parameters(&head, rows);
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
-        let truth = Truth::from_rows(rows, rows.definition().metric, how)?;
-        let mut depths = [None; RECALLS.len()];
-        let mut recall_of_normal = 0.0;
+        let truth = self.truth(how)?;
+        let nothing = (0, f64::NAN);
+        let mut measured =
+            Measured { depths: [None; RECALLS.len()], usual: nothing, foreign: nothing };
         for tried in TRIED {
             if (how.stop)() {
                 return Err(Error::Closed);
             }
-            let recall = truth.recall(|row| {
-                // One more, since the row finds itself.
-                let found = graph.search(rows.components(row)?, tried + 1, 0, None)?;
+            let [usual, foreign] = truth.recall(rows, |query| {
+                // One more, since a row finds itself.
+                let found = graph.search(&query.components, tried + 1, 0, None)?;
                 Ok(found.unwrap_or_default())
             })?;
-            for (depth, asked) in depths.iter_mut().zip(RECALLS) {
-                if depth.is_none() && recall * 1000.0 >= f64::from(asked) {
+            if measured.depths[1].is_none() {
+                (measured.usual, measured.foreign) = (usual, foreign);
+            }
+            for (depth, asked) in measured.depths.iter_mut().zip(RECALLS) {
+                if depth.is_none() && usual.1 * 1000.0 >= f64::from(asked) {
                     *depth = Some(tried * STRANGER);
                 }
             }
-            if depths.get(1).is_none_or(Option::is_none) || recall_of_normal == 0.0 {
-                recall_of_normal = recall;
-            }
         }
-        measured(&mut head, &truth, depths, recall_of_normal);
+        record(&mut head, &truth, &measured);
         let mut writer = begin(sink, &head)?;
         writer.section(GRAPH, 1);
         writer.write(&bytes)?;
@@ -259,6 +291,29 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
+/// The metric for which codes are trained: that of the space, or for directions
+/// alone.
+pub(crate) fn coded(metric: Metric, directed: bool) -> Metric {
+    if directed { Metric::Cosine } else { metric }
+}
+
+/// Whether few rows are so much longer than most that codes of the rows as they
+/// are would be spent on these few.
+fn uneven(rows: &VectorRows) -> Result<bool> {
+    /// How many times as long as the median row is the root of the mean square.
+    const UNEVEN: f64 = 2.0;
+    if rows.definition().metric == Metric::Cosine {
+        return Ok(false);
+    }
+    let lengths = rows.lengths()?;
+    let squares: f64 = lengths.iter().map(|length| f64::from(*length).powi(2)).sum();
+    let mut lengths = lengths;
+    let middle = lengths.len() / 2;
+    let (_, median, _) = lengths.select_nth_unstable_by(middle, f32::total_cmp);
+    let mean = (squares / rows.len() as f64).sqrt();
+    Ok(mean > f64::from(*median) * UNEVEN)
+}
+
 /// The largest absolute value of a component.
 fn largest(rows: &VectorRows) -> Result<f32> {
     let mut largest = 0.0_f32;
@@ -272,18 +327,17 @@ fn le32(number: usize) -> Le32 {
     Le32::new(num::short(number))
 }
 
-fn measured(
-    head: &mut IndexHead,
-    truth: &Truth,
-    depths: [Option<usize>; RECALLS.len()],
-    recall: f64,
-) {
-    head.sample = le32(truth.queries().len());
-    head.depths = depths.map(|depth| depth.map_or(Le32::new(u32::MAX), le32));
+/// Writes down what was measured.
+fn record(head: &mut IndexHead, truth: &Truth, measured: &Measured<{ RECALLS.len() }>) {
+    head.depths = measured.depths.map(|depth| depth.map_or(Le32::new(u32::MAX), le32));
+    let [least, most] = truth.usual.lengths;
+    head.reach = LeF32::new(truth.usual.reach);
+    head.lengths = [LeF32::new(least), LeF32::new(most)];
     // Only shown in the stats, so rounding does no harm.
     #[expect(clippy::cast_possible_truncation, reason = "from 0 to 1")]
-    let recall = recall as f32;
-    head.recall = LeF32::new(recall);
+    let number = |(queries, recall): (usize, f64)| (le32(queries), LeF32::new(recall as f32));
+    (head.sample, head.recall) = number(measured.usual);
+    (head.foreign, head.foreign_recall) = number(measured.foreign);
 }
 
 fn begin(sink: &mut FileSink<'_>, head: &IndexHead) -> Result<Writer> {

@@ -142,7 +142,7 @@ files have no permission to be written, so \"rm -r\" asks before it removes them
 
 Examples:
   ingrain backup --store memory /backups/memory
-  ingrain backup --store memory --copy work";
+  ingrain backup --store memory --copy /backups/memory";
 
 pub(crate) const VERIFY: &str = "\
 Examples:

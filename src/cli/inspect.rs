@@ -426,6 +426,8 @@ impl Show<'_> {
                 if self.room() {
                     let head = index.head;
                     let depths = head.depths.iter().map(|depth| depth.get());
+                    // Not a number, which is null here, if nothing was measured.
+                    let measured = |recall: f32| f64::from(recall).into();
                     let body = match index.body {
                         IndexBody::Codes { codebook, codes } => {
                             format!(
@@ -442,7 +444,8 @@ impl Show<'_> {
                         ("rows", head.rows.get().into()),
                         ("dimension", head.dimension.get().into()),
                         ("bits", head.bits.get().into()),
-                        ("recall", f64::from(head.recall.get()).into()),
+                        ("recall", measured(head.recall.get())),
+                        ("foreign_recall", measured(head.foreign_recall.get())),
                         ("depths", depths.collect()),
                         ("body", body.into()),
                     ])?;

@@ -189,7 +189,7 @@ pub(crate) fn summary(space: &SpaceStats) -> String {
     for (what, wanted) in [("codes", true), ("graph", false)] {
         let least = indexes(space)
             .filter(|(codes, index)| *codes == wanted && index.damage.is_none())
-            .map(|(_, index)| index.recall)
+            .filter_map(|(_, index)| index.recall)
             .reduce(f32::min);
         if let Some(recall) = least {
             text.push_str(&format!(", {what} with a recall of {recall:.3} or more"));
@@ -274,5 +274,7 @@ fn index_text(index: &IndexStats) -> String {
     }
     let bits = if index.bits > 0 { format!("{} bits, ", index.bits) } else { String::new() };
     let depths = index.depths.map(|depth| depth.map_or_else(|| "-".to_owned(), |n| n.to_string()));
-    format!("{bits}recall {:.3}, candidates {}", index.recall, depths.join("/"))
+    let recall = |recall: Option<f32>| recall.map_or_else(|| "-".to_owned(), |r| format!("{r:.3}"));
+    let (usual, foreign) = (recall(index.recall), recall(index.foreign_recall));
+    format!("{bits}recall {usual} (foreign queries {foreign}), candidates {}", depths.join("/"))
 }

@@ -97,12 +97,8 @@ fn recover(
     let wal_dir = dir.join(wal::DIR);
     let place = wal::LogDir::new(fs, &wal_dir, manifest.store).in_sizes(granularity.log);
     let data_dir = dir.join(segment::DIR);
-    // Tools that copy a store may leave out directories without files. The log's
-    // is never empty.
     if manifest.files().next().is_none() {
-        create_if_missing(fs, &data_dir)?;
-        // Nor has this file system mapped anything for it yet.
-        check_mapping(fs, dir)?;
+        prepare_empty(fs, dir, &data_dir)?;
     }
     // The model checkers know only the engine's own threads.
     let in_turn = options.inline || cfg!(any(loom, shuttle));
@@ -157,6 +153,14 @@ fn recover(
     writer.removed(removed);
     let state = replayer.into_state()?;
     Ok(Opened { lock, manifest, state, writer, report: recovered.report })
+}
+
+/// Prepares a store without data files. Tools that copy a store may leave out
+/// directories without files; the log's is never empty. Nor has this file system
+/// mapped anything for the store yet.
+fn prepare_empty(fs: &dyn Fs, dir: &Path, data_dir: &Path) -> Result<()> {
+    create_if_missing(fs, data_dir)?;
+    check_mapping(fs, dir)
 }
 
 /// Refuses a store in which a salvage was interrupted, unless it is to go on.

@@ -36,6 +36,9 @@ pub const CODEBOOK: u32 = 9;
 pub const CODES: u32 = 10;
 /// Section: a graph.
 pub const GRAPH: u32 = 11;
+/// How recall is measured. An index that was measured in another way, or before
+/// this number was written, is built again.
+pub const MEASURED: u32 = 1;
 
 /// The recalls at 10 (the share of the ten nearest that is found) for which an
 /// index has depths, in thousandths. In the order of [`IndexHead::depths`].
@@ -54,10 +57,15 @@ pub const RECALLS: [u32; 3] = [950, 990, 999];
 /// | 36 | 4 | sub-vectors; graph: links of a row, twice as many on the lowest level |
 /// | 40 | 4 | components of a sub-vector; graph: candidates when it was built |
 /// | 44 | 4 | graph of an L2 or dot space: the largest absolute component (binary32) |
-/// | 48 | 4 | number of vectors with which the recall was measured |
-/// | 52 | 4 | measured recall at 10 (binary32): of codes with 100 candidates, of a graph with the depth for 0.99 |
+/// | 48 | 4 | number of usual queries with which the recall was measured |
+/// | 52 | 4 | recall at 10 of these with the depth for 0.99 (binary32) |
 /// | 56 | 12 | depths for a recall of 0.95, 0.99 and 0.999 |
-/// | 68 | 28 | zero |
+/// | 68 | 4 | how the recall was measured: [`MEASURED`] |
+/// | 72 | 4 | the farthest tenth neighbour of a usual query (binary32); a query that is farther from all rows is foreign |
+/// | 76 | 8 | L2: a query with a length outside of these two is foreign (binary32) |
+/// | 84 | 4 | number of foreign queries with which the recall was measured |
+/// | 88 | 4 | recall at 10 of these with the depth for 0.99 (binary32) |
+/// | 92 | 4 | codes of directions: the mean inner product of a row's direction and its centroids (binary32); 0: codes of the rows as they are, or a graph |
 ///
 /// ```
 /// use ingrain::{Metric, format::{manifest::DataFile, tables::Le32, vectors::IndexHead}};
@@ -96,16 +104,36 @@ pub struct IndexHead {
     /// For a graph of an L2 or dot space, the largest absolute component of its
     /// rows.
     pub max_abs: LeF32,
-    /// Number of vectors with which the recall was measured.
+    /// Number of usual queries with which the recall was measured: rows without
+    /// their near copies, and rows that were moved.
     pub sample: Le32,
-    /// The recall at 10 that was measured: of codes with 100 candidates, of a
-    /// graph with the depth for 0.99, or with the largest depth that was tried.
+    /// The recall at 10 of these with the depth for 0.99; of a graph without
+    /// one, with the largest depth that was tried. Not a number if `sample` is
+    /// zero.
     pub recall: LeF32,
     /// How many candidates have to be compared with the query for each of
     /// [`RECALLS`]. `u32::MAX` if no number suffices and all rows have to be
     /// compared.
     pub depths: [Le32; 3],
-    zero: [Le32; 7],
+    /// How the recall was measured: [`MEASURED`].
+    pub measured: Le32,
+    /// The distance of the farthest tenth neighbour of a usual query; with dot,
+    /// divided by the length of the query. A query whose tenth neighbour is
+    /// farther is foreign.
+    pub reach: LeF32,
+    /// With L2, a query that is shorter than the first or longer than the
+    /// second is foreign.
+    pub lengths: [LeF32; 2],
+    /// Number of foreign queries with which the recall was measured.
+    pub foreign: Le32,
+    /// The recall at 10 of these with the depth for 0.99. Not a number if
+    /// `foreign` is zero.
+    pub foreign_recall: LeF32,
+    /// With L2 and dot, codes may be of the directions of rows, whose lengths
+    /// are in the vector file. Then this is the mean inner product of a
+    /// direction and the centroids that stand for it. 0 if the codes are of the
+    /// rows as they are, as they are under cosine, and for a graph.
+    pub directed: LeF32,
 }
 
 const _: () = assert!(size_of::<IndexHead>() == 96);
@@ -124,6 +152,7 @@ impl IndexHead {
                 Metric::Dot => 2,
                 Metric::L2 => 3,
             }),
+            measured: Le32::new(MEASURED),
             ..Self::zeroed()
         }
     }

@@ -53,10 +53,9 @@ impl State {
                     bytes: file.len,
                     rows: rows.len(),
                     dead: partition.dead_count(),
-                    codes: partition
-                        .codes
-                        .as_ref()
-                        .map(|codes| codes.stats(rows, |c| size_of_val(c.codebook().components()))),
+                    codes: partition.codes.as_ref().map(|codes| {
+                        codes.stats(rows, crate::state::base::vector_index::Codes::memory)
+                    }),
                     graph: partition
                         .graph
                         .as_ref()

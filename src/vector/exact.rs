@@ -1,4 +1,4 @@
-//! The closest `k` of many candidates, best first, with ties ordered by id.
+//! The closest of many candidates.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
@@ -66,5 +66,62 @@ impl<T> Closest<T> {
     pub(crate) fn into_sorted(self) -> impl Iterator<Item = (f64, NodeId, T)> {
         let sorted = self.heap.into_sorted_vec().into_iter();
         sorted.map(|candidate| (candidate.distance, candidate.id, candidate.with))
+    }
+}
+
+/// The `n` least of many distances. Equal distances are not told apart.
+#[derive(Debug)]
+pub(crate) struct Least {
+    n: usize,
+    /// The largest is on top.
+    heap: BinaryHeap<Distance>,
+}
+
+#[derive(Debug)]
+struct Distance(f64);
+
+impl PartialEq for Distance {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Distance {}
+
+impl PartialOrd for Distance {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Distance {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl Least {
+    pub(crate) fn new(n: usize) -> Self {
+        Self { n, heap: BinaryHeap::new() }
+    }
+
+    /// Returns whether the distance is less than the `n`-th so far.
+    pub(crate) fn offer(&mut self, distance: f64) -> bool {
+        if self.heap.len() < self.n {
+            self.heap.push(Distance(distance));
+            return true;
+        }
+        match self.heap.peek_mut() {
+            Some(mut most) if distance < most.0 => {
+                *most = Distance(distance);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The `n`-th least; `None` if there were fewer.
+    pub(crate) fn last(&self) -> Option<f64> {
+        self.heap.peek().filter(|_| self.heap.len() == self.n).map(|most| most.0)
     }
 }

@@ -22,6 +22,15 @@ impl<'q> Measure<'q> {
         Self { metric, query, norm: norm(query) }
     }
 
+    pub(crate) fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// The Euclidean length of the query.
+    pub(crate) fn norm(&self) -> f64 {
+        self.norm
+    }
+
     /// The distance to `vector`, which has as many components as the query and
     /// the Euclidean length `vector_norm`. Smaller is closer. The cosine
     /// distance is from 0 to 2; the dot distance is the negated inner product.

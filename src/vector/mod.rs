@@ -7,6 +7,7 @@ pub(crate) mod exact;
 pub(crate) mod metric;
 pub(crate) mod parameters;
 pub(crate) mod pq;
+pub(crate) mod recall;
 pub(crate) mod rows;
 pub(crate) mod simd;
 

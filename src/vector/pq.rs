@@ -192,6 +192,31 @@ impl Codebook {
         Some(Self { shape, metric, components, scale, scaled })
     }
 
+    /// For what it was trained.
+    pub(crate) fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// The mean inner product of the direction of a row and the centroids that
+    /// stand for it, in a codebook for cosine. Greater than 0.
+    pub(crate) fn product(&self, rows: &[(&[f32], f64)]) -> f64 {
+        let shape = &self.shape;
+        let mut nearest = vec![Nearest::NONE; shape.subs];
+        let mut columns = Vec::new();
+        let (mut squares, mut count) = (0.0, 0.0);
+        for rows in rows.chunks(BLOCK_ROWS) {
+            self.nearest_of(rows, &mut columns, &mut nearest);
+            // The squared distance of a direction of length one.
+            for row in 0..rows.len() {
+                squares += nearest.iter().map(|n| f64::from(n.distances[row])).sum::<f64>();
+                count += 1.0;
+            }
+        }
+        // A centroid is the mean of what it stands for, so the product with it
+        // is one less the mean square.
+        (1.0 - squares / (count * self.scale * self.scale)).clamp(0.1, 1.0)
+    }
+
     /// The components to store, in the order that
     /// [`from_parts`](Self::from_parts) takes.
     pub(crate) fn components(&self) -> &[f32] {
@@ -219,12 +244,12 @@ impl Codebook {
         );
     }
 
-    fn encode_block(
+    /// The nearest centroids of up to 32 rows.
+    fn nearest_of(
         &self,
         rows: &[(&[f32], f64)],
         columns: &mut Vec<[f32; BLOCK_ROWS]>,
         nearest: &mut [Nearest],
-        out: &mut [u8],
     ) {
         let shape = &self.shape;
         let mut scaled = [(&[][..], 0.0); BLOCK_ROWS];
@@ -240,7 +265,17 @@ impl Codebook {
             &self.scaled,
             nearest,
         );
-        if shape.bits == 4 {
+    }
+
+    fn encode_block(
+        &self,
+        rows: &[(&[f32], f64)],
+        columns: &mut Vec<[f32; BLOCK_ROWS]>,
+        nearest: &mut [Nearest],
+        out: &mut [u8],
+    ) {
+        self.nearest_of(rows, columns, nearest);
+        if self.shape.bits == 4 {
             for (out, nearest) in
                 out.as_chunks_mut::<{ BLOCK_ROWS / 2 }>().0.iter_mut().zip(nearest)
             {
@@ -258,7 +293,7 @@ impl Codebook {
 
     /// The table of distances for a query, which is given with its Euclidean
     /// length.
-    pub(crate) fn table(&self, query: &[f32], query_norm: f64) -> DistanceTable {
+    pub(crate) fn table(&self, query: &[f32], query_norm: f64) -> DistanceTable<'static> {
         let shape = &self.shape;
         let centroids = shape.centroids();
         let factor = match self.metric {
@@ -285,7 +320,7 @@ impl Codebook {
                 }
             }
         }
-        DistanceTable::new(shape, &distances)
+        DistanceTable::new(shape, &distances, self.scale)
     }
 }
 
@@ -293,9 +328,39 @@ impl Codebook {
 /// quantised to integer steps. The step is the same for all sub-vectors; the
 /// distances of each are counted from its smallest.
 #[derive(Debug)]
-pub(crate) struct DistanceTable {
+pub(crate) struct DistanceTable<'l> {
     block_bytes: usize,
     entries: Entries,
+    /// What a sum of entries begins with and what a step is worth, in the units
+    /// of the components.
+    base: f64,
+    step: f64,
+    lengths: Option<Lengths<'l>>,
+}
+
+/// The lengths of rows whose directions are coded.
+#[derive(Debug)]
+struct Lengths<'l> {
+    of_rows: &'l [f32],
+    /// L2 or dot.
+    metric: Metric,
+    of_query: f64,
+}
+
+impl Lengths<'_> {
+    /// A number that orders rows by their approximate distance, given the
+    /// approximate inner product of the directions, negated.
+    fn order(&self, row: usize, apart: f64) -> u32 {
+        let length = f64::from(self.of_rows.get(row).copied().unwrap_or(0.0));
+        let distance = match self.metric {
+            Metric::L2 => length * (length + 2.0 * self.of_query * apart),
+            Metric::Cosine | Metric::Dot => length * apart,
+        };
+        // The upper half of a number: its sign, its exponent and 20 bits. No
+        // product of lengths leaves the range of an exponent.
+        let upper = (distance.to_bits() >> 32) as u32;
+        if distance.is_sign_negative() { !upper } else { upper | 1 << 31 }
+    }
 }
 
 #[derive(Debug)]
@@ -308,8 +373,8 @@ enum Entries {
     Eight(Vec<[u16; 256]>),
 }
 
-impl DistanceTable {
-    fn new(shape: &Shape, distances: &[f32]) -> Self {
+impl DistanceTable<'static> {
+    fn new(shape: &Shape, distances: &[f32], scale: f64) -> Self {
         let parts = || distances.chunks_exact(shape.centroids());
         let least: Vec<f32> =
             parts().map(|part| part.iter().copied().fold(f32::INFINITY, f32::min)).collect();
@@ -345,7 +410,35 @@ impl DistanceTable {
             }
             Entries::Eight(tables)
         };
-        Self { block_bytes: shape.block_bytes(), entries }
+        let base = least.iter().map(|least| f64::from(*least)).sum::<f64>() / scale;
+        let worth = if step > 0.0 { 1.0 / (f64::from(step) * scale) } else { 0.0 };
+        Self { block_bytes: shape.block_bytes(), entries, base, step: worth, lengths: None }
+    }
+
+    /// The same for codes of the directions of rows with these lengths. The
+    /// table is of a codebook for cosine, whose centroids have this mean inner
+    /// product with what they stand for.
+    pub(crate) fn with_lengths(
+        self,
+        of_rows: &[f32],
+        metric: Metric,
+        of_query: f64,
+        product: f64,
+    ) -> DistanceTable<'_> {
+        let lengths = Some(Lengths { of_rows, metric, of_query });
+        let (base, step) = (self.base / product, self.step / product);
+        DistanceTable { block_bytes: self.block_bytes, entries: self.entries, base, step, lengths }
+    }
+}
+
+impl DistanceTable<'_> {
+    /// What orders a row: the sum of its entries, or with lengths, a number
+    /// made of it.
+    fn order(&self, row: usize, sum: u32) -> u32 {
+        match &self.lengths {
+            None => sum,
+            Some(lengths) => lengths.order(row, self.base + f64::from(sum) * self.step),
+        }
     }
 
     /// Offers the first `rows` rows of the codes to `nearest`. With `allowed`,
@@ -369,12 +462,18 @@ impl DistanceTable {
         };
         match &self.entries {
             Entries::Four { tables, folded } => {
-                let limit = nearest.limit();
-                simd::scan(*folded, tables, codes, allowed, limit, |block, mask, sums| {
+                // With lengths, a sum says nothing without that of its row.
+                let limit = |nearest: &Candidates| match &self.lengths {
+                    None => nearest.limit(),
+                    Some(_) => u16::MAX,
+                };
+                let first = limit(nearest);
+                simd::scan(*folded, tables, codes, allowed, first, |block, mask, sums| {
                     for row in bits(mask) {
-                        nearest.offer(u32::from(sums[row]), block, row);
+                        let order = self.order(block * BLOCK_ROWS + row, u32::from(sums[row]));
+                        nearest.offer(order, block, row);
                     }
-                    nearest.limit()
+                    limit(nearest)
                 });
             }
             Entries::Eight(tables) => {
@@ -383,7 +482,8 @@ impl DistanceTable {
                     if mask != 0 {
                         let sums = sums(tables, codes);
                         for row in bits(mask) {
-                            nearest.offer(sums[row], block, row);
+                            let order = self.order(block * BLOCK_ROWS + row, sums[row]);
+                            nearest.offer(order, block, row);
                         }
                     }
                 }
@@ -392,7 +492,8 @@ impl DistanceTable {
     }
 
     /// Appends the approximate distances of the first `rows` rows, in steps of
-    /// the table. Fewer if the codes have fewer rows.
+    /// the table, or with lengths, numbers in the same order. Fewer if the codes
+    /// have fewer rows.
     pub(crate) fn distances(&self, codes: &[u8], rows: usize, out: &mut Vec<u32>) {
         let (codes, rows) = self.clamp(codes, rows);
         let start = out.len();
@@ -417,6 +518,11 @@ impl DistanceTable {
             }
         }
         out.truncate(start + rows);
+        if self.lengths.is_some() {
+            for (row, order) in out[start..].iter_mut().enumerate() {
+                *order = self.order(row, *order);
+            }
+        }
     }
 
     /// The blocks of the first `rows` rows, and their number of rows, limited
@@ -660,10 +766,10 @@ fn start(
 }
 
 /// The generator SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -672,12 +778,12 @@ impl Random {
     }
 
     /// A number from 0 to below 1.
-    fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number below `count`, which is not zero.
-    fn below(&mut self, count: usize) -> usize {
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         (self.next() % count as u64) as usize
     }
 }

@@ -116,6 +116,59 @@ fn the_limit_of_spaces_counts_those_that_are_there() {
     full(&open(&disk));
 }
 
+/// A cursor in a kind that has left the store goes on with the kinds after it, and
+/// with what came since.
+#[test]
+fn a_cursor_of_a_kind_that_is_gone_leaves_out_nothing() {
+    let disk = SimDisk::new();
+    let engine = open(&disk);
+    let kinds = ["a", "b", "c"];
+    let link = |kind: &str| Op::Link { edge: Edge::new(id(0), kind, id(0)) };
+    let mut batch: Batch = (0..3).map(|n| Op::put(Node::new(id(n), kinds[n as usize]))).collect();
+    for kind in kinds {
+        batch.push(link(kind));
+    }
+    engine.write(batch).unwrap();
+    let (edges, nodes) = {
+        let snapshot = engine.snapshot();
+        let (mut edges, mut nodes) = (snapshot.edges_out(id(0)), snapshot.scan_all());
+        assert_eq!(edges.next().unwrap().unwrap().kind(), "a");
+        assert_eq!(nodes.next().unwrap().unwrap().kind(), "a");
+        (edges.cursor().unwrap(), nodes.cursor().unwrap())
+    };
+    let rest = |engine: &Engine| {
+        let snapshot = engine.snapshot();
+        let of_edges = snapshot.edges_out(id(0)).after(&edges).unwrap();
+        let of_nodes = snapshot.scan_all().after(&nodes).unwrap();
+        let of_edges: Vec<_> = of_edges.map(|edge| edge.unwrap().kind().to_owned()).collect();
+        assert!(of_nodes.map(|node| node.unwrap().kind().to_owned()).eq(of_edges.iter().cloned()));
+        of_edges
+    };
+    assert_eq!(rest(&engine), ["b", "c"]);
+    let (source, target, kind) = (id(0), id(0), "a".to_owned());
+    let unlink = Op::Unlink { source, kind, target, discriminator: 0 };
+    engine.write(Batch::from_iter([unlink, Op::put(Node::new(id(0), "b"))])).unwrap();
+    engine.checkpoint().unwrap();
+    assert_eq!(engine.snapshot().kinds().collect::<Vec<_>>(), ["b", "c"]);
+    engine.write(Batch::from_iter([Op::put(Node::new(id(1), "b"))])).unwrap();
+    let snapshot = engine.snapshot();
+    let left: Vec<_> = snapshot.edges_out(id(0)).after(&edges).unwrap().collect();
+    assert_eq!(left.len(), 2);
+    assert_eq!(snapshot.scan_all().after(&nodes).unwrap().count(), 3);
+    // It comes back, as the last.
+    engine.write(Batch::from_iter([Op::put(Node::new(id(3), "a")), link("a")])).unwrap();
+    let check = |engine: &Engine| {
+        let snapshot = engine.snapshot();
+        let edges = snapshot.edges_out(id(0)).after(&edges).unwrap();
+        let edges: Vec<_> = edges.map(|edge| edge.unwrap().kind().to_owned()).collect();
+        assert_eq!(edges, ["b", "c", "a"]);
+        assert_eq!(snapshot.scan_all().after(&nodes).unwrap().count(), 4);
+    };
+    check(&engine);
+    drop(engine);
+    check(&open(&disk));
+}
+
 const IDS: u8 = 5;
 const KINDS: u8 = 7;
 const SPACES: u8 = 3;

@@ -18,7 +18,12 @@ use crate::{
         },
         snapshot::Snapshot,
     },
-    vector::{self, exact::Closest, metric::Measure},
+    vector::{
+        self,
+        exact::{Closest, Least},
+        metric::Measure,
+        recall::NEIGHBOURS,
+    },
 };
 
 impl Snapshot {
@@ -106,6 +111,7 @@ impl Snapshot {
             layers: self.state.layers().collect(),
             tried: Vec::new(),
             closest: Closest::new(pool),
+            least: Least::new(pool.max(NEIGHBOURS)),
         };
         // The nodes in the range of the index, if they are few.
         let few = match index {

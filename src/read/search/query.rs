@@ -96,8 +96,11 @@ pub enum CandidateSource {
 /// neighbours that it finds.
 ///
 /// How many candidates a recall takes is measured for every vector file, with
-/// vectors of the file. Vectors in memory are always compared one by one, and
-/// [`Exact`](Self::Exact) does the same with those in files.
+/// queries that are not its vectors. A search compares more where it shows that
+/// they are not enough: for a query far from all vectors, up to all of them.
+/// The recall is the mean of many queries, and no promise for one. Vectors in
+/// memory are always compared one by one, and [`Exact`](Self::Exact) does the
+/// same with those in files.
 ///
 /// ```
 /// use ingrain::{prelude::*};

@@ -23,13 +23,23 @@ use crate::{
         },
         layer::{Layer, change::Change},
     },
-    vector::{self, exact::Closest, metric::Measure, pq::Candidates},
+    vector::{
+        self,
+        exact::{Closest, Least},
+        metric::Measure,
+        pq::Candidates,
+        recall::{NEIGHBOURS, STRETCHES, Stretch, Usual},
+    },
 };
 
 /// Up to this many nodes in the range of an index are compared one by one.
 pub(crate) const COMPARED: usize = 1_000;
-/// Candidates of a search beyond those that are required.
+/// Candidates that a search compares at least, and beyond twice `k`.
 const SPARE: usize = 16;
+
+/// How many times as many candidates a scan collects as it compares at least.
+/// Few searches need more, which takes another scan.
+const COLLECTED: usize = 6;
 
 /// Files in which at most this many rows pass are compared whole.
 const FEW_ROWS: usize = 256;
@@ -39,6 +49,10 @@ const WALKED_ROWS: usize = 256;
 
 /// A walk may always take this many candidates.
 const WALKED_LEAST: usize = 256;
+
+/// The candidates of a walk are compared up to this many times the rank of the
+/// last that was close.
+const RANKED: usize = 2;
 
 /// A graph is walked if at least this percentage of the rows may be hits.
 const WALKED: usize = 15;
@@ -65,6 +79,8 @@ pub(crate) struct SearchRun<'s, 'q> {
     /// does not offer them again.
     pub(super) tried: Vec<u32>,
     pub(super) closest: Closest<HitOrigin>,
+    /// The least distances of what passed the filter, `k` but at least ten.
+    pub(super) least: Least,
 }
 
 /// Which rows of a file may be hits: a bit for each, as in `Dead`, and their
@@ -107,16 +123,24 @@ impl<'s> SearchRun<'s, '_> {
         }
     }
 
+    /// The distance of a vector. Finite components have one; damage sorts first,
+    /// so it is reported.
+    fn distance(&self, components: &[f32], norm: f64) -> f64 {
+        let distance = self.measure.distance(components, norm);
+        if distance.is_nan() { f64::NEG_INFINITY } else { distance }
+    }
+
+    /// Whether a node at this distance would be among the closest so far.
+    fn is_close(&self, id: NodeId, distance: f64) -> bool {
+        self.within.is_none_or(|within| distance <= within)
+            && self.closest.wants(distance, id)
+            && Some(id) != self.excluded
+    }
+
     /// The distance of a vector, if it would be among the closest so far.
     fn close(&self, id: NodeId, components: &[f32], norm: f64) -> Option<f64> {
-        let distance = self.measure.distance(components, norm);
-        // Finite components have a distance. Damage sorts first, so it is
-        // reported.
-        let distance = if distance.is_nan() { f64::NEG_INFINITY } else { distance };
-        let close = self.within.is_none_or(|within| distance <= within)
-            && self.closest.wants(distance, id)
-            && Some(id) != self.excluded;
-        close.then_some(distance)
+        let distance = self.distance(components, norm);
+        self.is_close(id, distance).then_some(distance)
     }
 
     /// As [`passes`](Self::passes), but looks up the node only if necessary.
@@ -130,6 +154,7 @@ impl<'s> SearchRun<'s, '_> {
             && self.is_listed(id)
             && self.node_passes(id)?
         {
+            self.least.offer(distance);
             self.closest.offer(distance, id, found);
         }
         Ok(())
@@ -308,24 +333,34 @@ impl<'s> SearchRun<'s, '_> {
         }
     }
 
-    /// How many candidates a file has to give; `None` if no number is enough.
-    fn depth(&self, head: &IndexHead) -> Option<usize> {
-        let [fast, normal, thorough] = head.depths;
-        let depth = match self.effort {
-            Effort::Fast => fast,
-            Effort::Normal => normal,
-            Effort::Thorough | Effort::Exact => thorough,
+    /// How many candidates of a file are compared at least, and how far beyond
+    /// the last that was close; `None` if no number is enough.
+    fn depth(&self, head: &IndexHead) -> Option<(usize, Stretch)> {
+        let at = match self.effort {
+            Effort::Fast => 0,
+            Effort::Normal => 1,
+            Effort::Thorough | Effort::Exact => 2,
         };
-        let depth = Some(depth.get()).filter(|depth| *depth < u32::MAX).map(num::index)?;
-        // Measured for ten hits, with vectors of the file. Others may be
-        // harder, so the number is doubled.
-        let depth = depth.saturating_mul(2).saturating_mul(self.k.max(10)) / 10;
-        Some(depth.max(self.k.saturating_mul(2)).saturating_add(SPARE))
+        let depth = head.depths[at].get();
+        let depth = Some(depth).filter(|depth| *depth < u32::MAX).map(num::index)?;
+        // Measured for ten hits.
+        let depth = depth.saturating_mul(self.k.max(NEIGHBOURS)) / NEIGHBOURS;
+        let depth = depth.max(self.k.saturating_mul(2)).saturating_add(SPARE);
+        Some((depth, STRETCHES[at]))
+    }
+
+    /// Whether the query is farther from the rows than those for which the
+    /// depths of an index were measured.
+    fn is_foreign(&self, head: &IndexHead) -> bool {
+        let usual =
+            Usual { reach: head.reach.get(), lengths: head.lengths.map(|length| length.get()) };
+        let (metric, length) = (self.measure.metric(), self.measure.norm());
+        self.least.last().is_some_and(|last| usual.is_foreign(metric, length, last))
     }
 
     /// Compares a candidate if no layer overrides its vector and it passes the
-    /// filter. Returns whether it is among the closest so far; `None` if it was
-    /// skipped.
+    /// filter. Returns whether it is nearer than all but the closest so far;
+    /// `None` if it was skipped.
     fn candidate(
         &mut self,
         partition: &VectorPartition,
@@ -340,13 +375,13 @@ impl<'s> SearchRun<'s, '_> {
             return Ok(None);
         }
         let (head, components) = partition.rows().row(row)?;
-        let distance = self.close(id, components, head.norm.get());
-        if let Some(distance) = distance {
+        let distance = self.distance(components, head.norm.get());
+        if self.is_close(id, distance) {
             let file = Some(partition.rows().segment().file().number);
             let found = HitOrigin { file, by, rank: Some(num::short(rank)) };
             self.closest.offer(distance, id, found);
         }
-        Ok(Some(distance.is_some()))
+        Ok(Some(self.least.offer(distance)))
     }
 
     /// Searches by codes. Returns whether that was enough.
@@ -359,37 +394,43 @@ impl<'s> SearchRun<'s, '_> {
     ) -> Result<bool> {
         let rows = partition.rows().len();
         let live = mask.as_ref().map_or(rows, |(_, count)| *count);
-        let Some(depth) = self.depth(codes.head()) else { return Ok(false) };
-        let table = codes.codebook().table(self.query, vector::norm(self.query));
+        let Some((depth, stretch)) = self.depth(codes.head()) else { return Ok(false) };
+        // When a quarter of the rows would be compared, all are.
+        let most = live / 4;
+        if depth >= most {
+            return Ok(false);
+        }
+        let table = codes.table(self.query, self.measure.norm());
         let allowed = mask.as_ref().map(|(mask, _)| mask.as_slice());
-        // A file with less than half of the rows is left when the last
-        // `patience` candidates were not among the closest of all, since the
+        // A file with less than half of the rows is left earlier, since the
         // closest may be in other files.
         let patient = self.effort == Effort::Thorough || rows * 2 >= self.rows();
-        let patience = if patient { depth } else { depth / 3 };
-        let (mut wanted, mut seen, mut counted, mut misses) = (depth, 0, 0, 0);
-        // When a quarter of the rows would be compared, all are.
-        while wanted < live / 4 {
+        let patience = if patient { depth } else { depth.saturating_mul(2) / 3 };
+        let mut progress = Progress { depth, patience, counted: 0, last: 0 };
+        let (mut wanted, mut seen) = (depth.saturating_mul(COLLECTED).min(most), 0);
+        loop {
             let mut candidates = Candidates::new(wanted);
             table.scan(bytes, rows, allowed, &mut candidates);
             let candidates = candidates.into_sorted();
             for (rank, (_, row)) in candidates.iter().enumerate().skip(seen) {
-                if let Some(close) =
-                    self.candidate(partition, *row, CandidateSource::Codes, rank)?
+                let close = self.candidate(partition, *row, CandidateSource::Codes, rank)?;
+                if let Some(close) = close
+                    && progress.is_enough(close)
                 {
-                    counted += 1;
-                    misses = if close { 0 } else { misses + 1 };
-                    if counted == depth || misses == patience {
+                    let foreign = self.is_foreign(codes.head());
+                    let stretch = if foreign { stretch.foreign } else { stretch.usual };
+                    if progress.is_enough_with(stretch) {
                         return Ok(true);
                     }
                 }
             }
-            // Some were skipped. A larger number begins with the same
-            // candidates.
+            if wanted == most {
+                return Ok(false);
+            }
+            // A larger number begins with the same candidates.
             seen = candidates.len();
-            wanted *= 4;
+            wanted = wanted.saturating_mul(COLLECTED).min(most);
         }
-        Ok(false)
     }
 
     /// Searches by a graph. Returns whether that was enough.
@@ -406,7 +447,7 @@ impl<'s> SearchRun<'s, '_> {
                 return Ok(false);
             }
         };
-        let depth = self.depth(graph.head());
+        let depth = self.depth(graph.head()).map(|(depth, _)| depth);
         // For more candidates, a scan of the codes is cheaper.
         let most = (partition.rows().len() / WALKED_ROWS).max(WALKED_LEAST);
         let Some(depth) = depth.filter(|depth| *depth <= most || partition.codes().is_none())
@@ -438,19 +479,49 @@ impl<'s> SearchRun<'s, '_> {
         if mask.is_some() && found.len() < depth {
             return Ok(false);
         }
+        // The graph orders rows by 8-bit components, which is nearly exact.
         let compared = self.k.saturating_mul(2).saturating_add(SPARE);
-        let mut counted = 0;
+        let mut progress = Progress { depth: compared, patience: compared, counted: 0, last: 0 };
         for (rank, row) in found.iter().enumerate() {
-            counted += usize::from(
-                self.candidate(partition, *row, CandidateSource::Graph, rank)?.is_some(),
-            );
-            // The graph orders rows by 8-bit components, which is nearly exact.
-            if counted == compared {
-                return Ok(true);
+            if let Some(close) = self.candidate(partition, *row, CandidateSource::Graph, rank)?
+                && progress.is_enough(close)
+                && progress.is_enough_with(RANKED)
+            {
+                // Where it was not measured, a walk is not relied on.
+                return Ok(!self.is_foreign(graph.head()));
             }
         }
         // Too few, but the codes may give more.
         Ok(found.len() >= partition.rows().len())
+    }
+}
+
+/// What a search of a file has compared.
+struct Progress {
+    /// The least number of candidates.
+    depth: usize,
+    /// As many in succession that are not close are enough as well.
+    patience: usize,
+    counted: usize,
+    /// The number of the last candidate that was among the closest.
+    last: usize,
+}
+
+impl Progress {
+    /// Counts a candidate. Returns whether the least number was compared.
+    fn is_enough(&mut self, close: bool) -> bool {
+        self.counted += 1;
+        if close {
+            self.last = self.counted;
+        }
+        self.counted >= self.depth || self.counted - self.last >= self.patience
+    }
+
+    /// Whether so many times as many were compared as when the last was close.
+    /// Where the order of the candidates says little, further ones are close
+    /// again and again, and the search goes on.
+    fn is_enough_with(&self, stretch: usize) -> bool {
+        self.counted >= self.last.saturating_mul(stretch)
     }
 }
 

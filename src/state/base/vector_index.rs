@@ -8,11 +8,11 @@ use crate::{
         manifest::DataFile,
         segment::Section,
         tables::Le32,
-        vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead},
+        vectors::{CODEBOOK, CODES, GRAPH, HEAD, IndexHead, MEASURED},
     },
     model::{
         error::{Error, Result},
-        space::Space,
+        space::{Metric, Space},
     },
     num,
     os::process::Owner,
@@ -21,7 +21,7 @@ use crate::{
     vector::{
         hnsw::Graph,
         parameters::GraphParameters,
-        pq::{Codebook, Shape},
+        pq::{Codebook, DistanceTable, Shape},
     },
 };
 
@@ -84,10 +84,14 @@ impl<T: Load> Index<T> {
             let segment = self.segment.as_ref().map_err(Clone::clone)?;
             segment.check_named()?;
             let head = Table::<IndexHead>::open(segment, HEAD)?;
-            if head.row(0)?.same_rows(&rows.index_head()) {
-                return Ok(*head.row(0)?);
+            let (row, offset) = (head.row(0)?, head.offset(0));
+            if !row.same_rows(&rows.index_head()) {
+                return Err(segment.damaged(offset, "it is derived from other vectors"));
             }
-            Err(segment.damaged(head.offset(0), "it is derived from other vectors"))
+            if row.measured.get() != MEASURED {
+                return Err(segment.damaged(offset + 68, "its recall was measured in another way"));
+            }
+            Ok(*row)
         });
         head.as_ref().map_err(Clone::clone)
     }
@@ -130,8 +134,10 @@ impl<T: Load> Index<T> {
             file: self.file.number,
             bytes: self.file.len,
             bits: head.bits.get(),
-            recall: head.recall.get(),
+            recall: Some(head.recall.get()).filter(|recall| recall.is_finite()),
             sample: head.sample.get(),
+            foreign_recall: Some(head.foreign_recall.get()).filter(|recall| recall.is_finite()),
+            foreign: head.foreign.get(),
             depths: head.depths.map(|depth| Some(depth.get()).filter(|depth| *depth < u32::MAX)),
             memory: loaded.map_or(0, memory),
             damage: self.failure(),
@@ -145,6 +151,9 @@ pub(crate) struct Codes {
     segment: Arc<Segment>,
     head: IndexHead,
     codebook: Codebook,
+    /// The lengths of the rows, if the codes are of their directions.
+    lengths: Vec<f32>,
+    metric: Metric,
     at: usize,
     len: usize,
 }
@@ -162,6 +171,21 @@ impl Codes {
 }
 
 impl Codes {
+    /// Bytes of memory that serving them takes besides the file.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(self.codebook.components()) + size_of_val(self.lengths.as_slice())
+    }
+
+    /// The table of distances for a query of this length.
+    pub(crate) fn table(&self, query: &[f32], length: f64) -> DistanceTable<'_> {
+        let table = self.codebook.table(query, length);
+        let product = f64::from(self.head.directed.get());
+        match self.lengths.is_empty() {
+            true => table,
+            false => table.with_lengths(&self.lengths, self.metric, length, product),
+        }
+    }
+
     /// The codes, verified against their checksums.
     pub(crate) fn bytes(&self) -> Result<&[u8]> {
         self.segment.bytes(self.at, self.len)
@@ -193,14 +217,20 @@ impl Load for Codes {
         }
         let components = segment.bytes(at, len)?.as_chunks::<4>().0.iter();
         let components = components.map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let codebook = Codebook::from_parts(shape, metric, components)
+        let directed = head.directed.get() > 0.0;
+        if !head.directed.get().is_finite() || (directed && metric == Metric::Cosine) {
+            return Err(segment.damaged(80 + 92, "codes of an unknown kind"));
+        }
+        let trained = if directed { Metric::Cosine } else { metric };
+        let codebook = Codebook::from_parts(shape, trained, components)
             .ok_or_else(|| damaged("a codebook that was not trained"))?;
         let section = segment.section(CODES, 1)?;
         let (at, len) = place(section);
         if len != shape.code_bytes(rows.len()) {
             return Err(damaged("codes of another number of rows"));
         }
-        Ok(Self { segment: Arc::clone(segment), head: *head, codebook, at, len })
+        let lengths = if directed { rows.lengths()? } else { Vec::new() };
+        Ok(Self { segment: Arc::clone(segment), head: *head, codebook, lengths, metric, at, len })
     }
 }
 

@@ -98,6 +98,17 @@ impl VectorRows {
         Ok((self.heads.row(row)?, self.components(row)?))
     }
 
+    /// The Euclidean lengths of all rows, rounded. A length that no binary32 can
+    /// hold is the largest that it can.
+    pub(crate) fn lengths(&self) -> Result<Vec<f32>> {
+        let length = |row| {
+            let norm = self.heads.row(row)?.norm.get();
+            #[expect(clippy::cast_possible_truncation, reason = "for approximate distances")]
+            Ok(norm.min(f64::from(f32::MAX)) as f32)
+        };
+        (0..self.len()).map(length).collect()
+    }
+
     /// The row of a node.
     pub(crate) fn find_row(&self, id: NodeId) -> Result<Option<usize>> {
         let row = self.heads.lower_bound(&id)?;

@@ -44,7 +44,7 @@ pub struct VectorFileStats {
 /// engine.write(Batch::new().put(Node::new(NodeId::new(), "note").vector("text", [1.0, 0.0])))?;
 /// for file in engine.stats().spaces.iter().flat_map(|space| &space.files) {
 ///     if let Some(codes) = &file.codes {
-///         println!("file {}: {} bits, recall {}", file.file, codes.bits, codes.recall);
+///         println!("file {}: {} bits, recall {:?}", file.file, codes.bits, codes.recall);
 ///     }
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,15 +58,26 @@ pub struct IndexStats {
     pub bytes: u64,
     /// Bits of a code; 0 for a graph, and if the file cannot be read.
     pub bits: u32,
-    /// The share of the ten nearest neighbours that was found when the index
-    /// was built, for [`sample`](Self::sample) vectors of the file: with codes
-    /// from 100 candidates, with a graph from as many as a recall of 0.99
-    /// takes.
-    pub recall: f32,
-    /// How many vectors [`recall`](Self::recall) was measured with.
+    /// The share of the ten nearest neighbours that a search of
+    /// [`Effort::Normal`](crate::search::Effort::Normal) finds, as measured when
+    /// the index was built, with [`sample`](Self::sample) queries that lie
+    /// where the rows do: rows of the file, whose near copies did not count, and
+    /// rows that were moved. `None` if nothing was measured.
+    pub recall: Option<f32>,
+    /// How many queries [`recall`](Self::recall) was measured with.
     pub sample: u32,
-    /// How many candidates a search needs for a recall of 0.95, 0.99 and 0.999,
-    /// as measured when the index was built; `None` if no number is enough.
+    /// The same for [`foreign`](Self::foreign) queries that are farther from
+    /// the rows: rows turned round, noise, means of two rows. Codes are
+    /// searched deeper for such a query. A graph is searched only to find out
+    /// that it is one, and then the codes: this is the recall of the graph
+    /// alone.
+    pub foreign_recall: Option<f32>,
+    /// How many queries [`foreign_recall`](Self::foreign_recall) was measured
+    /// with.
+    pub foreign: u32,
+    /// How many candidates a search compares at least for a recall of 0.95,
+    /// 0.99 and 0.999, as measured when the index was built; `None` if no number
+    /// is enough.
     pub depths: [Option<u32>; 3],
     /// Bytes of memory that serving takes besides the file; 0 before the first
     /// search.

@@ -15,3 +15,4 @@ mod recall;
 mod simulated;
 mod spaces;
 mod stored;
+mod strangers;
