@@ -146,9 +146,7 @@ impl Build {
                             None => Stage::NotWorthIndexing,
                         }
                     }
-                    Derived::Graph if self.truth(how)?.together() > TOGETHER => {
-                        Stage::NotWorthIndexing
-                    }
+                    Derived::Graph if self.is_of_copies(how)? => Stage::NotWorthIndexing,
                     Derived::Graph => {
                         let max_abs = match rows.definition().metric {
                             Metric::Cosine => 0.0,
@@ -184,6 +182,14 @@ impl Build {
             }
             Stage::NotWorthIndexing | Stage::Done => Ok(Step::NotWorthIndexing),
         }
+    }
+
+    /// Whether most neighbours are copies. In a few dimensions, rows that are
+    /// near are no copies.
+    fn is_of_copies(&self, how: Compute<'_>) -> Result<bool> {
+        const FEW: usize = 4;
+        let many = self.rows.definition().dimension > FEW;
+        Ok(many && self.truth(how)?.together() > TOGETHER)
     }
 
     /// What recall is measured against.
