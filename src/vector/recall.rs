@@ -383,7 +383,8 @@ fn strangers(rows: &impl Rows, metric: Metric, seed: u64) -> Result<(Vec<Asked>,
         let (row, norm) = pick(random)?;
         let foreign = match (at % 4, metric) {
             (0, _) => mix(row, -1.0, &[], 0.0),
-            (1, _) => noise.iter().map(|x| (f64::from(*x) * norm) as f32).collect(),
+            // Such a length may be beyond what a component can have.
+            (1, _) => mix(&noise, norm, &[], 0.0),
             (2, Metric::L2) => mix(row, 1e-3, &[], 0.0),
             _ => mix(row, 0.5, pick(random)?.0, 0.5),
         };
