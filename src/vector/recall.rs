@@ -346,8 +346,8 @@ fn depth(ranks: &[&Vec<usize>], wanted: u32, stretch: usize, together: f64) -> u
     let mean = logs().sum::<f64>() / count;
     let variance = logs().map(|log| (log - mean).powi(2)).sum::<f64>() / count;
     let quantile = match wanted {
-        ..=950 => 1.645,
-        ..=990 => 2.326,
+        0..=950 => 1.645,
+        951..=990 => 2.326,
         _ => 3.09,
     };
     // The upper end of what such a sample may come from, in 95 of 100 cases.
