@@ -427,13 +427,19 @@ impl Reconciler {
     /// Notes in the state what readers found dead, so that reads skip it. For the
     /// maintenance thread: the commit step does so too.
     pub(crate) fn note_dead(&self) {
-        while self.with_core(|core| {
-            let noted = core.refusal.is_none() && core.note_dead();
-            if noted {
-                self.publish(core);
+        loop {
+            let noted = self.with_core(|core| {
+                let noted = core.refusal.is_none() && core.note_dead();
+                if noted {
+                    self.publish(core);
+                }
+                noted
+            });
+            self.wake_deferred();
+            if !noted {
+                break;
             }
-            noted
-        }) {}
+        }
     }
 
     fn publish(&self, core: &mut Core) {
