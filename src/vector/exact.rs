@@ -6,14 +6,14 @@ use crate::model::id::NodeId;
 
 /// Collects the closest `k` candidates, each with a value. Memory: `k`
 /// candidates.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Closest<T> {
     k: usize,
     /// The worst of the kept candidates is on top.
     heap: BinaryHeap<Candidate<T>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Candidate<T> {
     distance: f64,
     id: NodeId,
@@ -70,14 +70,14 @@ impl<T> Closest<T> {
 }
 
 /// The `n` least of many distances. Equal distances are not told apart.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Least {
     n: usize,
     /// The largest is on top.
     heap: BinaryHeap<Distance>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Distance(f64);
 
 impl PartialEq for Distance {

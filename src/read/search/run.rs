@@ -237,11 +237,15 @@ impl<'s> SearchRun<'s, '_> {
             && live * 100 >= rows * WALKED
             && let Some(graph) = partition.graph()
         {
+            let before = (self.closest.clone(), self.least.clone());
             // If the graph is damaged, that is reported, and codes are used.
             if self.walk(partition, graph, &mask)? {
                 return Ok(());
             }
-            mask = self.rest(rows, mask);
+            // What the walk found is found again by the codes: how deep they
+            // have to be searched shows in the ranks that they give it.
+            (self.closest, self.least) = before;
+            self.tried.clear();
         }
         if let Some(index) = partition.codes() {
             match index.get(partition.rows()).and_then(|codes| Ok((codes, codes.bytes()?))) {

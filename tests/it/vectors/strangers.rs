@@ -79,7 +79,7 @@ fn sets() -> Vec<Set> {
         set("near copies", &near, &queries, &[(Cosine, Pq4), (Cosine, Hnsw), (L2, Pq8)]),
         set("copies", &same, &queries, &[(L2, Pq4)]),
         set("half near copies", &mixed, &queries, &[(Dot, Pq4)]),
-        set("turned round", &rows, &times(&queries, |_| -1.0), &[(Cosine, Pq4)]),
+        set("turned round", &rows, &times(&queries, |_| -1.0), &[(Cosine, Pq4), (Dot, Hnsw)]),
         set("noise", &rows, &noise, &[(Dot, Pq4)]),
         set("short", &rows, &times(&queries, |_| 1e-3), &[(L2, Pq4)]),
         set("opposite", &positive, &opposite, &[(Dot, Hnsw)]),
