@@ -118,7 +118,9 @@ impl OutFile {
             }
         };
         let file = BufWriter::with_capacity(256 << 10, place);
-        let gzip = target.extension().is_some_and(|end| end == "gz" || end == "tgz");
+        let gzip = target
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("gz") || end.eq_ignore_ascii_case("tgz"));
         let writer = if gzip {
             Writer::Gzip(GzEncoder::new(file, Compression::default()))
         } else {

@@ -29,8 +29,8 @@ Vectors: row n belongs to the nth line of the nodes, or of the ids, that is not 
 f64 are rounded to f32. A row of NaN means no vector; with the metric cosine, the line of a row of \
 zeros cannot be imported.
 
-Ids: each line is the string that names a node, which the store must have; only its vector is \
-written.
+Ids: each line is the string that names a node, which the store must have; only its vector and \
+the time of its update are written.
 
 With --json, a line {\"acked_nodes\":N,\"acked_edges\":M} is printed for each batch once it is \
 durable, with the number of lines acknowledged so far; the last line has these fields too, and \

@@ -257,7 +257,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
         output.table(&table)?;
     }
     if let Some(cursor) = more {
-        output.text(format_args!("more with --after {cursor}"))?;
+        output.note(format_args!("more with --after {cursor}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -36,6 +36,17 @@ impl MaintenanceWorker {
         }
     }
 
+    /// Requests a turn of the thread for something that can wait for the next one:
+    /// for readers, which wait for no lock.
+    pub(crate) fn hint(&self) {
+        if let Ok(thread) = self.thread.try_lock()
+            && let Some(thread) = &*thread
+            && !self.wanted.swap(true, Ordering::AcqRel)
+        {
+            thread.unpark();
+        }
+    }
+
     fn wake(&self) {
         if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
             thread.unpark();

@@ -129,6 +129,14 @@ impl Engine {
         });
         let opened = open::open(&dir, &mut options, signal)?;
         let missing = open::missing(&opened.state, &options)?;
+        if !options.inline {
+            let worker = Arc::clone(&maintenance);
+            opened.state.dead_reports().set_signal(move || {
+                if owner.is_here() {
+                    worker.hint();
+                }
+            });
+        }
         let worker = Arc::clone(&maintenance);
         let reconciler = Arc::new(Reconciler::new(Start {
             fs: Arc::clone(&options.fs),

@@ -78,7 +78,12 @@ impl Fs for RealFs {
     }
 
     fn free_descriptors(&self) -> Option<usize> {
-        let limits = fs::read_to_string("/proc/self/limits").ok()?;
+        const EMFILE: i32 = 24;
+        let limits = match fs::read_to_string("/proc/self/limits") {
+            Ok(limits) => limits,
+            Err(error) if error.raw_os_error() == Some(EMFILE) => return Some(0),
+            Err(_) => return None,
+        };
         let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
         let most: usize = soft.split_whitespace().next()?.parse().ok()?;
         // The listing itself is one of those that are open.

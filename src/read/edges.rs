@@ -275,7 +275,10 @@ impl<'s> Ordered for EdgeTable<'s> {
         let run = if descending {
             let from = match live {
                 Some(live) => live.successor()?,
-                None => self.start,
+                None => match self.after.filter(|after| *after > self.start) {
+                    Some(after) => after.successor()?,
+                    None => self.start,
+                },
             };
             (from, dead)
         } else {

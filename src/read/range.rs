@@ -357,7 +357,10 @@ impl<'s> Ordered for KeyTable<'s> {
         let (from, to) = if descending {
             let from = match live {
                 Some(live) => KeyEntry::from(live).successor()?,
-                None => bound_place(start).into(),
+                None => match start {
+                    Bound::Excluded(start) => KeyEntry::from(start).successor()?,
+                    _ => bound_place(start).into(),
+                },
             };
             (from, dead.into())
         } else {

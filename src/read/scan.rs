@@ -285,7 +285,10 @@ impl<'s> Ordered for KindTable<'s> {
         Some(if descending {
             let from = match live {
                 Some(live) => live.successor()?,
-                None => self.start,
+                None => match self.left_at.filter(|left_at| *left_at > self.start) {
+                    Some(left_at) => left_at.successor()?,
+                    None => self.start,
+                },
             };
             DeadRun::Kinds(from, dead)
         } else {

@@ -83,9 +83,6 @@ impl<T: Ordered> Walk<T> {
     fn report(&mut self, table: &T, live: Option<T::Place>) {
         let Some((dead, times)) = self.stalled.take() else { return };
         let Some(run) = table.run(dead, live, self.descending) else { return };
-        table.state().dead_reports().push(run);
-        if times >= LONG {
-            table.state().base().signal_maintenance();
-        }
+        table.state().dead_reports().push(run, times >= LONG);
     }
 }

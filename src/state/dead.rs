@@ -7,7 +7,7 @@
 //! about the merged view of one state, so it does not depend on where the dead
 //! keys are stored, and stays true until a key in it is added.
 
-use std::ops::Bound;
+use std::{fmt, ops::Bound, sync::OnceLock};
 
 use crossbeam_queue::ArrayQueue;
 use equivalent::Comparable;
@@ -85,6 +85,11 @@ impl<K: Ord + Clone + Successor> Runs<K> {
         self.0.range::<_, Q>(range).next_back().filter(|(_, end)| place.compare(end).is_le())
     }
 
+    /// Whether all from `start` up to, but without, `end` is in one run.
+    fn has(&self, start: &K, end: &K) -> bool {
+        start >= end || self.containing(start).is_some_and(|(_, last)| last >= end)
+    }
+
     /// Adds a run, and unites it with those that it meets.
     fn add(&mut self, start: K, end: K) {
         if start >= end {
@@ -117,8 +122,10 @@ impl<K: Ord + Clone + Successor> Runs<K> {
         } else {
             self.0.remove(&start);
         }
+        // Without room, what follows is learned anew.
         if let Some(next) = place.successor()
             && next < end
+            && self.0.len() < MOST_RUNS
         {
             self.0.insert(next, end);
         }
@@ -144,6 +151,16 @@ pub(crate) enum DeadRun {
 }
 
 impl Dead {
+    /// Whether a run is known.
+    pub(super) fn has(&self, run: &DeadRun) -> bool {
+        match run {
+            DeadRun::Keys(start, end) => self.keys.has(start, end),
+            DeadRun::Kinds(start, end) => self.kinds.has(start, end),
+            DeadRun::Out(start, end) => self.out.has(start, end),
+            DeadRun::In(start, end) => self.in_edges.has(start, end),
+        }
+    }
+
     pub(super) fn add(&mut self, run: DeadRun) {
         match run {
             DeadRun::Keys(start, end) => self.keys.add(start, end),
@@ -182,23 +199,42 @@ impl Dead {
 }
 
 /// Reports of readers that wait for the commit step. Readers never wait.
-#[derive(Debug)]
-pub(crate) struct DeadReports(ArrayQueue<DeadRun>);
+pub(crate) struct DeadReports {
+    runs: ArrayQueue<DeadRun>,
+    /// Asks the maintenance thread to note what is reported. An engine without
+    /// threads has none.
+    signal: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
 
 impl Default for DeadReports {
     fn default() -> Self {
-        Self(ArrayQueue::new(MOST_REPORTS))
+        Self { runs: ArrayQueue::new(MOST_REPORTS), signal: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for DeadReports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadReports").field("runs", &self.runs.len()).finish_non_exhaustive()
     }
 }
 
 impl DeadReports {
-    pub(crate) fn push(&self, run: DeadRun) {
+    /// Sets what a report of a long run calls, once.
+    pub(crate) fn set_signal(&self, signal: impl Fn() + Send + Sync + 'static) {
+        // Another one is there only if it was set before.
+        let _ = self.signal.set(Box::new(signal));
+    }
+
+    pub(crate) fn push(&self, run: DeadRun, long: bool) {
         // A full queue drops it: a later read walks there again.
-        let _ = self.0.push(run);
+        let _ = self.runs.push(run);
+        if long && let Some(signal) = self.signal.get() {
+            signal();
+        }
     }
 
     pub(crate) fn pop(&self) -> Option<DeadRun> {
-        self.0.pop()
+        self.runs.pop()
     }
 }
 
@@ -207,11 +243,25 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::num;
 
     impl Successor for u32 {
         fn successor(&self) -> Option<Self> {
             self.checked_add(1)
         }
+    }
+
+    /// Keys that come back one by one divide a run into no more than there may be.
+    #[test]
+    fn runs_are_bounded_however_they_are_divided() {
+        let mut runs = Runs::default();
+        let places = num::short(4 * MOST_RUNS);
+        runs.add(0, places);
+        for place in (1..places).step_by(2) {
+            runs.revive(&place);
+            assert!(runs.containing(&place).is_none());
+        }
+        assert!(runs.0.len() <= MOST_RUNS, "{}", runs.0.len());
     }
 
     /// Runs that are added and keys that are revived, against a set of numbers.

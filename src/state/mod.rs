@@ -89,9 +89,14 @@ impl State {
         &self.dead
     }
 
-    /// Notes that nothing is in a run of keys in this state.
-    pub(crate) fn note_dead(&mut self, run: DeadRun) {
-        Arc::make_mut(&mut self.dead).add(run);
+    /// Notes that nothing is in a run of keys in this state. Returns whether that is
+    /// news.
+    pub(crate) fn note_dead(&mut self, run: DeadRun) -> bool {
+        let news = !self.dead.has(&run);
+        if news {
+            Arc::make_mut(&mut self.dead).add(run);
+        }
+        news
     }
 
     /// Sets what this state and those that follow it hold.

@@ -354,7 +354,9 @@ fn depth(ranks: &[&Vec<usize>], wanted: u32, stretch: usize, together: f64) -> u
     let quantile: f64 =
         quantile + 1.645 * ((1.0 + 0.5 * quantile * quantile) * together / count).sqrt();
     // A cast of a float takes the nearest number that there is.
-    (*least).max((mean + quantile * variance.sqrt()).exp().ceil() as usize)
+    let depth = (*least).max((mean + quantile * variance.sqrt()).exp().ceil() as usize);
+    // More than there can be rows is all of them.
+    depth.min(num::index(u32::MAX - 1))
 }
 
 /// The queries, without neighbours, and the median distance of rows, in

@@ -101,22 +101,16 @@ struct Core {
 
 impl Core {
     /// Notes one run that readers found dead in the working state, as far as it
-    /// is dead there too. Returns whether there was one.
-    ///
-    /// A read walks over at least as many keys as the check, so checking adds a
-    /// constant factor at most to what readers do anyway, and no long pause.
-    fn note_dead(&mut self) -> bool {
-        /// Keys that are walked over at a time: less than a millisecond.
+    /// is dead there too. `None` if there is none; otherwise whether it is news.
+    fn note_dead(&mut self) -> Option<bool> {
+        /// Keys that are walked over at a time: about a millisecond, if they are in
+        /// memory.
         const AT_ONCE: usize = 4_096;
-        let Some(run) = self.unchecked.take().or_else(|| self.working.dead_reports().pop()) else {
-            return false;
-        };
+        let run = self.unchecked.take().or_else(|| self.working.dead_reports().pop())?;
         // A read that meets the damage reports it. This is not one.
-        if let Ok((dead, rest)) = check(&self.working, &run, AT_ONCE) {
-            self.working.note_dead(dead);
-            self.unchecked = rest;
-        }
-        true
+        let Ok((dead, rest)) = check(&self.working, &run, AT_ONCE) else { return Some(false) };
+        self.unchecked = rest;
+        Some(self.working.note_dead(dead))
     }
 }
 
@@ -427,16 +421,18 @@ impl Reconciler {
     /// Notes in the state what readers found dead, so that reads skip it. For the
     /// maintenance thread: the commit step does so too.
     pub(crate) fn note_dead(&self) {
-        loop {
+        /// Readers may report faster than this thread checks.
+        const MOST: usize = 64;
+        for _ in 0..MOST {
             let noted = self.with_core(|core| {
-                let noted = core.refusal.is_none() && core.note_dead();
-                if noted {
+                let noted = if core.refusal.is_none() { core.note_dead() } else { None };
+                if noted == Some(true) {
                     self.publish(core);
                 }
                 noted
             });
             self.wake_deferred();
-            if !noted {
+            if noted.is_none() || self.checkpoint_due() {
                 break;
             }
         }

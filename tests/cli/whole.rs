@@ -344,12 +344,16 @@ fn an_export_runs_through_pipes() {
     assert_eq!(digest(&dir, "a"), digest(&dir, "b"));
     // What others packed, with another directory around it or none.
     dir.ok("export --store @a @x");
-    for (name, inside) in [("one", "x/"), ("two", ""), ("three", "./")] {
+    for (name, inside) in [("one", "x/"), ("two", ""), ("three", "./"), ("four", "a/b/x/")] {
         let mut archive = tar::Builder::new(Vec::new());
         for file in fs::read_dir(dir.path("x")).unwrap() {
             let path = file.unwrap().path();
             let place = format!("{inside}{}", path.file_name().unwrap().to_str().unwrap());
             archive.append_path_with_name(path, place).unwrap();
+        }
+        if name == "four" {
+            // What some programs add beside it.
+            archive.append_path_with_name(dir.path("x/manifest.json"), "a/._b").unwrap();
         }
         let bytes = archive.into_inner().unwrap();
         let mut child = dir.command(&format!("import --store @{name} -"));

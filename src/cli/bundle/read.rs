@@ -190,15 +190,23 @@ fn write_entry(
 }
 
 /// The directory with the manifest: what was unpacked, or the only directory in
-/// it.
+/// it, and so on. Files beside that directory do not matter: some programs add
+/// theirs to an archive.
 fn top(unpacked: &Path) -> Result<PathBuf> {
-    let failed = |error| CliError::io("list", unpacked, error);
-    let mut entries = fs::read_dir(unpacked).map_err(failed)?;
-    if let (Some(first), None) = (entries.next(), entries.next()) {
-        let first = first.map_err(failed)?.path();
-        if first.is_dir() {
-            return Ok(first);
+    let mut top = unpacked.to_owned();
+    while !top.join(MANIFEST).is_file() {
+        let failed = |error| CliError::io("list", &top, error);
+        let mut only = None;
+        for entry in fs::read_dir(&top).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.is_dir() && only.replace(path).is_some() {
+                return Ok(unpacked.to_owned());
+            }
+        }
+        match only {
+            Some(only) => top = only,
+            None => return Ok(unpacked.to_owned()),
         }
     }
-    Ok(unpacked.to_owned())
+    Ok(top)
 }

@@ -64,14 +64,20 @@ impl<'a> Verifier<'a> {
         let base = self.base;
         let mut wrong = false;
         for partition in base.vectors() {
-            if let Some(codes) = partition.codes()
+            // They are derived, so they are built again, and are no damage.
+            let old_codes = partition.codes().is_some_and(|index| index.is_outdated());
+            let old_graph = partition.graph().is_some_and(|index| index.is_outdated());
+            wrong = wrong || old_codes || old_graph;
+            if !old_codes
+                && let Some(codes) = partition.codes()
                 && let Some(error) = self.codes(partition.rows(), codes)
             {
                 codes.fail(error.clone());
                 wrong = true;
                 self.found_in_index(codes, error);
             }
-            if let Some(graph) = partition.graph()
+            if !old_graph
+                && let Some(graph) = partition.graph()
                 && let Err(error) = graph.get(partition.rows())
             {
                 wrong = true;

@@ -96,6 +96,15 @@ impl<T: Load> Index<T> {
         head.as_ref().map_err(Clone::clone)
     }
 
+    /// Whether its recall was measured in a way that is no longer used: it is not
+    /// damaged, and is built again.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.segment.as_ref().is_ok_and(|segment| {
+            let head = Table::<IndexHead>::open(segment, HEAD);
+            head.and_then(|head| Ok(head.row(0)?.measured.get() != MEASURED)).unwrap_or(false)
+        })
+    }
+
     /// Its contents. An error if they are damaged or not derived from these
     /// rows, or not loaded yet in a forked process.
     pub(crate) fn get(&self, rows: &VectorRows) -> Result<&T> {
