@@ -112,9 +112,9 @@ pub(crate) struct Stretch {
 
 /// For a recall of 0.95, 0.99 and 0.999.
 pub(crate) const STRETCHES: [Stretch; 3] = [
-    Stretch { measured: 1, usual: 3, foreign: 4 },
-    Stretch { measured: 2, usual: 5, foreign: 8 },
-    Stretch { measured: 4, usual: 12, foreign: 20 },
+    Stretch { measured: 1, usual: 2, foreign: 4 },
+    Stretch { measured: 2, usual: 4, foreign: 8 },
+    Stretch { measured: 4, usual: 10, foreign: 20 },
 ];
 
 /// What a measurement found.

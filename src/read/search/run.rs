@@ -35,11 +35,11 @@ use crate::{
 /// Up to this many nodes in the range of an index are compared one by one.
 pub(crate) const COMPARED: usize = 1_000;
 /// Candidates that a search compares at least, and beyond twice `k`.
-const SPARE: usize = 16;
+const SPARE: usize = 8;
 
 /// How many times as many candidates a scan collects as it compares at least.
 /// Few searches need more, which takes another scan.
-const COLLECTED: usize = 6;
+const COLLECTED: usize = 4;
 
 /// Files in which at most this many rows pass are compared whole.
 const FEW_ROWS: usize = 256;
@@ -345,6 +345,9 @@ impl<'s> SearchRun<'s, '_> {
             Effort::Normal => 1,
             Effort::Thorough | Effort::Exact => 2,
         };
+        // Where rows differ much in length, no query is like all of them: a
+        // step deeper.
+        let at = if head.directed.get() > 0.0 { (at + 1).min(2) } else { at };
         let depth = head.depths[at].get();
         let depth = Some(depth).filter(|depth| *depth < u32::MAX).map(num::index)?;
         // Measured for ten hits.
