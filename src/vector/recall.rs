@@ -114,7 +114,7 @@ pub(crate) struct Stretch {
 pub(crate) const STRETCHES: [Stretch; 3] = [
     Stretch { measured: 1, usual: 2, foreign: 4 },
     Stretch { measured: 2, usual: 4, foreign: 8 },
-    Stretch { measured: 4, usual: 10, foreign: 20 },
+    Stretch { measured: 4, usual: 12, foreign: 20 },
 ];
 
 /// What a measurement found.
@@ -383,7 +383,7 @@ fn strangers(rows: &impl Rows, metric: Metric, seed: u64) -> Result<(Vec<Asked>,
         let (row, norm) = pick(random)?;
         let foreign = match (at % 4, metric) {
             (0, _) => mix(row, -1.0, &[], 0.0),
-            (1, _) => noise.iter().map(|x| (f64::from(*x) * norm) as f32).collect(),
+            (1, _) => mix(&noise, norm, &[], 0.0),
             (2, Metric::L2) => mix(row, 1e-3, &[], 0.0),
             _ => mix(row, 0.5, pick(random)?.0, 0.5),
         };
