@@ -102,7 +102,8 @@ impl Ord for Distance {
 
 impl Least {
     pub(crate) fn new(n: usize) -> Self {
-        Self { n, heap: BinaryHeap::new() }
+        // One allocation for a usual search.
+        Self { n, heap: BinaryHeap::with_capacity(n.min(64)) }
     }
 
     /// Returns whether the distance is less than the `n`-th so far.

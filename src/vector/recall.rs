@@ -114,7 +114,7 @@ pub(crate) struct Stretch {
 pub(crate) const STRETCHES: [Stretch; 3] = [
     Stretch { measured: 1, usual: 2, foreign: 4 },
     Stretch { measured: 2, usual: 4, foreign: 8 },
-    Stretch { measured: 4, usual: 10, foreign: 20 },
+    Stretch { measured: 4, usual: 12, foreign: 20 },
 ];
 
 /// What a measurement found.

@@ -315,7 +315,7 @@ fn reads_allocate_nothing_but_places_and_candidates() {
             range.map(|entry| entry.unwrap().key.len() as u64).sum()
         });
         let query = vector(5);
-        count("a search of 100 vectors", 7 + 2 * layers, &|| {
+        count("a search of 100 vectors", 8 + 2 * layers, &|| {
             snapshot.nearest("v", &query, 10, &Filter::new()).unwrap().len() as u64
         });
     }

@@ -35,7 +35,7 @@ use crate::{
 /// Up to this many nodes in the range of an index are compared one by one.
 pub(crate) const COMPARED: usize = 1_000;
 /// Candidates that a search compares at least, and beyond twice `k`.
-const SPARE: usize = 8;
+const SPARE: usize = 16;
 
 /// How many times as many candidates a scan collects as it compares at least.
 /// Few searches need more, which takes another scan.
