@@ -295,3 +295,23 @@ fn a_reader_alone_need_not_walk_twice() {
         std::thread::yield_now();
     }
 }
+
+/// Without threads, a report waits for the next commits, and begins no checkpoint.
+#[test]
+fn a_report_begins_no_checkpoint_in_an_engine_without_threads() {
+    let dir = temp_dir();
+    let options = Options::new().durability(Durability::Os).index("q").index("r").inline(true);
+    let engine = options.open(dir.path().join("s")).unwrap();
+    let all = 0..4_000_u16;
+    engine.write(all.clone().map(|n| Op::put(job(n))).collect::<Batch>()).unwrap();
+    engine.checkpoint().unwrap();
+    engine.write(all.skip(1).map(|n| Op::Delete { id: id(n) }).collect::<Batch>()).unwrap();
+    let completed = engine.stats().checkpoint.completed;
+    for _ in 0..60 {
+        let snapshot = engine.snapshot();
+        let mut all = snapshot.range("q", KeyRange::all(), Direction::Descending).unwrap();
+        assert_eq!(all.next().unwrap().unwrap().node.id(), id(0));
+        engine.write(Batch::new().put(job(0))).unwrap();
+    }
+    assert_eq!(engine.stats().checkpoint.completed, completed);
+}

@@ -327,6 +327,7 @@ impl<'s> SearchRun<'s, '_> {
                 && !run.is_overridden(id)
                 && run.node_passes(id)?
             {
+                run.least.offer(distance);
                 run.closest.offer(distance, id, found);
             }
             Ok(())
