@@ -203,7 +203,7 @@ fn sets(words: &Rows, most: usize) -> Vec<Set> {
         ends("far queries", moved(&rows, 0.01, 1.0), moved(&queries, 1.0, -100.0)),
         ends("offset", moved(&rows, 1.0, 1e4), moved(&queries, 1.0, 1e4)),
         ends("half the same", {
-            let half = |at: usize| if at % 2 == 0 { rows[0].clone() } else { rows[at].clone() };
+            let half = |at: usize| if at.is_multiple_of(2) { rows[0].clone() } else { rows[at].clone() };
             (0..n).map(half).collect()
         }, queries.clone()),
         ends("all the same", vec![rows[0].clone(); n], queries.clone()),

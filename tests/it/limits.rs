@@ -1,8 +1,6 @@
 //! The limits of the machine: mappings, descriptors, long paths, and file systems
 //! that cannot do what a store needs.
 
-use std::path::Path;
-
 use ingrain::{Engine, ErrorKind, Options};
 
 use crate::harness::{
@@ -56,7 +54,7 @@ fn a_path_is_long_enough_for_every_file_or_refused_at_once() {
 
 #[cfg(feature = "sim")]
 mod simulated {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, path::Path};
 
     use ingrain::{
         Batch, Edge, Error, Metric, Node, NodeId, Op, Snapshot, Space,
