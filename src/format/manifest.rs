@@ -497,7 +497,7 @@ impl Manifest {
         let manifest = Self { store: header.store, generation: header.number, ..manifest };
         // Most values have several encodings in MessagePack; only the canonical
         // one is accepted.
-        if manifest.body()? != body {
+        if manifest.body()? != body || header.salt != 0 {
             return Err(Damage::new(
                 PREFIX_BYTES,
                 "the body is not in the canonical encoding of a manifest",

@@ -54,7 +54,12 @@ pub fn manifest(data: &[u8]) {
         seal::manifest(&mut file);
     }
     let Ok(manifest) = bounded(&file, VALUES, || Manifest::decode(&file)) else { return };
-    assert_eq!(manifest.encode().unwrap(), file);
+    // One of an older version encodes to the current one.
+    let mut current = file.clone();
+    current[8..12].copy_from_slice(&ingrain::format::VERSION.to_le_bytes());
+    if current == file {
+        assert_eq!(manifest.encode().unwrap(), file);
+    }
     assert!(manifest.files().all(|(_, data)| data.number < manifest.next_file));
 }
 
