@@ -15,3 +15,34 @@ pub fn scratch() -> tempfile::TempDir {
     let _ = fs::create_dir(&target);
     tempfile::tempdir_in(target).unwrap()
 }
+
+/// Splitmix64.
+#[derive(Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// A number less than `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+
+    /// From a normal distribution, about: the sum of twelve even ones.
+    pub fn normal(&mut self) -> f32 {
+        let even = |x: u64| (x >> 40) as f32 / (1 << 24) as f32;
+        (0..12).map(|_| even(self.bits())).sum::<f32>() - 6.0
+    }
+
+    /// Numbers from a normal distribution.
+    pub fn gauss(&mut self, dimension: usize) -> Vec<f32> {
+        (0..dimension).map(|_| self.normal()).collect()
+    }
+}

@@ -27,40 +27,13 @@ use ingrain::{
     Batch, Durability, Engine, Method, Metric, Node, NodeId, Options, Space,
     search::{Effort, Search},
 };
-use ingrain_benches::scratch;
+use ingrain_benches::{Random, scratch};
 
 type Rows = Vec<Vec<f32>>;
 
 const K: usize = 10;
 const QUERIES: usize = 200;
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
-
-/// Splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// From a normal distribution, about: the sum of twelve even ones.
-    fn normal(&mut self) -> f32 {
-        let even = |x: u64| (x >> 40) as f32 / (1 << 24) as f32;
-        (0..12).map(|_| even(self.next())).sum::<f32>() - 6.0
-    }
-
-    fn gauss(&mut self, dimension: usize) -> Vec<f32> {
-        (0..dimension).map(|_| self.normal()).collect()
-    }
-}
 
 fn read(path: &Path) -> Rows {
     let bytes = fs::read(path).unwrap();
@@ -171,7 +144,12 @@ fn sets(words: &Rows, most: usize) -> Vec<Set> {
     let heavy = uneven(&words, &|at| if at % 200 == 7 { 50.0 } else { 1.0 });
     sets.push(of("1 of 200 rows 50 x as long", heavy.clone()));
     let long = scaled(&queries, |_| 50.0);
-    sets.push(Set { name: "the same, long queries", rows: heavy, queries: long, metrics: &METRICS });
+    sets.push(Set {
+        name: "the same, long queries",
+        rows: heavy,
+        queries: long,
+        metrics: &METRICS,
+    });
     let plain = |dimension: usize, rows: usize, seed: u64| -> Rows {
         let random = &mut Random(seed);
         (0..rows + QUERIES).map(|_| random.gauss(dimension)).collect()
@@ -179,10 +157,9 @@ fn sets(words: &Rows, most: usize) -> Vec<Set> {
     let base = plain(32, n, 5);
     let (rows, queries) = (base[..n].to_vec(), base[n..].to_vec());
     let ends = |name, rows: Rows, queries: Rows| Set { name, rows, queries, metrics: &METRICS };
-    let positive =
-        |rows: &Rows, by: f32| -> Rows {
-            rows.iter().map(|row| row.iter().map(|x| x.abs() * by).collect()).collect()
-        };
+    let positive = |rows: &Rows, by: f32| -> Rows {
+        rows.iter().map(|row| row.iter().map(|x| x.abs() * by).collect()).collect()
+    };
     let norms = uneven(&rows, &|at| 10_f32.powi((at % 41) as i32 - 20));
     let lognormal = uneven(&rows, &|at| ((at % 101) as f32 / 12.0 - 4.0).exp());
     let moved = |rows: &Rows, by: f32, to: f32| -> Rows {
@@ -195,30 +172,61 @@ fn sets(words: &Rows, most: usize) -> Vec<Set> {
         ends("lognormal norms", lognormal, queries.clone()),
         ends("queries near zero", rows.clone(), scaled(&queries, |_| 1e-30)),
         ends("huge queries", rows.clone(), scaled(&queries, |_| 1e30)),
-        ends("one outlier", {
-            let mut rows = rows.clone();
-            rows[7] = vec![1e6; 32];
-            rows
-        }, queries.clone()),
+        ends(
+            "one outlier",
+            {
+                let mut rows = rows.clone();
+                rows[7] = vec![1e6; 32];
+                rows
+            },
+            queries.clone(),
+        ),
         ends("far queries", moved(&rows, 0.01, 1.0), moved(&queries, 1.0, -100.0)),
         ends("offset", moved(&rows, 1.0, 1e4), moved(&queries, 1.0, 1e4)),
-        ends("half the same", {
-            let half = |at: usize| if at.is_multiple_of(2) { rows[0].clone() } else { rows[at].clone() };
-            (0..n).map(half).collect()
-        }, queries.clone()),
+        ends(
+            "half the same",
+            {
+                let half = |at: usize| {
+                    if at.is_multiple_of(2) { rows[0].clone() } else { rows[at].clone() }
+                };
+                (0..n).map(half).collect()
+            },
+            queries.clone(),
+        ),
         ends("all the same", vec![rows[0].clone(); n], queries.clone()),
-        ends("one direction", {
-            rows.iter().map(|r| (0..32).map(|d| if d == 3 { r[0] } else { 0.0 }).collect()).collect()
-        }, queries.clone()),
-        ends("one hot", {
-            let one = |at: usize| (0..32).map(|d| {
-                if d == at % 32 { 1.0 + (at / 32) as f32 * 1e-4 } else { 0.0 }
-            }).collect();
-            (0..n).map(one).collect()
-        }, queries.clone()),
-        ends("binary", {
-            rows.iter().map(|r| r.iter().map(|x| f32::from(u8::from(*x > 0.0))).collect()).collect()
-        }, queries.iter().map(|r| r.iter().map(|x| f32::from(u8::from(*x > 0.0))).collect()).collect()),
+        ends(
+            "one direction",
+            {
+                rows.iter()
+                    .map(|r| (0..32).map(|d| if d == 3 { r[0] } else { 0.0 }).collect())
+                    .collect()
+            },
+            queries.clone(),
+        ),
+        ends(
+            "one hot",
+            {
+                let one = |at: usize| {
+                    (0..32)
+                        .map(|d| if d == at % 32 { 1.0 + (at / 32) as f32 * 1e-4 } else { 0.0 })
+                        .collect()
+                };
+                (0..n).map(one).collect()
+            },
+            queries.clone(),
+        ),
+        ends(
+            "binary",
+            {
+                rows.iter()
+                    .map(|r| r.iter().map(|x| f32::from(u8::from(*x > 0.0))).collect())
+                    .collect()
+            },
+            queries
+                .iter()
+                .map(|r| r.iter().map(|x| f32::from(u8::from(*x > 0.0))).collect())
+                .collect(),
+        ),
         held_out("near constant", moved(&plain(64, n, 8), 1e-3, 1.0), &METRICS),
         held_out("clusters", clusters(n, 50, 64, 0.3, 3), &METRICS),
         held_out("narrow clusters", clusters(n, 1_000, 64, 0.02, 4), &METRICS),
@@ -340,7 +348,8 @@ fn main() {
                 let line = format!("{} {metric:?} {name}", set.name);
                 words.iter().all(|word| line.contains(word.as_str()))
             };
-            let methods: Vec<_> = methods.iter().copied().filter(|(_, name)| wanted(name)).collect();
+            let methods: Vec<_> =
+                methods.iter().copied().filter(|(_, name)| wanted(name)).collect();
             if !methods.is_empty() {
                 run(&set, *metric, &methods);
             }

@@ -36,7 +36,7 @@ use ingrain::{
     Batch, Engine, KeyBuilder, Metric, Node, NodeId, Options, Snapshot, Space,
     search::{Effort, Filter, Search},
 };
-use ingrain_benches::scratch;
+use ingrain_benches::{Random, scratch};
 
 const K: usize = 10;
 const QUERIES: usize = 1_000;
@@ -77,29 +77,6 @@ impl Matrix {
 
     fn write(&self, path: &Path) {
         fs::write(path, bytemuck::cast_slice(&self.numbers)).unwrap();
-    }
-}
-
-/// Splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// From a normal distribution, about: the sum of twelve even ones.
-    fn normal(&mut self) -> f32 {
-        let even = |x: u64| (x >> 40) as f32 / (1 << 24) as f32;
-        (0..12).map(|_| even(self.next())).sum::<f32>() - 6.0
     }
 }
 
@@ -232,13 +209,13 @@ impl Names {
 }
 
 fn kind(n: usize) -> &'static str {
-    let draw = Random(n as u64).next() % 10_000;
+    let draw = Random(n as u64).bits() % 10_000;
     KINDS.iter().find(|(share, _)| draw < *share).unwrap().1
 }
 
 /// A place in an order without relation to the vectors, from 0 to 1.
 fn place(n: usize) -> f64 {
-    (Random(n as u64 ^ 0xabcd).next() >> 11) as f64 / (1_u64 << 53) as f64
+    (Random(n as u64 ^ 0xabcd).bits() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 fn open(path: &Path, dimension: usize) -> Engine {

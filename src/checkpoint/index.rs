@@ -90,6 +90,8 @@ enum Stage {
     Add {
         builder: Box<hnsw::Builder>,
         next: usize,
+        /// What the graph is measured against.
+        truth: Box<Truth>,
     },
     /// The index would be useless.
     NotWorthIndexing,
@@ -146,8 +148,11 @@ impl Build {
                             None => Stage::NotWorthIndexing,
                         }
                     }
-                    Derived::Graph if self.is_of_copies(how)? => Stage::NotWorthIndexing,
                     Derived::Graph => {
+                        let truth = Box::new(self.truth(how)?);
+                        if self.is_of_copies(&truth) {
+                            return Ok(Step::NotWorthIndexing);
+                        }
                         let max_abs = match rows.definition().metric {
                             Metric::Cosine => 0.0,
                             _ => largest(rows)?,
@@ -155,7 +160,7 @@ impl Build {
                         let space = rows.definition();
                         let builder =
                             hnsw::Builder::new(space.dimension, space.metric, rows.len(), max_abs)?;
-                        Stage::Add { builder: Box::new(builder), next: 0 }
+                        Stage::Add { builder: Box::new(builder), next: 0, truth }
                     }
                 };
                 Ok(Step::More)
@@ -169,16 +174,16 @@ impl Build {
                 }
                 self.finish_codes(sink, shape, &codebook, &codes, how).map(Step::Done)
             }
-            Stage::Add { mut builder, next } => {
+            Stage::Add { mut builder, next, truth } => {
                 let end = (next + ADDED).min(rows.len());
                 for row in next..end {
                     builder.add(num::short(row), rows.components(row)?)?;
                 }
                 if end < rows.len() {
-                    self.stage = Stage::Add { builder, next: end };
+                    self.stage = Stage::Add { builder, next: end, truth };
                     return Ok(Step::More);
                 }
-                self.finish_graph(sink, *builder, how)
+                self.finish_graph(sink, *builder, &truth, how)
             }
             Stage::NotWorthIndexing | Stage::Done => Ok(Step::NotWorthIndexing),
         }
@@ -186,10 +191,9 @@ impl Build {
 
     /// Whether most neighbours are copies. In a few dimensions, rows that are
     /// near are no copies.
-    fn is_of_copies(&self, how: Compute<'_>) -> Result<bool> {
+    fn is_of_copies(&self, truth: &Truth) -> bool {
         const FEW: usize = 4;
-        let many = self.rows.definition().dimension > FEW;
-        Ok(many && self.truth(how)?.together() > TOGETHER)
+        self.rows.definition().dimension > FEW && truth.together() > TOGETHER
     }
 
     /// What recall is measured against.
@@ -241,6 +245,7 @@ impl Build {
         &self,
         sink: &mut FileSink<'_>,
         mut builder: hnsw::Builder,
+        truth: &Truth,
         how: Compute<'_>,
     ) -> Result<Step> {
         const PROBED: usize = 100;
@@ -258,7 +263,6 @@ impl Build {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(Arc::clone(&bytes)));
         let parameters = GraphIndex::parameters(&head, rows);
         let graph = Graph::open(owner, 0..bytes.len(), &parameters, 1)?;
-        let truth = self.truth(how)?;
         let nothing = (0, f64::NAN);
         let mut measured =
             Measured { depths: [None; RECALLS.len()], usual: nothing, foreign: nothing };
@@ -280,7 +284,7 @@ impl Build {
                 }
             }
         }
-        record(&mut head, &truth, &measured);
+        record(&mut head, truth, &measured);
         let mut writer = begin(sink, &head)?;
         writer.section(GRAPH, 1);
         writer.write(&bytes)?;

@@ -1,6 +1,6 @@
 //! Edges of a node, in order.
 
-use std::{iter::FusedIterator, ops::Bound, sync::Arc};
+use std::{iter::FusedIterator, sync::Arc};
 
 use crate::{
     format::tables::{EdgeKey, EdgeRow},
@@ -10,8 +10,8 @@ use crate::{
         edge::EdgeRef,
         merge::{Merge, MergedItem},
         snapshot::Snapshot,
-        walk::{Ordered, Walk},
-        within::{Bounds, Within, rest},
+        walk::{Ordered, Walk, at, run_from, unskipped},
+        within::{Within, rest},
     },
     state::{
         State,
@@ -20,7 +20,7 @@ use crate::{
             partitions::{EdgePartition, Partition as _, RowRange, end_of},
             stored::EdgeRepr,
         },
-        dead::{DeadRun, Runs, Successor as _},
+        dead::{DeadRun, Runs},
         layer::Layer,
         record::EdgeRecord,
     },
@@ -132,29 +132,6 @@ impl<'s> EdgeTable<'s> {
             Side::In => &self.state.dead().in_edges,
         }
     }
-
-    /// The bounds of what is left, without the run at which the read begins.
-    fn bounds(&self, descending: bool, from: Option<EdgeKey>) -> Bounds<EdgeKey> {
-        let (mut start, mut end) = rest(self.start, self.end, self.after);
-        if descending {
-            end = from.map_or(end, Bound::Excluded);
-            let skipped = match end {
-                Bound::Excluded(end) => self.runs().before(&end),
-                _ => self.runs().containing(&bound_key(end)),
-            };
-            end = skipped.map_or(end, |(first, _)| Bound::Excluded(*first));
-        } else {
-            start = from.map_or(start, Bound::Included);
-            let skipped = self.runs().containing(&bound_key(start));
-            start = skipped.map_or(start, |(_, next)| Bound::Included(*next));
-        }
-        let (first, last) = (bound_key(start), bound_key(end));
-        if first > last {
-            // All is skipped.
-            return (Bound::Excluded(first), Bound::Included(first));
-        }
-        (start, end)
-    }
 }
 
 impl<'s> Edges<'s> {
@@ -245,8 +222,10 @@ impl<'s> Ordered for EdgeTable<'s> {
             Side::Out => state.base().out(),
             Side::In => state.base().in_edges(),
         };
-        let bounds = self.bounds(descending, from);
-        let (low, high) = (bound_key(bounds.0), bound_key(bounds.1));
+        let bounds = rest(self.start, self.end, self.after);
+        let bounds = unskipped(self.runs(), bounds, descending, from, |key| *key);
+        let place = |bound| at(bound).unwrap_or(self.start);
+        let (low, high) = (place(bounds.0), place(bounds.1));
         let run = Base::edge_bound(partitions, &low).and_then(|low| {
             let high = if descending {
                 // The row at the bound may be in the range.
@@ -272,30 +251,12 @@ impl<'s> Ordered for EdgeTable<'s> {
     }
 
     fn run(&self, dead: EdgeKey, live: Option<EdgeKey>, descending: bool) -> Option<DeadRun> {
-        let run = if descending {
-            let from = match live {
-                Some(live) => live.successor()?,
-                None => match self.after.filter(|after| *after > self.start) {
-                    Some(after) => after.successor()?,
-                    None => self.start,
-                },
-            };
-            (from, dead)
-        } else {
-            (dead, live.unwrap_or(self.end))
-        };
+        let bounds = rest(self.start, self.end, self.after);
+        let run = run_from(bounds, dead, live, descending)?;
         Some(match self.side {
             Side::Out => DeadRun::Out(run.0, run.1),
             Side::In => DeadRun::In(run.0, run.1),
         })
-    }
-}
-
-fn bound_key(bound: Bound<EdgeKey>) -> EdgeKey {
-    match bound {
-        Bound::Included(key) | Bound::Excluded(key) => key,
-        // No caller has an unbounded one.
-        Bound::Unbounded => EdgeKey::first(NodeId::MIN, 0),
     }
 }
 

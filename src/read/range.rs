@@ -10,13 +10,13 @@ use crate::{
         merge::{Merge, MergedItem},
         node::NodeRef,
         snapshot::Snapshot,
-        walk::{Ordered, Walk},
+        walk::{Ordered, Walk, run_from, unskipped},
         within::{OwnedPlace, Within},
     },
     state::{
         State,
         base::partitions::{KeyPartition, RowRange},
-        dead::{DeadRun, Successor as _},
+        dead::DeadRun,
         layer::Layer,
         record::{KeyEntry, expiry_key},
     },
@@ -304,24 +304,8 @@ impl<'s> Ordered for KeyTable<'s> {
 
     fn begin(&self, descending: bool, from: Option<IndexEntryRef<'s>>) -> KeyMerge<'s> {
         let (state, runs) = (self.state, &self.state.dead().keys);
-        let (mut start, mut end) = self.bounds();
-        if descending {
-            end = from.map_or(end, Bound::Excluded);
-            let skipped = match end {
-                Bound::Excluded(end) => runs.before(&end),
-                _ => runs.containing(&bound_place(end)),
-            };
-            end = skipped.map_or(end, |(first, _)| Bound::Excluded(first.place()));
-        } else {
-            start = from.map_or(start, Bound::Included);
-            let skipped = runs.containing(&bound_place(start));
-            start = skipped.map_or(start, |(_, next)| Bound::Included(next.place()));
-        }
-        let (from, to) = (bound_place(start), bound_place(end));
-        if from > to {
-            // Empty: the cursor is past the last entry, or all is skipped.
-            (start, end) = (Bound::Excluded(from), Bound::Included(from));
-        }
+        let (start, end) =
+            unskipped(runs, self.bounds(), descending, from, |entry: &KeyEntry| entry.place());
         let (from, to) = (bound_place(start), bound_place(end));
         let run = state.base().key_bound(&from).and_then(|low| {
             let high = state.base().key_bound(&to)?;
@@ -354,18 +338,9 @@ impl<'s> Ordered for KeyTable<'s> {
         descending: bool,
     ) -> Option<DeadRun> {
         let (start, end) = self.bounds();
-        let (from, to) = if descending {
-            let from = match live {
-                Some(live) => KeyEntry::from(live).successor()?,
-                None => match start {
-                    Bound::Excluded(start) => KeyEntry::from(start).successor()?,
-                    _ => bound_place(start).into(),
-                },
-            };
-            (from, dead.into())
-        } else {
-            (dead.into(), live.map_or_else(|| bound_place(end).into(), KeyEntry::from))
-        };
+        let bounds = (start.map(KeyEntry::from), end.map(KeyEntry::from));
+        let live = live.map(KeyEntry::from);
+        let (from, to) = run_from(bounds, dead.into(), live, descending)?;
         Some(DeadRun::Keys(from, to))
     }
 }

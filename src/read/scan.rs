@@ -1,9 +1,6 @@
 //! Nodes of a kind, in order.
 
-use std::{
-    iter::{FusedIterator, Peekable},
-    ops::Bound,
-};
+use std::iter::{FusedIterator, Peekable};
 
 use crate::{
     format::tables::NodeRow,
@@ -16,13 +13,13 @@ use crate::{
         merge::{STALL, Step},
         node::NodeRef,
         snapshot::Snapshot,
-        walk::{Ordered, Walk},
+        walk::{Ordered, Walk, at, run_from, unskipped},
         within::{Bounds, Within, rest},
     },
     state::{
         State,
         base::partitions::KindRows,
-        dead::{DeadRun, Successor as _},
+        dead::DeadRun,
         layer::kinds::{KindEntries, KindEntry},
     },
 };
@@ -254,26 +251,12 @@ impl<'s> Ordered for KindTable<'s> {
     }
 
     fn begin(&self, descending: bool, from: Option<KindEntry>) -> KindMerge<'s> {
+        let bounds = rest(self.start, self.end, self.left_at);
         let runs = &self.state.dead().kinds;
-        let (mut start, mut end) = rest(self.start, self.end, self.left_at);
-        if descending {
-            end = from.map_or(end, Bound::Excluded);
-            let skipped = match end {
-                Bound::Excluded(end) => runs.before(&end),
-                _ => runs.containing(&bound_entry(end)),
-            };
-            end = skipped.map_or(end, |(first, _)| Bound::Excluded(*first));
-        } else {
-            start = from.map_or(start, Bound::Included);
-            let skipped = runs.containing(&bound_entry(start));
-            start = skipped.map_or(start, |(_, next)| Bound::Included(*next));
-        }
-        let (first, last) = (bound_entry(start), bound_entry(end));
-        if first > last {
-            // All is skipped.
-            (start, end) = (Bound::Excluded(first), Bound::Included(first));
-        }
-        KindMerge::new(self.state, (start, end), first, last.max(first), descending)
+        let bounds = unskipped(runs, bounds, descending, from, |entry| *entry);
+        let first = at(bounds.0).unwrap_or(self.start);
+        let last = at(bounds.1).unwrap_or(self.end);
+        KindMerge::new(self.state, bounds, first, last, descending)
     }
 
     fn skip(&self, place: KindEntry, descending: bool) -> Option<KindEntry> {
@@ -282,26 +265,9 @@ impl<'s> Ordered for KindTable<'s> {
     }
 
     fn run(&self, dead: KindEntry, live: Option<KindEntry>, descending: bool) -> Option<DeadRun> {
-        Some(if descending {
-            let from = match live {
-                Some(live) => live.successor()?,
-                None => match self.left_at.filter(|left_at| *left_at > self.start) {
-                    Some(left_at) => left_at.successor()?,
-                    None => self.start,
-                },
-            };
-            DeadRun::Kinds(from, dead)
-        } else {
-            DeadRun::Kinds(dead, live.unwrap_or(self.end))
-        })
-    }
-}
-
-fn bound_entry(bound: Bound<KindEntry>) -> KindEntry {
-    match bound {
-        Bound::Included(entry) | Bound::Excluded(entry) => entry,
-        // No caller has an unbounded one.
-        Bound::Unbounded => (0, NodeId::MIN),
+        let bounds = rest(self.start, self.end, self.left_at);
+        let (from, to) = run_from(bounds, dead, live, descending)?;
+        Some(DeadRun::Kinds(from, to))
     }
 }
 

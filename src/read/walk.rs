@@ -1,10 +1,17 @@
 //! Reads of an ordered table in one direction, which skip what is known to be
 //! dead, and report what they found dead.
 
+use std::ops::Bound;
+
+use equivalent::Comparable;
+
 use crate::{
     model::error::Result,
-    read::merge::Step,
-    state::{State, dead::DeadRun},
+    read::{merge::Step, within::Bounds},
+    state::{
+        State,
+        dead::{DeadRun, Runs, Successor},
+    },
 };
 
 /// Stalls of a merge in succession from which on a reader also wakes the
@@ -84,5 +91,70 @@ impl<T: Ordered> Walk<T> {
         let Some((dead, times)) = self.stalled.take() else { return };
         let Some(run) = table.run(dead, live, self.descending) else { return };
         table.state().dead_reports().push(run, times >= LONG);
+    }
+}
+
+/// The bounds of a read in a direction, from `from` on (below it if descending)
+/// if that is given, without the run at which the read would begin. `place`
+/// borrows a key of a run.
+pub(crate) fn unskipped<'s, K, P>(
+    runs: &'s Runs<K>,
+    bounds: Bounds<P>,
+    descending: bool,
+    from: Option<P>,
+    place: impl Fn(&'s K) -> P,
+) -> Bounds<P>
+where
+    K: Ord + Clone + Successor,
+    P: Comparable<K> + Ord + Copy,
+{
+    let (mut start, mut end) = bounds;
+    if descending {
+        end = from.map_or(end, Bound::Excluded);
+        let skipped = match end {
+            Bound::Excluded(end) => runs.before(&end),
+            Bound::Included(end) => runs.containing(&end),
+            Bound::Unbounded => None,
+        };
+        end = skipped.map_or(end, |(first, _)| Bound::Excluded(place(first)));
+    } else {
+        start = from.map_or(start, Bound::Included);
+        let skipped = at(start).and_then(|start| runs.containing(&start));
+        start = skipped.map_or(start, |(_, next)| Bound::Included(place(next)));
+    }
+    match (at(start), at(end)) {
+        // Nothing is left.
+        (Some(first), Some(last)) if first > last => {
+            (Bound::Excluded(first), Bound::Included(first))
+        }
+        _ => (start, end),
+    }
+}
+
+/// The run from `dead`, which a read within these bounds met in its direction, to
+/// `live`, or to the end of the read.
+pub(crate) fn run_from<K: Successor>(
+    bounds: Bounds<K>,
+    dead: K,
+    live: Option<K>,
+    descending: bool,
+) -> Option<(K, K)> {
+    let (start, end) = bounds;
+    if !descending {
+        return Some((dead, live.or_else(|| at(end))?));
+    }
+    let from = match (live, start) {
+        (Some(live), _) => live.successor()?,
+        (None, Bound::Excluded(start)) => start.successor()?,
+        (None, start) => at(start)?,
+    };
+    Some((from, dead))
+}
+
+/// The place of a bound.
+pub(crate) fn at<P>(bound: Bound<P>) -> Option<P> {
+    match bound {
+        Bound::Included(place) | Bound::Excluded(place) => Some(place),
+        Bound::Unbounded => None,
     }
 }

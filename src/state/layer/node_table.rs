@@ -271,15 +271,20 @@ impl NodeTable {
             if later.version.seq <= seq {
                 return Some((at, &later.version));
             }
-            // What is skipped is later too, if what it skips to is.
-            let skipped = self.later.get(later.skip).filter(|skipped| skipped.version.seq > seq);
-            at = if skipped.is_some() && at != Some(later.skip) {
-                Some(later.skip)
-            } else {
-                later.older
-            };
+            at = self.earlier(later, seq);
         }
         (key.first.seq <= seq).then_some((None, &key.first))
+    }
+
+    /// Where to look after a version that is later than a commit; `None` for the
+    /// first.
+    fn earlier(&self, later: &Later, seq: Seq) -> Option<u32> {
+        // What is skipped is later too, if what it skips to is. The oldest skips
+        // to itself.
+        match self.later.get(later.skip) {
+            Some(skipped) if later.depth > 0 && skipped.version.seq > seq => Some(later.skip),
+            _ => later.older,
+        }
     }
 
     /// Adds a version of a node. Its commit must not be before that of any
@@ -428,13 +433,11 @@ mod tests {
         for asked in (2..=versions * 2 + 1).step_by(if cfg!(miri) { 7 } else { 997 }) {
             let found = table.get(&id(1), Seq::new(asked)).unwrap().unwrap();
             assert_eq!(found.version.get(), asked / 2);
-            // As `version` walks.
             let (mut at, mut steps) = (table.key(&id(1)).unwrap().newest.get(), 0);
             while let Some(later) = at.and_then(|at| table.later.get(at))
                 && later.version.seq.get() > asked
             {
-                let skips = table.later.get(later.skip).unwrap().version.seq.get() > asked;
-                at = if skips && at != Some(later.skip) { Some(later.skip) } else { later.older };
+                at = table.earlier(later, Seq::new(asked));
                 steps += 1;
             }
             assert!(steps <= 3 * versions.ilog2(), "{steps} steps");
