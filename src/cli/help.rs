@@ -150,14 +150,19 @@ Examples:
   ingrain verify --store memory --json";
 
 pub(crate) const REPAIR: &str = "\
+A data file is salvaged block by block, but for one that is missing or of another length than it \
+says: all of it is lost. Without a readable manifest nothing can be salvaged.
+
 Examples:
   ingrain repair --store damaged repaired";
 
 pub(crate) const INSPECT: &str = "\
 Shows the header, all damage that can be seen in the file alone, and its items: the files that a \
 manifest lists, the commits of a log, the rows of a table. With --json, the first line describes \
-the file and each further line an item. Numbers of kinds, indexes and spaces are positions in the \
-manifest's lists, from 0. The exit code is 1 if there is damage; a log that ends within a commit \
+the file and each further line an item. Numbers of kinds and spaces are those that \
+the manifest lists beside the names, and numbers of indexes are positions in its list, from 0. Of a \
+data file that is shorter or longer than it says, only that is shown. The exit code is 1 if there is \
+damage; a log that ends within a commit \
 does not count: a crash may leave it like that.
 
 Examples:
