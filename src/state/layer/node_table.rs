@@ -43,6 +43,8 @@ struct Key {
     id: NodeId,
     /// The newest version, if there is more than one.
     newest: Link,
+    /// The number of versions after the first. Relaxed: only the writer uses it.
+    later: AtomicU32,
     first: Version,
 }
 
@@ -55,19 +57,25 @@ struct Version {
 
 /// A later version of a node already in this table.
 ///
-/// With a link to the version before, and one that skips further ones, any
-/// version is found in a number of steps that is logarithmic in the number of
-/// versions (E. W. Myers, An applicative random-access stack, 1983): a snapshot
-/// that is held while a node is overwritten again and again still reads it fast.
+/// With a link to the version before, and in every sixteenth one that skips
+/// further ones, any version is found in a number of steps that is logarithmic in
+/// the number of versions (E. W. Myers, An applicative random-access stack, 1983):
+/// a snapshot that is held while a node is overwritten again and again still reads
+/// it fast.
 struct Later {
     version: Version,
     /// `None` for the oldest: before it is the first.
     older: Option<u32>,
-    /// An older version, or the oldest itself.
+    /// An older version that skips too; that before, if this version does not skip;
+    /// the oldest itself in the oldest.
     skip: u32,
     /// The number of versions between it and the first.
     depth: u32,
 }
+
+/// So many versions have one that skips. Setting one of the others reads no
+/// earlier version.
+const SKIPPING: u32 = 16;
 
 /// The position of a version in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -296,31 +304,37 @@ impl NodeTable {
         let version = Version { seq, record };
         if let Some(key) = self.key(&id) {
             let older = key.newest.get();
-            let (skip, depth) = self.skip_from(older);
+            let depth = key.later.load(Ordering::Relaxed);
+            let skip = self.skip_from(older, depth);
             let Some(later) = self.later.push(Later { version, older, skip, depth }) else {
                 return false;
             };
+            key.later.store(depth.saturating_add(1), Ordering::Relaxed);
             key.newest.set(later);
             return true;
         }
         self.add(id, seq, version.record)
     }
 
-    /// The skip link and the depth of a version that follows `older`. If the last
-    /// two skips were equally long, the new one is twice as long and one more;
-    /// otherwise it is a link to `older`.
-    fn skip_from(&self, older: Option<u32>) -> (u32, u32) {
+    /// The skip link of a version at `depth` that follows `older`. If the last two
+    /// skips were equally long, the new one is as long as both and one more;
+    /// otherwise it is a link to the last that skips.
+    fn skip_from(&self, older: Option<u32>, depth: u32) -> u32 {
         let later = |at: u32| self.later.get(at).map(|later| (later.skip, later.depth));
-        let Some((older, (skip, depth))) = older.and_then(|older| Some((older, later(older)?)))
-        else {
-            // The oldest is the next of the arena, and skips to itself.
-            return (self.later.len(), 0);
-        };
-        let twice = later(skip).and_then(|(further, middle)| {
+        // The oldest is the next of the arena, and skips to itself.
+        let Some(mut last) = older else { return self.later.len() };
+        if !depth.is_multiple_of(SKIPPING) {
+            return last;
+        }
+        while let Some(before) = self.later.get(last).filter(|l| l.depth % SKIPPING != 0) {
+            last = before.skip;
+        }
+        let twice = later(last).and_then(|(skip, start)| {
+            let (further, middle) = later(skip)?;
             let (_, end) = later(further)?;
-            (depth - middle == middle - end).then_some(further)
+            (start - middle == middle - end).then_some(further)
         });
-        (twice.unwrap_or(older), depth.saturating_add(1))
+        twice.unwrap_or(last)
     }
 
     /// As [`set`](Self::set), for a node that the table has no entry for.
@@ -328,7 +342,9 @@ impl NodeTable {
     pub(crate) fn add(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
         debug_assert!(self.key(&id).is_none(), "the table has the node");
         let first = Version { seq, record };
-        let Some(key) = self.keys.push(Key { id, newest: Link::default(), first }) else {
+        let Some(key) =
+            self.keys.push(Key { id, newest: Link::default(), later: AtomicU32::new(0), first })
+        else {
             return false;
         };
         self.put(u64::from(self.hash(&id)) << 32 | u64::from(key.saturating_add(1)))
@@ -440,7 +456,7 @@ mod tests {
                 at = table.earlier(later, Seq::new(asked));
                 steps += 1;
             }
-            assert!(steps <= 3 * versions.ilog2(), "{steps} steps");
+            assert!(steps <= 3 * versions.ilog2() + 2 * SKIPPING, "{steps} steps");
         }
         assert!(table.get(&id(1), Seq::new(1)).is_none());
     }
