@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::{model::error::Error, num};
 
 /// The version of the format that this crate writes.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The oldest version of the format that this crate reads. A store of an older
 /// version than [`VERSION`] is read as it is, and what is written into it from
@@ -332,15 +332,15 @@ mod tests {
     #[test]
     fn golden_files_decode_and_encode_to_the_same_bytes() {
         for (name, bytes) in golden![
-            "v3/MANIFEST",
-            "v3/data/0000000001.heap",
-            "v3/data/0000000002.nodes",
-            "v3/data/0000000003.out",
-            "v3/data/0000000004.in",
-            "v3/data/0000000005.keys",
-            "v3/data/0000000006.vec",
-            "v3/data/0000000007.vix",
-            "v3/wal/00000000000000000003.wal"
+            "v4/MANIFEST",
+            "v4/data/0000000001.heap",
+            "v4/data/0000000002.nodes",
+            "v4/data/0000000003.out",
+            "v4/data/0000000004.in",
+            "v4/data/0000000005.keys",
+            "v4/data/0000000006.vec",
+            "v4/data/0000000007.vix",
+            "v4/wal/00000000000000000003.wal"
         ] {
             // A copy in `u64` words is aligned like the start of a mapping.
             let mut words = vec![0_u64; bytes.len().div_ceil(8)];
