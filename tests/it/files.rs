@@ -511,7 +511,7 @@ fn the_header_is_as_documented() {
     let bytes = header.encode();
     assert_eq!(bytes.len(), HEADER_BYTES);
     assert_eq!(&bytes[..8], b"INGRAINW");
-    assert_eq!(bytes[8..12], [3, 0, 0, 0]);
+    assert_eq!(bytes[8..12], [4, 0, 0, 0]);
     assert_eq!(bytes[16..32], [7; 16]);
     assert_eq!(bytes[32..40], [2, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(bytes[40..48], [4, 3, 0, 0, 0, 0, 0, 0]);
