@@ -102,11 +102,25 @@ pub use read::{
     edges::Edges,
     node::NodeRef,
     owned::{OwnedIndexEntry, OwnedRead},
+    query::Query,
     range::{IndexEntries, IndexEntry},
     scan::Scan,
     snapshot::Snapshot,
 };
 pub use write::ticket::Ticket;
+
+/// Indexes whose keys the engine derives, and what they are on.
+///
+/// [`Engine::create_index_on`] creates one, [`Snapshot::query`] reads it.
+pub mod index {
+    pub use crate::{
+        model::index::{
+            Field, Index, IndexPart, access_count, accessed, attr, attr_path, confidence, created,
+            expires, kind, strength, updated,
+        },
+        read::index_info::{IndexInfo, IndexState},
+    };
+}
 
 /// Vector search: what it is asked, and what it answers.
 ///

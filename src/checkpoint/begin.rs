@@ -23,6 +23,7 @@ use crate::{
             Base,
             partitions::{EdgePartition, KeyPartition, NodePartition, Partition},
         },
+        declared,
         layer::{Layer, change::Change, node_table::VersionRef},
         record::EdgeRecord,
     },
@@ -36,6 +37,8 @@ struct Touched<'a> {
     changes: &'a [(NodeId, VersionRef)],
     gc_victims: &'a Heaps,
     targets: Targets,
+    /// The indexes that the base has and that were dropped.
+    dropped: &'a [u32],
     /// Whether all are rewritten.
     all: bool,
 }
@@ -74,7 +77,9 @@ impl Checkpointer {
         next.generation = work.generation.saturating_add(1);
         next.checkpoint = frozen.seq();
         next.durable = next.durable.max(frozen.seq());
-        next.indexes = frozen.indexes().iter().map(str::to_owned).collect();
+        let indexes = frozen.indexes().numbered();
+        let indexes = indexes.map(|(number, index)| (number, index.name.to_string())).collect();
+        next.set_indexes(indexes, declared(frozen.indexes()), frozen.indexes().next());
         next.set_spaces(frozen.spaces().to_vec(), frozen.next_space());
         next.counts = frozen.counts();
         let mut changes: Vec<(NodeId, VersionRef)> = layer.nodes().changes(frozen.seq()).collect();
@@ -85,7 +90,17 @@ impl Checkpointer {
         let mut tasks = VecDeque::new();
 
         let targets = Targets::new(self.limits.partition_bytes, &old, layer, changes.len());
-        let touched = Touched { layer, changes: &changes, gc_victims: &gc_victims, targets, all };
+        let dropped = old.manifest().numbered_indexes().map(|(number, _)| number);
+        let dropped: Vec<u32> =
+            dropped.filter(|number| frozen.indexes().is_dropped(*number)).collect();
+        let touched = Touched {
+            layer,
+            changes: &changes,
+            gc_victims: &gc_victims,
+            targets,
+            dropped: &dropped,
+            all,
+        };
         tasks.extend(self.node_groups(&old, &touched)?.into_iter().map(Task::Nodes));
         let groups = self.edge_groups(old.out(), layer.out(), targets.out, &touched)?;
         tasks.extend(groups.into_iter().map(Task::Out));
@@ -168,7 +183,11 @@ impl Checkpointer {
             keys.range::<_, IndexEntryRef<'_>>(range(within))
         };
         let touched = |at: usize, partitions: &[Arc<KeyPartition>]| -> Result<bool> {
-            Ok(by.all || of(at, partitions).next().is_some())
+            let first = |at: usize| partitions.get(at)?.first().map(|entry| entry.index);
+            let (from, to) = (first(at).unwrap_or(0), first(at + 1).unwrap_or(u32::MAX));
+            Ok(by.all
+                || of(at, partitions).next().is_some()
+                || by.dropped.iter().any(|number| (from..=to).contains(number)))
         };
         let gone = |at: usize| {
             let gone = of(at, old.keys()).filter(|(_, change)| !change.is_there());

@@ -270,7 +270,7 @@ impl Build {
             if (how.stop)() {
                 return Err(Error::Closed);
             }
-            let [usual, foreign] = truth.recall(rows, |query| {
+            let ([usual, foreign], least) = truth.recall(rows, |query| {
                 // One more, since a row finds itself.
                 let found = graph.search(&query.components, tried + 1, 0, None)?;
                 Ok(found.unwrap_or_default())
@@ -279,7 +279,7 @@ impl Build {
                 (measured.usual, measured.foreign) = (usual, foreign);
             }
             for (depth, asked) in measured.depths.iter_mut().zip(RECALLS) {
-                if depth.is_none() && usual.1 * 1000.0 >= f64::from(asked) {
+                if depth.is_none() && least * 1000.0 >= f64::from(asked) {
                     *depth = Some(tried * STRANGER);
                 }
             }

@@ -177,9 +177,15 @@ impl Checkpointer {
             row_range(old.keys(), partitions),
             |place: &IndexEntryRef<'_>| *place,
             changes().map(|(entry, change)| (entry.place(), change.is_there().then_some(entry))),
-            |item| match item {
-                Merged::New(entry) => output.put(&mut sink, entry.place()),
-                Merged::Old(place) => output.put(&mut sink, place),
+            |item| {
+                let place = match item {
+                    Merged::New(entry) => entry.place(),
+                    Merged::Old(place) => place,
+                };
+                if frozen.indexes().is_dropped(place.index) {
+                    return Ok(());
+                }
+                output.put(&mut sink, place)
             },
         )?;
         let files = output.finish(&mut sink)?;

@@ -168,7 +168,7 @@ impl<'i> Import<'i> {
     ) -> Self {
         let snapshot = engine.snapshot();
         Self {
-            indexes: snapshot.indexes().map(str::to_owned).collect(),
+            indexes: snapshot.indexes().map(|index| index.name.to_owned()).collect(),
             engine,
             snapshot,
             output,

@@ -577,7 +577,17 @@ fn op_to_json(op: Op) -> Json {
             ("dimension", space.dimension.into()),
             ("metric", format!("{:?}", space.metric).into()),
         ],
-        Op::CreateIndex { name } => vec![("op", "create index".into()), ("name", name.into())],
+        Op::CreateIndex { name, index } => {
+            let mut fields = vec![("op", "create index".into()), ("name", name.into())];
+            if let Some(index) = index {
+                fields.push(("index", serde_json::to_value(index).unwrap_or_default()));
+            }
+            fields
+        }
+        Op::DropIndex { name } => vec![("op", "drop index".into()), ("name", name.into())],
+        Op::BuildIndex { name, nodes } => {
+            vec![("op", "build index".into()), ("name", name.into()), ("nodes", nodes.into())]
+        }
         Op::DropSpace { name } => vec![("op", "drop space".into()), ("name", name.into())],
         Op::SetMethod { name, method } => vec![
             ("op", "set method".into()),

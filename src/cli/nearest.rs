@@ -84,7 +84,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn check(&self, snapshot: &Snapshot) -> Result<()> {
-        let indexes: Vec<&str> = snapshot.indexes().collect();
+        let indexes: Vec<&str> = snapshot.indexes().map(|index| index.name).collect();
         match self.index {
             Some((name, _)) if !indexes.contains(&name) => {
                 Err(store::unknown("index", name, &indexes))

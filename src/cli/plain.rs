@@ -54,7 +54,7 @@ pub(crate) fn run(
     let paths = [&args.nodes, &args.edges, &args.vectors];
     one_dash(paths.map(Option::as_deref), "standard output")?;
     if let Some(index) = &args.index {
-        let indexes: Vec<&str> = snapshot.indexes().collect();
+        let indexes: Vec<&str> = snapshot.indexes().map(|index| index.name).collect();
         if !indexes.contains(&index.as_str()) {
             return Err(store::unknown("index", index, &indexes));
         }

@@ -395,7 +395,10 @@ pub(crate) fn stats(args: &StatsArgs, output: &mut Output) -> Result<ExitCode> {
         if let Json::Object(fields) = &mut document {
             let spaces = stats.spaces.iter().map(spaces::to_json).collect::<Result<_>>()?;
             fields.insert("spaces".to_owned(), Json::Array(spaces));
-            fields.insert("indexes".to_owned(), snapshot.indexes().map(Json::from).collect());
+            fields.insert(
+                "indexes".to_owned(),
+                snapshot.indexes().map(|index| Json::from(index.name)).collect(),
+            );
             if let Some(digest) = digest {
                 fields.insert("digest".to_owned(), Json::from(digest.to_string()));
             }
@@ -455,7 +458,7 @@ pub(crate) fn stats_table(
     for space in &stats.spaces {
         table.add_row([output::cell(&format!("space {}", space.name)), spaces::summary(space)]);
     }
-    let indexes: Vec<String> = snapshot.indexes().map(output::cell).collect();
+    let indexes: Vec<String> = snapshot.indexes().map(|index| output::cell(index.name)).collect();
     table.add_row(["indexes".to_owned(), indexes.join(", ")]);
     table
 }

@@ -101,7 +101,8 @@ fn define(import: &mut Import<'_>, manifest: &Manifest) -> Result<()> {
     }
     for name in &manifest.indexes {
         if import.indexes.insert(name.clone()) {
-            batch.push(Op::CreateIndex { name: name.clone() });
+            let index = manifest.declared_indexes.get(name).cloned();
+            batch.push(Op::CreateIndex { name: name.clone(), index });
             import.created_indexes.push(name.clone());
         }
     }

@@ -4,7 +4,9 @@ use std::{sync::PoisonError, time::Duration};
 
 use crate::{
     checkpoint::Checkpointer,
-    os::clock::Clock,
+    engine::building,
+    model::error::{Error, Result},
+    os::{clock::Clock, process::Owner},
     sync::{
         Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -62,12 +64,27 @@ impl MaintenanceWorker {
         self.stop.notify_all();
     }
 
+    /// Builds an index a step further. Returns whether there is more to do.
+    fn build_step(&self, reconciler: &Reconciler, clock: &dyn Clock, owner: Owner) -> Result<bool> {
+        /// As long as writers make room. It is this thread that makes checkpoints.
+        const PATIENCE: Duration = Duration::from_millis(10);
+        let state = reconciler.state();
+        let Some(name) = building::unfinished(&state) else { return Ok(false) };
+        match building::step(reconciler, name, clock.now(), PATIENCE, owner) {
+            Err(error) if error.is_retryable() => Ok(true),
+            // Nothing can be written any more.
+            Err(Error::Closed | Error::Poisoned { .. }) => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+
     /// The body of the thread.
     pub(crate) fn work(
         &self,
         reconciler: &Reconciler,
         checkpointer: &Checkpointer,
         clock: &dyn Clock,
+        owner: Owner,
     ) {
         /// Between a failure and the next try; doubled each time.
         const LEAST_PAUSE: Duration = Duration::from_millis(50);
@@ -97,6 +114,12 @@ impl MaintenanceWorker {
             let due = reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats, and the work is tried again.
             let run = checkpointer.run_until(&self.stopped, due);
+            let run = run.and_then(|left| {
+                if self.build_step(reconciler, clock, owner)? {
+                    self.wanted.store(true, Ordering::Release);
+                }
+                Ok(left)
+            });
             if !run.as_ref().is_ok_and(|left| *left) {
                 (again, last) = (None, LEAST_PAUSE);
             } else if again.is_none() {

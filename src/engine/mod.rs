@@ -1,6 +1,7 @@
 //! The engine: an open store.
 
 pub(crate) mod backup;
+mod building;
 pub(crate) mod lease;
 #[cfg(all(test, loom))]
 mod loom_models;
@@ -34,6 +35,7 @@ use crate::{
         batch::{Batch, Durability, Op},
         catalog::unknown_space,
         error::{Error, Result},
+        index::Index,
         limits::check_count,
         space::{Method, Space},
         time::{Seq, Timestamp},
@@ -43,7 +45,7 @@ use crate::{
         file::{Fs, Lock},
         process::Owner,
     },
-    read::snapshot::Snapshot,
+    read::{index_info::IndexState, snapshot::Snapshot},
     state::base::rebuild_signal::RebuildSignal,
     store::wal::{self, LogSizes, report::RecoveryReport},
     sync::{Mutex, atomic::Ordering, thread},
@@ -182,12 +184,14 @@ impl Engine {
         }
         // The maintenance thread also builds missing indexes of vector files.
         if engine.reconciler.checkpoint_due()
+            || building::unfinished(&engine.reconciler.state()).is_some()
             || !engine.reconciler.state().base().vectors().is_empty()
         {
             engine.maintenance.request();
         }
         if !missing.is_empty() {
             engine.write(Batch::from_iter(missing))?;
+            engine.maintenance.request();
         }
         Ok(engine)
     }
@@ -209,7 +213,8 @@ impl Engine {
             Arc::clone(&self.maintenance),
             Arc::clone(&self.clock),
         );
-        let work = move || maintenance.work(&reconciler, &checkpointer, &*clock);
+        let owner = self.owner;
+        let work = move || maintenance.work(&reconciler, &checkpointer, &*clock, owner);
         held.threads.push(spawn("ingrain-base", Box::new(work))?);
         Ok(())
     }
@@ -217,6 +222,19 @@ impl Engine {
     /// In an engine without threads, the writers make checkpoints: a step with
     /// each write, or a whole checkpoint when the delta is full.
     fn maintain(&self) {
+        if !self.inline {
+            return;
+        }
+        if let Some(name) = building::unfinished(&self.reconciler.state()) {
+            // What fails now is tried again with the next write.
+            let now = self.clock.now();
+            let _ = building::step(&self.reconciler, name, now, Duration::ZERO, self.owner);
+        }
+        self.make_room();
+    }
+
+    /// The part of [`maintain`](Self::maintain) that writes files.
+    fn make_room(&self) {
         if !self.inline {
             return;
         }
@@ -352,10 +370,71 @@ impl Engine {
     pub fn create_index(&self, name: impl Into<String>) -> Result<Seq> {
         self.check_open()?;
         let (name, snapshot) = (name.into(), self.snapshot());
-        if snapshot.indexes().any(|existing| existing == name) {
+        if snapshot.index(&name).is_some_and(|existing| existing.definition.is_none()) {
             return Ok(snapshot.seq());
         }
-        self.create(Op::CreateIndex { name })
+        self.create(Op::CreateIndex { name, index: None })
+    }
+
+    /// Creates an index whose keys the engine derives from the nodes, durably. If the
+    /// store has the same index already, nothing changes.
+    ///
+    /// The nodes that are there are added in the background, a few with each commit,
+    /// and reads of the index are refused with `NotReady` until all are:
+    /// [`build_index`](Self::build_index) waits for that. A crash loses at most the
+    /// last steps. If a node cannot be added, because its key would be too long or it
+    /// has the key of another in a unique index, the index is left
+    /// [failed](crate::index::IndexState::Failed).
+    ///
+    /// # Errors
+    /// `Invalid` if the definition is out of bounds, or the store has an index of that
+    /// name with another definition; else as [`write`](Self::write).
+    pub fn create_index_on(&self, name: impl Into<String>, index: Index) -> Result<Seq> {
+        self.check_open()?;
+        let (name, snapshot) = (name.into(), self.snapshot());
+        let same = snapshot.index(&name).is_some_and(|old| old.definition == Some(&index));
+        if same {
+            return Ok(snapshot.seq());
+        }
+        let seq = self.create(Op::CreateIndex { name, index: Some(index) })?;
+        self.maintenance.request();
+        Ok(seq)
+    }
+
+    /// Drops an index with all its keys, durably. Its name can be used again. The
+    /// next checkpoint frees the disk space.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no index of that name; else as [`write`](Self::write).
+    pub fn drop_index(&self, name: impl Into<String>) -> Result<Seq> {
+        self.create(Op::DropIndex { name: name.into() })
+    }
+
+    /// Adds what is missing in an index that is being built, in the caller's thread.
+    /// When it returns, the index can be read.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no index of that name; `NotReady` if it cannot be built;
+    /// else as [`write`](Self::write). `Backpressure` is waited out.
+    pub fn build_index(&self, name: &str) -> Result<()> {
+        loop {
+            self.check_open()?;
+            match self.reconciler.state().indexes().readable(name) {
+                Ok(_) => return Ok(()),
+                Err(Error::NotReady { .. }) if self.is_building(name) => {}
+                Err(error) => return Err(error),
+            }
+            self.make_room();
+            let now = self.clock.now();
+            match building::step(&self.reconciler, name, now, self.patience, self.owner) {
+                Err(error) if error.is_retryable() => {}
+                done => done?,
+            }
+        }
+    }
+
+    fn is_building(&self, name: &str) -> bool {
+        self.snapshot().index(name).is_some_and(|index| index.state == IndexState::Building)
     }
 
     /// Drops a vector space with all its vectors, durably. Its name can be used

@@ -349,9 +349,17 @@ pub(super) fn missing(state: &State, options: &Options) -> Result<Vec<Op>> {
             None => ops.push(Op::CreateSpace { name: name.clone(), space: *space }),
         }
     }
-    for name in &options.indexes {
-        if state.indexes().number(name).is_none() {
-            ops.push(Op::CreateIndex { name: name.clone() });
+    for (name, index) in &options.indexes {
+        let Some(number) = state.indexes().number(name) else {
+            let name = name.to_owned();
+            ops.push(Op::CreateIndex { name, index: index.clone() });
+            continue;
+        };
+        let existing = state.indexes().derived(number).map(|derived| &*derived.definition);
+        if existing != index.as_ref() {
+            return Err(Error::invalid(format!(
+                "option index {name:?}: the store has it with another definition"
+            )));
         }
     }
     Ok(ops)

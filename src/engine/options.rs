@@ -1,15 +1,12 @@
 //! How an engine is opened.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     model::{
         batch::Durability,
         error::{Error, Result},
+        index::Index,
         limits::{self, check_count, check_name},
         space::Space,
     },
@@ -101,7 +98,9 @@ pub struct Options {
     pub(super) spaces: BTreeMap<String, Space>,
     /// A space that was given with two definitions.
     pub(super) twice: Option<String>,
-    pub(super) indexes: BTreeSet<String>,
+    /// The same of indexes.
+    pub(super) index_twice: Option<String>,
+    pub(super) indexes: BTreeMap<String, Option<Index>>,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -129,7 +128,8 @@ impl Default for Options {
             unfinished: false,
             spaces: BTreeMap::new(),
             twice: None,
-            indexes: BTreeSet::new(),
+            index_twice: None,
+            indexes: BTreeMap::new(),
             fs: Arc::new(RealFs),
             clock: Arc::new(RealClock),
         }
@@ -396,8 +396,23 @@ impl Options {
 
     /// An index that the store must have: created if it has none of that name.
     #[must_use]
-    pub fn index(mut self, name: impl Into<String>) -> Self {
-        self.indexes.insert(name.into());
+    pub fn index(self, name: impl Into<String>) -> Self {
+        self.define_index(name.into(), None)
+    }
+
+    /// An index that the store must have, whose keys the engine derives: created if
+    /// it has none of that name. An index of that name with another definition is an
+    /// error.
+    #[must_use]
+    pub fn index_on(self, name: impl Into<String>, index: Index) -> Self {
+        self.define_index(name.into(), Some(index))
+    }
+
+    fn define_index(mut self, name: String, index: Option<Index>) -> Self {
+        if self.indexes.get(&name).is_some_and(|existing| *existing != index) {
+            self.index_twice.get_or_insert_with(|| name.clone());
+        }
+        self.indexes.insert(name, index);
         self
     }
 
@@ -442,10 +457,16 @@ impl Options {
         if let Some(name) = &self.twice {
             return Err(Error::invalid(format!("vector space {name:?}: it has two definitions")));
         }
+        if let Some(name) = &self.index_twice {
+            return Err(Error::invalid(format!("index {name:?}: it has two definitions")));
+        }
         check_count("vector spaces of a store", self.spaces.len(), limits::SPACES)?;
         check_count("indexes of a store", self.indexes.len(), limits::INDEXES)?;
         self.spaces.iter().try_for_each(|(name, space)| space.check(name))?;
-        self.indexes.iter().try_for_each(|name| check_name("index", name))
+        self.indexes.iter().try_for_each(|(name, index)| match index {
+            Some(index) => index.check(name),
+            None => check_name("index", name),
+        })
     }
 }
 

@@ -15,8 +15,13 @@ use serde::{
 };
 
 use crate::{
-    format::header::{Damage, Fields, FileKind, HEADER_BYTES, Header, StoreId},
+    format::{
+        header::{Damage, Fields, FileKind, HEADER_BYTES, Header, StoreId},
+        index,
+    },
     model::{
+        id::NodeId,
+        index::Index,
         space::{Method, Space},
         time::Seq,
     },
@@ -77,9 +82,19 @@ pub struct Manifest {
     /// is unknown, as in version 2.
     #[serde(default, deserialize_with = "items", skip_serializing_if = "Vec::is_empty")]
     pub kind_rows: Vec<u64>,
-    /// The names of the indexes, by number.
+    /// The names of the indexes, ascending by number.
     #[serde(deserialize_with = "items")]
     pub indexes: Vec<String>,
+    /// The numbers of the indexes, ascending; empty if they are 0, 1, 2 and so on.
+    #[serde(default, deserialize_with = "items", skip_serializing_if = "Vec::is_empty")]
+    pub index_numbers: Vec<u32>,
+    /// The number of the next index, unless it is the one after the last. No number
+    /// is used twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_index: Option<u32>,
+    /// Those indexes whose keys the engine derives, ascending by number.
+    #[serde(default, deserialize_with = "items", skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<DeclaredIndex>,
     /// The vector spaces, ascending by number. Those of version 2 may be marked as
     /// dropped.
     #[serde(deserialize_with = "items")]
@@ -112,6 +127,89 @@ pub struct Manifest {
     /// The vector files, by number.
     #[serde(deserialize_with = "items")]
     pub vectors: Vec<VectorFile>,
+}
+
+/// An index whose keys the engine derives: its definition and how far it is built.
+///
+/// ```
+/// use ingrain::{format::manifest::Manifest, index::{Index, attr}, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = dir.path().join("memory");
+/// # let engine = Engine::open(&store)?;
+/// engine.create_index("timeline")?; // keys are given by hand
+/// engine.create_index_on("by_topic", Index::on([attr("topic")]))?;
+/// engine.checkpoint()?;
+/// let manifest = Manifest::decode(&std::fs::read(store.join("MANIFEST"))?)?;
+/// assert_eq!(manifest.indexes, ["timeline", "by_topic"]);
+/// assert_eq!(manifest.declared[0].number, 1);
+/// assert_eq!(manifest.declared[0].index("by_topic")?, Index::on([attr("topic")]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredIndex {
+    /// The number of the index.
+    pub number: u32,
+    /// Its definition, encoded as in the log.
+    #[serde(with = "serde_bytes")]
+    pub definition: Vec<u8>,
+    /// The next node to derive keys of: the number of its kind and its id. Absent
+    /// if keys of all nodes were derived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub building: Option<Building>,
+    /// Why the keys of a node could not be derived. The index is not used then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// How far an index is built: the keys of nodes before this one are derived, in the
+/// order of kinds and ids.
+///
+/// ```
+/// use ingrain::format::manifest::Building;
+///
+/// let begun = Building::new(0, ingrain::NodeId::MIN);
+/// assert_eq!((begun.kind, begun.node()), (0, ingrain::NodeId::MIN));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Building {
+    /// The number of the kind of the next node.
+    pub kind: u32,
+    /// The id of the next node, or one before it.
+    #[serde(with = "serde_bytes")]
+    node: [u8; 16],
+}
+
+impl Building {
+    /// The node that is next, by its kind and id.
+    #[must_use]
+    pub fn new(kind: u32, node: NodeId) -> Self {
+        Self { kind, node: *node.as_bytes() }
+    }
+
+    /// The id of the next node, or one before it.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        NodeId::from_bytes(self.node)
+    }
+}
+
+impl DeclaredIndex {
+    /// An index that is built from `building` on.
+    #[must_use]
+    pub fn new(number: u32, index: &Index, building: Option<Building>) -> Self {
+        Self { number, definition: index::encode(index), building, failed: None }
+    }
+
+    /// The definition of the index, which has this name.
+    ///
+    /// # Errors
+    /// [`Damage`] if it is not a valid definition.
+    pub fn index(&self, name: &str) -> Result<Index, Damage> {
+        index::decode(name, &self.definition)
+    }
 }
 
 /// A vector space, its name and its state.
@@ -389,6 +487,37 @@ impl Manifest {
         self.next_kind = Some(next).filter(|next| *next != implied);
     }
 
+    /// The indexes with their numbers, ascending.
+    pub fn numbered_indexes(&self) -> impl Iterator<Item = (u32, &str)> {
+        numbers(&self.index_numbers).zip(self.indexes.iter().map(String::as_str))
+    }
+
+    /// The name of the index with this number.
+    #[must_use]
+    pub fn index(&self, number: u32) -> Option<&str> {
+        self.indexes.get(place(&self.index_numbers, number)?).map(String::as_str)
+    }
+
+    /// The number of the next index.
+    #[must_use]
+    pub fn next_index(&self) -> u32 {
+        self.next_index.unwrap_or_else(|| following(&self.index_numbers, self.indexes.len()))
+    }
+
+    /// Replaces the indexes. `next` is the number of the next one.
+    pub fn set_indexes(
+        &mut self,
+        indexes: Vec<(u32, String)>,
+        declared: Vec<DeclaredIndex>,
+        next: u32,
+    ) {
+        (self.index_numbers, self.indexes) = indexes.into_iter().unzip();
+        self.declared = declared;
+        shorten(&mut self.index_numbers);
+        let implied = following(&self.index_numbers, self.indexes.len());
+        self.next_index = Some(next).filter(|next| *next != implied);
+    }
+
     /// The vector spaces that were not dropped, with their numbers, ascending.
     pub fn numbered_spaces(&self) -> impl Iterator<Item = (u32, &NamedSpace)> {
         let all = numbers(&self.space_numbers).zip(&self.spaces);
@@ -429,6 +558,9 @@ impl Manifest {
         };
         right(&self.kind_numbers, self.kinds.len(), self.next_kind)
             && right(&self.space_numbers, self.spaces.len(), self.next_space)
+            && right(&self.index_numbers, self.indexes.len(), self.next_index)
+            && self.declared.is_sorted_by(|a, b| a.number < b.number)
+            && self.declared.iter().all(|declared| self.index(declared.number).is_some())
             && (self.kind_rows.is_empty() || self.kind_rows.len() == self.kinds.len())
     }
 
@@ -491,8 +623,16 @@ impl Manifest {
         if !manifest.numbers_are_right() {
             return Err(Damage::new(
                 PREFIX_BYTES,
-                "the numbers of kinds or of spaces are out of order, or not as many as the names",
+                "the numbers of kinds, spaces or indexes are out of order, or not as many as \
+                 the names",
             ));
+        }
+        for declared in &manifest.declared {
+            let name = manifest.index(declared.number).unwrap_or_default();
+            let decoded = declared.index(name);
+            decoded.map_err(|damage| {
+                Damage::new(PREFIX_BYTES, format!("index {name:?}: {}", damage.what))
+            })?;
         }
         let manifest = Self { store: header.store, generation: header.number, ..manifest };
         // Most values have several encodings in MessagePack; only the canonical

@@ -16,6 +16,7 @@
 pub mod contents;
 pub(crate) mod header;
 pub mod heap;
+pub(crate) mod index;
 pub mod manifest;
 pub(crate) mod pack;
 pub mod segment;

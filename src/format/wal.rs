@@ -26,6 +26,7 @@ use std::{cell::Cell, ops::Range, sync::Arc};
 use crate::{
     format::{
         header::{Damage, Fields, FileKind, HEADER_BYTES, Header},
+        index,
         pack::{Packer, Unpacker, check_attributes_len},
     },
     model::{
@@ -301,6 +302,9 @@ const DROP_SPACE: u64 = 11;
 const SET_METHOD: u64 = 12;
 /// A put that keeps the expiry of the node.
 const PUT_KEEPING: u64 = 13;
+const DECLARE_INDEX: u64 = 17;
+const DROP_INDEX: u64 = 19;
+const BUILD_INDEX: u64 = 20;
 
 const COSINE: u64 = 1;
 const DOT: u64 = 2;
@@ -684,10 +688,27 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
                 Element::F32 => F32,
             });
         }
-        Op::CreateIndex { name } => {
+        Op::CreateIndex { name, index: None } => {
             p.array(2);
             p.uint(CREATE_INDEX);
             p.str(name);
+        }
+        Op::CreateIndex { name, index: Some(index) } => {
+            p.array(3);
+            p.uint(DECLARE_INDEX);
+            p.str(name);
+            index::pack(p, index);
+        }
+        Op::DropIndex { name } => {
+            p.array(2);
+            p.uint(DROP_INDEX);
+            p.str(name);
+        }
+        Op::BuildIndex { name, nodes } => {
+            p.array(3);
+            p.uint(BUILD_INDEX);
+            p.str(name);
+            p.uint(u64::from(*nodes));
         }
         Op::DropSpace { name } => {
             p.array(2);
@@ -772,8 +793,8 @@ fn decode_op(
         PUT => 14,
         PUT_KEEPING => 13,
         PATCH => 9,
-        TOUCH | EXPIRE | PRUNE | SET_METHOD => 3,
-        DELETE | CREATE_INDEX | DROP_SPACE => 2,
+        TOUCH | EXPIRE | PRUNE | SET_METHOD | DECLARE_INDEX | BUILD_INDEX => 3,
+        DELETE | CREATE_INDEX | DROP_SPACE | DROP_INDEX => 2,
         LINK => 10,
         UNLINK | CREATE_SPACE => 5,
         _ => return Err(u.damage(format!("an operation has the unknown tag {tag}"))),
@@ -885,7 +906,19 @@ fn decode_op(
                 n => return Err(u.damage(format!("unknown element type {n}"))),
             }
         }
-        CREATE_INDEX => Op::CreateIndex { name: u.str()?.to_owned() },
+        CREATE_INDEX => Op::CreateIndex { name: u.str()?.to_owned(), index: None },
+        DECLARE_INDEX => {
+            let name = u.str()?.to_owned();
+            Op::CreateIndex { name, index: Some(index::unpack(u)?) }
+        }
+        DROP_INDEX => Op::DropIndex { name: u.str()?.to_owned() },
+        BUILD_INDEX => {
+            let name = u.str()?.to_owned();
+            let nodes = u.uint()?;
+            let nodes = u32::try_from(nodes)
+                .map_err(|_| u.damage(format!("{nodes} nodes of an index to be built")))?;
+            Op::BuildIndex { name, nodes }
+        }
         DROP_SPACE => Op::DropSpace { name: u.str()?.to_owned() },
         // The tag was checked above, so this is SET_METHOD.
         _ => {

@@ -7,6 +7,7 @@ use crate::model::{
     edge::Edge,
     error::{Error, Result},
     id::NodeId,
+    index::Index,
     limits::{self, check_count, check_name},
     node::{Node, Patch},
     space::{Method, Space},
@@ -55,7 +56,7 @@ pub enum Precondition {
 /// # let engine = Engine::open(dir.path().join("memory"))?;
 /// let notes = (0..3).map(|_| Op::put(Node::new(NodeId::new(), "note")));
 /// let mut batch: Batch = notes.collect();
-/// batch.push(Op::CreateIndex { name: "timeline".to_owned() });
+/// batch.push(Op::CreateIndex { name: "timeline".to_owned(), index: None });
 /// engine.write(batch)?;
 /// assert_eq!(engine.snapshot().node_count(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -139,6 +140,23 @@ pub enum Op {
     CreateIndex {
         /// Its name.
         name: String,
+        /// What its keys are derived from. `None` if they are given by hand, with
+        /// the nodes.
+        #[cfg_attr(feature = "serde", serde(default))]
+        index: Option<Index>,
+    },
+    /// Drops an index with all its keys. It must be there.
+    DropIndex {
+        /// Its name.
+        name: String,
+    },
+    /// Derives the keys of some of the nodes that were there before an index was
+    /// created. The engine commits these by itself.
+    BuildIndex {
+        /// The name of the index. If it is not there or is built, nothing changes.
+        name: String,
+        /// How many nodes are looked at.
+        nodes: u32,
     },
     /// Drops a vector space with all its vectors. It must be there.
     DropSpace {
@@ -196,6 +214,8 @@ impl Op {
             Self::Unlink { .. }
             | Self::CreateSpace { .. }
             | Self::CreateIndex { .. }
+            | Self::DropIndex { .. }
+            | Self::BuildIndex { .. }
             | Self::DropSpace { .. }
             | Self::SetMethod { .. } => [None, None],
         }
@@ -209,7 +229,11 @@ impl Op {
             Self::Link { edge } => edge.check(),
             Self::Unlink { kind, .. } => check_name("kind", kind),
             Self::CreateSpace { name, space } => space.check(name),
-            Self::CreateIndex { name } => check_name("index", name),
+            Self::CreateIndex { name, index } => match index {
+                Some(index) => index.check(name),
+                None => check_name("index", name),
+            },
+            Self::DropIndex { name } | Self::BuildIndex { name, .. } => check_name("index", name),
             Self::DropSpace { name } | Self::SetMethod { name, .. } => check_name("space", name),
             Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
                 Ok(())
@@ -269,8 +293,12 @@ impl Op {
                 edge.kind.capacity().saturating_add(map_memory(&edge.attributes))
             }
             Self::Unlink { kind, .. } => kind.capacity(),
+            Self::CreateIndex { name, index } => {
+                name.capacity().saturating_add(index.as_ref().map_or(0, Index::memory))
+            }
             Self::CreateSpace { name, .. }
-            | Self::CreateIndex { name }
+            | Self::DropIndex { name }
+            | Self::BuildIndex { name, .. }
             | Self::DropSpace { name }
             | Self::SetMethod { name, .. } => name.capacity(),
             Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {

@@ -11,10 +11,16 @@ pub(crate) trait Catalog {
     fn space(&self, name: &str) -> Option<Space>;
     /// Whether there is such an index.
     fn has_index(&self, name: &str) -> bool;
+    /// Whether the engine derives its keys.
+    fn derives(&self, name: &str) -> bool;
 }
 
 pub(crate) fn check_index(index: &str, catalog: &impl Catalog) -> Result<()> {
-    if catalog.has_index(index) { Ok(()) } else { Err(unknown_index(index)) }
+    match catalog.has_index(index) {
+        true if catalog.derives(index) => Err(derived_index(index)),
+        true => Ok(()),
+        false => Err(unknown_index(index)),
+    }
 }
 
 pub(crate) fn check_vector(space: &str, vector: &[f32], catalog: &impl Catalog) -> Result<()> {
@@ -26,6 +32,11 @@ pub(crate) fn check_vector(space: &str, vector: &[f32], catalog: &impl Catalog) 
 
 pub(crate) fn unknown_space(name: &str) -> Error {
     Error::invalid(format!("vector space {name:?}: the store has none of that name"))
+}
+
+/// The error of a key that is given for an index whose keys are derived.
+pub(crate) fn derived_index(name: &str) -> Error {
+    Error::invalid(format!("index {name:?}: the engine derives its keys, none can be given"))
 }
 
 pub(crate) fn unknown_index(name: &str) -> Error {

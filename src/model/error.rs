@@ -96,6 +96,14 @@ pub enum Error {
         /// What was expected and what was found.
         what: String,
     },
+    /// The index cannot be read: it is being built, or could not be.
+    #[non_exhaustive]
+    NotReady {
+        /// The name of the index.
+        index: Arc<str>,
+        /// Why.
+        why: Arc<str>,
+    },
     /// Another engine, in this process or another, has the store open.
     #[non_exhaustive]
     Locked {
@@ -178,6 +186,7 @@ impl fmt::Display for Error {
             Self::Corrupt { file, offset, what } => {
                 write!(f, "{}: damaged at byte {offset}: {what}", file.display())
             }
+            Self::NotReady { index, why } => write!(f, "index {index:?} cannot be read: {why}"),
             Self::Locked { path } => write!(f, "{} is open in another engine", path.display()),
             Self::Poisoned { .. } => {
                 f.write_str("the engine refuses writes because its log failed")
@@ -222,7 +231,7 @@ impl error::Error for Error {
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConflictReason {
     /// The node is there, and the operation wanted it absent.
@@ -236,6 +245,13 @@ pub enum ConflictReason {
         /// The version that the node has.
         found: Seq,
     },
+    /// Another node has the key that the node would have in a unique index.
+    Unique {
+        /// The name of the index.
+        index: Arc<str>,
+        /// The node that has the key.
+        holder: NodeId,
+    },
 }
 
 impl std::fmt::Display for ConflictReason {
@@ -245,6 +261,9 @@ impl std::fmt::Display for ConflictReason {
             Self::Missing => f.write_str("there is no such node"),
             Self::Version { expected, found } => {
                 write!(f, "the node is at version {found}, not {expected}")
+            }
+            Self::Unique { index, holder } => {
+                write!(f, "node {holder} has the same key in the unique index {index:?}")
             }
         }
     }
@@ -284,6 +303,8 @@ pub enum ErrorKind {
     /// Restore a backup, repair the store, or open it with a salvaging
     /// [`RecoveryMode`](crate::admin::RecoveryMode).
     Corrupt,
+    /// Wait until the index is built, or drop it if it could not be.
+    NotReady,
     /// Close the other engine.
     Locked,
     /// Reopen the store.
@@ -320,6 +341,7 @@ impl Error {
             Self::Backpressure { .. } => ErrorKind::Backpressure,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::NotReady { .. } => ErrorKind::NotReady,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Poisoned { .. } => ErrorKind::Poisoned,
             Self::Checkpoint { cause, .. } => cause.kind(),

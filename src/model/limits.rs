@@ -57,6 +57,12 @@ pub const NEAREST_K: usize = 100_000;
 /// them compares each with four times as many candidates.
 pub const DIVERSE_K: usize = 1_000;
 
+/// Most fields of an index.
+pub const INDEX_PARTS: usize = 16;
+
+/// Most kinds that an index names.
+pub const INDEX_KINDS: usize = 1_024;
+
 /// Most rows of one vector file.
 pub const VECTOR_FILE_ROWS: usize = 1 << 22;
 

@@ -6,6 +6,7 @@ pub(crate) mod catalog;
 pub(crate) mod edge;
 pub(crate) mod error;
 pub(crate) mod id;
+pub(crate) mod index;
 pub(crate) mod key;
 pub mod limits;
 pub(crate) mod node;

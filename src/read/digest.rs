@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::{
-    format::heap::encode_attributes,
+    format::{heap::encode_attributes, index::encode as encode_index},
     model::{
         error::Result,
         space::{Element, Method, Metric},
@@ -119,8 +119,13 @@ impl Snapshot {
             item.bytes(&dimension.to_le_bytes()).bytes(&[metric, element, method]);
             digest.add(item.0.finalize());
         }
-        for name in self.indexes() {
-            digest.add(Item::new(b'i').bytes(name.as_bytes()).0.finalize());
+        for index in self.indexes() {
+            let mut item = Item::new(b'i');
+            item.bytes(index.name.as_bytes());
+            if let Some(definition) = index.definition {
+                item.bytes(&encode_index(definition));
+            }
+            digest.add(item.0.finalize());
         }
         Ok(digest)
     }

@@ -148,18 +148,20 @@ impl<'s> NodeRef<'s> {
     }
 
     /// Its index keys: the name of the index, and the key, in no particular
-    /// order. Keys of an unknown index, which only damage on disk can cause,
-    /// are left out; [`to_node`](Self::to_node) refuses them.
+    /// order. Keys that the engine derives are not among them. Keys of an unknown
+    /// index, which only damage on disk can cause, are left out;
+    /// [`to_node`](Self::to_node) refuses them.
     pub fn keys(&self) -> impl Iterator<Item = (&'s str, &'s [u8])> + use<'s> {
         let state = self.state;
         self.numbered_keys()
-            .filter_map(move |(index, key)| Some((state.indexes().name(index)?, key)))
+            .filter_map(move |(index, key)| Some((state.indexes().given_name(index)?, key)))
     }
 
     /// Checks that the indexes of its keys exist.
     pub(crate) fn check_keys(&self) -> Result<()> {
         let indexes = self.state.indexes();
-        match self.numbered_keys().find(|(index, _)| !indexes.knows(*index)) {
+        let known = |index| indexes.knows(index) || indexes.is_dropped(index);
+        match self.numbered_keys().find(|(index, _)| !known(*index)) {
             Some((index, _)) => {
                 let what = format!("node {} has a key of unknown index {index}", self.id());
                 Err(self.state.base().damaged(what))

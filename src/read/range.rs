@@ -4,7 +4,8 @@ use std::{iter::FusedIterator, ops::Bound};
 
 use crate::{
     format::tables::{EXPIRY, IndexEntryRef},
-    model::{catalog::unknown_index, error::Result, id::NodeId, time::Timestamp},
+    model::{error::Result, id::NodeId, time::Timestamp},
+    num,
     read::{
         cursor::{Cursor, CursorOf, Direction, KeyRange},
         merge::{Merge, MergedItem},
@@ -17,7 +18,7 @@ use crate::{
         State,
         base::partitions::{KeyPartition, RowRange},
         dead::DeadRun,
-        layer::Layer,
+        layer::{Layer, change::Change},
         record::{KeyEntry, expiry_key},
     },
 };
@@ -28,14 +29,14 @@ impl Snapshot {
     ///
     /// # Errors
     /// `Invalid` if the index does not exist, or the range ends before it
-    /// starts.
+    /// starts; `NotReady` while the index is being built.
     pub fn range(
         &self,
         index: &str,
         range: impl Into<KeyRange>,
         direction: Direction,
     ) -> Result<IndexEntries<'_>> {
-        let number = self.state.indexes().number(index).ok_or_else(|| unknown_index(index))?;
+        let number = self.state.indexes().readable(index)?;
         let range = range.into();
         range.check()?;
         Ok(IndexEntries::new(&self.state, number, range, direction))
@@ -103,6 +104,64 @@ impl Snapshot {
         ids.dedup();
         Ok(Some(ids))
     }
+}
+
+/// The first node with this key in an index that is `wanted`.
+pub(crate) fn first_holder(
+    state: &State,
+    index: u32,
+    key: &[u8],
+    wanted: impl Fn(NodeId) -> bool,
+) -> Result<Option<NodeId>> {
+    let range =
+        KeyRange { start: Bound::Included(key.to_vec()), end: Bound::Included(key.to_vec()) };
+    let mut entries = IndexEntries::new(state, index, range, Direction::Ascending);
+    while let Some(place) = entries.next_place() {
+        let node = place?.node;
+        if wanted(node) {
+            return Ok(Some(node));
+        }
+    }
+    Ok(None)
+}
+
+/// How many entries a range of an index has. Those of layers are counted one by one.
+pub(crate) fn count(state: &State, index: u32, range: &KeyRange) -> Result<u64> {
+    let mut changes = 0_i64;
+    let bounds = (start_place(index, range), end_place(index, range));
+    for layer in state.layers() {
+        for (_, change) in layer.keys().range::<_, IndexEntryRef<'_>>(bounds) {
+            changes = changes.saturating_add(match change {
+                Change::Added(()) => 1,
+                Change::Over(()) => 0,
+                Change::Gone => -1,
+            });
+        }
+    }
+    Ok(count_stored(state, index, range)?.saturating_add_signed(changes))
+}
+
+/// How many entries the base has in a range of an index, by their positions.
+pub(crate) fn count_stored(state: &State, index: u32, range: &KeyRange) -> Result<u64> {
+    let base = state.base();
+    let position = |(partition, entry): (usize, usize)| {
+        let before = base.keys().get(..partition).unwrap_or_default().iter();
+        before.map(|partition| partition.entries().len()).sum::<usize>() + entry
+    };
+    // The position of the first entry that is not before a bound.
+    let (start, end) = (start_place(index, range), end_place(index, range));
+    let at = |bound: Bound<IndexEntryRef<'_>>, through: bool| -> Result<usize> {
+        let place = bound_place(bound);
+        let (partition, entry) = base.key_bound(&place)?;
+        let is_there = match base.keys().get(partition).map(|found| found.entries()) {
+            Some(entries) if entry < entries.len() => entries.entry(entry)? == place,
+            _ => false,
+        };
+        Ok(position((partition, entry)) + usize::from(is_there && through))
+    };
+    let from = at(start, matches!(start, Bound::Excluded(_)))?;
+    let to = at(end, matches!(end, Bound::Included(_)))?;
+    Ok(num::wide(to.saturating_sub(from)))
 }
 
 type KeyMerge<'s> =
@@ -209,7 +268,7 @@ impl<'s> KeyTable<'s> {
 }
 
 impl<'s> IndexEntries<'s> {
-    fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
+    pub(crate) fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
         let (between, left_at) = (None, None);
         let table = KeyTable { state, index, range, direction, between, left_at };
         Self { table, front: None, back: None, at: None, back_at: None }
@@ -217,7 +276,7 @@ impl<'s> IndexEntries<'s> {
 
     fn read(&self) -> CursorOf {
         CursorOf::Index(
-            self.table.state.indexes().known_name(self.table.index).to_owned(),
+            self.table.state.indexes().name(self.table.index).unwrap_or_default().to_owned(),
             self.table.direction,
         )
     }

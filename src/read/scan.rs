@@ -272,6 +272,11 @@ impl<'s> Ordered for KindTable<'s> {
 }
 
 impl<'s> Scan<'s> {
+    /// The nodes from `start` up to `end`, by kind and id.
+    pub(crate) fn between(state: &'s State, start: KindEntry, end: KindEntry) -> Self {
+        Self::new(state, ScanKind::All, start, end)
+    }
+
     fn new(state: &'s State, kind: ScanKind, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
         let table = KindTable { state, start, end, left_at: None };
         Self { table, kind, front: None, back: None, at: None, back_at: None }

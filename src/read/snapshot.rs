@@ -6,7 +6,7 @@ use crate::{
     format::tables::EdgeKey,
     model::{error::Result, id::NodeId, space::Space, time::Seq},
     num,
-    read::{edge::EdgeRef, node::NodeRef},
+    read::{edge::EdgeRef, index_info::IndexInfo, node::NodeRef},
     state::{
         Prefetched, State,
         base::{Base, stored::EdgeRepr},
@@ -190,8 +190,15 @@ impl Snapshot {
 
     /// The indexes of the store, in the order of their creation, also those without
     /// keys.
-    pub fn indexes(&self) -> impl Iterator<Item = &str> {
-        self.state.indexes().iter()
+    pub fn indexes(&self) -> impl Iterator<Item = IndexInfo<'_>> {
+        self.state.indexes().numbered().map(|(_, index)| IndexInfo::of(index))
+    }
+
+    /// The index with this name.
+    #[must_use]
+    pub fn index(&self, name: &str) -> Option<IndexInfo<'_>> {
+        let number = self.state.indexes().number(name)?;
+        self.state.indexes().by_number(number).map(IndexInfo::of)
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{
     },
     state::{
         State,
-        layer::change,
+        catalog::{NamedIndex, Phase},
+        layer::change::{self, Change},
         record::{
             ENTRY_BYTES, EdgeRecord, KeyEntry, NodeRecord, RECORD_BYTES, SecondaryKeys,
             StoredSecondaryKeys, Vector, VectorSlot,
@@ -39,7 +40,14 @@ pub(crate) enum Effect {
     DropSpace(u32),
     Method(u32, Method),
     /// Creates an index with the next number.
-    Index(Arc<str>),
+    Index(NamedIndex),
+    /// Drops an index, of which the base has so many entries.
+    DropIndex {
+        number: u32,
+        stored: u64,
+    },
+    /// Notes how far an index is built.
+    IndexPhase(u32, Phase),
     /// Puts a node, and replaces its record if it exists.
     Node {
         record: NodeRecord,
@@ -110,7 +118,11 @@ impl State {
                         space.method = method;
                     }
                 }
-                Effect::Index(name) => self.indexes.add(name),
+                Effect::Index(index) => Arc::make_mut(&mut self.indexes).add(index),
+                Effect::DropIndex { number, stored } => self.drop_index(number, stored),
+                Effect::IndexPhase(number, phase) => {
+                    Arc::make_mut(&mut self.indexes).set_phase(number, phase);
+                }
                 Effect::Node { record, below } => match below {
                     Below::Layers => {
                         let old = before(&record.id).flatten().map(NodeRecord::secondary_keys);
@@ -148,6 +160,20 @@ impl State {
         if let Some(count) = Arc::make_mut(&mut self.vector_counts).remove(&number) {
             self.counts.vectors = self.counts.vectors.saturating_sub(count);
         }
+    }
+
+    /// Drops an index. Its entries in a layer are freed with the layer, those in the
+    /// base by the next checkpoint.
+    fn drop_index(&mut self, number: u32, stored: u64) {
+        let entries = self.layers().flat_map(|layer| layer.index_changes(number));
+        let (more, less) = entries.fold((stored, 0_u64), |(more, less), change| match change {
+            Change::Added(()) => (more.saturating_add(1), less),
+            Change::Over(()) => (more, less),
+            Change::Gone => (more, less.saturating_add(1)),
+        });
+        let keys = &mut self.counts.keys;
+        *keys = keys.saturating_sub(more.saturating_sub(less));
+        Arc::make_mut(&mut self.indexes).drop(number);
     }
 
     /// Changes the vector counts of a space. All counts start from those that a
@@ -295,6 +321,10 @@ impl State {
 
     fn set_key(&mut self, entry: KeyEntry, has: bool) {
         if entry.index != EXPIRY {
+            // Records keep the keys of indexes that were dropped.
+            if !self.indexes.knows(entry.index) {
+                return;
+            }
             let keys = &mut self.counts.keys;
             *keys = if has { keys.saturating_add(1) } else { keys.saturating_sub(1) };
         }

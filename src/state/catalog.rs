@@ -1,10 +1,20 @@
-//! The numbers of kinds, indexes and spaces.
+//! The numbers of kinds, and the indexes and spaces with theirs.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use im::OrdMap;
 
-use crate::{format::manifest::NamedSpace, model::space::Space, num};
+use crate::{
+    format::manifest::NamedSpace,
+    model::{
+        catalog::unknown_index,
+        error::{Error, Result},
+        id::NodeId,
+        index::Index,
+        space::Space,
+    },
+    num,
+};
 
 /// Names and their numbers. Numbers are assigned in ascending order and never
 /// used again, so a number means the same in every file, layer and snapshot.
@@ -236,6 +246,172 @@ impl Spaces {
     pub(crate) fn drop(&mut self, number: u32) {
         if let Some(space) = self.by_number.remove(&number) {
             self.names.remove(space.name.as_str());
+        }
+    }
+}
+
+/// An index of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedIndex {
+    pub(crate) name: Arc<str>,
+    /// `None` if its keys are given by hand.
+    pub(crate) derived: Option<Derived>,
+}
+
+/// What the keys of an index are derived from.
+#[derive(Debug, Clone)]
+pub(crate) struct Derived {
+    pub(crate) definition: Arc<Index>,
+    pub(crate) phase: Phase,
+}
+
+/// How far an index is built whose keys are derived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The keys of all nodes are in it.
+    Ready,
+    /// The keys of nodes before this one are in it, by kind and id, and those of
+    /// all nodes that were written since it was created.
+    Building(u32, NodeId),
+    /// The keys of a node could not be derived. It has no further keys.
+    Failed(Arc<str>),
+}
+
+/// The indexes of a store.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Indexes {
+    by_number: BTreeMap<u32, NamedIndex>,
+    /// The numbers, by name.
+    names: BTreeMap<Arc<str>, u32>,
+    /// The numbers of those whose keys are derived, ascending.
+    derived: Vec<u32>,
+    /// The number of the next index. None is used again.
+    next: u32,
+}
+
+impl Indexes {
+    /// Indexes with these numbers. The next one gets the number `next`.
+    pub(crate) fn new(indexes: impl Iterator<Item = (u32, NamedIndex)>, next: u32) -> Self {
+        let mut all = Self { next, ..Self::default() };
+        for (number, index) in indexes {
+            all.insert(number, index);
+        }
+        all
+    }
+
+    fn insert(&mut self, number: u32, index: NamedIndex) {
+        self.names.insert(Arc::clone(&index.name), number);
+        if index.derived.is_some() {
+            self.derived.push(number);
+        }
+        self.by_number.insert(number, index);
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    pub(crate) fn by_number(&self, number: u32) -> Option<&NamedIndex> {
+        self.by_number.get(&number)
+    }
+
+    /// The name of the index with this number, if there is one.
+    pub(crate) fn name(&self, number: u32) -> Option<&str> {
+        self.by_number(number).map(|index| &*index.name)
+    }
+
+    /// The name of the index with this number, if its keys are given by hand.
+    pub(crate) fn given_name(&self, number: u32) -> Option<&str> {
+        let index = self.by_number(number).filter(|index| index.derived.is_none());
+        index.map(|index| &*index.name)
+    }
+
+    /// The number of an index that can be read.
+    ///
+    /// # Errors
+    /// `Invalid` if there is none of that name; `NotReady` while it is being built,
+    /// and if it could not be.
+    pub(crate) fn readable(&self, name: &str) -> Result<u32> {
+        let number = self.number(name).ok_or_else(|| unknown_index(name))?;
+        match self.derived(number).map(|derived| &derived.phase) {
+            None | Some(Phase::Ready) => Ok(number),
+            Some(Phase::Building(..)) => {
+                Err(Error::NotReady { index: name.into(), why: "it is being built".into() })
+            }
+            Some(Phase::Failed(why)) => {
+                Err(Error::NotReady { index: name.into(), why: Arc::clone(why) })
+            }
+        }
+    }
+
+    /// Whether there is an index with this number.
+    pub(crate) fn knows(&self, number: u32) -> bool {
+        self.by_number.contains_key(&number)
+    }
+
+    /// Whether there was an index with this number, which is no more.
+    pub(crate) fn is_dropped(&self, number: u32) -> bool {
+        number < self.next && !self.knows(number)
+    }
+
+    /// The index with this number, if its keys are derived.
+    pub(crate) fn derived(&self, number: u32) -> Option<&Derived> {
+        self.by_number(number)?.derived.as_ref()
+    }
+
+    /// Those whose keys are derived, by number.
+    pub(crate) fn all_derived(&self) -> impl Iterator<Item = (u32, &NamedIndex, &Derived)> {
+        self.derived.iter().filter_map(|number| {
+            let index = self.by_number(*number)?;
+            Some((*number, index, index.derived.as_ref()?))
+        })
+    }
+
+    /// Whether there is one that is being built.
+    pub(crate) fn is_building(&self) -> bool {
+        self.all_derived().any(|(_, _, derived)| matches!(derived.phase, Phase::Building(..)))
+    }
+
+    /// Whether there is none whose keys are derived.
+    pub(crate) fn none_derived(&self) -> bool {
+        self.derived.is_empty()
+    }
+
+    /// How many indexes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
+    /// The number of the next index.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The indexes, by number.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u32, &NamedIndex)> {
+        self.by_number.iter().map(|(number, index)| (*number, index))
+    }
+
+    /// Adds an index, and assigns the next number to it. Batches are refused before
+    /// the numbers run out.
+    pub(crate) fn add(&mut self, index: NamedIndex) {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        self.insert(number, index);
+    }
+
+    pub(crate) fn drop(&mut self, number: u32) {
+        if let Some(index) = self.by_number.remove(&number) {
+            self.names.remove(&index.name);
+            self.derived.retain(|of| *of != number);
+        }
+    }
+
+    pub(crate) fn set_phase(&mut self, number: u32, phase: Phase) {
+        if let Some(derived) =
+            self.by_number.get_mut(&number).and_then(|index| index.derived.as_mut())
+        {
+            derived.phase = phase;
         }
     }
 }

@@ -12,14 +12,13 @@ use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use crate::{
     format::{
-        manifest::{Counts, Manifest, NamedSpace},
+        manifest::{Building, Counts, DeclaredIndex, Manifest, NamedSpace},
         tables::{EdgeKey, NodeRow},
     },
     model::{catalog::Catalog, id::NodeId, space::Space, time::Seq},
-    num,
     state::{
         base::Base,
-        catalog::{Dictionary, Spaces},
+        catalog::{Derived, Dictionary, Indexes, NamedIndex, Phase, Spaces},
         dead::{Dead, DeadReports, DeadRun},
         layer::{Frozen, Layer, change::Change},
         record::{EdgeRecord, NodeRecord},
@@ -35,7 +34,7 @@ pub(crate) struct State {
     spaces: Arc<Spaces>,
     /// The number of vectors in each space, by the number of the space.
     vector_counts: Arc<BTreeMap<u32, u64>>,
-    indexes: Dictionary,
+    indexes: Arc<Indexes>,
     counts: Counts,
     /// Changes since the last checkpoint began.
     active: Layer,
@@ -126,7 +125,7 @@ impl State {
     }
 
     #[inline]
-    pub(crate) fn indexes(&self) -> &Dictionary {
+    pub(crate) fn indexes(&self) -> &Arc<Indexes> {
         &self.indexes
     }
 }
@@ -136,10 +135,40 @@ pub(crate) fn kinds_of(manifest: &Manifest) -> Dictionary {
     Dictionary::new(manifest.numbered_kinds(), manifest.next_kind())
 }
 
-/// The indexes that a manifest names. None ever leaves.
-fn indexes_of(manifest: &Manifest) -> Dictionary {
-    let names = (0_u32..).zip(manifest.indexes.iter().map(String::as_str));
-    Dictionary::new(names, num::short(manifest.indexes.len()))
+/// The indexes that a manifest names.
+pub(crate) fn indexes_of(manifest: &Manifest) -> Indexes {
+    let derived = |number: u32, name: &str| {
+        let at = manifest.declared.binary_search_by_key(&number, |declared| declared.number);
+        let declared = manifest.declared.get(at.ok()?)?;
+        // A manifest with another definition was refused when it was decoded.
+        let definition = Arc::new(declared.index(name).ok()?);
+        let phase = match (&declared.failed, declared.building) {
+            (Some(why), _) => Phase::Failed(why.as_str().into()),
+            (None, Some(next)) => Phase::Building(next.kind, next.node()),
+            (None, None) => Phase::Ready,
+        };
+        Some(Derived { definition, phase })
+    };
+    let indexes = manifest.numbered_indexes().map(|(number, name)| {
+        (number, NamedIndex { name: name.into(), derived: derived(number, name) })
+    });
+    Indexes::new(indexes, manifest.next_index())
+}
+
+/// The indexes whose keys are derived, as a manifest has them.
+pub(crate) fn declared(indexes: &Indexes) -> Vec<DeclaredIndex> {
+    let declared = indexes.all_derived().map(|(number, _, derived)| {
+        let building = match derived.phase {
+            Phase::Building(kind, node) => Some(Building::new(kind, node)),
+            Phase::Ready | Phase::Failed(_) => None,
+        };
+        let failed = match &derived.phase {
+            Phase::Failed(why) => Some(why.to_string()),
+            Phase::Ready | Phase::Building(..) => None,
+        };
+        DeclaredIndex { failed, ..DeclaredIndex::new(number, &derived.definition, building) }
+    });
+    declared.collect()
 }
 
 /// The result of a prefetch lookup of one node.
@@ -162,7 +191,7 @@ impl State {
         Self {
             seq: manifest.checkpoint,
             kinds: kinds_of(&manifest),
-            indexes: indexes_of(&manifest),
+            indexes: Arc::new(indexes_of(&manifest)),
             spaces: Arc::new(Spaces::new(manifest.numbered_spaces(), manifest.next_space())),
             vector_counts: Arc::new(
                 manifest.numbered_spaces().map(|(number, space)| (number, space.vectors)).collect(),
@@ -193,7 +222,7 @@ impl State {
                 layer: std::mem::replace(&mut self.active, next),
                 seq: self.seq,
                 kinds,
-                indexes: self.indexes.clone(),
+                indexes: Arc::clone(&self.indexes),
                 spaces: self.numbered_spaces(),
                 next_space: self.spaces.next(),
                 counts: self.counts,
@@ -210,7 +239,7 @@ impl State {
             layer: self.active.next(),
             seq: manifest.checkpoint,
             kinds: kinds_of(manifest),
-            indexes: indexes_of(manifest),
+            indexes: Arc::new(indexes_of(manifest)),
             spaces: manifest
                 .numbered_spaces()
                 .map(|(number, space)| (number, space.clone()))
@@ -306,5 +335,9 @@ impl Catalog for State {
 
     fn has_index(&self, name: &str) -> bool {
         self.indexes.number(name).is_some()
+    }
+
+    fn derives(&self, name: &str) -> bool {
+        self.indexes.number(name).is_some_and(|number| self.indexes.derived(number).is_some())
     }
 }

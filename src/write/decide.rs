@@ -20,9 +20,10 @@ use crate::{
     },
     model::{
         batch::{Op, Precondition},
-        catalog::{unknown_index, unknown_space},
+        catalog::{derived_index, unknown_index, unknown_space},
         error::{ConflictReason, Error, Result},
         id::NodeId,
+        index::Index,
         limits::{self, check_count},
         node::{IndexKey, Node, Patch},
         space::Space,
@@ -30,13 +31,20 @@ use crate::{
         value::check_attributes,
     },
     num,
+    read::{
+        cursor::KeyRange,
+        range::{count_stored, first_holder},
+        scan::Scan,
+    },
     state::{
         Prefetched, State,
         apply::{Below, Effect},
         base::{Base, stored::StoredNode},
+        catalog::{Derived, Indexes, NamedIndex, Phase},
         record::{Content, EdgeRecord, NodeRecord, Vector, VectorSlot, some_attributes},
     },
     vector,
+    write::derive::{self, Changed},
 };
 
 /// Nodes are prefetched for batches of at least this many operations.
@@ -59,7 +67,11 @@ pub(crate) fn decide(
     ops: Vec<Op>,
     contents: &Contents,
 ) -> Result<Vec<Effect>> {
-    let track = ops.len() > 1;
+    let builds = ops.iter().any(|op| matches!(op, Op::BuildIndex { .. }));
+    if builds && ops.len() > 1 {
+        return Err(Error::invalid("batch: an index is built in a batch of its own"));
+    }
+    let track = ops.len() > 1 || builds;
     let mut batch = Decision {
         state,
         seq,
@@ -76,7 +88,8 @@ pub(crate) fn decide(
         new_spaces: 0,
         dropped_spaces: 0,
         used_kinds: BTreeSet::new(),
-        indexes: HashMap::default(),
+        indexes: Arc::clone(state.indexes()),
+        unique: HashMap::default(),
     };
     let nodes: Vec<[Option<NodeId>; 2]> =
         if ops.len() >= FETCH_FROM { ops.iter().map(Op::nodes).collect() } else { Vec::new() };
@@ -139,7 +152,11 @@ struct Decision<'s> {
     dropped_spaces: usize,
     /// Kinds of the state that the batch has noted as used.
     used_kinds: BTreeSet<u32>,
-    indexes: HashMap<Arc<str>, u32, RandomState>,
+    /// The indexes as earlier operations of the batch left them.
+    indexes: Arc<Indexes>,
+    /// Keys of unique indexes that earlier operations gave to nodes, which may have
+    /// lost them since.
+    unique: HashMap<(u32, Arc<[u8]>), NodeId, RandomState>,
 }
 
 impl<'s> Decision<'s> {
@@ -152,14 +169,12 @@ impl<'s> Decision<'s> {
                 let (mut record, below) = self.present_record(id, first)?;
                 record.access_count = record.access_count.saturating_add(count);
                 record.accessed = record.accessed.max(self.time);
-                self.set(record, below);
-                Ok(())
+                self.set(record, below, Changed::Access)
             }
             Op::Expire { id, expires } => {
                 let (mut record, below) = self.present_record(id, first)?;
                 record.expires = expires;
-                self.set(record, below);
-                Ok(())
+                self.set(record, below, Changed::Expiry)
             }
             Op::Delete { id } => self.delete(id, first),
             Op::Prune { id, before } => {
@@ -209,7 +224,9 @@ impl<'s> Decision<'s> {
                 Ok(())
             }
             Op::CreateSpace { name, space } => self.create_space(name, space),
-            Op::CreateIndex { name } => self.create_index(name),
+            Op::CreateIndex { name, index } => self.create_index(name, index),
+            Op::DropIndex { name } => self.drop_index(&name),
+            Op::BuildIndex { name, nodes } => self.build_index(&name, nodes),
             Op::DropSpace { name } => {
                 let (number, _) = self.space(&name)?;
                 self.spaces.insert(name.into_boxed_str(), None);
@@ -253,7 +270,7 @@ impl<'s> Decision<'s> {
         let keys = node
             .keys
             .into_iter()
-            .map(|IndexKey { index, key }| Ok((self.index(&index)?, Arc::from(key))))
+            .map(|IndexKey { index, key }| Ok((self.given_index(&index)?, Arc::from(key))))
             .collect::<Result<Vec<_>>>()?;
         let kind = self.kind(&node.kind)?;
         let vectors = node
@@ -277,8 +294,7 @@ impl<'s> Decision<'s> {
             keys: sorted_keys(keys),
             vectors: sorted_vectors(vectors),
         };
-        self.set(record, below);
-        Ok(())
+        self.set(record, below, Changed::Anything)
     }
 
     fn patch(
@@ -313,7 +329,7 @@ impl<'s> Decision<'s> {
         if !patch.keys.is_empty() {
             let mut keys = record.keys.into_vec();
             for (name, replacement) in patch.keys {
-                let index = self.index(&name)?;
+                let index = self.given_index(&name)?;
                 keys.retain(|(of, _)| *of != index);
                 keys.extend(replacement.into_iter().map(|key| (index, Arc::from(key))));
             }
@@ -341,8 +357,7 @@ impl<'s> Decision<'s> {
         }
         record.version = self.seq;
         record.updated = self.time;
-        self.set(record, below);
-        Ok(())
+        self.set(record, below, Changed::Anything)
     }
 
     fn create_space(&mut self, name: String, space: Space) -> Result<()> {
@@ -366,16 +381,88 @@ impl<'s> Decision<'s> {
         }
     }
 
-    fn create_index(&mut self, name: String) -> Result<()> {
-        if self.index(&name).is_ok() {
-            return Ok(());
+    fn create_index(&mut self, name: String, definition: Option<Index>) -> Result<()> {
+        if let Some(number) = self.indexes.number(&name) {
+            let existing = self.indexes.derived(number).map(|derived| &*derived.definition);
+            return if existing == definition.as_ref() {
+                Ok(())
+            } else {
+                Err(Error::invalid(format!("index {name:?}: it exists with another definition")))
+            };
         }
-        let number = self.state.indexes().len() + self.indexes.len();
-        check_count("indexes of a store", number + 1, limits::INDEXES)?;
-        let name: Arc<str> = name.into();
-        self.indexes.insert(Arc::clone(&name), num::short(number));
-        self.effects.push(Effect::Index(name));
+        check_count("indexes of a store", self.indexes.len() + 1, limits::INDEXES)?;
+        next_number(self.indexes.next(), 0, "indexes that a store ever had")?;
+        let put = |effect: &Effect| matches!(effect, Effect::Node { .. });
+        let empty = self.state.counts().nodes == 0 && !self.effects.iter().any(put);
+        let phase = if empty { Phase::Ready } else { Phase::Building(0, NodeId::MIN) };
+        let derived =
+            definition.map(|definition| Derived { definition: Arc::new(definition), phase });
+        let index = NamedIndex { name: name.into(), derived };
+        Arc::make_mut(&mut self.indexes).add(index.clone());
+        self.effects.push(Effect::Index(index));
         Ok(())
+    }
+
+    fn drop_index(&mut self, name: &str) -> Result<()> {
+        let number = self.indexes.number(name).ok_or_else(|| unknown_index(name))?;
+        let stored = count_stored(self.state, number, &KeyRange::all())?;
+        Arc::make_mut(&mut self.indexes).drop(number);
+        self.effects.push(Effect::DropIndex { number, stored });
+        Ok(())
+    }
+
+    /// Derives the keys of the next nodes of an index that is being built. What
+    /// cannot be derived ends that: the nodes were there before the index.
+    fn build_index(&mut self, name: &str, nodes: u32) -> Result<()> {
+        let Some(number) = self.indexes.number(name) else { return Ok(()) };
+        let Some(Derived { definition, phase: Phase::Building(kind, from) }) =
+            self.indexes.derived(number).cloned()
+        else {
+            return Ok(());
+        };
+        let phase = match self.build(&definition, (kind, from), nodes) {
+            Ok(Some((kind, from))) => Phase::Building(kind, from),
+            Ok(None) => Phase::Ready,
+            Err(error @ (Error::Invalid { .. } | Error::Conflict { .. })) => {
+                // Deciding it again meets the same nodes, and fails in the same way.
+                self.effects.clear();
+                Phase::Failed(error.to_string().into())
+            }
+            Err(error) => return Err(error),
+        };
+        self.effects.push(Effect::IndexPhase(number, phase));
+        Ok(())
+    }
+
+    /// Derives the keys of so many nodes from a place on. Returns the next place,
+    /// unless all are done.
+    fn build(
+        &mut self,
+        definition: &Index,
+        from: (u32, NodeId),
+        nodes: u32,
+    ) -> Result<Option<(u32, NodeId)>> {
+        let state = self.state;
+        let mut left = nodes;
+        for (kind, name) in state.kinds().numbered().filter(|(kind, _)| *kind >= from.0) {
+            if !definition.has_kind(name) {
+                continue;
+            }
+            let first = if kind == from.0 { from.1 } else { NodeId::MIN };
+            for node in Scan::between(state, (kind, first), (kind, NodeId::MAX)) {
+                let id = node?.id();
+                let Some(less) = left.checked_sub(1) else { return Ok(Some((kind, id))) };
+                left = less;
+                let (record, below) = self.present_record(id, Prefetched::Not)?;
+                let before = record.keys.clone();
+                if let Some(record) = self.derived(record, Changed::Anything)?
+                    && record.keys != before
+                {
+                    self.push(record, below);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Looks up a node in the batch and the layers: `None` if they have no
@@ -425,11 +512,13 @@ impl<'s> Decision<'s> {
                 record.content = record.content.detached();
             }
             self.use_kind(record.kind);
+            self.leave_dropped(&mut record);
             return Ok((record, Below::Layers));
         }
         let node = self.in_base(id, prefetched)?.ok_or_else(missing)?;
-        let record = self.state.base().record_of(node)?;
+        let mut record = self.state.base().record_of(node)?;
         self.use_kind(record.kind);
+        self.leave_dropped(&mut record);
         Ok((record, Below::Base(Some(node.secondary_keys()))))
     }
 
@@ -440,11 +529,74 @@ impl<'s> Decision<'s> {
         Ok(row.map(|row| Timestamp::from_micros(row.created.get())))
     }
 
-    fn set(&mut self, record: NodeRecord, below: Below) {
+    /// Leaves out the keys of indexes that were dropped.
+    fn leave_dropped(&self, record: &mut NodeRecord) {
+        if record.keys.iter().any(|(index, _)| !self.indexes.knows(*index)) {
+            let keys = std::mem::take(&mut record.keys).into_vec().into_iter();
+            record.keys = keys.filter(|(index, _)| self.indexes.knows(*index)).collect();
+        }
+    }
+
+    /// Writes a record of which this was changed, with its keys derived again.
+    fn set(&mut self, mut record: NodeRecord, below: Below, changed: Changed) -> Result<()> {
+        if !self.indexes.none_derived() {
+            match self.derived(record, changed)? {
+                Some(derived) => record = derived,
+                None => return Err(Error::internal("a record without its kind")),
+            }
+        }
+        self.push(record, below);
+        Ok(())
+    }
+
+    fn push(&mut self, record: NodeRecord, below: Below) {
         if self.track {
             self.nodes.insert(record.id, Some(self.effects.len()));
         }
         self.effects.push(Effect::Node { record, below });
+    }
+
+    /// The record with its derived keys as they are after a change.
+    fn derived(&mut self, mut record: NodeRecord, changed: Changed) -> Result<Option<NodeRecord>> {
+        let (state, number) = (self.state, record.kind);
+        let new = || self.kinds.iter().find(|(_, of)| **of == number).map(|(name, _)| &**name);
+        let Some(kind) = state.kinds().name(number).or_else(new) else { return Ok(None) };
+        if let Some(keys) = derive::keys(&self.indexes, kind, &record, changed)? {
+            // In a batch, later operations have to see also what stays.
+            let added =
+                keys.iter().filter(|key| self.track || record.keys.binary_search(key).is_err());
+            let unique = added.filter(|(index, _)| {
+                self.indexes.derived(*index).is_some_and(|derived| derived.definition.unique)
+            });
+            let unique: Vec<_> = unique.cloned().collect();
+            for key in unique {
+                self.check_unique(record.id, key)?;
+            }
+            record.keys = keys;
+        }
+        Ok(Some(record))
+    }
+
+    /// Refuses a key of a unique index that another node has.
+    fn check_unique(&mut self, id: NodeId, (number, key): (u32, Arc<[u8]>)) -> Result<()> {
+        let changed = |node: &NodeId| self.nodes.contains_key(node);
+        let stored = first_holder(self.state, number, &key, |node| node != id && !changed(&node))?;
+        let place = (number, key);
+        let earlier = self.unique.get(&place).copied().filter(|node| *node != id);
+        let earlier = earlier.filter(|node| {
+            self.in_memory(*node, Prefetched::Not)
+                .flatten()
+                .is_some_and(|record| record.keys.binary_search(&place).is_ok())
+        });
+        if let Some(holder) = stored.or(earlier) {
+            let index = self.indexes.by_number(number).map(|index| Arc::clone(&index.name));
+            let index = index.unwrap_or_else(|| "".into());
+            return Err(conflict(id, ConflictReason::Unique { index, holder }));
+        }
+        if self.track {
+            self.unique.insert(place, id);
+        }
+        Ok(())
     }
 
     fn delete(&mut self, id: NodeId, prefetched: Prefetched<'s>) -> Result<()> {
@@ -506,9 +658,13 @@ impl<'s> Decision<'s> {
         known.ok_or_else(|| unknown_space(name))
     }
 
-    fn index(&self, name: &str) -> Result<u32> {
-        let known = self.state.indexes().number(name).or_else(|| self.indexes.get(name).copied());
-        known.ok_or_else(|| unknown_index(name))
+    /// The number of an index whose keys are given by hand.
+    fn given_index(&self, name: &str) -> Result<u32> {
+        let number = self.indexes.number(name).ok_or_else(|| unknown_index(name))?;
+        if self.indexes.derived(number).is_some() {
+            return Err(derived_index(name));
+        }
+        Ok(number)
     }
 
     fn vector(&self, name: &str, kind: u32, components: Vec<f32>) -> Result<VectorSlot> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod decide;
+mod derive;
 pub(crate) mod pacing;
 pub(crate) mod pins;
 pub(crate) mod reconciler;

@@ -446,6 +446,10 @@ impl Reconciler {
         }
         self.published.store(Arc::new(core.working.clone()));
         self.budget.note(&core.working);
+        if core.working.indexes().is_building() {
+            // The thread that makes checkpoints builds them.
+            (self.checkpoint)();
+        }
     }
 
     /// Makes sure that a thread takes what is queued. To be called after

@@ -195,7 +195,7 @@ impl Store {
             batch.push(Op::SetMethod { name: name.clone(), method: *method });
         }
         for name in &self.indexes {
-            batch.push(Op::CreateIndex { name: name.clone() });
+            batch.push(Op::CreateIndex { name: name.clone(), index: None });
         }
         write(&engine, &mut batch);
         for mut node in self.nodes.clone() {

@@ -446,7 +446,7 @@ fn read_all(snapshot: &Snapshot) -> usize {
     }
     for index in snapshot.indexes() {
         for direction in [Direction::Ascending, Direction::Descending] {
-            match snapshot.range(index, KeyRange::all(), direction) {
+            match snapshot.range(index.name, KeyRange::all(), direction) {
                 Ok(mut range) => {
                     range.try_for_each(|entry| entry.map(drop)).unwrap_or_else(&mut met);
                 }

@@ -17,6 +17,7 @@ use ingrain::{
         segment::File,
         wal::{FRAME_HEADER_BYTES, Frames, decode_batch, encode_batch},
     },
+    index::{Index, attr, attr_path, created},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -40,6 +41,7 @@ fn write_golden(path: &Path) {
         .clock(Arc::new(clock))
         .wal_file_bytes(64 << 10)
         .index_rows(1)
+        .inline(true) // It is the log that is compared: who writes when must be certain.
         .space("text", Space::new(3, Metric::Cosine))
         .index("timeline")
         .open(path)
@@ -90,7 +92,14 @@ fn write_golden(path: &Path) {
     batch.push(Op::CreateSpace { name: name.clone(), space });
     batch.push(Op::SetMethod { name: "text".to_owned(), method: Method::Pq8 });
     batch.push(Op::DropSpace { name });
+    let by_int =
+        Index::on([attr("int").or(Value::Null), attr_path(["map", "k"]).desc(), created()]);
+    let index = Some(by_int.kinds(["memo", "person"]).unique());
+    batch.push(Op::CreateIndex { name: "by_int".to_owned(), index });
+    batch.push(Op::CreateIndex { name: "gone".to_owned(), index: None });
+    batch.push(Op::DropIndex { name: "gone".to_owned() });
     engine.write(batch).unwrap();
+    engine.build_index("by_int").unwrap();
     engine.close().unwrap();
 }
 
@@ -120,7 +129,8 @@ fn golden_files_are_read_as_ever() {
     write_image(&path, &read_image(&golden_dir()));
     let engine = Options::new().create(false).open(&path).unwrap();
     let s = engine.snapshot();
-    assert_eq!((s.seq(), s.node_count(), s.edge_count()), (Seq::new(3), 2, 1));
+    assert_eq!((s.seq(), s.node_count(), s.edge_count()), (Seq::new(4), 2, 1));
+    assert_eq!(s.query("by_int").eq(6).eq(1).count().unwrap(), 1);
     let node = s.get(id_of_byte(1)).unwrap().unwrap();
     assert_eq!((node.kind(), node.content()), ("memo", b"changed".as_slice()));
     assert_eq!((node.strength(), node.confidence(), node.access_count()), (0.75, 0.25, 1));
@@ -338,6 +348,9 @@ fn a_manifest_survives_the_round_trip_and_nothing_else() {
         kind_numbers: Vec::new(),
         next_kind: Some(3),
         kind_rows: vec![1, 2],
+        index_numbers: Vec::new(),
+        next_index: None,
+        declared: Vec::new(),
         indexes: vec!["timeline".to_owned()],
         space_numbers: vec![4],
         next_space: None,

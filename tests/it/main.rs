@@ -16,6 +16,7 @@ mod base;
 mod base_edge_cases;
 mod basics;
 mod dead;
+mod declared;
 mod disk;
 mod files;
 mod fork;

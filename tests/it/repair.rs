@@ -102,7 +102,7 @@ struct Contents {
 fn contents(snapshot: &Snapshot) -> Contents {
     let mut all = Contents {
         spaces: snapshot.spaces().map(|(name, space)| (name.to_owned(), space)).collect(),
-        indexes: snapshot.indexes().map(str::to_owned).collect(),
+        indexes: snapshot.indexes().map(|index| index.name.to_owned()).collect(),
         ..Contents::default()
     };
     for node in snapshot.scan_all() {

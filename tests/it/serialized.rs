@@ -46,7 +46,7 @@ fn any_batch() -> impl Strategy<Value = Batch> {
     });
     let named = any::<String>().prop_flat_map(|name| {
         prop::sample::select(vec![
-            Op::CreateIndex { name: name.clone() },
+            Op::CreateIndex { name: name.clone(), index: None },
             Op::DropSpace { name: name.clone() },
             Op::SetMethod { name, method: Method::Pq8 },
         ])

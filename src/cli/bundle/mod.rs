@@ -6,7 +6,9 @@ pub(crate) mod read;
 pub(crate) mod rows;
 pub(crate) mod write;
 
-use ingrain::{Method, Snapshot, Space, admin::SpaceStats, exchange::npy::Array};
+use std::collections::BTreeMap;
+
+use ingrain::{Method, Snapshot, Space, admin::SpaceStats, exchange::npy::Array, index::Index};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -35,6 +37,9 @@ pub(crate) struct Manifest {
     pub(crate) digest: String,
     pub(crate) counts: Counts,
     pub(crate) indexes: Vec<String>,
+    /// What the keys of some of them are derived from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) declared_indexes: BTreeMap<String, Index>,
     pub(crate) spaces: Vec<DefinedSpace>,
     pub(crate) files: Vec<FileEntry>,
 }
@@ -95,8 +100,13 @@ impl Manifest {
     /// A manifest without its files.
     pub(crate) fn new(snapshot: &Snapshot, spaces: Vec<DefinedSpace>) -> Result<Self> {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let mut indexes: Vec<String> = snapshot.indexes().map(str::to_owned).collect();
+        let mut indexes: Vec<String> =
+            snapshot.indexes().map(|index| index.name.to_owned()).collect();
         indexes.sort_unstable();
+        let declared = snapshot.indexes();
+        let declared = declared
+            .filter_map(|index| Some((index.name.to_owned(), index.definition?.clone())))
+            .collect();
         Ok(Self {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -109,6 +119,7 @@ impl Manifest {
                 vectors: count(snapshot.vector_count()),
             },
             indexes,
+            declared_indexes: declared,
             spaces,
             files: Vec::new(),
         })

@@ -119,9 +119,10 @@ impl<'r> Repair<'r> {
         };
         let mut node = whole_node(&stored, kind, attributes);
         for (index, key) in stored.keys() {
-            let name = self.manifest.indexes.get(num::index(index));
+            let derived = self.manifest.declared.iter().any(|of| of.number == index);
             // A key of an unknown index is dropped. The report counts it as missing.
-            if let Some(name) = name {
+            // What is derived is derived again.
+            if let Some(name) = self.manifest.index(index).filter(|_| !derived) {
                 node.keys.push(IndexKey::new(name, key));
             }
         }

@@ -148,9 +148,15 @@ impl<'r> Repair<'r> {
             let method = Op::SetMethod { name: name.clone(), method: named.method };
             [Op::CreateSpace { name, space }, method]
         });
-        let indexes = self.manifest.indexes.iter();
-        let ops: Vec<Op> =
-            spaces.chain(indexes.map(|name| Op::CreateIndex { name: name.clone() })).collect();
+        // A declared index of an empty store is ready: its keys are derived as the nodes
+        // come.
+        let indexes = self.manifest.numbered_indexes().map(|(number, name)| {
+            let mut declared = self.manifest.declared.iter();
+            let declared = declared.find(|declared| declared.number == number);
+            let index = declared.and_then(|declared| declared.index(name).ok());
+            Op::CreateIndex { name: name.to_owned(), index }
+        });
+        let ops: Vec<Op> = spaces.chain(indexes).collect();
         if !ops.is_empty() {
             self.engine.write(Batch::from_iter(ops).durability(Durability::Os))?;
         }

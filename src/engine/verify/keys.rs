@@ -1,7 +1,7 @@
 //! Verifies key tables.
 
 use crate::{
-    engine::verify::verifier::{Verifier, count, known},
+    engine::verify::verifier::{Verifier, count},
     format::tables::{EXPIRY, IndexEntryRef, KEY_HEAD_BYTES},
     model::error::Error,
     num,
@@ -43,7 +43,7 @@ impl<'a> Verifier<'a> {
                 if entry.index == EXPIRY {
                     continue;
                 }
-                if !known(entry.index, base.manifest().indexes.len()) {
+                if base.manifest().index(entry.index).is_none() {
                     wrong(format!("a key of unknown index {}", entry.index));
                 }
                 count(&mut self.report.keys);

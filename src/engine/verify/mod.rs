@@ -23,6 +23,7 @@ use crate::{
         error::{Error, Result},
         time::Seq,
     },
+    state::indexes_of,
     store::{
         manifest,
         wal::{self, recover::Logged},
@@ -87,6 +88,7 @@ impl Engine {
         let log = self.reconciler.stats(true).wal_bytes;
         let mut verifier = Verifier {
             base: &base,
+            indexes: Arc::new(indexes_of(base.manifest())),
             manifest: self.dir.join(manifest::FILE),
             report: VerifyReport { seq: base.manifest().checkpoint, bytes, ..Default::default() },
             progress,

@@ -1,20 +1,56 @@
 //! Verifies node tables and their records.
 
+use std::sync::Arc;
+
 use crate::{
-    engine::verify::verifier::{Refs, Verifier, count, known, refer},
+    engine::verify::verifier::{Refs, Verifier, count, refer},
     format::{
         header::Damage,
         heap::{BlobRef, NodeMeta},
         tables::{EXPIRY, IndexEntryRef, NodeRow, RefRow, SLOT_BYTES},
     },
-    model::{error::Result, id::NodeId, time::Seq},
+    model::{error::Result, id::NodeId, index::Fields, time::Seq},
     num,
     state::{
         base::{heap::Heap, partitions::NodePartition},
+        catalog::{Indexes, Phase},
         record::expiry_key,
     },
     store::segment::{file::Segment, table::Table},
 };
+
+/// The indexes whose keys in a record are not those that are derived from it.
+fn wrong_keys(indexes: &Indexes, kind: &str, meta: &NodeMeta<'_>) -> Vec<String> {
+    // Attributes that cannot be read are reported.
+    let Ok(attributes) = meta.attributes() else { return Vec::new() };
+    let fields = Fields {
+        kind,
+        attributes: &attributes,
+        strength: meta.strength,
+        confidence: meta.confidence,
+        created: meta.created,
+        updated: meta.updated,
+        accessed: meta.accessed,
+        access_count: meta.access_count,
+        expires: meta.expires,
+    };
+    let mut wrong = Vec::new();
+    for (number, index, derived) in indexes.all_derived() {
+        // The others lack keys.
+        if derived.phase != Phase::Ready {
+            continue;
+        }
+        let mut expected = Vec::new();
+        let possible = derived.definition.derive(&fields, &mut expected).is_ok();
+        expected.sort_unstable();
+        expected.dedup();
+        let found = meta.keys().filter_map(Result::ok).filter(|(of, _)| *of == number);
+        if !possible || !found.map(|(_, key)| key).eq(expected.iter().map(Vec::as_slice)) {
+            wrong.push(format!("its keys of index {:?} are not those of its fields", index.name));
+        }
+    }
+    wrong
+}
 
 impl<'a> Verifier<'a> {
     /// Verifies the node table, and everything that records refer to.
@@ -79,6 +115,7 @@ impl<'a> Verifier<'a> {
                 return false;
             }
         };
+        let indexes = Arc::clone(&self.indexes);
         let record_at = heap.file_offset(place.offset());
         let mut wrong = |what: String| {
             let what = format!("record of node {id}: {what}");
@@ -100,9 +137,17 @@ impl<'a> Verifier<'a> {
         if !keys().is_sorted_by(|a, b| a < b) {
             wrong("keys are out of order".to_owned());
         }
-        if let Some((index, _)) = keys().find(|(n, _)| !known(*n, base.manifest().indexes.len())) {
-            wrong(format!("a key of unknown index {index}"));
+        // Keys of indexes that were dropped stay until the record is written again.
+        let unknown = |index: u32| !indexes.knows(index) && !indexes.is_dropped(index);
+        let mut found: Vec<String> = Vec::new();
+        if let Some((index, _)) = keys().find(|(index, _)| unknown(*index)) {
+            found.push(format!("a key of unknown index {index}"));
         }
+        if let Some(kind) = base.manifest().kind(row.kind.get()) {
+            found.extend(wrong_keys(&indexes, kind, &meta));
+        }
+        let known: Vec<(u32, &[u8])> = keys().filter(|(index, _)| indexes.knows(*index)).collect();
+        found.into_iter().for_each(&mut wrong);
         let vectors = || meta.vectors().filter_map(Result::ok);
         if !vectors().is_sorted_by(|(a, _), (b, _)| a < b) {
             wrong("vectors are out of order".to_owned());
@@ -112,7 +157,7 @@ impl<'a> Verifier<'a> {
             // A damaged block of it was reported.
             self.heap(segment, offset, heap, from, len);
         }
-        for (index, key) in keys() {
+        for (index, key) in known {
             self.has_key(segment, offset, &IndexEntryRef { index, key, node: id });
         }
         if let Some(expires) = meta.expires {

@@ -4,13 +4,13 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     path::PathBuf,
+    sync::Arc,
 };
 
 use crate::{
     engine::verify::report::{MOST_DAMAGE, VerifyReport},
     model::error::Error,
-    num,
-    state::base::Base,
+    state::{base::Base, catalog::Indexes},
     store::segment::file::Segment,
 };
 
@@ -37,6 +37,7 @@ pub(crate) struct Gaps {
 
 pub(crate) struct Verifier<'a> {
     pub(super) base: &'a Base,
+    pub(super) indexes: Arc<Indexes>,
     pub(super) manifest: PathBuf,
     pub(super) report: VerifyReport,
     pub(super) progress: &'a mut dyn FnMut(u64, u64),
@@ -65,11 +66,6 @@ pub(crate) fn count(count: &mut u64) {
 pub(crate) fn refer(refs: &mut Refs, heap: u32, bytes: u64) {
     let sum = refs.entry(heap).or_default();
     *sum += bytes;
-}
-
-/// Whether a number is one of a list of this many names.
-pub(crate) fn known(number: u32, names: usize) -> bool {
-    num::index(number) < names
 }
 
 impl<'a> Verifier<'a> {

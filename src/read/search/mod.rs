@@ -5,7 +5,7 @@ pub(crate) mod run;
 
 use crate::{
     model::{
-        catalog::{unknown_index, unknown_space},
+        catalog::unknown_space,
         error::{Error, Result},
         id::NodeId,
         space::{Method, Space},
@@ -74,14 +74,13 @@ impl Snapshot {
         let (number, named) =
             self.state.spaces().get(search.space).ok_or_else(|| unknown_space(search.space))?;
         let space = named.space;
-        let (query, excluded) = self.query(search, number)?;
+        let (query, excluded) = self.query_vector(search, number)?;
         space.check_vector(search.space, query)?;
         let diversity = search.check()?;
         let filter = search.filter.get();
         let index = match &filter.index {
             Some((name, range)) => {
-                let number =
-                    self.state.indexes().number(name).ok_or_else(|| unknown_index(name))?;
+                let number = self.state.indexes().readable(name)?;
                 range.check()?;
                 Some((number, range))
             }
@@ -136,7 +135,7 @@ impl Snapshot {
     }
 
     /// The vector that a search is for, and the node that it leaves out.
-    fn query<'q>(
+    fn query_vector<'q>(
         &'q self,
         search: &Search<'q>,
         number: u32,

@@ -233,7 +233,10 @@ impl<'s> SearchRun<'s, '_> {
         if self.effort == Effort::Exact || live <= FEW_ROWS.max(self.k.saturating_mul(4)) {
             return self.compare(partition, &mask);
         }
+        // A walk may miss a half of what is near a query between two groups of rows, and
+        // nothing shows that: with `Thorough` the codes are scanned.
         if method == Method::Hnsw
+            && (self.effort != Effort::Thorough || partition.codes().is_none())
             && live * 100 >= rows * WALKED
             && let Some(graph) = partition.graph()
         {

@@ -12,11 +12,11 @@ use im::OrdMap;
 use crate::{
     format::{
         manifest::{Counts, NamedSpace},
-        tables::EdgeKey,
+        tables::{EdgeKey, IndexEntryRef},
     },
     model::{id::NodeId, time::Seq},
     state::{
-        catalog::Dictionary,
+        catalog::{Dictionary, Indexes},
         layer::{change::Change, kinds::KindLog, node_table::NodeTable},
         record::{EdgeRecord, KeyEntry, NodeRecord, Vector},
     },
@@ -103,6 +103,13 @@ impl Layer {
         Self::new(self.by_kind.least_run())
     }
 
+    /// What it says about the entries of an index.
+    pub(crate) fn index_changes(&self, index: u32) -> impl Iterator<Item = Change<()>> {
+        let place = |index| IndexEntryRef { index, key: &[], node: NodeId::MIN };
+        let range = place(index)..place(index.saturating_add(1));
+        self.keys.range::<_, IndexEntryRef<'_>>(range).map(|(_, change)| *change)
+    }
+
     /// Whether the layer has no changes.
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
@@ -124,7 +131,7 @@ pub(crate) struct Frozen {
     pub(super) layer: Layer,
     pub(super) seq: Seq,
     pub(super) kinds: Dictionary,
-    pub(super) indexes: Dictionary,
+    pub(super) indexes: Arc<Indexes>,
     /// The spaces with their numbers, ascending.
     pub(super) spaces: Vec<(u32, NamedSpace)>,
     pub(super) next_space: u32,
@@ -155,7 +162,7 @@ impl Frozen {
     }
 
     #[inline]
-    pub(crate) fn indexes(&self) -> &Dictionary {
+    pub(crate) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 

@@ -43,8 +43,10 @@ struct Key {
     id: NodeId,
     /// The newest version, if there is more than one.
     newest: Link,
-    /// The number of versions after the first. Relaxed: only the writer uses it.
+    /// The number of versions after the first, and the last of them that skips.
+    /// Relaxed: only the writer uses them.
     later: AtomicU32,
+    skipping: AtomicU32,
     first: Version,
 }
 
@@ -57,8 +59,8 @@ struct Version {
 
 /// A later version of a node already in this table.
 ///
-/// With a link to the version before, and in every sixteenth one that skips
-/// further ones, any version is found in a number of steps that is logarithmic in
+/// Every sixteenth version skips others that skip, further and further. The versions
+/// between have a link to the last of these, so any version is found in a number of steps that is logarithmic in
 /// the number of versions (E. W. Myers, An applicative random-access stack, 1983):
 /// a snapshot that is held while a node is overwritten again and again still reads
 /// it fast.
@@ -66,8 +68,7 @@ struct Later {
     version: Version,
     /// `None` for the oldest: before it is the first.
     older: Option<u32>,
-    /// An older version that skips too; that before, if this version does not skip;
-    /// the oldest itself in the oldest.
+    /// An older version that skips; the oldest itself in the oldest.
     skip: u32,
     /// The number of versions between it and the first.
     depth: u32,
@@ -305,30 +306,31 @@ impl NodeTable {
         if let Some(key) = self.key(&id) {
             let older = key.newest.get();
             let depth = key.later.load(Ordering::Relaxed);
-            let skip = self.skip_from(older, depth);
+            let skip = if depth.is_multiple_of(SKIPPING) {
+                // The oldest is the next of the arena, and skips to itself.
+                let last = older.map(|_| key.skipping.load(Ordering::Relaxed));
+                last.map_or(self.later.len(), |last| self.skip_from(last))
+            } else {
+                key.skipping.load(Ordering::Relaxed)
+            };
             let Some(later) = self.later.push(Later { version, older, skip, depth }) else {
                 return false;
             };
             key.later.store(depth.saturating_add(1), Ordering::Relaxed);
+            if depth.is_multiple_of(SKIPPING) {
+                key.skipping.store(later, Ordering::Relaxed);
+            }
             key.newest.set(later);
             return true;
         }
         self.add(id, seq, version.record)
     }
 
-    /// The skip link of a version at `depth` that follows `older`. If the last two
+    /// The skip link of the next version that skips, after `last`. If the last two
     /// skips were equally long, the new one is as long as both and one more;
-    /// otherwise it is a link to the last that skips.
-    fn skip_from(&self, older: Option<u32>, depth: u32) -> u32 {
+    /// otherwise it is a link to `last`.
+    fn skip_from(&self, last: u32) -> u32 {
         let later = |at: u32| self.later.get(at).map(|later| (later.skip, later.depth));
-        // The oldest is the next of the arena, and skips to itself.
-        let Some(mut last) = older else { return self.later.len() };
-        if !depth.is_multiple_of(SKIPPING) {
-            return last;
-        }
-        while let Some(before) = self.later.get(last).filter(|l| l.depth % SKIPPING != 0) {
-            last = before.skip;
-        }
         let twice = later(last).and_then(|(skip, start)| {
             let (further, middle) = later(skip)?;
             let (_, end) = later(further)?;
@@ -342,9 +344,13 @@ impl NodeTable {
     pub(crate) fn add(&self, id: NodeId, seq: Seq, record: Option<NodeRecord>) -> bool {
         debug_assert!(self.key(&id).is_none(), "the table has the node");
         let first = Version { seq, record };
-        let Some(key) =
-            self.keys.push(Key { id, newest: Link::default(), later: AtomicU32::new(0), first })
-        else {
+        let Some(key) = self.keys.push(Key {
+            id,
+            newest: Link::default(),
+            later: AtomicU32::new(0),
+            skipping: AtomicU32::new(0),
+            first,
+        }) else {
             return false;
         };
         self.put(u64::from(self.hash(&id)) << 32 | u64::from(key.saturating_add(1)))
@@ -456,7 +462,7 @@ mod tests {
                 at = table.earlier(later, Seq::new(asked));
                 steps += 1;
             }
-            assert!(steps <= 3 * versions.ilog2() + 2 * SKIPPING, "{steps} steps");
+            assert!(steps <= 4 * versions.ilog2() + SKIPPING, "{steps} steps");
         }
         assert!(table.get(&id(1), Seq::new(1)).is_none());
     }
