@@ -13,6 +13,8 @@ pub(crate) mod replay;
 mod shuttle_models;
 pub(crate) mod stats;
 pub(crate) mod target;
+pub(crate) mod transaction;
+pub(crate) mod turns;
 pub(crate) mod verify;
 
 use std::{
@@ -28,7 +30,7 @@ use crate::{
         Checkpointer,
         plan::{Limits, Scope},
     },
-    engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats},
+    engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats, turns::Turns},
     format::wal::Payload,
     model::{
         batch::{Batch, Durability, Op},
@@ -43,7 +45,7 @@ use crate::{
         file::{Fs, Lock},
         process::Owner,
     },
-    read::snapshot::Snapshot,
+    read::{footprint::Footprint, snapshot::Snapshot},
     state::base::rebuild_signal::RebuildSignal,
     store::wal::{self, LogSizes, report::RecoveryReport},
     sync::{Mutex, atomic::Ordering, thread},
@@ -94,6 +96,8 @@ pub struct Engine {
     checkpointer: Arc<Checkpointer>,
     maintenance: Arc<MaintenanceWorker>,
     report: RecoveryReport,
+    /// Of transactions that are tried again.
+    turns: Turns,
     /// The threads and the lock; `None` once the engine is closed.
     held: Mutex<Option<Held>>,
 }
@@ -175,6 +179,7 @@ impl Engine {
             checkpointer,
             maintenance,
             report: opened.report,
+            turns: Turns::default(),
             held: Mutex::new(Some(Held { threads: Vec::new(), lock: opened.lock })),
         };
         if !options.inline {
@@ -277,7 +282,7 @@ impl Engine {
 
     /// Writes a batch with the given time.
     fn write_at(&self, batch: &mut Batch, time: Timestamp) -> Result<Seq> {
-        let ticket = self.queue(batch, time)?;
+        let ticket = self.queue(batch, time, None)?;
         self.reconciler.see_through(ticket)
     }
 
@@ -287,14 +292,19 @@ impl Engine {
     /// Those of [`write`](Self::write) that come before the batch is queued; the
     /// ticket returns the others.
     pub fn submit(&self, mut batch: impl BorrowMut<Batch>) -> Result<Ticket> {
-        let ticket = self.queue(batch.borrow_mut(), self.clock.now())?;
+        let ticket = self.queue(batch.borrow_mut(), self.clock.now(), None)?;
         self.reconciler.hand_over();
         Ok(ticket)
     }
 
     /// Checks, encodes and queues a batch. A batch that is refused keeps its
-    /// operations.
-    fn queue(&self, batch: &mut Batch, time: Timestamp) -> Result<Ticket> {
+    /// operations. With `reads`, it is the batch of a transaction.
+    fn queue(
+        &self,
+        batch: &mut Batch,
+        time: Timestamp,
+        reads: Option<Box<Footprint>>,
+    ) -> Result<Ticket> {
         self.owner.check()?;
         // A space that is dropped after this check is found missing when the batch
         // is decided.
@@ -309,6 +319,10 @@ impl Engine {
         };
         let durability = batch.asked_durability().unwrap_or(self.durability);
         let (pending, ticket) = Pending::new(time, ops, payload, durability, self.owner);
+        let pending = match reads {
+            Some(reads) => pending.after(reads),
+            None => pending,
+        };
         let fits = check_count(
             "bytes of a batch in the write log",
             pending.weight(),

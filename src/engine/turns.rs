@@ -1,0 +1,85 @@
+//! The turns of transactions that are tried again: one at a time, in the order in
+//! which they came.
+
+use std::{
+    collections::VecDeque,
+    sync::PoisonError,
+    time::Duration,
+};
+
+use crate::{
+    os::clock::Clock,
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Who has the turn, and who waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    queue: Mutex<Queue>,
+    moved: Condvar,
+    /// How many are in the queue.
+    wanted: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Numbers of those who wait. The first has the turn.
+    waiting: VecDeque<u64>,
+    next: u64,
+}
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'t> {
+    turns: &'t Turns,
+    number: u64,
+}
+
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody has the turn or waits for it.
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits for the turn, but not longer than `patience`: who has it may be waiting
+    /// for the caller. `None` if the wait was in vain.
+    pub(crate) fn take(&self, clock: &dyn Clock, patience: Duration) -> Option<Turn<'_>> {
+        let start = clock.monotonic();
+        let mut queue = self.lock();
+        let number = queue.next;
+        queue.next = number.wrapping_add(1);
+        queue.waiting.push_back(number);
+        self.wanted.store(queue.waiting.len(), Ordering::Relaxed);
+        // Leaves the queue when it is dropped, also without having had the turn.
+        let turn = Turn { turns: self, number };
+        while queue.waiting.front() != Some(&number) {
+            let left = patience.saturating_sub(clock.monotonic().saturating_sub(start));
+            let waited = self.moved.wait_timeout(queue, left);
+            let (again, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = again;
+            if waited.timed_out() && queue.waiting.front() != Some(&number) {
+                drop(queue);
+                return None;
+            }
+        }
+        drop(queue);
+        Some(turn)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.turns.lock();
+        queue.waiting.retain(|number| *number != self.number);
+        self.turns.wanted.store(queue.waiting.len(), Ordering::Relaxed);
+        drop(queue);
+        self.turns.moved.notify_all();
+    }
+}
