@@ -1,11 +1,7 @@
 //! The turns of transactions that are tried again: one at a time, in the order in
 //! which they came.
 
-use std::{
-    collections::VecDeque,
-    sync::PoisonError,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::PoisonError, time::Duration};
 
 use crate::{
     os::clock::Clock,
@@ -29,6 +25,8 @@ struct Queue {
     /// Numbers of those who wait. The first has the turn.
     waiting: VecDeque<u64>,
     next: u64,
+    /// Counts those who left.
+    left: u64,
 }
 
 /// A turn, until it is dropped.
@@ -61,10 +59,12 @@ impl Turns {
         let turn = Turn { turns: self, number };
         while queue.waiting.front() != Some(&number) {
             let left = patience.saturating_sub(clock.monotonic().saturating_sub(start));
+            let left_before = queue.left;
             let waited = self.moved.wait_timeout(queue, left);
-            let (again, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-            queue = again;
-            if waited.timed_out() && queue.waiting.front() != Some(&number) {
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            // Nobody left: the time is over, whatever the clock says. A wake-up without
+            // a reason ends the wait too, which does no harm.
+            if queue.left == left_before {
                 drop(queue);
                 return None;
             }
@@ -78,6 +78,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut queue = self.turns.lock();
         queue.waiting.retain(|number| *number != self.number);
+        queue.left = queue.left.wrapping_add(1);
         self.turns.wanted.store(queue.waiting.len(), Ordering::Relaxed);
         drop(queue);
         self.turns.moved.notify_all();

@@ -122,8 +122,7 @@ impl Footprint {
     pub(crate) fn memory(&self) -> usize {
         /// Generously, with a name.
         const ITEM: usize = 128;
-        self.nodes.len().saturating_add(self.edges.len()).saturating_add(self.ordered.len())
-            * ITEM
+        self.nodes.len().saturating_add(self.edges.len()).saturating_add(self.ordered.len()) * ITEM
     }
 
     fn count(&mut self) -> Result<()> {
@@ -209,9 +208,8 @@ impl Footprint {
         if state.seq() == self.snapshot.seq() {
             return Ok(());
         }
-        let changed = |node| {
-            Err(Error::Conflict { op: 0, node, reason: ConflictReason::Read { tries: 1 } })
-        };
+        let changed =
+            |node| Err(Error::Conflict { op: 0, node, reason: ConflictReason::Read { tries: 1 } });
         let (before, now) = (self.snapshot.state.counts(), state.counts());
         let read = self.counts;
         if read[0] && before.nodes != now.nodes || read[1] && before.edges != now.edges {

@@ -454,12 +454,10 @@ impl<'s> Decision<'s> {
         let key = EdgeKey { from: source, kind, to: target, discriminator };
         let gone = self.deleted.get(&source).max(self.deleted.get(&target));
         let found = match (self.edges.get(&key), gone) {
-            (Some(at), gone) if gone.is_none_or(|gone| gone < at) => {
-                match self.effects.get(*at) {
-                    Some(Effect::Edge { record, .. }) => Some(Found::Record(record)),
-                    _ => None,
-                }
-            }
+            (Some(at), gone) if gone.is_none_or(|gone| gone < at) => match self.effects.get(*at) {
+                Some(Effect::Edge { record, .. }) => Some(Found::Record(record)),
+                _ => None,
+            },
             (_, Some(_)) => None,
             (_, None) => match self.state.layered_edge(&key) {
                 Some(layered) => layered.map(|record| Found::Record(record)),

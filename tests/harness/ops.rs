@@ -408,7 +408,9 @@ impl Run {
                 }
                 self.poisoned();
             }
-            (Err(error), Err(expected)) => assert!(expected.is(&error), "{error}, not {expected:?}"),
+            (Err(error), Err(expected)) => {
+                assert!(expected.is(&error), "{error}, not {expected:?}")
+            }
             (answer, expected) => panic!("engine: {answer:?}, maps: {expected:?}"),
         }
     }

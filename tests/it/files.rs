@@ -8,8 +8,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Patch, Seq,
-    Space, Timestamp, Value,
+    Batch, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Patch, Seq, Space, Timestamp,
+    Value,
     format::{
         FileKind, HEADER_BYTES, Header, OLDEST_VERSION, VERSION,
         contents::{Contents, Edges, Keys, Nodes, Vectors},
@@ -400,7 +400,6 @@ fn a_manifest_survives_the_round_trip_and_nothing_else() {
     let wal = Header::new(FileKind::Wal, [3; 16], 9, 0).encode();
     assert!(Manifest::decode(&wal).unwrap_err().what.contains("magic"));
 }
-
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]

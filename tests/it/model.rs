@@ -51,11 +51,7 @@ fn open(path: &Path, clock: &TestClock, steps: bool) -> Engine {
     options.open(path).unwrap()
 }
 
-fn compare(
-    answer: Result<Seq, Error>,
-    expected: Result<bool, Refused>,
-    oracle: &Oracle,
-) {
+fn compare(answer: Result<Seq, Error>, expected: Result<bool, Refused>, oracle: &Oracle) {
     match (answer, expected) {
         (Ok(seq), Ok(_)) => assert_eq!(seq.get(), oracle.seq),
         (Err(error), Err(expected)) => assert!(expected.is(&error), "{error}, not {expected:?}"),

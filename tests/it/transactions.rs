@@ -373,7 +373,10 @@ fn increments_of_many_threads_all_count_and_are_done_in_few_tries() {
         }
     });
     let (tries, most) = (tries.into_inner(), most.into_inner());
-    println!("{:.3} tries for a success, at most {most}", f64::from(tries) / (THREADS * EACH) as f64);
+    println!(
+        "{:.3} tries for a success, at most {most}",
+        f64::from(tries) / (THREADS * EACH) as f64
+    );
     assert_eq!(number(&engine.snapshot(), 1), (THREADS * EACH) as i64);
     assert!(most <= 16, "{most} tries");
     thread::scope(|s| {
@@ -467,8 +470,11 @@ impl Seen {
                 starts(found, *ended, &all, "edges");
             }
             Self::Keys { below, found, ended } => {
-                let all: Vec<_> =
-                    oracle.entries("first").into_iter().filter(|(k, _)| k[..] < [*below][..]).collect();
+                let all: Vec<_> = oracle
+                    .entries("first")
+                    .into_iter()
+                    .filter(|(k, _)| k[..] < [*below][..])
+                    .collect();
                 starts(found, *ended, &all, "keys");
             }
             Self::Kind { kind, found, ended } => {
@@ -480,10 +486,7 @@ impl Seen {
 }
 
 /// Reads a part of a read or all of it.
-fn part<T>(
-    random: &mut Random,
-    items: impl Iterator<Item = Result<T>>,
-) -> Result<(Vec<T>, bool)> {
+fn part<T>(random: &mut Random, items: impl Iterator<Item = Result<T>>) -> Result<(Vec<T>, bool)> {
     let most = if random.below(2) == 0 { usize::MAX } else { 1 + random.below(3) as usize };
     let found: Vec<T> = items.take(most).collect::<Result<_>>()?;
     let ended = found.len() < most;

@@ -63,12 +63,8 @@ fn requirements_are_decided_in_the_order_of_their_batch() {
     assert_eq!(conflict(&engine, other_way), (0, id(2), NoEdge));
     let unknown = one(|b| b.require_edge(id(1), "f", id(2)));
     assert_eq!(conflict(&engine, unknown), (0, id(1), NoEdge));
-    let parallel = Op::RequireEdge {
-        source: id(1),
-        kind: "e".to_owned(),
-        target: id(2),
-        discriminator: 1,
-    };
+    let parallel =
+        Op::RequireEdge { source: id(1), kind: "e".to_owned(), target: id(2), discriminator: 1 };
     assert_eq!(conflict(&engine, Batch::from(parallel)), (0, id(1), NoEdge));
 
     // What earlier operations of the batch did counts.
@@ -264,9 +260,7 @@ fn weights_are_incremented_wherever_the_edge_is() {
     let engine = Engine::open(&path).unwrap();
     check(&engine, 2.25);
     // Of an edge that the batch itself linked.
-    engine
-        .write(one(|b| b.link(edge()).increment_weight(id(1), "e", id(2), 1.0)))
-        .unwrap();
+    engine.write(one(|b| b.link(edge()).increment_weight(id(1), "e", id(2), 1.0))).unwrap();
     check(&engine, 2.0);
 
     let none = one(|b| b.increment_weight(id(2), "e", id(1), 1.0));
@@ -319,10 +313,7 @@ fn a_batch_sees_its_own_spaces_and_indexes() {
     let path = dir.path().join("s");
     let engine = Engine::open(&path).unwrap();
     let create = |b: &mut Batch, dimension| {
-        b.push(Op::CreateSpace {
-            name: "v".to_owned(),
-            space: Space::new(dimension, Metric::L2),
-        });
+        b.push(Op::CreateSpace { name: "v".to_owned(), space: Space::new(dimension, Metric::L2) });
     };
     let drop_space = |b: &mut Batch| {
         b.push(Op::DropSpace { name: "v".to_owned() });
