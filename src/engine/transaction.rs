@@ -30,9 +30,11 @@ use crate::{
     },
 };
 
-/// Tries after which a transaction takes a turn: from then on, others wait for it
-/// before they begin.
+/// Tries after which a transaction takes a turn among those that are tried again.
 const FREE_TRIES: u32 = 2;
+
+/// Tries after which it makes others wait for its turn before they begin.
+const OPEN_TRIES: u32 = 4;
 
 /// A transaction that was committed.
 ///
@@ -486,10 +488,12 @@ impl Engine {
     /// and the error is returned. If it writes nothing, nothing is logged or checked:
     /// it has read one snapshot.
     ///
-    /// A transaction that was tried twice in vain takes a turn, in the order of
-    /// arrival; from then on, transactions of the same engine that begin wait until
-    /// it has committed, for up to [`Options::patience`](crate::Options::patience).
-    /// Other writes are not held up. Transactions do not nest: one within the closure
+    /// Transactions that were tried twice in vain take turns, in the order of arrival.
+    /// If one fails twice more in its turn, transactions that begin wait until it has
+    /// committed. So of n transactions that contend for one node, each commits within
+    /// n + 4 tries, unless writes outside of transactions come between. Nobody waits
+    /// for longer than [`Options::patience`](crate::Options::patience), and other
+    /// writes do not wait at all. Transactions do not nest: one within the closure
     /// of another, in the same thread, is refused. [`Batch::increment`] and the like need
     /// no transaction and conflict with nobody.
     ///
@@ -532,8 +536,11 @@ impl Engine {
         let _within = Within::enter(self)?;
         let (mut turn, mut changed) = (None, NodeId::MIN);
         for tries in 1..=limits::TRANSACTION_TRIES {
-            if turn.is_none() && (tries > FREE_TRIES || self.turns.are_wanted()) {
+            if turn.is_none() && (tries > FREE_TRIES || self.turns.are_closed()) {
                 turn = self.turns.take(&*self.clock, self.patience);
+            }
+            if let Some(turn) = turn.as_ref().filter(|_| tries > OPEN_TRIES) {
+                turn.close();
             }
             let snapshot = self.snapshot();
             let reads = RefCell::new(Footprint::new(snapshot.clone()));

@@ -1,13 +1,13 @@
 //! The turns of transactions that are tried again: one at a time, in the order in
-//! which they came.
+//! which they came. Others go on, unless that does not suffice.
 
-use std::{collections::VecDeque, sync::PoisonError, time::Duration};
+use std::{cell::Cell, collections::VecDeque, sync::PoisonError, time::Duration};
 
 use crate::{
     os::clock::Clock,
     sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -16,8 +16,8 @@ use crate::{
 pub(crate) struct Turns {
     queue: Mutex<Queue>,
     moved: Condvar,
-    /// How many are in the queue.
-    wanted: AtomicUsize,
+    /// Whether those who begin should wait as well.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ struct Queue {
 pub(crate) struct Turn<'t> {
     turns: &'t Turns,
     number: u64,
+    closed: Cell<bool>,
 }
 
 impl Turns {
@@ -41,9 +42,9 @@ impl Turns {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody has the turn or waits for it.
-    pub(crate) fn are_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > 0
+    /// Whether who has the turn asked that others wait for it before they begin.
+    pub(crate) fn are_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Waits for the turn, but not longer than `patience`: who has it may be waiting
@@ -54,9 +55,8 @@ impl Turns {
         let number = queue.next;
         queue.next = number.wrapping_add(1);
         queue.waiting.push_back(number);
-        self.wanted.store(queue.waiting.len(), Ordering::Relaxed);
         // Leaves the queue when it is dropped, also without having had the turn.
-        let turn = Turn { turns: self, number };
+        let turn = Turn { turns: self, number, closed: Cell::new(false) };
         while queue.waiting.front() != Some(&number) {
             let left = patience.saturating_sub(clock.monotonic().saturating_sub(start));
             let left_before = queue.left;
@@ -74,12 +74,22 @@ impl Turns {
     }
 }
 
+impl Turn<'_> {
+    /// Asks that others wait before they begin, until this turn is over.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.turns.closed.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        if self.closed.get() {
+            self.turns.closed.store(false, Ordering::Relaxed);
+        }
         let mut queue = self.turns.lock();
         queue.waiting.retain(|number| *number != self.number);
         queue.left = queue.left.wrapping_add(1);
-        self.turns.wanted.store(queue.waiting.len(), Ordering::Relaxed);
         drop(queue);
         self.turns.moved.notify_all();
     }
