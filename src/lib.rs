@@ -83,7 +83,11 @@ mod sync;
 mod vector;
 mod write;
 
-pub use engine::{Engine, options::Options};
+pub use engine::{
+    Engine,
+    options::Options,
+    transaction::{Committed, Transaction},
+};
 pub use model::{
     batch::{Batch, Durability, Op, Precondition},
     edge::Edge,

@@ -543,6 +543,26 @@ fn op_to_json(op: Op) -> Json {
             let node = Json::Object(NodeLine::from(node).encode());
             vec![("op", "put".into()), ("node", node), ("vectors", vectors.into())]
         }
+        Op::PutOrKeep { node } => {
+            let vectors: Map<String, Json> =
+                node.vectors.iter().map(|(space, v)| (space.clone(), vector_json(v))).collect();
+            let node = Json::Object(NodeLine::from(node).encode());
+            vec![("op", "put or keep".into()), ("node", node), ("vectors", vectors.into())]
+        }
+        Op::Increment { id: node, attribute, by } => vec![
+            ("op", "increment".into()),
+            ("id", id(node)),
+            ("attribute", attribute.into()),
+            ("by", to_json(&by)),
+        ],
+        Op::IncrementWeight { source, kind, target, discriminator, by } => vec![
+            ("op", "increment weight".into()),
+            ("source", id(source)),
+            ("type", kind.into()),
+            ("target", id(target)),
+            ("discriminator", discriminator.into()),
+            ("by", by.into()),
+        ],
         Op::Patch { id: node, patch } => {
             vec![("op", "patch".into()), ("id", id(node)), ("patch", patch_to_json(patch))]
         }

@@ -14,6 +14,8 @@ pub(crate) mod replay;
 mod shuttle_models;
 pub(crate) mod stats;
 pub(crate) mod target;
+pub(crate) mod transaction;
+pub(crate) mod turns;
 pub(crate) mod verify;
 
 use std::{
@@ -29,7 +31,7 @@ use crate::{
         Checkpointer,
         plan::{Limits, Scope},
     },
-    engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats},
+    engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats, turns::Turns},
     format::wal::Payload,
     model::{
         batch::{Batch, Durability, Op},
@@ -45,7 +47,7 @@ use crate::{
         file::{Fs, Lock},
         process::Owner,
     },
-    read::{index_info::IndexState, snapshot::Snapshot},
+    read::{footprint::Footprint, index_info::IndexState, snapshot::Snapshot},
     state::base::rebuild_signal::RebuildSignal,
     store::wal::{self, LogSizes, report::RecoveryReport},
     sync::{Mutex, atomic::Ordering, thread},
@@ -96,6 +98,8 @@ pub struct Engine {
     checkpointer: Arc<Checkpointer>,
     maintenance: Arc<MaintenanceWorker>,
     report: RecoveryReport,
+    /// Of transactions that are tried again.
+    turns: Turns,
     /// The threads and the lock; `None` once the engine is closed.
     held: Mutex<Option<Held>>,
 }
@@ -177,6 +181,7 @@ impl Engine {
             checkpointer,
             maintenance,
             report: opened.report,
+            turns: Turns::default(),
             held: Mutex::new(Some(Held { threads: Vec::new(), lock: opened.lock })),
         };
         if !options.inline {
@@ -295,7 +300,7 @@ impl Engine {
 
     /// Writes a batch with the given time.
     fn write_at(&self, batch: &mut Batch, time: Timestamp) -> Result<Seq> {
-        let ticket = self.queue(batch, time)?;
+        let ticket = self.queue(batch, time, None)?;
         self.reconciler.see_through(ticket)
     }
 
@@ -305,14 +310,19 @@ impl Engine {
     /// Those of [`write`](Self::write) that come before the batch is queued; the
     /// ticket returns the others.
     pub fn submit(&self, mut batch: impl BorrowMut<Batch>) -> Result<Ticket> {
-        let ticket = self.queue(batch.borrow_mut(), self.clock.now())?;
+        let ticket = self.queue(batch.borrow_mut(), self.clock.now(), None)?;
         self.reconciler.hand_over();
         Ok(ticket)
     }
 
     /// Checks, encodes and queues a batch. A batch that is refused keeps its
-    /// operations.
-    fn queue(&self, batch: &mut Batch, time: Timestamp) -> Result<Ticket> {
+    /// operations. With `reads`, it is the batch of a transaction.
+    fn queue(
+        &self,
+        batch: &mut Batch,
+        time: Timestamp,
+        reads: Option<Box<Footprint>>,
+    ) -> Result<Ticket> {
         self.owner.check()?;
         // A space that is dropped after this check is found missing when the batch
         // is decided.
@@ -327,6 +337,10 @@ impl Engine {
         };
         let durability = batch.asked_durability().unwrap_or(self.durability);
         let (pending, ticket) = Pending::new(time, ops, payload, durability, self.owner);
+        let pending = match reads {
+            Some(reads) => pending.after(reads),
+            None => pending,
+        };
         let fits = check_count(
             "bytes of a batch in the write log",
             pending.weight(),

@@ -19,7 +19,7 @@
 //!
 //! The payload is a MessagePack array: the time of the batch in microseconds,
 //! then its operations, each an array that starts with its tag. The log holds
-//! committed batches only, so it has no preconditions.
+//! committed batches only, so it has neither preconditions nor requirements.
 
 use std::{cell::Cell, ops::Range, sync::Arc};
 
@@ -302,6 +302,9 @@ const DROP_SPACE: u64 = 11;
 const SET_METHOD: u64 = 12;
 /// A put that keeps the expiry of the node.
 const PUT_KEEPING: u64 = 13;
+const PUT_OR_KEEP: u64 = 14;
+const INCREMENT: u64 = 15;
+const INCREMENT_WEIGHT: u64 = 16;
 const DECLARE_INDEX: u64 = 17;
 const DROP_INDEX: u64 = 19;
 const BUILD_INDEX: u64 = 20;
@@ -318,7 +321,7 @@ const PQ8: u64 = 3;
 const HNSW: u64 = 4;
 
 /// Encodes a batch that has passed its checks as the payload of a frame.
-/// Preconditions are left out.
+/// Preconditions and requirements are left out.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) when the attributes of one node or
@@ -337,7 +340,8 @@ fn encode(
 ) -> Result<Vec<u8>> {
     buffer.clear();
     let mut packer = Packer::over(buffer);
-    packer.array(ops.len().saturating_add(1));
+    let logged = ops.iter().filter(|op| op.is_logged()).count();
+    packer.array(logged.saturating_add(1));
     packer.int(time.as_micros());
     for op in ops {
         content(encode_op(&mut packer, op)?);
@@ -485,7 +489,7 @@ impl Payload {
         }
         for op in ops {
             match op {
-                Op::Put { node, .. } => node.content = Vec::new(),
+                Op::Put { node, .. } | Op::PutOrKeep { node } => node.content = Vec::new(),
                 Op::Patch { patch, .. } => {
                     patch.content = patch.content.as_ref().map(|_| Vec::new());
                 }
@@ -504,7 +508,7 @@ impl Payload {
             let content = self.contents.kept.get(from..from.saturating_add(size(at.len)));
             let content = content.unwrap_or_default().to_vec();
             match op {
-                Op::Put { node, .. } => node.content = content,
+                Op::Put { node, .. } | Op::PutOrKeep { node } => node.content = content,
                 Op::Patch { patch, .. } if patch.content.is_some() => patch.content = Some(content),
                 _ => {}
             }
@@ -547,7 +551,7 @@ impl Payload {
 /// An estimate of the encoded size, which avoids most reallocations.
 fn capacity(ops: &[Op]) -> usize {
     let per_op = |op: &Op| match op {
-        Op::Put { node, .. } => node
+        Op::Put { node, .. } | Op::PutOrKeep { node } => node
             .vectors
             .values()
             .fold(node.content.len(), |sum, v| sum.saturating_add(v.len().saturating_mul(4))),
@@ -562,36 +566,27 @@ fn capacity(ops: &[Op]) -> usize {
 fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
     let mut content = ContentAt::default();
     match op {
-        Op::Put { node, precondition: _ } => {
-            let keeps = node.expires == Expiry::Keep;
-            p.array(if keeps { 13 } else { 14 });
-            p.uint(if keeps { PUT_KEEPING } else { PUT });
-            p.bin(node.id.as_bytes());
-            p.str(&node.kind);
-            p.bin(&node.content);
-            content = ContentAt::ending(p.len(), node.content.len());
-            checked_attributes(p, &node.attributes)?;
-            p.f32(node.strength);
-            p.f32(node.confidence);
-            time(p, node.created);
-            time(p, node.updated);
-            time(p, node.accessed);
-            p.option(node.access_count, Packer::uint);
-            if !keeps {
-                time(p, node.expires.time());
-            }
-            p.array(node.keys.len());
-            for IndexKey { index, key } in &node.keys {
-                p.array(2);
-                p.str(index);
-                p.bin(key);
-            }
-            p.array(node.vectors.len());
-            for (space, vector) in &node.vectors {
-                p.array(2);
-                p.str(space);
-                p.vector(vector);
-            }
+        Op::Put { node, precondition: _ } if node.expires == Expiry::Keep => {
+            content = node_fields(p, node, 13, PUT_KEEPING)?;
+        }
+        Op::Put { node, precondition: _ } => content = node_fields(p, node, 14, PUT)?,
+        Op::PutOrKeep { node } => content = node_fields(p, node, 14, PUT_OR_KEEP)?,
+        Op::Require { .. } | Op::RequireEdge { .. } => {}
+        Op::Increment { id, attribute, by } => {
+            p.array(4);
+            p.uint(INCREMENT);
+            p.bin(id.as_bytes());
+            p.str(attribute);
+            p.value(by);
+        }
+        Op::IncrementWeight { source, kind, target, discriminator, by } => {
+            p.array(6);
+            p.uint(INCREMENT_WEIGHT);
+            p.bin(source.as_bytes());
+            p.str(kind);
+            p.bin(target.as_bytes());
+            p.uint(*discriminator);
+            p.f64(*by);
         }
         Op::Patch { id, patch } => {
             p.array(9);
@@ -731,6 +726,39 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
     Ok(content)
 }
 
+/// A put, whose tag says whether the expiry is one of the fields.
+fn node_fields(p: &mut Packer, node: &Node, fields: usize, tag: u64) -> Result<ContentAt> {
+    p.array(fields);
+    p.uint(tag);
+    p.bin(node.id.as_bytes());
+    p.str(&node.kind);
+    p.bin(&node.content);
+    let content = ContentAt::ending(p.len(), node.content.len());
+    checked_attributes(p, &node.attributes)?;
+    p.f32(node.strength);
+    p.f32(node.confidence);
+    time(p, node.created);
+    time(p, node.updated);
+    time(p, node.accessed);
+    p.option(node.access_count, Packer::uint);
+    if tag != PUT_KEEPING {
+        time(p, node.expires.time());
+    }
+    p.array(node.keys.len());
+    for IndexKey { index, key } in &node.keys {
+        p.array(2);
+        p.str(index);
+        p.bin(key);
+    }
+    p.array(node.vectors.len());
+    for (space, vector) in &node.vectors {
+        p.array(2);
+        p.str(space);
+        p.vector(vector);
+    }
+    Ok(content)
+}
+
 fn time(p: &mut Packer, time: Option<Timestamp>) {
     p.option(time.map(Timestamp::as_micros), Packer::int);
 }
@@ -790,20 +818,22 @@ fn decode_op(
     let len = u.array()?;
     let tag = u.uint()?;
     let expected = match tag {
-        PUT => 14,
+        PUT | PUT_OR_KEEP => 14,
         PUT_KEEPING => 13,
         PATCH => 9,
         TOUCH | EXPIRE | PRUNE | SET_METHOD | DECLARE_INDEX | BUILD_INDEX => 3,
         DELETE | CREATE_INDEX | DROP_SPACE | DROP_INDEX => 2,
         LINK => 10,
         UNLINK | CREATE_SPACE => 5,
+        INCREMENT => 4,
+        INCREMENT_WEIGHT => 6,
         _ => return Err(u.damage(format!("an operation has the unknown tag {tag}"))),
     };
     if len != expected {
         return Err(u.damage(format!("operation {tag} has {expected} fields, not {len}")));
     }
     let op = match tag {
-        PUT | PUT_KEEPING => {
+        PUT | PUT_KEEPING | PUT_OR_KEEP => {
             let id = node_id(u)?;
             let mut node = Node::new(id, u.str()?);
             let bytes = u.bin()?;
@@ -815,8 +845,11 @@ fn decode_op(
             node.updated = option_time(u)?;
             node.accessed = option_time(u)?;
             node.access_count = u.option(Unpacker::uint)?;
-            if tag == PUT {
-                node.expires = option_time(u)?.into();
+            match tag {
+                PUT => node.expires = option_time(u)?.into(),
+                // A node that is not there has no expiry to be kept.
+                PUT_OR_KEEP => node.expires = option_time(u)?.map_or(Expiry::Keep, Expiry::At),
+                _ => {}
             }
             for _ in 0..u.array()? {
                 u.array_of(2)?;
@@ -827,8 +860,21 @@ fn decode_op(
                 let (space, vector) = (u.str()?.to_owned(), u.vector()?);
                 u.insert(&mut node.vectors, space, vector)?;
             }
-            Op::Put { node, precondition: Precondition::None }
+            match tag {
+                PUT_OR_KEEP => Op::PutOrKeep { node },
+                _ => Op::Put { node, precondition: Precondition::None },
+            }
         }
+        INCREMENT => {
+            Op::Increment { id: node_id(u)?, attribute: u.str()?.to_owned(), by: u.value(1)? }
+        }
+        INCREMENT_WEIGHT => Op::IncrementWeight {
+            source: node_id(u)?,
+            kind: u.str()?.to_owned(),
+            target: node_id(u)?,
+            discriminator: u.uint()?,
+            by: u.f64()?,
+        },
         PATCH => {
             let id = node_id(u)?;
             let mut patch = Patch {

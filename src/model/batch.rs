@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    catalog::Catalog,
+    catalog::{Catalog, Changed},
     edge::Edge,
     error::{Error, Result},
     id::NodeId,
@@ -15,7 +15,8 @@ use crate::model::{
     value::{ENTRY_BYTES, Value, add, map_memory},
 };
 
-/// What must hold for a [`Op::Put`] to go ahead.
+/// What must hold for an [`Op::Put`] or, with [`Op::Require`], for a whole batch to
+/// go ahead.
 ///
 /// ```
 /// use ingrain::{Op, Precondition, prelude::*};
@@ -41,6 +42,8 @@ pub enum Precondition {
     Absent,
     /// The node is there and has this version.
     Version(Seq),
+    /// The node is there.
+    Exists,
 }
 
 /// One change. The methods of [`Batch`] make the common ones; [`Batch::push`]
@@ -73,6 +76,57 @@ pub enum Op {
         /// When to go ahead.
         #[cfg_attr(feature = "serde", serde(default))]
         precondition: Precondition,
+    },
+    /// Writes a node if it is not there; one that is there stays as it is.
+    PutOrKeep {
+        /// The node.
+        node: Node,
+    },
+    /// Changes nothing. If the node is not as it says when its turn comes, the batch
+    /// is refused. The log does not have this operation.
+    Require {
+        /// The node.
+        id: NodeId,
+        /// What must hold of it.
+        precondition: Precondition,
+    },
+    /// Changes nothing. If there is no such edge when its turn comes, the batch is
+    /// refused. The log does not have this operation.
+    RequireEdge {
+        /// The node it leaves.
+        source: NodeId,
+        /// Its kind.
+        kind: String,
+        /// The node it reaches.
+        target: NodeId,
+        /// Its discriminator.
+        #[cfg_attr(feature = "serde", serde(default))]
+        discriminator: u64,
+    },
+    /// Adds to an attribute of a node.
+    Increment {
+        /// The node, which must be there.
+        id: NodeId,
+        /// The attribute, which must be a number. One that the node does not have
+        /// counts from 0.
+        attribute: String,
+        /// What to add: an integer or a float. The sum of two integers is an integer,
+        /// any other a float.
+        by: Value,
+    },
+    /// Adds to the weight of an edge.
+    IncrementWeight {
+        /// The node it leaves.
+        source: NodeId,
+        /// Its kind.
+        kind: String,
+        /// The node it reaches.
+        target: NodeId,
+        /// Its discriminator.
+        #[cfg_attr(feature = "serde", serde(default))]
+        discriminator: u64,
+        /// What to add.
+        by: f64,
     },
     /// Changes part of a node.
     Patch {
@@ -204,14 +258,18 @@ impl Op {
     /// The nodes that it looks at.
     pub(crate) fn nodes(&self) -> [Option<NodeId>; 2] {
         match self {
-            Self::Put { node, .. } => [Some(node.id), None],
+            Self::Put { node, .. } | Self::PutOrKeep { node } => [Some(node.id), None],
             Self::Patch { id, .. }
+            | Self::Require { id, .. }
+            | Self::Increment { id, .. }
             | Self::Touch { id, .. }
             | Self::Expire { id, .. }
             | Self::Delete { id }
             | Self::Prune { id, .. } => [Some(*id), None],
             Self::Link { edge } => [Some(edge.source), Some(edge.target)],
             Self::Unlink { .. }
+            | Self::RequireEdge { .. }
+            | Self::IncrementWeight { .. }
             | Self::CreateSpace { .. }
             | Self::CreateIndex { .. }
             | Self::DropIndex { .. }
@@ -221,13 +279,32 @@ impl Op {
         }
     }
 
+    /// Whether the log has it: all but requirements, which change nothing.
+    pub(crate) fn is_logged(&self) -> bool {
+        !matches!(self, Self::Require { .. } | Self::RequireEdge { .. })
+    }
+
+    /// Whether it has to know of an edge that an earlier operation of its batch
+    /// changed.
+    pub(crate) fn looks_at_edge(&self) -> bool {
+        matches!(self, Self::RequireEdge { .. } | Self::IncrementWeight { .. })
+    }
+
     /// Checks what can be known without a store.
     pub(crate) fn check(&self) -> Result<()> {
         match self {
-            Self::Put { node, .. } => node.check(),
+            Self::Put { node, .. } | Self::PutOrKeep { node } => node.check(),
             Self::Patch { patch, .. } => patch.check(),
             Self::Link { edge } => edge.check(),
-            Self::Unlink { kind, .. } => check_name("kind", kind),
+            Self::Unlink { kind, .. } | Self::RequireEdge { kind, .. } => check_name("kind", kind),
+            Self::Increment { attribute, by, .. } => {
+                check_name("attribute", attribute)?;
+                by.check_summand()
+            }
+            Self::IncrementWeight { kind, by, .. } => {
+                check_name("kind", kind)?;
+                Value::Float(*by).check_summand()
+            }
             Self::CreateSpace { name, space } => space.check(name),
             Self::CreateIndex { name, index } => match index {
                 Some(index) => index.check(name),
@@ -235,9 +312,11 @@ impl Op {
             },
             Self::DropIndex { name } | Self::BuildIndex { name, .. } => check_name("index", name),
             Self::DropSpace { name } | Self::SetMethod { name, .. } => check_name("space", name),
-            Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
-                Ok(())
-            }
+            Self::Require { .. }
+            | Self::Touch { .. }
+            | Self::Expire { .. }
+            | Self::Delete { .. }
+            | Self::Prune { .. } => Ok(()),
         }
     }
 
@@ -246,7 +325,7 @@ impl Op {
     /// may create it.
     fn check_known(&self, catalog: &impl Catalog) -> Result<()> {
         match self {
-            Self::Put { node, .. } => node.check_known(catalog),
+            Self::Put { node, .. } | Self::PutOrKeep { node } => node.check_known(catalog),
             Self::Patch { patch, .. } => patch.check_known(catalog),
             _ => Ok(()),
         }
@@ -255,7 +334,7 @@ impl Op {
     /// About how many bytes of memory the operation takes.
     pub(crate) fn memory(&self) -> usize {
         let beside = match self {
-            Self::Put { node, .. } => [
+            Self::Put { node, .. } | Self::PutOrKeep { node } => [
                 node.kind.capacity(),
                 node.content.capacity(),
                 map_memory(&node.attributes),
@@ -292,7 +371,10 @@ impl Op {
             Self::Link { edge } => {
                 edge.kind.capacity().saturating_add(map_memory(&edge.attributes))
             }
-            Self::Unlink { kind, .. } => kind.capacity(),
+            Self::Unlink { kind, .. }
+            | Self::RequireEdge { kind, .. }
+            | Self::IncrementWeight { kind, .. } => kind.capacity(),
+            Self::Increment { attribute, .. } => attribute.capacity(),
             Self::CreateIndex { name, index } => {
                 name.capacity().saturating_add(index.as_ref().map_or(0, Index::memory))
             }
@@ -301,9 +383,11 @@ impl Op {
             | Self::BuildIndex { name, .. }
             | Self::DropSpace { name }
             | Self::SetMethod { name, .. } => name.capacity(),
-            Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
-                0
-            }
+            Self::Require { .. }
+            | Self::Touch { .. }
+            | Self::Expire { .. }
+            | Self::Delete { .. }
+            | Self::Prune { .. } => 0,
         };
         size_of::<Self>().saturating_add(beside)
     }
@@ -335,8 +419,12 @@ pub enum Durability {
 
 /// Changes that happen together or not at all.
 ///
-/// Operations apply in order, each seeing those before it. If the precondition
-/// of one fails when the batch's turn comes, nothing of the batch is applied.
+/// Operations apply in order, each seeing those before it: also those that create
+/// and drop spaces and indexes. If the precondition of one fails when the batch's
+/// turn comes, nothing of the batch is applied. [`Engine::transact`] is for changes
+/// that depend on what is read.
+///
+/// [`Engine::transact`]: crate::Engine::transact
 ///
 /// ```
 /// use ingrain::{Batch, Edge, Node, NodeId};
@@ -437,6 +525,123 @@ impl Batch {
         self.push(Op::Put { node, precondition: Precondition::Absent })
     }
 
+    /// Writes a node if it does not exist. One that exists stays as it is, whatever
+    /// it is; that is no conflict.
+    pub fn put_or_keep(&mut self, node: Node) -> &mut Self {
+        self.push(Op::PutOrKeep { node })
+    }
+
+    /// Makes sure that a node exists: [`put_or_keep`](Self::put_or_keep) of one with
+    /// this kind and nothing else.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let rex = NodeId::from_content(b"Rex");
+    /// // However often this is written, Rex is there once, and what is known of it stays.
+    /// engine.write(Batch::new().ensure(rex, "dog").increment(rex, "walks", 1))?;
+    /// engine.write(Batch::new().ensure(rex, "dog").increment(rex, "walks", 2))?;
+    /// let snapshot = engine.snapshot();
+    /// assert_eq!(snapshot.get(rex)?.unwrap().attributes()?["walks"], Value::Int(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ensure(&mut self, id: NodeId, kind: impl Into<String>) -> &mut Self {
+        self.put_or_keep(Node::new(id, kind))
+    }
+
+    /// Refuses the batch with `Conflict` unless, when this operation's turn comes,
+    /// the node exists and has this version. It may be any node; a batch may consist
+    /// of requirements only. Such a batch is checked in its turn, logs nothing, uses no
+    /// sequence number, and returns that of the state it was checked against.
+    ///
+    /// A node that an earlier operation of the batch put or patched has the version
+    /// of the batch itself, which nobody can name.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let (plan, step) = (NodeId::new(), NodeId::new());
+    /// let seen = engine.write(Batch::new().put(Node::new(plan, "plan")))?;
+    /// // The step is written only if the plan is still the one that was seen.
+    /// engine.write(Batch::new().require_version(plan, seen).put(Node::new(step, "step")))?;
+    /// engine.write(Batch::new().patch(plan, Patch::new().content("another")))?;
+    /// let late = engine.write(Batch::new().require_version(plan, seen)).unwrap_err();
+    /// assert_eq!(late.kind(), ErrorKind::Conflict);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn require_version(&mut self, id: NodeId, version: Seq) -> &mut Self {
+        self.push(Op::Require { id, precondition: Precondition::Version(version) })
+    }
+
+    /// As [`require_version`](Self::require_version), unless the node does not exist.
+    pub fn require_absent(&mut self, id: NodeId) -> &mut Self {
+        self.push(Op::Require { id, precondition: Precondition::Absent })
+    }
+
+    /// As [`require_version`](Self::require_version), unless the node exists.
+    pub fn require_exists(&mut self, id: NodeId) -> &mut Self {
+        self.push(Op::Require { id, precondition: Precondition::Exists })
+    }
+
+    /// As [`require_version`](Self::require_version), unless there is an edge with
+    /// discriminator 0. For another discriminator, push an [`Op::RequireEdge`].
+    pub fn require_edge(
+        &mut self,
+        source: NodeId,
+        kind: impl Into<String>,
+        target: NodeId,
+    ) -> &mut Self {
+        self.push(Op::RequireEdge { source, kind: kind.into(), target, discriminator: 0 })
+    }
+
+    /// Adds to a number among the attributes of a node, which must exist; an
+    /// attribute that it does not have counts from 0. Decided when its turn comes, so
+    /// it conflicts with no other writer. As with a patch, the node gets the version
+    /// and the time of the batch.
+    ///
+    /// `by` is an integer or a float. The sum of two integers is an integer, any other
+    /// sum a float. The batch is refused with `Invalid` if the attribute is no number,
+    /// if integers overflow, or if a float is not finite.
+    pub fn increment(
+        &mut self,
+        id: NodeId,
+        attribute: impl Into<String>,
+        by: impl Into<Value>,
+    ) -> &mut Self {
+        self.push(Op::Increment { id, attribute: attribute.into(), by: by.into() })
+    }
+
+    /// Adds to the weight of the edge with discriminator 0, which must exist, as
+    /// [`increment`](Self::increment) does to an attribute. For another
+    /// discriminator, push an [`Op::IncrementWeight`].
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let (a, b) = (NodeId::from_content(b"a"), NodeId::from_content(b"b"));
+    /// engine.write(Batch::new().link_ensuring(Edge::new(a, "precedes", b).weight(0.5), "word"))?;
+    /// engine.write(Batch::new().increment_weight(a, "precedes", b, 0.25))?;
+    /// let snapshot = engine.snapshot();
+    /// assert_eq!(snapshot.edge(a, "precedes", b, 0)?.unwrap().weight(), 0.75);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn increment_weight(
+        &mut self,
+        source: NodeId,
+        kind: impl Into<String>,
+        target: NodeId,
+        by: f64,
+    ) -> &mut Self {
+        let kind = kind.into();
+        self.push(Op::IncrementWeight { source, kind, target, discriminator: 0, by })
+    }
+
     /// Changes part of a node, which must exist.
     pub fn patch(&mut self, id: NodeId, patch: Patch) -> &mut Self {
         self.push(Op::Patch { id, patch })
@@ -470,6 +675,13 @@ impl Batch {
         self.push(Op::Link { edge })
     }
 
+    /// Writes an edge, and the nodes at its ends if they do not exist: with this kind
+    /// and nothing else. It adds three operations.
+    pub fn link_ensuring(&mut self, edge: Edge, kind: impl Into<String>) -> &mut Self {
+        let (kind, ends) = (kind.into(), (edge.source, edge.target));
+        self.ensure(ends.0, kind.clone()).ensure(ends.1, kind).link(edge)
+    }
+
     /// Deletes the edge with discriminator 0, if it exists. For another
     /// discriminator, push an [`Op::Unlink`].
     pub fn unlink(&mut self, source: NodeId, kind: impl Into<String>, target: NodeId) -> &mut Self {
@@ -497,9 +709,18 @@ impl Batch {
             return Err(Error::invalid("batch: it has no operations"));
         }
         check_count("operations of a batch", self.ops.len(), limits::BATCH_OPS)?;
-        self.ops.iter().try_for_each(|op| {
+        let mut catalog = Changed::new(catalog);
+        for op in &self.ops {
             op.check()?;
-            op.check_known(catalog)
-        })
+            op.check_known(&catalog)?;
+            match op {
+                Op::CreateSpace { name, space } => catalog.create_space(name, *space),
+                Op::DropSpace { name } => catalog.drop_space(name),
+                Op::CreateIndex { name, index } => catalog.create_index(name, index.is_some()),
+                Op::DropIndex { name } => catalog.drop_index(name),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }

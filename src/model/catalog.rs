@@ -1,5 +1,7 @@
 //! What spaces and indexes a store has, as far as a batch must know.
 
+use std::collections::BTreeMap;
+
 use crate::model::{
     error::{Error, Result},
     space::Space,
@@ -13,6 +15,58 @@ pub(crate) trait Catalog {
     fn has_index(&self, name: &str) -> bool;
     /// Whether the engine derives its keys.
     fn derives(&self, name: &str) -> bool;
+}
+
+/// A catalog with what the operations of a batch have changed so far. Whether they
+/// may is decided when the turn of the batch comes.
+pub(crate) struct Changed<'b, C> {
+    before: &'b C,
+    /// `None` for a dropped space.
+    spaces: BTreeMap<&'b str, Option<Space>>,
+    /// Whether the keys of an index are derived; `None` for a dropped index.
+    indexes: BTreeMap<&'b str, Option<bool>>,
+}
+
+impl<'b, C: Catalog> Changed<'b, C> {
+    pub(crate) fn new(before: &'b C) -> Self {
+        Self { before, spaces: BTreeMap::new(), indexes: BTreeMap::new() }
+    }
+
+    pub(crate) fn create_space(&mut self, name: &'b str, space: Space) {
+        // One that exists stays as it is, or the batch is refused.
+        if self.space(name).is_none() {
+            self.spaces.insert(name, Some(space));
+        }
+    }
+
+    pub(crate) fn drop_space(&mut self, name: &'b str) {
+        self.spaces.insert(name, None);
+    }
+
+    pub(crate) fn create_index(&mut self, name: &'b str, derived: bool) {
+        if !self.has_index(name) {
+            self.indexes.insert(name, Some(derived));
+        }
+    }
+
+    pub(crate) fn drop_index(&mut self, name: &'b str) {
+        self.indexes.insert(name, None);
+    }
+}
+
+impl<C: Catalog> Catalog for Changed<'_, C> {
+    fn space(&self, name: &str) -> Option<Space> {
+        self.spaces.get(name).map_or_else(|| self.before.space(name), |changed| *changed)
+    }
+
+    fn has_index(&self, name: &str) -> bool {
+        self.indexes.get(name).map_or_else(|| self.before.has_index(name), Option::is_some)
+    }
+
+    fn derives(&self, name: &str) -> bool {
+        let changed = self.indexes.get(name);
+        changed.map_or_else(|| self.before.derives(name), |changed| *changed == Some(true))
+    }
 }
 
 pub(crate) fn check_index(index: &str, catalog: &impl Catalog) -> Result<()> {

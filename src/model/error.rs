@@ -75,11 +75,12 @@ pub enum Error {
         /// Bytes that waited for a checkpoint when it gave up.
         delta: usize,
     },
-    /// A precondition of the batch did not hold when its turn came. Nothing of
-    /// the batch was applied.
+    /// A precondition of the batch did not hold when its turn came, or what a
+    /// transaction had read was changed meanwhile. Nothing of the batch was applied.
     #[non_exhaustive]
     Conflict {
-        /// Index of the operation within the batch.
+        /// Index of the operation within the batch; 0 for
+        /// [`ConflictReason::Read`].
         op: usize,
         /// The node on which the precondition failed.
         node: NodeId,
@@ -180,6 +181,9 @@ impl fmt::Display for Error {
                 "no room was made for the batch in {waited_ms} ms ({queued} batches, {bytes} bytes \
                  queued, {delta} bytes in the delta)"
             ),
+            Self::Conflict { reason: reason @ ConflictReason::Read { .. }, .. } => {
+                write!(f, "{reason}")
+            }
             Self::Conflict { op, node, reason } => {
                 write!(f, "operation {op} of the batch on node {node}: {reason}")
             }
@@ -252,6 +256,15 @@ pub enum ConflictReason {
         /// The node that has the key.
         holder: NodeId,
     },
+    /// There is no such edge from the node, and the operation needs it.
+    NoEdge,
+    /// Others changed what the transaction had read, in each of its tries
+    /// ([`Engine::transact`](crate::Engine::transact)). The node is one that it read;
+    /// for a read that is of no single node, [`NodeId::MIN`].
+    Read {
+        /// How often the transaction was tried.
+        tries: u32,
+    },
 }
 
 impl std::fmt::Display for ConflictReason {
@@ -265,6 +278,12 @@ impl std::fmt::Display for ConflictReason {
             Self::Unique { index, holder } => {
                 write!(f, "node {holder} has the same key in the unique index {index:?}")
             }
+            Self::NoEdge => f.write_str("there is no such edge"),
+            Self::Read { tries } => write!(
+                f,
+                "what the transaction read was changed before it could commit, in each of {tries} \
+                 tries"
+            ),
         }
     }
 }

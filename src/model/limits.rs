@@ -50,6 +50,14 @@ pub const BATCH_OPS: usize = 1 << 20;
 /// Most bytes of an encoded batch.
 pub const BATCH_BYTES: usize = 64 << 20;
 
+/// Most nodes, edges, entries of an index and other items that a transaction reads
+/// ([`Engine::transact`](crate::Engine::transact)): the commit step may have to read
+/// all of them again.
+pub const TRANSACTION_READS: usize = 10_000;
+
+/// How often a transaction is tried.
+pub const TRANSACTION_TRIES: u32 = 64;
+
 /// Most hits of a vector search.
 pub const NEAREST_K: usize = 100_000;
 

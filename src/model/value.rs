@@ -384,6 +384,39 @@ fn write_quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 pub(crate) const ENTRY_BYTES: usize = size_of::<String>() + size_of::<Value>();
 
 impl Value {
+    /// Refuses what cannot be added to a number: anything but a number, and a float
+    /// that is not finite.
+    pub(crate) fn check_summand(&self) -> Result<()> {
+        match self {
+            Self::Int(_) => Ok(()),
+            Self::Float(by) if by.is_finite() => Ok(()),
+            Self::Float(by) => Err(Error::invalid(format!("increment by {by}: it is not finite"))),
+            other => {
+                let what = other.type_name();
+                Err(Error::invalid(format!("increment: it is by a number, not by {what}")))
+            }
+        }
+    }
+
+    /// The sum of two numbers: an integer if both are, else a float. The error says
+    /// what is wrong with the sum.
+    pub(crate) fn plus(&self, by: &Self) -> Result<Self, String> {
+        match (self, by) {
+            (Self::Int(a), Self::Int(b)) => {
+                let sum = a.checked_add(*b).map(Self::Int);
+                sum.ok_or_else(|| format!("{a} + {b} is beyond 64 bits"))
+            }
+            _ => {
+                let no_number = || format!("it is {}, no number", self.type_name());
+                let a = self.as_f64().ok_or_else(no_number)?;
+                let b = by.as_f64().ok_or_else(no_number)?;
+                let sum = a + b;
+                let sum = sum.is_finite().then_some(Self::Float(sum));
+                sum.ok_or_else(|| format!("{a} + {b} is not finite"))
+            }
+        }
+    }
+
     pub(crate) fn memory(&self) -> usize {
         match self {
             Self::Text(text) => text.capacity(),

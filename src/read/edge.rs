@@ -125,7 +125,7 @@ impl<'s> EdgeRef<'s> {
         }
     }
 
-    /// When it was last linked.
+    /// When it was last linked, or its weight incremented.
     #[must_use]
     pub fn updated(&self) -> Timestamp {
         match self.repr {

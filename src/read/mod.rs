@@ -5,6 +5,7 @@ pub(crate) mod dead;
 pub(crate) mod digest;
 pub(crate) mod edge;
 pub(crate) mod edges;
+pub(crate) mod footprint;
 pub(crate) mod index_info;
 pub(crate) mod merge;
 pub(crate) mod node;

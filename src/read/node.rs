@@ -128,7 +128,7 @@ impl<'s> NodeRef<'s> {
         confidence: f32;
         /// When it was created.
         created: Timestamp;
-        /// When it was last put or patched.
+        /// When it was last put, patched or incremented.
         updated: Timestamp;
         /// When it was last touched; if never, when it was created.
         accessed: Timestamp;

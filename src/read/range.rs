@@ -301,7 +301,7 @@ impl<'s> IndexEntries<'s> {
     }
 
     /// The next entry, without its node.
-    fn next_place(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
+    pub(crate) fn next_place(&mut self) -> Option<Result<IndexEntryRef<'s>>> {
         let table = &self.table;
         let descending = table.direction == Direction::Descending;
         let front = self.front.get_or_insert_with(|| Walk::new(table, descending));

@@ -15,7 +15,7 @@ use crate::{
     format::{
         heap::NodeMeta,
         pack::check_attributes_size,
-        tables::EdgeKey,
+        tables::{EdgeKey, EdgeRow},
         wal::{ContentAt, Contents},
     },
     model::{
@@ -28,7 +28,7 @@ use crate::{
         node::{IndexKey, Node, Patch},
         space::Space,
         time::{Seq, Timestamp},
-        value::check_attributes,
+        value::{Value, check_attributes},
     },
     num,
     read::{
@@ -90,6 +90,9 @@ pub(crate) fn decide(
         used_kinds: BTreeSet::new(),
         indexes: Arc::clone(state.indexes()),
         unique: HashMap::default(),
+        track_edges: track && ops.iter().any(Op::looks_at_edge),
+        edges: HashMap::default(),
+        deleted: HashMap::default(),
     };
     let nodes: Vec<[Option<NodeId>; 2]> =
         if ops.len() >= FETCH_FROM { ops.iter().map(Op::nodes).collect() } else { Vec::new() };
@@ -157,6 +160,19 @@ struct Decision<'s> {
     /// Keys of unique indexes that earlier operations gave to nodes, which may have
     /// lost them since.
     unique: HashMap<(u32, Arc<[u8]>), NodeId, RandomState>,
+    /// Whether an operation looks at an edge, so that the fields below are kept.
+    track_edges: bool,
+    /// By their keys in the out_edges table, the edges that earlier operations of the
+    /// batch linked or unlinked: the index of the last effect.
+    edges: HashMap<EdgeKey, usize, RandomState>,
+    /// The nodes that earlier operations deleted with their edges, likewise.
+    deleted: HashMap<NodeId, usize, RandomState>,
+}
+
+/// An edge as an operation of a batch finds it.
+enum Found<'d> {
+    Record(&'d EdgeRecord),
+    Stored(&'d EdgeRow),
 }
 
 impl<'s> Decision<'s> {
@@ -164,6 +180,20 @@ impl<'s> Decision<'s> {
         let [first, second] = prefetched;
         match op {
             Op::Put { node, precondition } => self.put(node, first, content, precondition),
+            Op::PutOrKeep { node } => {
+                if self.is_present(node.id, first)? {
+                    return Ok(());
+                }
+                self.put(node, first, content, Precondition::None)
+            }
+            Op::Require { id, precondition } => self.require(id, precondition, first),
+            Op::RequireEdge { source, kind, target, discriminator } => {
+                self.edge(source, &kind, target, discriminator).map(drop)
+            }
+            Op::Increment { id, attribute, by } => self.increment(id, attribute, &by, first),
+            Op::IncrementWeight { source, kind, target, discriminator, by } => {
+                self.increment_weight((source, &kind, target, discriminator), by)
+            }
             Op::Patch { id, patch } => self.patch(id, patch, first, content),
             Op::Touch { id, count } => {
                 let (mut record, below) = self.present_record(id, first)?;
@@ -191,12 +221,14 @@ impl<'s> Decision<'s> {
                 self.check_present(edge.source, first)?;
                 self.check_present(edge.target, second)?;
                 let kind = self.kind(&edge.kind)?;
-                let stored = self.stored_edge(EdgeKey {
+                let key = EdgeKey {
                     from: edge.source,
                     kind,
                     to: edge.target,
                     discriminator: edge.discriminator,
-                })?;
+                };
+                let stored = self.stored_edge(key)?;
+                self.note_edge(key);
                 self.effects.push(Effect::Edge {
                     keep_created: edge.created.is_none(),
                     stored,
@@ -219,6 +251,7 @@ impl<'s> Decision<'s> {
                 if let Some(kind) = self.known_kind(&kind) {
                     let key = EdgeKey { from: source, kind, to: target, discriminator };
                     let stored = self.stored_edge(key)?.is_some();
+                    self.note_edge(key);
                     self.effects.push(Effect::DeleteEdge { key, stored });
                 }
                 Ok(())
@@ -258,15 +291,7 @@ impl<'s> Decision<'s> {
                 (before, Below::Base(stored.map(|node| node.secondary_keys())))
             }
         };
-        let conflict = |reason| Err(conflict(id, reason));
-        match (precondition, &old) {
-            (Precondition::Absent, Some(_)) => return conflict(ConflictReason::Exists),
-            (Precondition::Version(_), None) => return conflict(ConflictReason::Missing),
-            (Precondition::Version(expected), Some(old)) if old.version != expected => {
-                return conflict(ConflictReason::Version { expected, found: old.version });
-            }
-            _ => {}
-        }
+        check(id, precondition, old.map(|old| old.version))?;
         let keys = node
             .keys
             .into_iter()
@@ -358,6 +383,109 @@ impl<'s> Decision<'s> {
         record.version = self.seq;
         record.updated = self.time;
         self.set(record, below, Changed::Anything)
+    }
+
+    fn require(
+        &self,
+        id: NodeId,
+        precondition: Precondition,
+        prefetched: Prefetched<'s>,
+    ) -> Result<()> {
+        let version = match self.in_memory(id, prefetched) {
+            Some(record) => record.map(|record| record.version),
+            None => self.in_base(id, prefetched)?.map(|node| node.meta().version),
+        };
+        check(id, precondition, version)
+    }
+
+    fn increment(
+        &mut self,
+        id: NodeId,
+        attribute: String,
+        by: &Value,
+        prefetched: Prefetched<'s>,
+    ) -> Result<()> {
+        let (mut record, below) = self.present_record(id, prefetched)?;
+        let mut attributes = record.attributes().clone();
+        let sum = attributes.get(&attribute).map_or_else(|| Ok(by.clone()), |old| old.plus(by));
+        let sum = sum.map_err(|why| {
+            Error::invalid(format!("increment of attribute {attribute:?} of node {id}: {why}"))
+        })?;
+        attributes.insert(attribute, sum);
+        check_attributes(&attributes)?;
+        check_attributes_size(&attributes)?;
+        record.attributes = some_attributes(attributes);
+        record.version = self.seq;
+        record.updated = self.time;
+        self.set(record, below, Changed::Anything)
+    }
+
+    fn increment_weight(&mut self, name: (NodeId, &str, NodeId, u64), by: f64) -> Result<()> {
+        let (source, kind_name, target, discriminator) = name;
+        let (kind, found) = self.edge(source, kind_name, target, discriminator)?;
+        let record = match found {
+            Found::Record(record) => record.clone(),
+            Found::Stored(row) => EdgeRecord {
+                source,
+                kind,
+                target,
+                discriminator,
+                weight: row.weight.get(),
+                confidence: row.confidence.get(),
+                attributes: self.state.base().attributes(row)?,
+                created: Timestamp::from_micros(row.created.get()),
+                updated: self.time,
+            },
+        };
+        let weight = record.weight + by;
+        if !weight.is_finite() {
+            return Err(Error::invalid(format!(
+                "increment of the weight of edge {source} {kind_name:?} {target}: {} + {by} is not \
+                 finite",
+                record.weight
+            )));
+        }
+        let record = EdgeRecord { weight, updated: self.time, ..record };
+        self.use_kind(kind);
+        let key = record.key();
+        let stored = self.stored_edge(key)?;
+        self.note_edge(key);
+        self.effects.push(Effect::Edge { record, keep_created: true, stored });
+        Ok(())
+    }
+
+    /// The number of the kind of an edge, and the edge as earlier operations of the
+    /// batch left it.
+    fn edge(
+        &self,
+        source: NodeId,
+        kind: &str,
+        target: NodeId,
+        discriminator: u64,
+    ) -> Result<(u32, Found<'_>)> {
+        let none = || conflict(source, ConflictReason::NoEdge);
+        let kind = self.known_kind(kind).ok_or_else(none)?;
+        let key = EdgeKey { from: source, kind, to: target, discriminator };
+        let gone = self.deleted.get(&source).max(self.deleted.get(&target));
+        let found = match (self.edges.get(&key), gone) {
+            (Some(at), gone) if gone.is_none_or(|gone| gone < at) => match self.effects.get(*at) {
+                Some(Effect::Edge { record, .. }) => Some(Found::Record(record)),
+                _ => None,
+            },
+            (_, Some(_)) => None,
+            (_, None) => match self.state.layered_edge(&key) {
+                Some(layered) => layered.map(|record| Found::Record(record)),
+                None => Base::edge(self.state.base().out(), &key)?.map(Found::Stored),
+            },
+        };
+        Ok((kind, found.ok_or_else(none)?))
+    }
+
+    /// Notes that the next effect is of this edge.
+    fn note_edge(&mut self, key: EdgeKey) {
+        if self.track_edges {
+            self.edges.insert(key, self.effects.len());
+        }
     }
 
     fn create_space(&mut self, name: String, space: Space) -> Result<()> {
@@ -488,12 +616,16 @@ impl<'s> Decision<'s> {
         }
     }
 
-    fn check_present(&self, id: NodeId, prefetched: Prefetched<'s>) -> Result<()> {
-        let there = match (self.in_memory(id, prefetched), prefetched) {
+    fn is_present(&self, id: NodeId, prefetched: Prefetched<'s>) -> Result<bool> {
+        Ok(match (self.in_memory(id, prefetched), prefetched) {
             (Some(record), _) => record.is_some(),
             (None, Prefetched::Base(row)) => row.is_some(),
             (None, _) => self.state.base().node_row(id)?.is_some(),
-        };
+        })
+    }
+
+    fn check_present(&self, id: NodeId, prefetched: Prefetched<'s>) -> Result<()> {
+        let there = self.is_present(id, prefetched)?;
         if there { Ok(()) } else { Err(conflict(id, ConflictReason::Missing)) }
     }
 
@@ -614,6 +746,9 @@ impl<'s> Decision<'s> {
         if self.track {
             self.nodes.insert(id, None);
         }
+        if self.track_edges {
+            self.deleted.insert(id, self.effects.len());
+        }
         self.effects.push(Effect::DeleteNode { id, below, out, in_edges });
         Ok(())
     }
@@ -712,6 +847,19 @@ impl<'s> Decision<'s> {
 /// `decide` sets the index of the operation.
 fn conflict(id: NodeId, reason: ConflictReason) -> Error {
     Error::Conflict { op: 0, node: id, reason }
+}
+
+/// Checks a precondition of a node that has this version, or is not there.
+fn check(id: NodeId, precondition: Precondition, version: Option<Seq>) -> Result<()> {
+    let reason = match (precondition, version) {
+        (Precondition::Absent, Some(_)) => ConflictReason::Exists,
+        (Precondition::Version(_) | Precondition::Exists, None) => ConflictReason::Missing,
+        (Precondition::Version(expected), Some(found)) if found != expected => {
+            ConflictReason::Version { expected, found }
+        }
+        _ => return Ok(()),
+    };
+    Err(conflict(id, reason))
 }
 
 /// The number after `next` and `more`. The largest stands for no name.

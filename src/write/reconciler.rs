@@ -625,15 +625,23 @@ impl Reconciler {
     /// Decides, logs and publishes the group.
     fn commit(&self, core: &mut Core) -> Result<()> {
         let mut durability = Durability::Os;
-        let mut committed = 0_u64;
+        let (mut committed, mut checked) = (0_u64, 0_u64);
         while let Some(mut pending) = core.group.pop_front() {
             let seq = core.working.seq().next();
             let (time, ops) = (pending.time, std::mem::take(&mut pending.ops));
             let (asked, contents) = (pending.durability, pending.payload.take());
+            let (reads, is_logged) = (pending.reads.take(), pending.is_logged);
             // Added before anything can fail, so that it is answered with the
             // rest.
             core.decided.push((pending, Err(Error::Closed)));
-            let answer = decide(&core.working, seq, time, ops, &contents).map(|effects| {
+            let holds = reads.map_or(Ok(()), |reads| reads.check(&core.working));
+            let decided = holds.and_then(|()| decide(&core.working, seq, time, ops, &contents));
+            let answer = decided.map(|effects| {
+                if !is_logged {
+                    // Requirements only, and they hold.
+                    checked += 1;
+                    return core.working.seq();
+                }
                 core.working.apply(seq, effects, contents.memory());
                 durability = durability.max(asked);
                 committed += 1;
@@ -645,7 +653,7 @@ impl Reconciler {
         }
         self.counters
             .refused
-            .fetch_add(num::wide(core.decided.len()) - committed, Ordering::Relaxed);
+            .fetch_add(num::wide(core.decided.len()) - committed - checked, Ordering::Relaxed);
         if committed == 0 {
             core.under_way = 0;
             return Ok(());
@@ -654,7 +662,7 @@ impl Reconciler {
         let payloads = core
             .decided
             .iter()
-            .filter(|(_, answer)| answer.is_ok())
+            .filter(|(pending, answer)| pending.is_logged && answer.is_ok())
             .map(|(pending, _)| &**pending.payload.bytes());
         let place = wal::LogDir::new(&*self.fs, &self.wal_dir, self.store);
         let begun = self.clock.monotonic();

@@ -16,6 +16,7 @@ use crate::{
         time::{Seq, Timestamp},
     },
     os::process::Owner,
+    read::footprint::Footprint,
     sync::{Condvar, Mutex, MutexGuard},
 };
 
@@ -154,6 +155,10 @@ pub(crate) struct Pending {
     pub(super) ops: Vec<Op>,
     pub(super) payload: Payload,
     pub(super) durability: Durability,
+    /// What the transaction that made the batch read.
+    pub(super) reads: Option<Box<Footprint>>,
+    /// Whether the log has anything of it.
+    pub(super) is_logged: bool,
     weight: usize,
     /// Until the answer is given.
     slot: Option<Arc<Slot>>,
@@ -172,7 +177,16 @@ impl Pending {
         let ticket = Ticket { slot: Arc::clone(&slot) };
         let memory = ops.iter().map(Op::memory).sum::<usize>();
         let weight = payload.weight() + memory;
-        (Self { time, ops, payload, durability, weight, slot: Some(slot) }, ticket)
+        let (is_logged, slot) = (ops.is_empty() || ops.iter().any(Op::is_logged), Some(slot));
+        let reads = None;
+        (Self { time, ops, payload, durability, reads, is_logged, weight, slot }, ticket)
+    }
+
+    /// The batch of a transaction that read this.
+    pub(crate) fn after(mut self, reads: Box<Footprint>) -> Self {
+        self.weight += reads.memory();
+        self.reads = Some(reads);
+        self
     }
 
     /// The operations with their contents, as they were before encoding. The

@@ -117,6 +117,7 @@ impl WriteLog {
             && self.bytes.load(Ordering::Relaxed) + pending.weight() <= self.max_bytes
     }
 
+    #[allow(clippy::result_large_err, reason = "not an error: the batch, to be tried again")]
     fn try_push(&self, pending: Pending) -> Result<(), Pending> {
         let weight = pending.weight();
         // Relaxed: the counts bound memory and order nothing; the queue

@@ -118,15 +118,63 @@ fn any_edge() -> impl Strategy<Value = Edge> {
     )
 }
 
+/// An edge that others concern too.
+fn near_edge() -> impl Strategy<Value = Edge> {
+    let ids = 0..2_u8;
+    (ids.clone(), ids, -1e3..1e3)
+        .prop_map(|(from, to, weight)| Edge::new(id(from), KINDS[0], id(to)).weight(weight))
+}
+
+/// A number to add, now and then one that is too large.
+fn any_summand() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => (-9..9_i64).prop_map(Value::Int),
+        2 => (-9.0..9.0).prop_map(Value::Float),
+        1 => prop::sample::select(vec![i64::MAX, i64::MIN]).prop_map(Value::Int),
+        1 => Just(Value::Float(f64::MAX)),
+    ]
+}
+
+fn any_precondition() -> impl Strategy<Value = Precondition> {
+    prop_oneof![
+        1 => Just(Precondition::None),
+        2 => Just(Precondition::Absent),
+        6 => Just(Precondition::Exists),
+        1 => (1..12_u64).prop_map(|version| Precondition::Version(Seq::new(version))),
+    ]
+}
+
 /// Any operation.
 pub fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        6 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::None }),
+        8 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::None }),
         1 => any_node().prop_map(|node| Op::Put { node, precondition: Precondition::Absent }),
         // Versions are small, so that some are right.
         1 => (any_node(), 3..12_u64).prop_map(|(node, version)| Op::Put {
             node,
             precondition: Precondition::Version(Seq::new(version)),
+        }),
+        3 => any_node().prop_map(|node| Op::PutOrKeep { node }),
+        1 => (any_id(), any_precondition())
+            .prop_map(|(id, precondition)| Op::Require { id, precondition }),
+        1 => near_edge().prop_map(|e| Op::RequireEdge {
+            source: e.source,
+            kind: e.kind,
+            target: e.target,
+            discriminator: 0,
+        }),
+        // Few nodes have the attribute otherwise.
+        2 => (any_id(), prop::sample::select(vec!["n", "n", "n", "a"]), any_summand())
+            .prop_map(|(id, name, by)| Op::Increment { id, attribute: name.to_owned(), by }),
+        3 => near_edge().prop_map(|edge| Op::Link { edge }),
+        1 => (near_edge(), prop_oneof![8 => -1e3..1e3, 1 => Just(f64::MAX)]).prop_map(|(e, by)| {
+            Op::IncrementWeight {
+                source: e.source,
+                kind: e.kind,
+                target: e.target,
+                discriminator: 0,
+                by,
+            }
         }),
         2 => (any_id(), any_patch()).prop_map(|(id, patch)| Op::Patch { id, patch }),
         1 => (any_id(), 0..3_u64).prop_map(|(id, count)| Op::Touch { id, count }),

@@ -11,7 +11,7 @@ use ingrain::{
     sim::{Call, Failure, Loss, SimClock, SimDisk},
 };
 
-use super::oracle::{IDS, INDEXES, KINDS, Oracle, SPACES, batch, id, options};
+use super::oracle::{IDS, INDEXES, KINDS, Oracle, SPACES, as_logged, batch, id, options};
 
 const PATH: &str = "/s";
 /// A space that is created and dropped repeatedly.
@@ -158,9 +158,15 @@ fn any_edge(u: &mut Unstructured<'_>) -> Result<Edge> {
     Ok(edge)
 }
 
+/// The name of an edge that others concern too.
+fn near_edge(u: &mut Unstructured<'_>) -> Result<(NodeId, String, NodeId)> {
+    let (from, to) = (u.int_in_range(0..=1)?, u.int_in_range(0..=1)?);
+    Ok((id(from), KINDS[0].to_owned(), id(to)))
+}
+
 /// An operation that passes every check; its precondition may or may not hold.
 pub fn any_op(u: &mut Unstructured<'_>) -> Result<Op> {
-    Ok(match u.int_in_range(0..=15_u8)? {
+    Ok(match u.int_in_range(0..=21_u8)? {
         0..=3 => Op::Put { node: any_node(u)?, precondition: Precondition::None },
         4 => Op::Put { node: any_node(u)?, precondition: Precondition::Absent },
         5 => {
@@ -174,6 +180,40 @@ pub fn any_op(u: &mut Unstructured<'_>) -> Result<Op> {
         10 => Op::Delete { id: any_id(u)? },
         11 => Op::Prune { id: any_id(u)?, before: any_time(u)? },
         12..=14 => Op::Link { edge: any_edge(u)? },
+        15 => Op::PutOrKeep { node: any_node(u)? },
+        16 => {
+            let version = Seq::new(u.int_in_range(1..=20)?);
+            let precondition = *u.choose(&[
+                Precondition::Exists,
+                Precondition::Exists,
+                Precondition::Absent,
+                Precondition::Version(version),
+                Precondition::None,
+            ])?;
+            Op::Require { id: any_id(u)?, precondition }
+        }
+        17 => {
+            let (source, kind, target) = near_edge(u)?;
+            Op::RequireEdge { source, kind, target, discriminator: 0 }
+        }
+        18 => {
+            let attribute = (*u.choose(&["n", "n", "a"])?).to_owned();
+            let by = match u.int_in_range(0..=5_u8)? {
+                0 => Value::Int(i64::MAX),
+                1 => Value::Float(0.5),
+                n => Value::Int(i64::from(n)),
+            };
+            Op::Increment { id: any_id(u)?, attribute, by }
+        }
+        19 => {
+            let (source, kind, target) = near_edge(u)?;
+            let by = *u.choose(&[0.5, 0.25, -1.0, f64::MAX])?;
+            Op::IncrementWeight { source, kind, target, discriminator: 0, by }
+        }
+        20 => {
+            let (source, kind, target) = near_edge(u)?;
+            Op::Link { edge: Edge::new(source, kind, target) }
+        }
         _ => {
             let edge = any_edge(u)?;
             Op::Unlink {
@@ -221,15 +261,12 @@ fn wrong_op(u: &mut Unstructured<'_>) -> Result<Op> {
     Ok(Op::Put { node, precondition: Precondition::None })
 }
 
-/// A batch survives encoding and decoding, except for its preconditions.
+/// A batch survives encoding and decoding, except for its preconditions and
+/// requirements.
 fn logged(time: Timestamp, ops: &[Op]) {
     let bytes = encode_batch(time, ops).unwrap();
     let batch = decode_batch(&bytes).unwrap();
-    let without = |op: &Op| match op.clone() {
-        Op::Put { node, .. } => Op::Put { node, precondition: Precondition::None },
-        other => other,
-    };
-    assert_eq!((batch.time, batch.ops), (time, ops.iter().map(without).collect()));
+    assert_eq!((batch.time, batch.ops), (time, as_logged(ops)));
 }
 
 /// The engine, the model, and the state of the run.
@@ -354,23 +391,25 @@ impl Run {
             false => self.engine().write(batch),
         };
         match (answer, expected) {
-            (Ok(seq), Ok(())) => {
+            (Ok(seq), Ok(commits)) => {
                 assert_eq!(seq.get(), next.seq);
-                self.states.push(next);
-                self.acknowledged = seq.get();
-                if sync {
-                    self.durable = seq.get();
+                if commits {
+                    self.states.push(next);
+                    self.acknowledged = seq.get();
+                    if sync {
+                        self.durable = seq.get();
+                    }
                 }
-            }
-            (Err(Error::Conflict { op, reason, .. }), Err(expected)) => {
-                assert_eq!((op, reason), expected);
             }
             (Err(Error::Poisoned { .. }), expected) => {
                 // The batch may or may not survive.
-                if expected.is_ok() {
+                if expected == Ok(true) {
                     self.states.push(next);
                 }
                 self.poisoned();
+            }
+            (Err(error), Err(expected)) => {
+                assert!(expected.is(&error), "{error}, not {expected:?}")
             }
             (answer, expected) => panic!("engine: {answer:?}, maps: {expected:?}"),
         }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingrain::{
-    Batch, ConflictReason, Direction, Durability, Edge, Expiry, IndexKey, KeyRange, Metric, Node,
-    NodeId, Op, Options, Precondition, Seq, Snapshot, Space, Timestamp,
+    Batch, ConflictReason, Direction, Durability, Edge, Error, ErrorKind, Expiry, IndexKey,
+    KeyRange, Metric, Node, NodeId, Op, Options, Precondition, Seq, Snapshot, Space, Timestamp,
+    Value,
     search::{Effort, Search},
 };
 
@@ -17,7 +18,57 @@ pub const INDEXES: &[&str] = &["first", "second"];
 pub const SPACES: &[(&str, usize, Metric)] =
     &[("flat", 2, Metric::L2), ("turn", 3, Metric::Cosine)];
 
-type EdgeName = (NodeId, String, NodeId, u64);
+pub type EdgeName = (NodeId, String, NodeId, u64);
+
+/// Why a batch is refused when its turn comes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refused {
+    /// The operation at this index.
+    Conflict(usize, ConflictReason),
+    /// What it would make is not allowed.
+    Invalid,
+}
+
+impl Refused {
+    pub fn is(&self, error: &Error) -> bool {
+        match (self, error) {
+            (Self::Conflict(at, expected), Error::Conflict { op, reason, .. }) => {
+                (op, reason) == (at, expected)
+            }
+            (Self::Invalid, error) => error.kind() == ErrorKind::Invalid,
+            _ => false,
+        }
+    }
+}
+
+/// The operations as the log has them: without preconditions and requirements.
+pub fn as_logged(ops: &[Op]) -> Vec<Op> {
+    let logged = ops.iter().filter(|op| is_logged(op)).map(|op| match op.clone() {
+        Op::Put { node, .. } => Op::Put { node, precondition: Precondition::None },
+        // A node that is not there has no expiry to be kept.
+        Op::PutOrKeep { node } if node.expires == Expiry::Never => {
+            Op::PutOrKeep { node: node.expires(Expiry::Keep) }
+        }
+        other => other,
+    });
+    logged.collect()
+}
+
+enum Why {
+    Conflict(ConflictReason),
+    Invalid,
+}
+
+impl From<ConflictReason> for Why {
+    fn from(reason: ConflictReason) -> Self {
+        Self::Conflict(reason)
+    }
+}
+
+/// Whether an operation is in the log.
+pub fn is_logged(op: &Op) -> bool {
+    !matches!(op, Op::Require { .. } | Op::RequireEdge { .. })
+}
 
 /// The store as plain maps.
 #[derive(Debug, Default, Clone)]
@@ -49,32 +100,62 @@ impl Oracle {
         self.nodes.keys().copied().collect()
     }
 
-    pub fn write(&mut self, time: Timestamp, ops: &[Op]) -> Result<(), (usize, ConflictReason)> {
+    /// A node, and its version.
+    pub fn node(&self, id: NodeId) -> Option<&(Node, u64)> {
+        self.nodes.get(&id)
+    }
+
+    /// The edges, by name.
+    pub fn edges(&self) -> &BTreeMap<EdgeName, Edge> {
+        &self.edges
+    }
+
+    /// The entries of an index.
+    pub fn entries(&self, index: &str) -> BTreeSet<(Vec<u8>, NodeId)> {
+        let keys = self.nodes.values().flat_map(|(node, _)| node.keys.iter().map(|k| (k, node.id)));
+        keys.filter(|(key, _)| key.index == index).map(|(key, id)| (key.key.clone(), id)).collect()
+    }
+
+    /// The nodes of a kind.
+    pub fn of_kind(&self, kind: &str) -> Vec<NodeId> {
+        self.nodes.values().filter(|(n, _)| n.kind == kind).map(|(n, _)| n.id).collect()
+    }
+
+    /// Whether there was something to commit, or why the batch is refused.
+    pub fn write(&mut self, time: Timestamp, ops: &[Op]) -> Result<bool, Refused> {
         let mut next = self.clone();
         next.seq += 1;
         for (at, op) in ops.iter().enumerate() {
-            next.op(time, op).map_err(|reason| (at, reason))?;
+            next.op(time, op).map_err(|why| match why {
+                Why::Conflict(reason) => Refused::Conflict(at, reason),
+                Why::Invalid => Refused::Invalid,
+            })?;
         }
-        *self = next;
-        Ok(())
+        let commits = ops.iter().any(is_logged);
+        if commits {
+            *self = next;
+        }
+        Ok(commits)
     }
 
-    fn op(&mut self, now: Timestamp, op: &Op) -> Result<(), ConflictReason> {
+    fn check_node(&self, id: NodeId, precondition: &Precondition) -> Result<(), ConflictReason> {
+        let found = self.nodes.get(&id).map(|(_, version)| *version);
+        match (precondition, found) {
+            (Precondition::Absent, Some(_)) => Err(ConflictReason::Exists),
+            (Precondition::Version(_) | Precondition::Exists, None) => Err(ConflictReason::Missing),
+            (Precondition::Version(v), Some(found)) if v.get() != found => {
+                Err(ConflictReason::Version { expected: *v, found: Seq::new(found) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn op(&mut self, now: Timestamp, op: &Op) -> Result<(), Why> {
         let seq = self.seq;
         match op {
             Op::Put { node, precondition } => {
+                self.check_node(node.id, precondition)?;
                 let old = self.nodes.get(&node.id).cloned();
-                match (precondition, &old) {
-                    (Precondition::Absent, Some(_)) => return Err(ConflictReason::Exists),
-                    (Precondition::Version(_), None) => return Err(ConflictReason::Missing),
-                    (Precondition::Version(v), Some((_, found))) if v.get() != *found => {
-                        return Err(ConflictReason::Version {
-                            expected: *v,
-                            found: Seq::new(*found),
-                        });
-                    }
-                    _ => {}
-                }
                 let mut new = node.clone();
                 let old = old.map(|(old, _)| old);
                 new.created = new.created.or(old.as_ref().and_then(|o| o.created)).or(Some(now));
@@ -120,6 +201,33 @@ impl Oracle {
                 node.updated = Some(now);
                 *version = seq;
             }
+            Op::PutOrKeep { node } if self.nodes.contains_key(&node.id) => {}
+            Op::PutOrKeep { node } => {
+                let put = Op::Put { node: node.clone(), precondition: Precondition::None };
+                self.op(now, &put)?;
+            }
+            Op::Require { id, precondition } => self.check_node(*id, precondition)?,
+            Op::RequireEdge { source, kind, target, discriminator } => {
+                let name = (*source, kind.clone(), *target, *discriminator);
+                self.edges.get(&name).ok_or(ConflictReason::NoEdge)?;
+            }
+            Op::Increment { id, attribute, by } => {
+                let (node, version) = self.nodes.get_mut(id).ok_or(ConflictReason::Missing)?;
+                let old = node.attributes.get(attribute);
+                let sum = old.map_or(Some(by.clone()), |old| sum(old, by)).ok_or(Why::Invalid)?;
+                node.attributes.insert(attribute.clone(), sum);
+                node.updated = Some(now);
+                *version = seq;
+            }
+            Op::IncrementWeight { source, kind, target, discriminator, by } => {
+                let name = (*source, kind.clone(), *target, *discriminator);
+                let edge = self.edges.get_mut(&name).ok_or(ConflictReason::NoEdge)?;
+                edge.weight += by;
+                edge.updated = Some(now);
+                if !edge.weight.is_finite() {
+                    return Err(Why::Invalid);
+                }
+            }
             Op::Touch { id, count } => {
                 let (node, _) = self.nodes.get_mut(id).ok_or(ConflictReason::Missing)?;
                 node.access_count = Some(node.access_count.unwrap() + count);
@@ -142,7 +250,7 @@ impl Oracle {
             Op::Link { edge } => {
                 if !self.nodes.contains_key(&edge.source) || !self.nodes.contains_key(&edge.target)
                 {
-                    return Err(ConflictReason::Missing);
+                    return Err(ConflictReason::Missing.into());
                 }
                 let name = name(edge);
                 let mut edge = edge.clone();
@@ -331,6 +439,16 @@ where
         assert!(items.next().is_none() && items.next_back().is_none());
         head.extend(tail.into_iter().rev());
         assert_eq!(head, forward);
+    }
+}
+
+fn sum(a: &Value, b: &Value) -> Option<Value> {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => a.checked_add(*b).map(Value::Int),
+        _ => {
+            let sum = a.as_f64()? + b.as_f64()?;
+            sum.is_finite().then_some(Value::Float(sum))
+        }
     }
 }
 

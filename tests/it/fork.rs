@@ -58,6 +58,7 @@ fn child(engine: Engine, snapshot: &Snapshot, at: &Path) -> Result<(), u8> {
     refused(13, engine.set_method("v", Method::Exact))?;
     refused(14, engine.prune(Timestamp::MAX, 10))?;
     refused(15, engine.close())?;
+    refused(22, engine.transact(|_| Ok(())))?;
     // What it has a copy of can be read.
     let now = engine.snapshot();
     for snapshot in [snapshot, &now] {

@@ -37,6 +37,8 @@ mod serialized;
 mod threads;
 mod tidy;
 mod torture;
+mod transactions;
+mod upserts;
 mod vectors;
 mod verify;
 mod writes;

@@ -7,14 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use ingrain::{ConflictReason, Engine, Error, Op, Seq, Snapshot, Timestamp};
+use ingrain::{Engine, Error, Op, Seq, Snapshot, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
 use crate::harness::{
     any::any_op,
     clocks::TestClock,
     dirs::temp_dir,
-    oracle::{Oracle, batch, options},
+    oracle::{Oracle, Refused, batch, options},
 };
 
 #[derive(Debug, Clone)]
@@ -51,16 +51,10 @@ fn open(path: &Path, clock: &TestClock, steps: bool) -> Engine {
     options.open(path).unwrap()
 }
 
-fn compare(
-    answer: Result<Seq, Error>,
-    expected: Result<(), (usize, ConflictReason)>,
-    oracle: &Oracle,
-) {
+fn compare(answer: Result<Seq, Error>, expected: Result<bool, Refused>, oracle: &Oracle) {
     match (answer, expected) {
-        (Ok(seq), Ok(())) => assert_eq!(seq.get(), oracle.seq),
-        (Err(Error::Conflict { op, reason, .. }), Err(expected)) => {
-            assert_eq!((op, reason), expected);
-        }
+        (Ok(seq), Ok(_)) => assert_eq!(seq.get(), oracle.seq),
+        (Err(error), Err(expected)) => assert!(expected.is(&error), "{error}, not {expected:?}"),
         (answer, expected) => panic!("engine: {answer:?}, oracle: {expected:?}"),
     }
 }

@@ -204,7 +204,7 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
             let files = engine.stats().write.wal_files;
             let mut next = run.states.last().unwrap().clone();
             let expected = next.write(now, &ops);
-            if expected.is_ok() {
+            if expected == Ok(true) {
                 run.states.push(next.clone());
                 mark(disk, Mark::Submitted, next.seq);
             }
@@ -215,7 +215,8 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
                 _ => engine.write(batch(&ops, sync)),
             };
             match (answer, expected) {
-                (Ok(seq), Ok(())) => {
+                (Ok(seq), Ok(false)) => assert_eq!(seq.get(), next.seq),
+                (Ok(seq), Ok(true)) => {
                     assert_eq!(seq.get(), next.seq);
                     mark(disk, if sync { Mark::Sync } else { Mark::Os }, next.seq);
                     run.acknowledged = next.seq;
@@ -223,7 +224,7 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
                         run.durable = next.seq;
                     }
                 }
-                (Err(Error::Conflict { .. }), Err(_)) => {}
+                (Err(error), Err(expected)) if expected.is(&error) => {}
                 (Err(error @ Error::Poisoned { .. }), _) => {
                     poisoned(&engine, &run);
                     run.failed = Some(error);
@@ -321,7 +322,7 @@ fn poisoned(engine: &Engine, run: &Run) {
 fn grown(ops: &[Op], bytes: usize) -> Vec<Op> {
     let mut ops = ops.to_vec();
     for op in &mut ops {
-        if let Op::Put { node, .. } = op {
+        if let Op::Put { node, .. } | Op::PutOrKeep { node } = op {
             node.content.resize(node.content.len() + bytes, 0xa5);
         }
     }

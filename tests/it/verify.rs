@@ -63,7 +63,7 @@ proptest! {
         for action in actions {
             match action {
                 Action::Write(ops) => match engine.write(batch(&ops, false)) {
-                    Ok(_) | Err(Error::Conflict { .. }) => {}
+                    Ok(_) | Err(Error::Conflict { .. } | Error::Invalid { .. }) => {}
                     Err(error) => panic!("{error}"),
                 },
                 Action::Reopen => {
