@@ -85,7 +85,7 @@ mod write;
 
 pub use engine::{Engine, options::Options};
 pub use model::{
-    batch::{Batch, Durability, Op, Precondition},
+    batch::{Batch, Durability, Named, Op, Precondition},
     edge::Edge,
     error::{ConflictReason, Error, ErrorKind, Result},
     id::NodeId,

@@ -31,7 +31,7 @@ use crate::{
     engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats},
     format::wal::Payload,
     model::{
-        batch::{Batch, Durability, Op},
+        batch::{Batch, Durability, Named, Op},
         catalog::unknown_space,
         error::{Error, Result},
         limits::check_count,
@@ -378,6 +378,130 @@ impl Engine {
         let seq = self.create(Op::SetMethod { name: name.into(), method })?;
         self.maintenance.request();
         Ok(seq)
+    }
+
+    /// Gives a kind another name, durably, for nodes and edges alike. Nothing is
+    /// rewritten, so it costs the same however many have it. Snapshots that were
+    /// taken before keep the old name.
+    ///
+    /// A [`Cursor`](crate::Cursor) of a scan of the kind holds its name, and
+    /// continues no scan of the new one; that of a scan of all nodes does.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let id = NodeId::new();
+    /// engine.write(Batch::new().put(Node::new(id, "memo")))?;
+    /// let before = engine.snapshot();
+    /// engine.rename_kind("memo", "note")?;
+    /// assert_eq!(engine.snapshot().get(id)?.unwrap().kind(), "note");
+    /// assert_eq!(before.get(id)?.unwrap().kind(), "memo");
+    /// assert!(engine.rename_kind("memo", "task").is_err()); // there is none any more
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no kind of that name, or one that has the new name
+    /// already; else as [`write`](Self::write).
+    pub fn rename_kind(&self, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
+        self.rename(Named::Kind, from, to)
+    }
+
+    /// Gives an index another name, durably, as [`rename_kind`](Self::rename_kind)
+    /// does for a kind. Its keys stay as they are.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// engine.create_index("time")?;
+    /// engine.write(Batch::new().put(Node::new(NodeId::new(), "event").key("time", "1")))?;
+    /// engine.rename_index("time", "timeline")?;
+    /// let snapshot = engine.snapshot();
+    /// assert_eq!(snapshot.range("timeline", .., Direction::Ascending)?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no index of that name, or one that has the new name
+    /// already; else as [`write`](Self::write).
+    pub fn rename_index(&self, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
+        self.rename(Named::Index, from, to)
+    }
+
+    /// Gives a vector space another name, durably, as
+    /// [`rename_kind`](Self::rename_kind) does for a kind. Its vectors and the
+    /// indexes over them stay as they are.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// engine.create_space("text", Space::new(2, Metric::L2))?;
+    /// let id = NodeId::new();
+    /// engine.write(Batch::new().put(Node::new(id, "note").vector("text", [1.0, 0.0])))?;
+    /// engine.rename_space("text", "title")?;
+    /// let snapshot = engine.snapshot();
+    /// let hits = snapshot.nearest("title", &[1.0, 0.0], 1, &Filter::new())?;
+    /// assert_eq!(hits[0].node.id(), id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no space of that name, or one that has the new name
+    /// already; else as [`write`](Self::write).
+    pub fn rename_space(&self, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
+        self.rename(Named::Space, from, to)
+    }
+
+    /// Drops the vector space `old` and gives its name to the space `with`, in one
+    /// commit and durably: searches use the vectors of the one up to then and
+    /// those of the other from then on, and none finds the name missing. For
+    /// vectors of another model: the new space, which may have another dimension
+    /// and another metric, is filled while the old one serves.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// engine.create_space("text", Space::new(2, Metric::L2))?;
+    /// let id = NodeId::new();
+    /// engine.write(Batch::new().put(Node::new(id, "note").vector("text", [1.0, 0.0])))?;
+    ///
+    /// engine.create_space("text-new", Space::new(3, Metric::Cosine))?;
+    /// engine.write(Batch::new().patch(id, Patch::new().vector("text-new", [0.5, 0.5, 1.0])))?;
+    /// let before = engine.snapshot();
+    /// engine.replace_space("text", "text-new")?;
+    /// let hits = |snapshot: &Snapshot, query: &[f32]| {
+    ///     snapshot.nearest("text", query, 1, &Filter::new()).map(|hits| hits.len())
+    /// };
+    /// assert_eq!(hits(&engine.snapshot(), &[0.5, 0.5, 1.0])?, 1);
+    /// assert_eq!(hits(&before, &[1.0, 0.0])?, 1); // as it was
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no space of one of the names; else as
+    /// [`write`](Self::write).
+    pub fn replace_space(&self, old: impl Into<String>, with: impl Into<String>) -> Result<Seq> {
+        let (old, with) = (old.into(), with.into());
+        let mut batch = Batch::from(Op::DropSpace { name: old.clone() });
+        batch.rename(Named::Space, with, old);
+        self.write(batch.durability(Durability::Sync))
+    }
+
+    fn rename(
+        &self,
+        what: Named,
+        from: impl Into<String>,
+        to: impl Into<String>,
+    ) -> Result<Seq> {
+        self.create(Op::Rename { what, from: from.into(), to: to.into() })
     }
 
     fn create(&self, op: Op) -> Result<Seq> {

@@ -29,7 +29,7 @@ use crate::{
         pack::{Packer, Unpacker, check_attributes_len},
     },
     model::{
-        batch::{Op, Precondition},
+        batch::{Named, Op, Precondition},
         edge::Edge,
         error::Result,
         id::NodeId,
@@ -301,6 +301,11 @@ const DROP_SPACE: u64 = 11;
 const SET_METHOD: u64 = 12;
 /// A put that keeps the expiry of the node.
 const PUT_KEEPING: u64 = 13;
+const RENAME: u64 = 18;
+
+const KIND: u64 = 1;
+const INDEX: u64 = 2;
+const SPACE: u64 = 3;
 
 const COSINE: u64 = 1;
 const DOT: u64 = 2;
@@ -706,6 +711,17 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
                 Method::Hnsw => HNSW,
             });
         }
+        Op::Rename { what, from, to } => {
+            p.array(4);
+            p.uint(RENAME);
+            p.uint(match what {
+                Named::Kind => KIND,
+                Named::Index => INDEX,
+                Named::Space => SPACE,
+            });
+            p.str(from);
+            p.str(to);
+        }
     }
     Ok(content)
 }
@@ -776,6 +792,7 @@ fn decode_op(
         DELETE | CREATE_INDEX | DROP_SPACE => 2,
         LINK => 10,
         UNLINK | CREATE_SPACE => 5,
+        RENAME => 4,
         _ => return Err(u.damage(format!("an operation has the unknown tag {tag}"))),
     };
     if len != expected {
@@ -887,6 +904,15 @@ fn decode_op(
         }
         CREATE_INDEX => Op::CreateIndex { name: u.str()?.to_owned() },
         DROP_SPACE => Op::DropSpace { name: u.str()?.to_owned() },
+        RENAME => {
+            let what = match u.uint()? {
+                KIND => Named::Kind,
+                INDEX => Named::Index,
+                SPACE => Named::Space,
+                n => return Err(u.damage(format!("a rename of unknown {n}"))),
+            };
+            Op::Rename { what, from: u.str()?.to_owned(), to: u.str()?.to_owned() }
+        }
         // The tag was checked above, so this is SET_METHOD.
         _ => {
             let name = u.str()?.to_owned();

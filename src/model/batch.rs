@@ -42,6 +42,42 @@ pub enum Precondition {
     Version(Seq),
 }
 
+/// What an [`Op::Rename`] renames.
+///
+/// ```
+/// use ingrain::{Named, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_index("time")?;
+/// engine.write(Batch::new().rename(Named::Index, "time", "timeline"))?;
+/// assert!(engine.snapshot().indexes().eq(["timeline"]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Named {
+    /// A kind, of nodes and edges alike.
+    Kind,
+    /// An index.
+    Index,
+    /// A vector space.
+    Space,
+}
+
+impl Named {
+    /// The word for it in messages.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Index => "index",
+            Self::Space => "vector space",
+        }
+    }
+}
+
 /// One change. The methods of [`Batch`] make the common ones; [`Batch::push`]
 /// adds any.
 ///
@@ -152,6 +188,16 @@ pub enum Op {
         /// The method from now on.
         method: Method,
     },
+    /// Gives a kind, an index or a vector space another name. All that has it
+    /// keeps it: nothing is rewritten.
+    Rename {
+        /// What it is the name of.
+        what: Named,
+        /// The name that it has. It must be there.
+        from: String,
+        /// The name that it gets, which nothing of its sort may have.
+        to: String,
+    },
 }
 
 fn vector_memory(vector: &Vec<f32>) -> usize {
@@ -197,7 +243,8 @@ impl Op {
             | Self::CreateSpace { .. }
             | Self::CreateIndex { .. }
             | Self::DropSpace { .. }
-            | Self::SetMethod { .. } => [None, None],
+            | Self::SetMethod { .. }
+            | Self::Rename { .. } => [None, None],
         }
     }
 
@@ -211,6 +258,14 @@ impl Op {
             Self::CreateSpace { name, space } => space.check(name),
             Self::CreateIndex { name } => check_name("index", name),
             Self::DropSpace { name } | Self::SetMethod { name, .. } => check_name("space", name),
+            Self::Rename { what, from, to } => {
+                let what = match what {
+                    Named::Space => "space",
+                    what => what.noun(),
+                };
+                check_name(what, from)?;
+                check_name(what, to)
+            }
             Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
                 Ok(())
             }
@@ -273,6 +328,7 @@ impl Op {
             | Self::CreateIndex { name }
             | Self::DropSpace { name }
             | Self::SetMethod { name, .. } => name.capacity(),
+            Self::Rename { from, to, .. } => from.capacity().saturating_add(to.capacity()),
             Self::Touch { .. } | Self::Expire { .. } | Self::Delete { .. } | Self::Prune { .. } => {
                 0
             }
@@ -448,6 +504,19 @@ impl Batch {
         self.push(Op::Unlink { source, kind: kind.into(), target, discriminator: 0 })
     }
 
+    /// Gives a kind, an index or a vector space another name. Operations after
+    /// this one in the batch know it by the new name only. What the names are is
+    /// decided when the batch's turn comes, so a batch with a rename is refused
+    /// for an unknown name only then.
+    pub fn rename(
+        &mut self,
+        what: Named,
+        from: impl Into<String>,
+        to: impl Into<String>,
+    ) -> &mut Self {
+        self.push(Op::Rename { what, from: from.into(), to: to.into() })
+    }
+
     /// The durability that was asked for.
     pub(crate) fn asked_durability(&self) -> Option<Durability> {
         self.durability
@@ -469,9 +538,12 @@ impl Batch {
             return Err(Error::invalid("batch: it has no operations"));
         }
         check_count("operations of a batch", self.ops.len(), limits::BATCH_OPS)?;
+        // What names mean after a rename is decided when the batch's turn comes.
+        let mut renamed = false;
         self.ops.iter().try_for_each(|op| {
             op.check()?;
-            op.check_known(catalog)
+            renamed = renamed || matches!(op, Op::Rename { .. });
+            if renamed { Ok(()) } else { op.check_known(catalog) }
         })
     }
 }

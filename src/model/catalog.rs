@@ -28,6 +28,10 @@ pub(crate) fn unknown_space(name: &str) -> Error {
     Error::invalid(format!("vector space {name:?}: the store has none of that name"))
 }
 
+pub(crate) fn unknown_kind(name: &str) -> Error {
+    Error::invalid(format!("kind {name:?}: the store has none of that name"))
+}
+
 pub(crate) fn unknown_index(name: &str) -> Error {
     Error::invalid(format!("index {name:?}: the store has none of that name"))
 }

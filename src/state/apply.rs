@@ -5,6 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 use crate::{
     format::tables::{EXPIRY, EdgeKey},
     model::{
+        batch::Named,
         id::NodeId,
         space::{Method, Space},
         time::{Seq, Timestamp},
@@ -40,6 +41,8 @@ pub(crate) enum Effect {
     Method(u32, Method),
     /// Creates an index with the next number.
     Index(Arc<str>),
+    /// Gives the kind, the index or the space with this number another name.
+    Rename(Named, u32, Arc<str>),
     /// Puts a node, and replaces its record if it exists.
     Node {
         record: NodeRecord,
@@ -111,6 +114,11 @@ impl State {
                     }
                 }
                 Effect::Index(name) => self.indexes.add(name),
+                Effect::Rename(Named::Kind, number, name) => self.kinds.rename(number, name),
+                Effect::Rename(Named::Index, number, name) => self.indexes.rename(number, name),
+                Effect::Rename(Named::Space, number, name) => {
+                    Arc::make_mut(&mut self.spaces).rename(number, (&*name).into());
+                }
                 Effect::Node { record, below } => match below {
                     Below::Layers => {
                         let old = before(&record.id).flatten().map(NodeRecord::secondary_keys);

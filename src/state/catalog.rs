@@ -141,6 +141,16 @@ impl Dictionary {
         }
     }
 
+    /// Gives a number another name, which is a use of it.
+    pub(crate) fn rename(&mut self, number: u32, name: Arc<str>) {
+        if let Ok(at) = self.position(number) {
+            let (_, old) = self.names.set(at, (number, Arc::clone(&name)));
+            self.numbers.remove(&old);
+            self.numbers.insert(name, Numbered { number, layer: self.layer });
+            self.used.insert(number);
+        }
+    }
+
     /// Whether a batch of this layer has used the name with this number.
     pub(crate) fn is_used(&self, number: u32) -> bool {
         self.used.contains(&number)
@@ -153,17 +163,29 @@ impl Dictionary {
     }
 
     /// Leaves only the names that `kept` has, and those that batches of this layer
-    /// have used. `kept` has names of the time when the layer began, or before it.
-    /// Cost: that of the names that are new or used.
+    /// have used. `kept` has names of the time when the layer began, or before it;
+    /// what was renamed since then keeps its new name. Cost: that of the names that
+    /// are new, used or renamed.
     pub(crate) fn leave(&mut self, kept: Self) {
         let old = std::mem::replace(self, kept);
         self.layer = old.layer;
         self.next = old.next;
+        // All of them first: a name may have gone from one number to another.
         for number in &old.used {
-            match old.name(*number) {
-                Some(_) if self.knows(*number) => self.note_use(*number),
-                Some(name) => self.insert(*number, name.into(), old.layer),
-                None => {}
+            if let Ok(at) = self.position(*number)
+                && let Some((_, name)) = self.names.get(at).cloned()
+            {
+                self.numbers.remove(&name);
+            }
+        }
+        for number in &old.used {
+            let Some(name) = old.name(*number).map(Arc::from) else { continue };
+            match self.position(*number) {
+                Ok(at) => {
+                    self.names.set(at, (*number, Arc::clone(&name)));
+                    self.numbers.insert(name, Numbered { number: *number, layer: old.layer });
+                }
+                Err(_) => self.insert(*number, name, old.layer),
             }
         }
         self.used = old.used;
@@ -231,6 +253,15 @@ impl Spaces {
 
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut NamedSpace> {
         self.by_number.get_mut(&number)
+    }
+
+    /// Gives a space another name.
+    pub(crate) fn rename(&mut self, number: u32, name: Box<str>) {
+        if let Some(space) = self.by_number.get_mut(&number) {
+            self.names.remove(space.name.as_str());
+            space.name = name.to_string();
+            self.names.insert(name, number);
+        }
     }
 
     pub(crate) fn drop(&mut self, number: u32) {
