@@ -125,6 +125,7 @@ pub mod admin {
         checkpoint::stats::CheckpointStats,
         engine::{
             backup::{BackupOptions, BackupReport},
+            prune::PruneStats,
             repair::report::{EdgeName, Loss, LossItem, RepairReport},
             stats::Stats,
             verify::report::VerifyReport,

@@ -1,9 +1,10 @@
 //! The engine's maintenance thread: when it runs, and when it stops.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{cell::Cell, sync::PoisonError, time::Duration};
 
 use crate::{
     checkpoint::Checkpointer,
+    engine::prune::Pruner,
     os::clock::Clock,
     sync::{
         Condvar, Mutex,
@@ -67,6 +68,7 @@ impl MaintenanceWorker {
         &self,
         reconciler: &Reconciler,
         checkpointer: &Checkpointer,
+        pruner: &Pruner,
         clock: &dyn Clock,
     ) {
         /// Between a failure and the next try; doubled each time.
@@ -82,8 +84,14 @@ impl MaintenanceWorker {
         while !self.stopped.load(Ordering::Acquire) {
             let left = again.map(|at| at.saturating_sub(clock.monotonic()));
             let tried = left.is_some_and(|left| left.is_zero());
+            let prune = pruner.left();
+            let due = prune.is_some_and(|left| left.is_zero());
+            if due {
+                pruner.step();
+            }
             if !self.wanted.swap(false, Ordering::AcqRel) && !tried {
-                match left {
+                match [left, prune].into_iter().flatten().min() {
+                    _ if due => {}
                     Some(left) => thread::park_timeout(left),
                     None => thread::park(),
                 }
@@ -96,7 +104,14 @@ impl MaintenanceWorker {
             reconciler.note_dead();
             let due = reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats, and the work is tried again.
-            let run = checkpointer.run_until(&self.stopped, due);
+            let interrupted = Cell::new(false);
+            let run = checkpointer.run_until(&self.stopped, due, &|| {
+                interrupted.set(interrupted.get() || pruner.is_due());
+                interrupted.get()
+            });
+            if interrupted.get() {
+                self.wanted.store(true, Ordering::Release);
+            }
             if !run.as_ref().is_ok_and(|left| *left) {
                 (again, last) = (None, LEAST_PAUSE);
             } else if again.is_none() {

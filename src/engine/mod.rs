@@ -7,6 +7,7 @@ mod loom_models;
 pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod options;
+pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod replay;
 #[cfg(all(test, shuttle))]
@@ -28,7 +29,12 @@ use crate::{
         Checkpointer,
         plan::{Limits, Scope},
     },
-    engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats},
+    engine::{
+        maintenance::MaintenanceWorker,
+        options::Options,
+        prune::{Pruner, at_once},
+        stats::Stats,
+    },
     format::wal::Payload,
     model::{
         batch::{Batch, Durability, Named, Op},
@@ -93,6 +99,7 @@ pub struct Engine {
     reconciler: Arc<Reconciler>,
     checkpointer: Arc<Checkpointer>,
     maintenance: Arc<MaintenanceWorker>,
+    pruner: Arc<Pruner>,
     report: RecoveryReport,
     /// The threads and the lock; `None` once the engine is closed.
     held: Mutex<Option<Held>>,
@@ -161,6 +168,13 @@ impl Engine {
             options.limits(),
             opened.manifest,
         ));
+        let pruner = Arc::new(Pruner::new(
+            Arc::clone(&reconciler),
+            Arc::clone(&options.clock),
+            owner,
+            options.prune_every,
+            options.write_log_bytes,
+        ));
         let engine = Self {
             dir,
             owner,
@@ -174,6 +188,7 @@ impl Engine {
             reconciler,
             checkpointer,
             maintenance,
+            pruner,
             report: opened.report,
             held: Mutex::new(Some(Held { threads: Vec::new(), lock: opened.lock })),
         };
@@ -203,23 +218,26 @@ impl Engine {
         };
         let worker = Arc::clone(&self.reconciler);
         held.threads.push(spawn("ingrain", Box::new(move || worker.work()))?);
-        let (reconciler, checkpointer, maintenance, clock) = (
+        let (reconciler, checkpointer, maintenance, pruner, clock) = (
             Arc::clone(&self.reconciler),
             Arc::clone(&self.checkpointer),
             Arc::clone(&self.maintenance),
+            Arc::clone(&self.pruner),
             Arc::clone(&self.clock),
         );
-        let work = move || maintenance.work(&reconciler, &checkpointer, &*clock);
+        let work = move || maintenance.work(&reconciler, &checkpointer, &pruner, &*clock);
         held.threads.push(spawn("ingrain-base", Box::new(work))?);
         Ok(())
     }
 
     /// In an engine without threads, the writers make checkpoints: a step with
-    /// each write, or a whole checkpoint when the delta is full.
+    /// each write, or a whole checkpoint when the delta is full. They also delete
+    /// what has expired, a batch of it with each write while there is more.
     fn maintain(&self) {
         if !self.inline {
             return;
         }
+        self.pruner.step();
         let (under_way, full) = (self.checkpointer.is_under_way(), self.reconciler.is_full());
         // A failure is in the stats. It does not concern this write, unless there
         // is no room: then the write gets `Backpressure`.
@@ -517,10 +535,8 @@ impl Engine {
     /// As [`write`](Self::write). Batches that were committed before the error
     /// stay committed.
     pub fn prune(&self, before: Timestamp, limit: usize) -> Result<usize> {
-        // A batch of this many operations fits into the smallest write log.
-        const AT_ONCE: usize = 128;
         self.check_open()?;
-        let at_once = AT_ONCE.max(self.write_log_bytes.min(4 << 20) / 4096);
+        let at_once = at_once(self.write_log_bytes);
         let snapshot = self.snapshot();
         let mut expired = snapshot.expired(before).take(limit).peekable();
         let mut found: usize = 0;
@@ -550,6 +566,7 @@ impl Engine {
             write: self.reconciler.stats(here),
             snapshots: self.reconciler.snapshot_stats(here),
             checkpoint: self.checkpointer.stats(here),
+            prune: self.pruner.stats(here),
         }
     }
 
@@ -726,6 +743,7 @@ impl Engine {
         mem::forget(Arc::clone(&self.reconciler));
         mem::forget(Arc::clone(&self.checkpointer));
         mem::forget(Arc::clone(&self.maintenance));
+        mem::forget(Arc::clone(&self.pruner));
         // A thread that does not exist here may hold the mutex.
         if let Ok(mut held) = self.held.try_lock()
             && let Some(Held { threads, lock }) = held.take()

@@ -5,6 +5,7 @@ pub(crate) mod dead;
 pub(crate) mod digest;
 pub(crate) mod edge;
 pub(crate) mod edges;
+pub(crate) mod hidden;
 pub(crate) mod merge;
 pub(crate) mod node;
 pub(crate) mod owned;
