@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
-    Durability, KeyRange, Method, Metric, Named, Space, exchange::lines::from_hex, limits, search::Effort,
+    Durability, KeyRange, Method, Metric, Named, Space, exchange::lines::from_hex, limits,
+    search::Effort,
 };
 
 use crate::help;

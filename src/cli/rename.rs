@@ -14,7 +14,9 @@ use crate::{
 pub(crate) fn run(args: &RenameArgs, output: &mut Output) -> Result<ExitCode> {
     let what = Named::from(args.what);
     if args.replace && what != Named::Space {
-        return Err(CliError::message("--replace is of vector spaces: nothing else can be dropped"));
+        return Err(CliError::message(
+            "--replace is of vector spaces: nothing else can be dropped",
+        ));
     }
     let engine = store::open(&args.store, output)?;
     let mut batch = Batch::new();

@@ -513,12 +513,7 @@ impl Engine {
         self.write(batch.durability(Durability::Sync))
     }
 
-    fn rename(
-        &self,
-        what: Named,
-        from: impl Into<String>,
-        to: impl Into<String>,
-    ) -> Result<Seq> {
+    fn rename(&self, what: Named, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
         self.create(Op::Rename { what, from: from.into(), to: to.into() })
     }
 

@@ -49,7 +49,7 @@ impl Hidden {
     }
 
     #[inline]
-    fn hides_expiry(&self, expires: Option<Timestamp>) -> bool {
+    pub(crate) fn hides_expiry(&self, expires: Option<Timestamp>) -> bool {
         expires.is_some_and(|expires| expires <= self.at)
     }
 

@@ -48,8 +48,7 @@ impl Snapshot {
     /// that a view of [`alive_at`](Self::alive_at) hides.
     pub fn expired(&self, before: Timestamp) -> impl Iterator<Item = Result<NodeId>> {
         let mut entries = self.expiries(Bound::Unbounded, before);
-        std::iter::from_fn(move || entries.next_place())
-            .map(|place| place.map(|place| place.node))
+        std::iter::from_fn(move || entries.next_place()).map(|place| place.map(|place| place.node))
     }
 
     /// The node that expires next, and when: of all nodes the earliest expiry,

@@ -186,12 +186,12 @@ impl Snapshot {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn contains(&self, id: NodeId) -> Result<bool> {
-        if self.hides_id(id)? {
-            return Ok(false);
-        }
         match self.state.layered_node(&id) {
-            Some(layered) => Ok(layered.is_some()),
-            None => Ok(self.state.base().node_row(id)?.is_some()),
+            Some(layered) => Ok(layered.is_some_and(|record| match &self.view {
+                Some(hidden) => !hidden.hides_expiry(record.expires),
+                None => true,
+            })),
+            None => Ok(self.state.base().node_row(id)?.is_some() && !self.hides_id(id)?),
         }
     }
 

@@ -22,11 +22,8 @@ pub const SPACES: &[(&str, usize, Metric)] =
 /// them a name that is free; two indexes swap; a space has another name for a
 /// while.
 pub fn renames(oracle: &Oracle, snapshot: &Snapshot, n: usize) -> Vec<Op> {
-    let rename = |what, from: &str, to: &str| Op::Rename {
-        what,
-        from: from.to_owned(),
-        to: to.to_owned(),
-    };
+    let rename =
+        |what, from: &str, to: &str| Op::Rename { what, from: from.to_owned(), to: to.to_owned() };
     let swap = |what, a: &str, b: &str| {
         vec![rename(what, a, "between"), rename(what, b, a), rename(what, "between", b)]
     };
@@ -264,7 +261,8 @@ impl Oracle {
             snapshot.expired(Timestamp::from_micros(50)).map(Result::unwrap).collect()
         };
         assert_eq!(expired(&view), expired(snapshot), "the expired are listed in a view too");
-        let times = alive.nodes.values().filter_map(|(node, _)| Some((node.expires.time()?, node.id)));
+        let times =
+            alive.nodes.values().filter_map(|(node, _)| Some((node.expires.time()?, node.id)));
         assert_eq!(view.next_expiry().unwrap(), times.min());
         // Filters find k of those that are left.
         for (name, space) in &self.spaces {

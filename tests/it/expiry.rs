@@ -82,7 +82,10 @@ fn a_search_finds_k_of_the_living() {
             }
             let filter = Filter::new().index("of", vec![3_u8]..vec![4_u8]);
             let hits = view.nearest(name, &[0.0; 4], 10, &filter).unwrap();
-            assert_eq!(hits.len(), (0..NODES).filter(|n| n % 256 == 3).filter(alive).count().min(10));
+            assert_eq!(
+                hits.len(),
+                (0..NODES).filter(|n| n % 256 == 3).filter(alive).count().min(10)
+            );
         }
         // A node that has expired is not there to search by.
         let like = view.search(&Search::like("codes", id(1), 3));
@@ -192,7 +195,9 @@ fn an_engine_without_threads_prunes_with_a_write_when_it_is_due() {
     let (disk, clock) = (SimDisk::new(), SimClock::default());
     let engine = pruning(&disk, &clock);
     // The first look comes with the first write, which is not seen by it.
-    engine.write(Batch::new().put(expiring(1, 30)).put(expiring(2, 90)).put(expiring(3, 0))).unwrap();
+    engine
+        .write(Batch::new().put(expiring(1, 30)).put(expiring(2, 90)).put(expiring(3, 0)))
+        .unwrap();
     let touch = || engine.write(Batch::new().put(Node::new(id(100), "other"))).unwrap();
     clock.advance(MINUTE - Duration::from_micros(1));
     touch();

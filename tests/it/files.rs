@@ -8,8 +8,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Method, Metric, Named, Node, NodeId, Op, Options, Patch, Precondition, Seq,
-    Space, Timestamp, Value,
+    Batch, Edge, Engine, Method, Metric, Named, Node, NodeId, Op, Options, Patch, Precondition,
+    Seq, Space, Timestamp, Value,
     format::{
         FileKind, HEADER_BYTES, Header, OLDEST_VERSION, VERSION,
         contents::{Contents, Edges, Keys, Nodes, Vectors},
@@ -91,8 +91,7 @@ fn write_golden(path: &Path) {
     batch.push(Op::SetMethod { name: "text".to_owned(), method: Method::Pq8 });
     batch.push(Op::DropSpace { name });
     // There and back, so that the names are those of older golden files.
-    for (what, name) in
-        [(Named::Kind, "memo"), (Named::Index, "timeline"), (Named::Space, "text")]
+    for (what, name) in [(Named::Kind, "memo"), (Named::Index, "timeline"), (Named::Space, "text")]
     {
         batch.rename(what, name, "other").rename(what, "other", name);
     }

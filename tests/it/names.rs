@@ -81,8 +81,8 @@ impl Model {
                     to.clone_into(kind);
                 }
                 let edges = std::mem::take(&mut self.edges).into_iter();
-                let edges =
-                    edges.map(|(a, kind, b)| (a, if kind == from { to.to_owned() } else { kind }, b));
+                let edges = edges
+                    .map(|(a, kind, b)| (a, if kind == from { to.to_owned() } else { kind }, b));
                 self.edges = edges.collect();
             }
             Named::Index => {
@@ -232,7 +232,10 @@ fn step(engine: &Engine, model: &mut Model, random: &mut Random) -> bool {
                 return false;
             };
             let dimension = 2 + random.below(2) as usize;
-            batch.push(Op::CreateSpace { name: new.clone(), space: Space::new(dimension, Metric::L2) });
+            batch.push(Op::CreateSpace {
+                name: new.clone(),
+                space: Space::new(dimension, Metric::L2),
+            });
             batch.push(Op::SetMethod { name: new.clone(), method: Method::Pq8 });
             next.spaces.insert(new, dimension);
         }
@@ -403,7 +406,9 @@ fn a_rename_of_a_kind_that_a_lost_checkpoint_dropped_is_replayed() {
     for n in 1.. {
         let disk = SimDisk::new();
         let engine = open(&disk);
-        engine.write(Batch::new().put(Node::new(id(1), "gone")).put(Node::new(id(2), "n"))).unwrap();
+        engine
+            .write(Batch::new().put(Node::new(id(1), "gone")).put(Node::new(id(2), "n")))
+            .unwrap();
         engine.checkpoint().unwrap();
         engine.write(Batch::new().delete(id(1))).unwrap();
         let before: u64 = disk.calls().values().sum();

@@ -181,7 +181,9 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Run {
                 unreachable!("done above")
             }
             Step::Space(n) => (vec![space_ops(run.states.last().unwrap(), *n)], n % 3 > 0),
-            Step::Rename(n) => (vec![renames(run.states.last().unwrap(), &engine.snapshot(), *n)], n % 2 == 0),
+            Step::Rename(n) => {
+                (vec![renames(run.states.last().unwrap(), &engine.snapshot(), *n)], n % 2 == 0)
+            }
             Step::Write(ops, sync, bytes) => (vec![grown(ops, *bytes)], *sync),
             Step::Submit(batches, sync) => (batches.clone(), *sync),
             Step::Close | Step::Drop => {
