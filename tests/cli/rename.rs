@@ -1,5 +1,7 @@
 //! The command `rename`.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::fixture::small;
@@ -35,6 +37,9 @@ fn kinds_indexes_and_spaces_are_renamed_and_replaced() {
     let kind = dir.json("scan --store @a --limit 1")[0]["kind"].as_str().unwrap().to_owned();
     dir.ok(&format!("rename --store @a kind {kind} other"));
     assert_eq!(dir.json("scan --store @a --kind other --limit 1").len(), 1);
-    let log = dir.ok("inspect @a/MANIFEST");
-    assert!(log.contains("text"), "{log}");
+    let logs = fs::read_dir(dir.path("a/wal")).unwrap();
+    let last = logs.map(|log| log.unwrap().file_name()).max().unwrap();
+    let log = dir.json(&format!("inspect @a/wal/{}", last.to_str().unwrap()));
+    let shown = json!({"op": "rename", "what": "kind", "from": kind, "to": "other"});
+    assert_eq!(log[1]["ops"], json!([shown]));
 }

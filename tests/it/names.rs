@@ -242,7 +242,7 @@ fn step(engine: &Engine, model: &mut Model, random: &mut Random) -> bool {
         10 | 11 => {
             let names: Vec<String> = model.spaces.keys().cloned().collect();
             let [first, .., last] = &names[..] else { return false };
-            let (old, with) = if n % 2 == 0 { (first, last) } else { (last, first) };
+            let (old, with) = if n.is_multiple_of(2) { (first, last) } else { (last, first) };
             next.drop_space(old);
             next.rename(Named::Space, with, old);
             if n < 3 {
