@@ -237,7 +237,6 @@ impl Engine {
         if !self.inline {
             return;
         }
-        self.pruner.step();
         let (under_way, full) = (self.checkpointer.is_under_way(), self.reconciler.is_full());
         // A failure is in the stats. It does not concern this write, unless there
         // is no room: then the write gets `Backpressure`.
@@ -250,6 +249,7 @@ impl Engine {
                 self.maintenance.request();
             }
         }
+        self.pruner.step();
     }
 
     /// Writes a batch. When it returns, the batch is as durable as requested, and

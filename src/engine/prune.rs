@@ -54,7 +54,7 @@ pub struct PruneStats {
     pub last: Option<Timestamp>,
     /// Batches that were refused, for example because the delta was full.
     pub failed: u64,
-    /// Why the last one was refused, if none was committed since.
+    /// Why it could not delete all when it last looked.
     pub last_failure: Option<String>,
 }
 
@@ -130,6 +130,10 @@ impl Pruner {
         };
         // The state of the snapshot is not kept while this thread waits.
         drop(snapshot);
+        if !matches!(failure, Some(Error::Closed)) {
+            let why = failure.as_ref().map(|error| error.with_causes().to_string());
+            self.stats.lock().unwrap_or_else(PoisonError::into_inner).last_failure = why;
+        }
         let wait = match &failure {
             _ if full && pruned > 0 => Some(Duration::ZERO),
             None => Some(interval),
@@ -177,13 +181,9 @@ impl Pruner {
                 stats.nodes = stats.nodes.saturating_add(nodes);
                 stats.batches = stats.batches.saturating_add(1);
                 stats.last = Some(before);
-                stats.last_failure = None;
             }
             Err(Error::Closed) => {}
-            Err(error) => {
-                stats.failed = stats.failed.saturating_add(1);
-                stats.last_failure = Some(error.with_causes().to_string());
-            }
+            Err(_) => stats.failed = stats.failed.saturating_add(1),
         }
         committed.map(drop)
     }

@@ -4,7 +4,10 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,7 +21,13 @@ use ingrain::{
     sim::{Failure, SimClock, SimDisk},
 };
 
-use crate::harness::{dirs::temp_dir, disks::on_disk, nodes::id, waiting::until};
+use crate::harness::{
+    dirs::temp_dir,
+    disks::on_disk,
+    faults::{Call, failing_while, within},
+    nodes::id,
+    waiting::until,
+};
 
 const DIR: &str = "/s";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,7 +40,7 @@ fn at(micros: i64) -> Timestamp {
 /// that have not, by codes, by a graph, by a list of an index, and exactly.
 #[test]
 fn a_search_finds_k_of_the_living() {
-    const NODES: u64 = 3_000;
+    const NODES: u64 = 2_100;
     let disk = SimDisk::new();
     let options = Options::new().index_rows(64).graph_rows(64).delta_vectors(1 << 20);
     let engine = on_disk(&disk, options).open(DIR).unwrap();
@@ -68,7 +77,7 @@ fn a_search_finds_k_of_the_living() {
         };
         for (name, _) in spaces {
             for effort in [Effort::Normal, Effort::Thorough, Effort::Exact] {
-                for from in [0.0_f32, 1_400.0, 2_900.0] {
+                for from in [0.0_f32, 1_000.0, 2_000.0] {
                     let query = [from, 0.0, 0.0, 0.0];
                     let mut near: Vec<u64> = (0..NODES).filter(alive).collect();
                     near.sort_by_key(|n| (*n as i64 - from as i64).abs());
@@ -297,6 +306,82 @@ fn an_engine_that_takes_no_writes_does_not_go_on_pruning() {
     let engine = pruning(&disk, &clock);
     engine.write(Batch::new().put(Node::new(id(100), "other"))).unwrap();
     assert_eq!(engine.snapshot().node_count(), 1, "the first write after opening prunes");
+}
+
+/// A full delta: nothing is deleted until there is room, and no try follows at once.
+#[test]
+fn an_engine_that_has_no_room_prunes_later() {
+    for inline in [true, false] {
+        let dir = temp_dir();
+        let broken = Arc::new(AtomicBool::new(true));
+        let fs = failing_while(&broken, |call, path| call == Call::Create && within(path, "data"));
+        let clock = SimClock::default();
+        let options = Options::new().durability(Durability::Os).delta_bytes(512 << 10);
+        let options = options.patience(Duration::ZERO).inline(inline).fs(fs);
+        let options = options.prune_every(MINUTE).clock(Arc::new(clock.clone()));
+        let engine = options.open(dir.path().join("s")).unwrap();
+        let put = |n| engine.write(Batch::new().put(expiring(n, 10).content([7; 1_000])));
+        let written = (0..2_000).find(|n| put(*n).is_err()).unwrap();
+        let kept = |n: u64| engine.snapshot().node_count() as u64 == n;
+        assert!(kept(written));
+        if inline {
+            for tries in 1..4 {
+                clock.advance(MINUTE);
+                for _ in 0..3 {
+                    assert_eq!(put(3_000).unwrap_err().kind(), ErrorKind::Backpressure);
+                }
+                let stats = engine.stats().prune;
+                assert_eq!((stats.nodes, stats.failed), (0, tries));
+                assert!(stats.last_failure.is_some() && kept(written));
+            }
+        }
+        broken.store(false, Ordering::SeqCst);
+        engine.checkpoint().unwrap();
+        clock.advance(MINUTE);
+        // A request of any sort makes the thread look at the clock.
+        engine.create_space("any", Space::new(1, Metric::L2)).unwrap();
+        engine.set_method("any", Method::Exact).unwrap();
+        until("it prunes", || kept(0));
+        let stats = engine.stats().prune;
+        assert_eq!((stats.nodes, stats.last_failure), (written, None));
+        engine.close().unwrap();
+    }
+}
+
+/// One block of the base is damaged: what it does not hold is deleted.
+#[test]
+fn what_is_damaged_does_not_keep_the_rest_from_being_pruned() {
+    let (disk, clock) = (SimDisk::new(), SimClock::default());
+    let engine = pruning(&disk, &clock);
+    let nodes = (0..600).map(|n| Op::put(expiring(n, 10).content([n as u8; 256])));
+    engine.write(nodes.collect::<Batch>()).unwrap();
+    engine.checkpoint().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let names = disk.list(Path::new("/s/data")).unwrap();
+    let heap = names.iter().find(|name| name.to_str().unwrap().ends_with(".heap")).unwrap();
+    let heap = Path::new("/s/data").join(heap);
+    let mut bytes = disk.map(&heap).unwrap().to_vec();
+    bytes[100_000] ^= 4;
+    disk.remove(&heap).unwrap();
+    disk.create_new(&heap).unwrap().write_at(0, &bytes).unwrap();
+
+    let engine = pruning(&disk, &clock);
+    let touch = || engine.write(Batch::new().put(Node::new(id(1_000), "other"))).unwrap();
+    touch();
+    clock.advance(MINUTE);
+    touch();
+    let left = engine.snapshot().node_count() - 1;
+    assert!((1..30).contains(&left), "{left} nodes are left");
+    let stats = engine.stats().prune;
+    assert_eq!(stats.nodes, 600 - left as u64);
+    assert!(stats.last_failure.is_some_and(|why| why.contains(".heap")));
+    // They are tried again, but not at once.
+    touch();
+    assert_eq!(engine.stats().prune.failed, stats.failed);
+    clock.advance(MINUTE);
+    touch();
+    assert!(engine.stats().prune.failed > stats.failed);
 }
 
 #[test]
