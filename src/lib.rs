@@ -89,7 +89,7 @@ pub use engine::{
     transaction::{Committed, Transaction},
 };
 pub use model::{
-    batch::{Batch, Durability, Op, Precondition},
+    batch::{Batch, Durability, Named, Op, Precondition},
     edge::Edge,
     error::{ConflictReason, Error, ErrorKind, Result},
     id::NodeId,
@@ -143,6 +143,7 @@ pub mod admin {
         checkpoint::stats::CheckpointStats,
         engine::{
             backup::{BackupOptions, BackupReport},
+            prune::PruneStats,
             repair::report::{EdgeName, Loss, LossItem, RepairReport},
             stats::Stats,
             verify::report::VerifyReport,

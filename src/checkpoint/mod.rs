@@ -221,10 +221,15 @@ impl Checkpointer {
     }
 
     /// Makes one checkpoint if it is `due` or an earlier one has failed, and then
-    /// builds missing indexes until another is due. Stops early when `stopped` is
-    /// set. An index that cannot be built is reported in the stats and is no
+    /// builds missing indexes until another is due, or until `other_work` says that
+    /// something else is. Stops early when `stopped` is set. An index that cannot be built is reported in the stats and is no
     /// error here. Returns whether there is any to [try again](Self::try_again).
-    pub(crate) fn run_until(&self, stopped: &AtomicBool, due: bool) -> Result<bool> {
+    pub(crate) fn run_until(
+        &self,
+        stopped: &AtomicBool,
+        due: bool,
+        other_work: &dyn Fn() -> bool,
+    ) -> Result<bool> {
         let made = (|| {
             let mut work = self.enter();
             let left = work.job.is_none() && self.reconciler.state().frozen().is_some();
@@ -239,6 +244,7 @@ impl Checkpointer {
             drop(work);
             while !stopped.load(Ordering::Acquire)
                 && !self.reconciler.checkpoint_due()
+                && !other_work()
                 && self.index_in(&mut self.enter()).unwrap_or(true)
             {}
             Ok(!self.enter().backoff.is_empty())

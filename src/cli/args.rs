@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
-    Durability, KeyRange, Method, Metric, Space, exchange::lines::from_hex, limits, search::Effort,
+    Durability, KeyRange, Method, Metric, Named, Space, exchange::lines::from_hex, limits,
+    search::Effort,
 };
 
 use crate::help;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Show the vector spaces; create, drop or change them
     Spaces(SpacesArgs),
+    /// Give a kind, an index or a vector space another name; replace a space by another
+    Rename(RenameArgs),
     /// Export everything to a directory or an archive, or a plain listing to files
     Export(ExportArgs),
     /// Write everything into the base files and truncate the log
@@ -420,6 +423,46 @@ fn method(text: &str) -> Result<(String, Method), String> {
         _ => return Err("the methods are auto, exact, pq4, pq8 and hnsw".to_owned()),
     };
     Ok((name.to_owned(), method))
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::RENAME)]
+pub(crate) struct RenameArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
+    pub(crate) store: PathBuf,
+    /// What to rename
+    #[arg(value_name = "WHAT", value_enum)]
+    pub(crate) what: NamedArg,
+    /// The name that it has
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+    /// The name that it gets
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+    /// Drop the vector space that has the new name, with all its vectors, in the same commit
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NamedArg {
+    /// A kind, of nodes and edges
+    Kind,
+    /// An index
+    Index,
+    /// A vector space
+    Space,
+}
+
+impl From<NamedArg> for Named {
+    fn from(what: NamedArg) -> Self {
+        match what {
+            NamedArg::Kind => Self::Kind,
+            NamedArg::Index => Self::Index,
+            NamedArg::Space => Self::Space,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

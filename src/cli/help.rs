@@ -43,6 +43,16 @@ Examples:
   ingrain import --store memory --ids ids.txt --vectors more.npy --space more
   producer | ingrain import --store memory --nodes -";
 
+pub(crate) const RENAME: &str = "\
+Nothing is rewritten: it is one small commit, however many nodes, edges, keys or vectors have the \
+name. Another model's vectors go into a space of their own, for example by \"ingrain import \
+--ids\", while searches use the old one; then --replace gives them its name.
+
+Examples:
+  ingrain rename --store memory kind memo note
+  ingrain rename --store memory index by-time timeline
+  ingrain rename --store memory space text-new text --replace";
+
 pub(crate) const GET: &str = "\
 Examples:
   ingrain get --store memory dog cat

@@ -614,6 +614,12 @@ fn op_to_json(op: Op) -> Json {
             ("name", name.into()),
             ("method", format!("{method:?}").into()),
         ],
+        Op::Rename { what, from, to } => vec![
+            ("op", "rename".into()),
+            ("what", format!("{what:?}").to_lowercase().into()),
+            ("from", from.into()),
+            ("to", to.into()),
+        ],
         other => vec![("op", format!("{other:?}").into())],
     };
     document(fields)

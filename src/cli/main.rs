@@ -27,6 +27,7 @@ mod npy;
 mod output;
 mod plain;
 mod query;
+mod rename;
 mod report;
 mod restore;
 mod spaces;
@@ -98,6 +99,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Path(args) => query::path(&args, &mut output),
         Command::Stats(args) => query::stats(&args, &mut output),
         Command::Spaces(args) => spaces::run(&args, &mut output),
+        Command::Rename(args) => rename::run(&args, &mut output),
         Command::Export(args) => export::run(&args, &mut output),
         Command::Checkpoint(args) => maintain::checkpoint(&args, &mut output),
         Command::Compact(args) => maintain::compact(&args, &mut output),

@@ -11,7 +11,7 @@ use super::*;
 use loom::thread::JoinHandle;
 
 use crate::{
-    engine::open,
+    engine::{open, prune::Pruner},
     model::{id::NodeId, node::Node},
     os::{process::Owner, sim::SimDisk},
     state::layer::Frozen,
@@ -34,7 +34,9 @@ impl Bench {
         let Self { reconciler, checkpointer, maintenance, clock, .. } = self;
         let (reconciler, checkpointer) = (Arc::clone(reconciler), Arc::clone(checkpointer));
         let (working, clock) = (Arc::clone(maintenance), Arc::clone(clock));
-        spawn(move || working.work(&reconciler, &checkpointer, &*clock))
+        let owner = Owner::current();
+        let pruner = Pruner::new(Arc::clone(&reconciler), Arc::clone(&clock), owner, None, 1 << 20);
+        spawn(move || working.work(&reconciler, &checkpointer, &pruner, &*clock))
     }
 }
 

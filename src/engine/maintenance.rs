@@ -1,10 +1,10 @@
 //! The engine's maintenance thread: when it runs, and when it stops.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{cell::Cell, sync::PoisonError, time::Duration};
 
 use crate::{
     checkpoint::Checkpointer,
-    engine::building,
+    engine::{building, prune::Pruner},
     model::error::{Error, Result},
     os::{clock::Clock, process::Owner},
     sync::{
@@ -83,6 +83,7 @@ impl MaintenanceWorker {
         &self,
         reconciler: &Reconciler,
         checkpointer: &Checkpointer,
+        pruner: &Pruner,
         clock: &dyn Clock,
         owner: Owner,
     ) {
@@ -99,8 +100,14 @@ impl MaintenanceWorker {
         while !self.stopped.load(Ordering::Acquire) {
             let left = again.map(|at| at.saturating_sub(clock.monotonic()));
             let tried = left.is_some_and(|left| left.is_zero());
+            let prune = pruner.left();
+            let due = prune.is_some_and(|left| left.is_zero());
+            if due {
+                pruner.step();
+            }
             if !self.wanted.swap(false, Ordering::AcqRel) && !tried {
-                match left {
+                match [left, prune].into_iter().flatten().min() {
+                    _ if due => {}
                     Some(left) => thread::park_timeout(left),
                     None => thread::park(),
                 }
@@ -113,7 +120,14 @@ impl MaintenanceWorker {
             reconciler.note_dead();
             let due = reconciler.checkpoint_due() || reconciler.is_full();
             // The failure is in the stats, and the work is tried again.
-            let run = checkpointer.run_until(&self.stopped, due);
+            let interrupted = Cell::new(false);
+            let run = checkpointer.run_until(&self.stopped, due, &|| {
+                interrupted.set(interrupted.get() || pruner.is_due());
+                interrupted.get()
+            });
+            if interrupted.get() {
+                self.wanted.store(true, Ordering::Release);
+            }
             let run = run.and_then(|left| {
                 if self.build_step(reconciler, clock, owner)? {
                     self.wanted.store(true, Ordering::Release);

@@ -8,6 +8,7 @@ mod loom_models;
 pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod options;
+pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod replay;
 #[cfg(all(test, shuttle))]
@@ -31,10 +32,16 @@ use crate::{
         Checkpointer,
         plan::{Limits, Scope},
     },
-    engine::{maintenance::MaintenanceWorker, options::Options, stats::Stats, turns::Turns},
+    engine::{
+        maintenance::MaintenanceWorker,
+        options::Options,
+        prune::{Pruner, at_once},
+        stats::Stats,
+        turns::Turns,
+    },
     format::wal::Payload,
     model::{
-        batch::{Batch, Durability, Op},
+        batch::{Batch, Durability, Named, Op},
         catalog::unknown_space,
         error::{Error, Result},
         index::Index,
@@ -97,6 +104,7 @@ pub struct Engine {
     reconciler: Arc<Reconciler>,
     checkpointer: Arc<Checkpointer>,
     maintenance: Arc<MaintenanceWorker>,
+    pruner: Arc<Pruner>,
     report: RecoveryReport,
     /// Of transactions that are tried again.
     turns: Turns,
@@ -167,6 +175,13 @@ impl Engine {
             options.limits(),
             opened.manifest,
         ));
+        let pruner = Arc::new(Pruner::new(
+            Arc::clone(&reconciler),
+            Arc::clone(&options.clock),
+            owner,
+            options.prune_every,
+            options.write_log_bytes,
+        ));
         let engine = Self {
             dir,
             owner,
@@ -180,6 +195,7 @@ impl Engine {
             reconciler,
             checkpointer,
             maintenance,
+            pruner,
             report: opened.report,
             turns: Turns::default(),
             held: Mutex::new(Some(Held { threads: Vec::new(), lock: opened.lock })),
@@ -212,20 +228,22 @@ impl Engine {
         };
         let worker = Arc::clone(&self.reconciler);
         held.threads.push(spawn("ingrain", Box::new(move || worker.work()))?);
-        let (reconciler, checkpointer, maintenance, clock) = (
+        let (reconciler, checkpointer, maintenance, pruner, clock) = (
             Arc::clone(&self.reconciler),
             Arc::clone(&self.checkpointer),
             Arc::clone(&self.maintenance),
+            Arc::clone(&self.pruner),
             Arc::clone(&self.clock),
         );
         let owner = self.owner;
-        let work = move || maintenance.work(&reconciler, &checkpointer, &*clock, owner);
+        let work = move || maintenance.work(&reconciler, &checkpointer, &pruner, &*clock, owner);
         held.threads.push(spawn("ingrain-base", Box::new(work))?);
         Ok(())
     }
 
     /// In an engine without threads, the writers make checkpoints: a step with
-    /// each write, or a whole checkpoint when the delta is full.
+    /// each write, or a whole checkpoint when the delta is full. They also delete
+    /// what has expired, a batch of it with each write while there is more.
     fn maintain(&self) {
         if !self.inline {
             return;
@@ -255,6 +273,7 @@ impl Engine {
                 self.maintenance.request();
             }
         }
+        self.pruner.step();
     }
 
     /// Writes a batch. When it returns, the batch is as durable as requested, and
@@ -473,6 +492,125 @@ impl Engine {
         Ok(seq)
     }
 
+    /// Gives a kind another name, durably, for nodes and edges alike. Nothing is
+    /// rewritten, so it costs the same however many have it. Snapshots that were
+    /// taken before keep the old name.
+    ///
+    /// A [`Cursor`](crate::Cursor) of a scan of the kind holds its name, and
+    /// continues no scan of the new one; that of a scan of all nodes does.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let id = NodeId::new();
+    /// engine.write(Batch::new().put(Node::new(id, "memo")))?;
+    /// let before = engine.snapshot();
+    /// engine.rename_kind("memo", "note")?;
+    /// assert_eq!(engine.snapshot().get(id)?.unwrap().kind(), "note");
+    /// assert_eq!(before.get(id)?.unwrap().kind(), "memo");
+    /// assert!(engine.rename_kind("memo", "task").is_err()); // there is none any more
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no kind of that name, or one that has the new name
+    /// already; else as [`write`](Self::write).
+    pub fn rename_kind(&self, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
+        self.rename(Named::Kind, from, to)
+    }
+
+    /// Gives an index another name, durably, as [`rename_kind`](Self::rename_kind)
+    /// does for a kind. Its keys stay as they are.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// engine.create_index("time")?;
+    /// engine.write(Batch::new().put(Node::new(NodeId::new(), "event").key("time", "1")))?;
+    /// engine.rename_index("time", "timeline")?;
+    /// let snapshot = engine.snapshot();
+    /// assert_eq!(snapshot.range("timeline", .., Direction::Ascending)?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no index of that name, or one that has the new name
+    /// already; else as [`write`](Self::write).
+    pub fn rename_index(&self, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
+        self.rename(Named::Index, from, to)
+    }
+
+    /// Gives a vector space another name, durably, as
+    /// [`rename_kind`](Self::rename_kind) does for a kind. Its vectors and the
+    /// indexes over them stay as they are.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// engine.create_space("text", Space::new(2, Metric::L2))?;
+    /// let id = NodeId::new();
+    /// engine.write(Batch::new().put(Node::new(id, "note").vector("text", [1.0, 0.0])))?;
+    /// engine.rename_space("text", "title")?;
+    /// let snapshot = engine.snapshot();
+    /// let hits = snapshot.nearest("title", &[1.0, 0.0], 1, &Filter::new())?;
+    /// assert_eq!(hits[0].node.id(), id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no space of that name, or one that has the new name
+    /// already; else as [`write`](Self::write).
+    pub fn rename_space(&self, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
+        self.rename(Named::Space, from, to)
+    }
+
+    /// Drops the vector space `old` and gives its name to the space `with`, in one
+    /// commit and durably: searches use the vectors of the one up to then and
+    /// those of the other from then on, and none finds the name missing. For
+    /// vectors of another model: the new space, which may have another dimension
+    /// and another metric, is filled while the old one serves.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// engine.create_space("text", Space::new(2, Metric::L2))?;
+    /// let id = NodeId::new();
+    /// engine.write(Batch::new().put(Node::new(id, "note").vector("text", [1.0, 0.0])))?;
+    ///
+    /// engine.create_space("text-new", Space::new(3, Metric::Cosine))?;
+    /// engine.write(Batch::new().patch(id, Patch::new().vector("text-new", [0.5, 0.5, 1.0])))?;
+    /// let before = engine.snapshot();
+    /// engine.replace_space("text", "text-new")?;
+    /// let hits = |snapshot: &Snapshot, query: &[f32]| {
+    ///     snapshot.nearest("text", query, 1, &Filter::new()).map(|hits| hits.len())
+    /// };
+    /// assert_eq!(hits(&engine.snapshot(), &[0.5, 0.5, 1.0])?, 1);
+    /// assert_eq!(hits(&before, &[1.0, 0.0])?, 1); // as it was
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if there is no space of one of the names; else as
+    /// [`write`](Self::write).
+    pub fn replace_space(&self, old: impl Into<String>, with: impl Into<String>) -> Result<Seq> {
+        let (old, with) = (old.into(), with.into());
+        let mut batch = Batch::from(Op::DropSpace { name: old.clone() });
+        batch.rename(Named::Space, with, old);
+        self.write(batch.durability(Durability::Sync))
+    }
+
+    fn rename(&self, what: Named, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
+        self.create(Op::Rename { what, from: from.into(), to: to.into() })
+    }
+
     fn create(&self, op: Op) -> Result<Seq> {
         self.write(Batch::from(op).durability(Durability::Sync))
     }
@@ -486,10 +624,8 @@ impl Engine {
     /// As [`write`](Self::write). Batches that were committed before the error
     /// stay committed.
     pub fn prune(&self, before: Timestamp, limit: usize) -> Result<usize> {
-        // A batch of this many operations fits into the smallest write log.
-        const AT_ONCE: usize = 128;
         self.check_open()?;
-        let at_once = AT_ONCE.max(self.write_log_bytes.min(4 << 20) / 4096);
+        let at_once = at_once(self.write_log_bytes);
         let snapshot = self.snapshot();
         let mut expired = snapshot.expired(before).take(limit).peekable();
         let mut found: usize = 0;
@@ -519,6 +655,7 @@ impl Engine {
             write: self.reconciler.stats(here),
             snapshots: self.reconciler.snapshot_stats(here),
             checkpoint: self.checkpointer.stats(here),
+            prune: self.pruner.stats(here),
         }
     }
 
@@ -695,6 +832,7 @@ impl Engine {
         mem::forget(Arc::clone(&self.reconciler));
         mem::forget(Arc::clone(&self.checkpointer));
         mem::forget(Arc::clone(&self.maintenance));
+        mem::forget(Arc::clone(&self.pruner));
         // A thread that does not exist here may hold the mutex.
         if let Ok(mut held) = self.held.try_lock()
             && let Some(Held { threads, lock }) = held.take()

@@ -83,6 +83,8 @@ pub struct Options {
     pub(super) patience: Duration,
     pub(super) wal_file_bytes: u64,
     pub(super) publish_interval: Duration,
+    /// `None` for never.
+    pub(super) prune_every: Option<Duration>,
     pub(super) delta_bytes: usize,
     pub(super) delta_vectors: usize,
     pub(super) wal_bytes: u64,
@@ -115,6 +117,7 @@ impl Default for Options {
             patience: Duration::from_secs(10),
             wal_file_bytes: 64 << 20,
             publish_interval: Duration::from_millis(5),
+            prune_every: None,
             delta_bytes: 256 << 20,
             delta_vectors: 16_384,
             wal_bytes: 128 << 20,
@@ -202,6 +205,40 @@ impl Options {
     #[must_use]
     pub fn publish_interval(mut self, interval: Duration) -> Self {
         self.publish_interval = interval;
+        self
+    }
+
+    /// How often the engine deletes by itself what has expired, as
+    /// [`Engine::prune`](crate::Engine::prune) with the time of its clock does: 1 ms
+    /// to 366 days; by default never. It looks when it is opened, and then this long
+    /// after it last found no more. What it finds it deletes in batches of up to
+    /// about a thousand nodes, which are batches like any other: they have sequence
+    /// numbers of their own, they are in the log, and snapshots that were taken
+    /// before keep the nodes. They are as durable as
+    /// [`Durability::Os`](crate::Durability::Os), since what a power cut brings back
+    /// has still expired. [`Stats::prune`](crate::admin::Stats) counts them.
+    ///
+    /// The thread that makes checkpoints does it, between the steps of building
+    /// indexes but not during a checkpoint. While the delta or the write log is
+    /// full, it deletes nothing and tries again after this time, at least 50 ms. An
+    /// engine without threads of its own ([`inline`](Self::inline)) does it with a
+    /// write, when it is due: a batch before that of the caller.
+    ///
+    /// A read shows a node until it is deleted:
+    /// [`Snapshot::alive_at`](crate::Snapshot::alive_at) hides it from its expiry on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let options = ingrain::Options::new().prune_every(Duration::from_secs(60));
+    /// let engine = options.open(dir.path().join("memory"))?;
+    /// # engine.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn prune_every(mut self, interval: Duration) -> Self {
+        self.prune_every = Some(interval);
         self
     }
 
@@ -447,6 +484,10 @@ impl Options {
         within("graph_bytes", self.graph_bytes, 1 << 20, 1 << 40)?;
         within("patience", self.patience, Duration::ZERO, Duration::from_secs(3_600))?;
         within("publish_interval", self.publish_interval, Duration::ZERO, Duration::from_secs(1))?;
+        if let Some(interval) = self.prune_every {
+            let most = Duration::from_secs(366 * 86_400);
+            within("prune_every", interval, Duration::from_millis(1), most)?;
+        }
         if !self.patience.is_zero() && self.patience < self.publish_interval {
             return Err(Error::invalid(format!(
                 "option patience = {:?}: with publish_interval = {:?} it must be zero or at \

@@ -25,7 +25,7 @@ use crate::{
     },
     state::{State, base::Base},
     store::wal::recover::{Logged, Refusal, Replay},
-    write::decide::decide,
+    write::decide::decide_again,
 };
 
 /// Groups that may wait to be applied.
@@ -134,7 +134,7 @@ fn replay(
     contents: &Contents,
 ) -> Result<(), Refusal> {
     let effects =
-        decide(state, seq, batch.time, batch.ops, contents).map_err(|error| match error {
+        decide_again(state, seq, batch.time, batch.ops, contents).map_err(|error| match error {
             // An error of the base, on which the batch depends. The log may be
             // sound.
             Error::Corrupt { .. } | Error::Unsupported { .. } | Error::Io { .. } => {

@@ -2,6 +2,7 @@
 
 use crate::{
     checkpoint::stats::CheckpointStats,
+    engine::prune::PruneStats,
     model::time::Seq,
     state::stats::SpaceStats,
     write::{pins::SnapshotStats, stats::WriteStats},
@@ -42,4 +43,6 @@ pub struct Stats {
     pub snapshots: SnapshotStats,
     /// The base and its checkpoints.
     pub checkpoint: CheckpointStats,
+    /// What the engine has pruned by itself.
+    pub prune: PruneStats,
 }

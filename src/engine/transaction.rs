@@ -138,6 +138,7 @@ impl Written {
             | Op::IncrementWeight { source, target, .. } => {
                 self.ends.extend([*source, *target]);
             }
+            Op::Rename { .. } => self.lists = true,
             Op::Require { .. }
             | Op::RequireEdge { .. }
             | Op::CreateSpace { .. }

@@ -30,7 +30,7 @@ use crate::{
         pack::{Packer, Unpacker, check_attributes_len},
     },
     model::{
-        batch::{Op, Precondition},
+        batch::{Named, Op, Precondition},
         edge::Edge,
         error::Result,
         id::NodeId,
@@ -308,6 +308,11 @@ const INCREMENT_WEIGHT: u64 = 16;
 const DECLARE_INDEX: u64 = 17;
 const DROP_INDEX: u64 = 19;
 const BUILD_INDEX: u64 = 20;
+const RENAME: u64 = 18;
+
+const KIND: u64 = 1;
+const INDEX: u64 = 2;
+const SPACE: u64 = 3;
 
 const COSINE: u64 = 1;
 const DOT: u64 = 2;
@@ -722,6 +727,17 @@ fn encode_op(p: &mut Packer, op: &Op) -> Result<ContentAt> {
                 Method::Hnsw => HNSW,
             });
         }
+        Op::Rename { what, from, to } => {
+            p.array(4);
+            p.uint(RENAME);
+            p.uint(match what {
+                Named::Kind => KIND,
+                Named::Index => INDEX,
+                Named::Space => SPACE,
+            });
+            p.str(from);
+            p.str(to);
+        }
     }
     Ok(content)
 }
@@ -827,6 +843,7 @@ fn decode_op(
         UNLINK | CREATE_SPACE => 5,
         INCREMENT => 4,
         INCREMENT_WEIGHT => 6,
+        RENAME => 4,
         _ => return Err(u.damage(format!("an operation has the unknown tag {tag}"))),
     };
     if len != expected {
@@ -966,6 +983,15 @@ fn decode_op(
             Op::BuildIndex { name, nodes }
         }
         DROP_SPACE => Op::DropSpace { name: u.str()?.to_owned() },
+        RENAME => {
+            let what = match u.uint()? {
+                KIND => Named::Kind,
+                INDEX => Named::Index,
+                SPACE => Named::Space,
+                n => return Err(u.damage(format!("a rename of unknown {n}"))),
+            };
+            Op::Rename { what, from: u.str()?.to_owned(), to: u.str()?.to_owned() }
+        }
         // The tag was checked above, so this is SET_METHOD.
         _ => {
             let name = u.str()?.to_owned();

@@ -46,6 +46,42 @@ pub enum Precondition {
     Exists,
 }
 
+/// What an [`Op::Rename`] renames.
+///
+/// ```
+/// use ingrain::{Named, prelude::*};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("memory"))?;
+/// engine.create_index("time")?;
+/// engine.write(Batch::new().rename(Named::Index, "time", "timeline"))?;
+/// assert!(engine.snapshot().index("timeline").is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Named {
+    /// A kind, of nodes and edges alike.
+    Kind,
+    /// An index.
+    Index,
+    /// A vector space.
+    Space,
+}
+
+impl Named {
+    /// The word for it in messages.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Index => "index",
+            Self::Space => "vector space",
+        }
+    }
+}
+
 /// One change. The methods of [`Batch`] make the common ones; [`Batch::push`]
 /// adds any.
 ///
@@ -224,6 +260,16 @@ pub enum Op {
         /// The method from now on.
         method: Method,
     },
+    /// Gives a kind, an index or a vector space another name. All that has it
+    /// keeps it: nothing is rewritten.
+    Rename {
+        /// What it is the name of.
+        what: Named,
+        /// The name that it has. It must be there.
+        from: String,
+        /// The name that it gets, which nothing of its sort may have.
+        to: String,
+    },
 }
 
 fn vector_memory(vector: &Vec<f32>) -> usize {
@@ -275,7 +321,8 @@ impl Op {
             | Self::DropIndex { .. }
             | Self::BuildIndex { .. }
             | Self::DropSpace { .. }
-            | Self::SetMethod { .. } => [None, None],
+            | Self::SetMethod { .. }
+            | Self::Rename { .. } => [None, None],
         }
     }
 
@@ -296,6 +343,14 @@ impl Op {
             Self::Put { node, .. } | Self::PutOrKeep { node } => node.check(),
             Self::Patch { patch, .. } => patch.check(),
             Self::Link { edge } => edge.check(),
+            Self::Rename { what, from, to } => {
+                let what = match what {
+                    Named::Space => "space",
+                    what => what.noun(),
+                };
+                check_name(what, from)?;
+                check_name(what, to)
+            }
             Self::Unlink { kind, .. } | Self::RequireEdge { kind, .. } => check_name("kind", kind),
             Self::Increment { attribute, by, .. } => {
                 check_name("attribute", attribute)?;
@@ -383,6 +438,7 @@ impl Op {
             | Self::BuildIndex { name, .. }
             | Self::DropSpace { name }
             | Self::SetMethod { name, .. } => name.capacity(),
+            Self::Rename { from, to, .. } => from.capacity().saturating_add(to.capacity()),
             Self::Require { .. }
             | Self::Touch { .. }
             | Self::Expire { .. }
@@ -688,6 +744,19 @@ impl Batch {
         self.push(Op::Unlink { source, kind: kind.into(), target, discriminator: 0 })
     }
 
+    /// Gives a kind, an index or a vector space another name. Operations after
+    /// this one in the batch know it by the new name only. What the names are is
+    /// decided when the batch's turn comes, so a batch with a rename is refused
+    /// for an unknown name only then.
+    pub fn rename(
+        &mut self,
+        what: Named,
+        from: impl Into<String>,
+        to: impl Into<String>,
+    ) -> &mut Self {
+        self.push(Op::Rename { what, from: from.into(), to: to.into() })
+    }
+
     /// The durability that was asked for.
     pub(crate) fn asked_durability(&self) -> Option<Durability> {
         self.durability
@@ -710,9 +779,14 @@ impl Batch {
         }
         check_count("operations of a batch", self.ops.len(), limits::BATCH_OPS)?;
         let mut catalog = Changed::new(catalog);
+        let mut renamed = false;
         for op in &self.ops {
             op.check()?;
-            op.check_known(&catalog)?;
+            // What names mean after a rename is decided when the batch's turn comes.
+            renamed = renamed || matches!(op, Op::Rename { .. });
+            if !renamed {
+                op.check_known(&catalog)?;
+            }
             match op {
                 Op::CreateSpace { name, space } => catalog.create_space(name, *space),
                 Op::DropSpace { name } => catalog.drop_space(name),

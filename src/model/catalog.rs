@@ -93,6 +93,10 @@ pub(crate) fn derived_index(name: &str) -> Error {
     Error::invalid(format!("index {name:?}: the engine derives its keys, none can be given"))
 }
 
+pub(crate) fn unknown_kind(name: &str) -> Error {
+    Error::invalid(format!("kind {name:?}: the store has none of that name"))
+}
+
 pub(crate) fn unknown_index(name: &str) -> Error {
     Error::invalid(format!("index {name:?}: the store has none of that name"))
 }

@@ -62,7 +62,8 @@ impl fmt::Display for Seq {
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, negative before.
 ///
 /// Times are data, not control: nothing in the engine depends on the wall
-/// clock being right.
+/// clock being right, unless [`Options::prune_every`](crate::Options::prune_every)
+/// asks it to delete what has expired.
 ///
 /// # Text
 ///

@@ -27,8 +27,9 @@ use crate::model::time::Timestamp;
 /// let options = Options::new().clock(Arc::new(Stopped));
 /// ```
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time of the wall clock. It may be wrong and may jump; the engine
-    /// only records it.
+    /// The time of the wall clock. It may be wrong and may jump: the engine
+    /// records it, and with [`Options::prune_every`](crate::Options::prune_every)
+    /// deletes what has expired by it.
     fn now(&self) -> Timestamp;
 
     /// The time since a fixed point; it never decreases. The engine computes

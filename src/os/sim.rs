@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -1134,6 +1134,7 @@ impl Drop for SimLock {
 #[derive(Debug, Clone, Default)]
 pub struct SimClock {
     now: Arc<AtomicI64>,
+    monotonic: Arc<AtomicU64>,
 }
 
 impl SimClock {
@@ -1141,6 +1142,13 @@ impl SimClock {
     pub fn set(&self, now: Timestamp) {
         // Relaxed: other memory does not depend on the order.
         self.now.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Lets time pass, on both clocks.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now().saturating_add(by));
+        let micros = by.as_micros().try_into().unwrap_or(u64::MAX);
+        self.monotonic.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
@@ -1150,6 +1158,6 @@ impl Clock for SimClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_micros(self.monotonic.load(Ordering::Relaxed))
     }
 }

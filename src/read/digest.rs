@@ -75,7 +75,7 @@ impl Item {
 }
 
 impl Snapshot {
-    /// The digest of everything that the snapshot holds: nodes with all their
+    /// The digest of everything that the snapshot shows: nodes with all their
     /// fields, edges, vector spaces, indexes. Stores with the same content have
     /// the same digest, whether it is in memory or on disk, before or after a
     /// checkpoint, in the store, in a backup, or in another store that imported

@@ -8,6 +8,7 @@ use crate::{
     read::{
         cursor::{Cursor, CursorOf},
         edge::EdgeRef,
+        hidden::Hidden,
         merge::{Merge, MergedItem},
         snapshot::Snapshot,
         walk::{Ordered, Walk, at, run_from, unskipped},
@@ -31,14 +32,21 @@ impl Snapshot {
     /// [`kinds`](Self::kinds), then by target.
     #[must_use]
     pub fn edges_out(&self, id: NodeId) -> Edges<'_> {
-        Edges::new(&self.state, id, Side::Out)
+        self.edges(id, Side::Out)
     }
 
     /// The incoming edges of a node, by kind in the order of
     /// [`kinds`](Self::kinds), then by source.
     #[must_use]
     pub fn edges_in(&self, id: NodeId) -> Edges<'_> {
-        Edges::new(&self.state, id, Side::In)
+        self.edges(id, Side::In)
+    }
+
+    fn edges(&self, from: NodeId, side: Side) -> Edges<'_> {
+        let (start, end) = (EdgeKey::first(from, 0), EdgeKey::last(from, u32::MAX));
+        let table = EdgeTable { state: &self.state, side, start, end, after: None };
+        let (hidden, shown) = (self.hidden(), None);
+        Edges { table, hidden, shown, front: None, back: None, at: None, back_at: None }
     }
 
     /// The edges of a kind from one node to another: parallel edges, by
@@ -102,6 +110,10 @@ type EdgeMerge<'s> =
 /// ```
 pub struct Edges<'s> {
     table: EdgeTable<'s>,
+    /// What a view does not show, if that is anything.
+    hidden: Option<&'s Hidden>,
+    /// Whether it shows the node itself, once that is known.
+    shown: Option<bool>,
     /// Set by the first call of `next`.
     front: Option<Walk<EdgeTable<'s>>>,
     back: Option<Box<Walk<EdgeTable<'s>>>>,
@@ -135,10 +147,20 @@ impl<'s> EdgeTable<'s> {
 }
 
 impl<'s> Edges<'s> {
-    fn new(state: &'s State, from: NodeId, side: Side) -> Self {
-        let (start, end) = (EdgeKey::first(from, 0), EdgeKey::last(from, u32::MAX));
-        let table = EdgeTable { state, side, start, end, after: None };
-        Self { table, front: None, back: None, at: None, back_at: None }
+    /// Whether all edges are hidden, since the node is. After an error they are.
+    fn hides_all(&mut self) -> Result<bool> {
+        let Some(hidden) = self.hidden else { return Ok(false) };
+        if self.shown.is_none() {
+            self.shown = Some(false);
+            self.shown = Some(!hidden.hides_id(self.table.state, self.table.start.from)?);
+        }
+        Ok(self.shown == Some(false))
+    }
+
+    /// Whether an edge is hidden, since its other end is.
+    #[inline]
+    fn hides(&self, key: EdgeKey) -> Result<bool> {
+        self.hidden.map_or(Ok(false), |hidden| hidden.hides_id(self.table.state, key.to))
     }
 
     fn restart(self) -> Self {
@@ -264,32 +286,56 @@ impl<'s> Iterator for Edges<'s> {
     type Item = Result<EdgeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let front = self.front.get_or_insert_with(|| Walk::new(&self.table, false));
-        let (key, found) = match front.next(&self.table)? {
-            Ok(item) => item,
+        match self.hides_all() {
+            Ok(true) => return None,
+            Ok(false) => {}
             Err(error) => return Some(Err(error)),
-        };
-        // The back has returned the rest.
-        if self.back_at.is_some_and(|back| key >= back) {
-            return None;
         }
-        self.at = Some(key);
-        Some(self.edge(found))
+        loop {
+            let front = self.front.get_or_insert_with(|| Walk::new(&self.table, false));
+            let (key, found) = match front.next(&self.table)? {
+                Ok(item) => item,
+                Err(error) => return Some(Err(error)),
+            };
+            // The back has returned the rest.
+            if self.back_at.is_some_and(|back| key >= back) {
+                return None;
+            }
+            match self.hides(key) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            self.at = Some(key);
+            return Some(self.edge(found));
+        }
     }
 }
 
 impl DoubleEndedIterator for Edges<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let back = self.back.get_or_insert_with(|| Box::new(Walk::new(&self.table, true)));
-        let (key, found) = match back.next(&self.table)? {
-            Ok(item) => item,
+        match self.hides_all() {
+            Ok(true) => return None,
+            Ok(false) => {}
             Err(error) => return Some(Err(error)),
-        };
-        if self.at.is_some_and(|front| key <= front) {
-            return None;
         }
-        self.back_at = Some(key);
-        Some(self.edge(found))
+        loop {
+            let back = self.back.get_or_insert_with(|| Box::new(Walk::new(&self.table, true)));
+            let (key, found) = match back.next(&self.table)? {
+                Ok(item) => item,
+                Err(error) => return Some(Err(error)),
+            };
+            if self.at.is_some_and(|front| key <= front) {
+                return None;
+            }
+            match self.hides(key) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            self.back_at = Some(key);
+            return Some(self.edge(found));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod digest;
 pub(crate) mod edge;
 pub(crate) mod edges;
 pub(crate) mod footprint;
+pub(crate) mod hidden;
 pub(crate) mod index_info;
 pub(crate) mod merge;
 pub(crate) mod node;

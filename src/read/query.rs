@@ -273,7 +273,7 @@ impl<'s> Query<'s> {
     /// As [`key_range`](Self::key_range).
     pub fn entries(&self) -> Result<IndexEntries<'s>> {
         let range = self.range.as_ref().map_err(Clone::clone)?;
-        Ok(IndexEntries::new(&self.snapshot.state, range.index, range.keys(), self.direction))
+        Ok(self.snapshot.entries(range.index, range.keys(), self.direction))
     }
 
     /// The entries after a cursor of this index in this direction.
@@ -303,7 +303,8 @@ impl<'s> Query<'s> {
     }
 
     /// The number of entries. What is in files is counted without being read, what is
-    /// in memory one by one.
+    /// in memory one by one. In a [view](Snapshot::alive_at), entries of expired nodes
+    /// count too.
     ///
     /// # Errors
     /// As [`first`](Self::first).

@@ -1,6 +1,8 @@
 //! Entries of an index, in order.
 
-use std::{iter::FusedIterator, ops::Bound};
+use std::{collections::HashSet, iter::FusedIterator, ops::Bound};
+
+use foldhash::quality::RandomState;
 
 use crate::{
     format::tables::{EXPIRY, IndexEntryRef},
@@ -8,6 +10,7 @@ use crate::{
     num,
     read::{
         cursor::{Cursor, CursorOf, Direction, KeyRange},
+        hidden::{self, Expired, Hidden},
         merge::{Merge, MergedItem},
         node::NodeRef,
         snapshot::Snapshot,
@@ -39,14 +42,86 @@ impl Snapshot {
         let number = self.state.indexes().readable(index)?;
         let range = range.into();
         range.check()?;
-        Ok(IndexEntries::new(&self.state, number, range, direction))
+        Ok(self.entries(number, range, direction))
     }
 
-    /// The nodes that expire at `before` or earlier, sorted by expiry.
+    /// The nodes that expire at `before` or earlier, sorted by expiry; also those
+    /// that a view of [`alive_at`](Self::alive_at) hides.
     pub fn expired(&self, before: Timestamp) -> impl Iterator<Item = Result<NodeId>> {
-        let range = KeyRange { start: Bound::Unbounded, end: Bound::Included(expiry_key(before)) };
-        let mut range = IndexEntries::new(&self.state, EXPIRY, range, Direction::Ascending);
-        std::iter::from_fn(move || range.next_place()).map(|place| place.map(|place| place.node))
+        let mut entries = self.expiries(Bound::Unbounded, before);
+        std::iter::from_fn(move || entries.next_place()).map(|place| place.map(|place| place.node))
+    }
+
+    /// The node that expires next, and when: of all nodes the earliest expiry,
+    /// which may have passed. A view of [`alive_at`](Self::alive_at) has the
+    /// earliest after its time. `None` if none expires.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let at = |second: i64| Timestamp::from_micros(second * 1_000_000);
+    /// let note = |second| Node::new(NodeId::new(), "note").expires(at(second));
+    /// engine.write(Batch::new().put(note(10)).put(note(30)))?;
+    /// let snapshot = engine.snapshot();
+    /// assert_eq!(snapshot.next_expiry()?.map(|(time, _)| time), Some(at(10)));
+    /// assert_eq!(snapshot.alive_at(at(20)).next_expiry()?.map(|(time, _)| time), Some(at(30)));
+    /// assert_eq!(snapshot.alive_at(at(30)).next_expiry()?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Corrupt` if the index of expiries, or the node, is damaged on disk.
+    pub fn next_expiry(&self) -> Result<Option<(Timestamp, NodeId)>> {
+        let after = self.view.as_ref().map(|hidden| expiry_key(hidden.at()));
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut entries = self.expiries(start, Timestamp::MAX);
+        let Some(place) = entries.next_place().transpose()? else { return Ok(None) };
+        let node = entries.entry(place)?.node;
+        let lost = || {
+            let what = format!("node {} is listed as expiring but does not", place.node);
+            self.state.base().damaged(what)
+        };
+        Ok(Some((node.expires().ok_or_else(lost)?, place.node)))
+    }
+
+    fn expiries(&self, start: Bound<Vec<u8>>, before: Timestamp) -> IndexEntries<'_> {
+        let range = KeyRange { start, end: Bound::Included(expiry_key(before)) };
+        self.entries(EXPIRY, range, Direction::Ascending)
+    }
+
+    pub(crate) fn entries(
+        &self,
+        index: u32,
+        range: KeyRange,
+        direction: Direction,
+    ) -> IndexEntries<'_> {
+        let (state, hidden) = (&*self.state, self.view.as_deref());
+        let (between, left_at) = (None, None);
+        let table = KeyTable { state, index, range, direction, between, left_at };
+        IndexEntries { table, hidden, front: None, back: None, at: None, back_at: None }
+    }
+
+    /// What a view hides, if it is one and hides anything.
+    #[inline]
+    pub(super) fn hidden(&self) -> Option<&Hidden> {
+        let hidden = self.view.as_deref()?;
+        hidden.has_any(|| self.find_expired(hidden.at())).then_some(hidden)
+    }
+
+    /// What has expired at this time.
+    #[cold]
+    fn find_expired(&self, at: Timestamp) -> Expired {
+        let mut entries = self.expired(at).take(hidden::MOST + 1).peekable();
+        if entries.peek().is_none() {
+            return Expired::Nothing;
+        }
+        match entries.collect::<Result<HashSet<NodeId, RandomState>>>() {
+            Ok(ids) if ids.len() <= hidden::MOST => Expired::Few(ids),
+            // A record has its expiry too.
+            _ => Expired::Many,
+        }
     }
 }
 
@@ -93,7 +168,7 @@ impl Snapshot {
             ids.dedup();
             return Ok(Some(ids));
         }
-        let mut keys = IndexEntries::new(&self.state, index, range.clone(), Direction::Ascending);
+        let mut keys = self.entries(index, range.clone(), Direction::Ascending);
         while let Some(place) = keys.next_place() {
             if ids.len() == most {
                 return Ok(None);
@@ -188,6 +263,8 @@ type KeyMerge<'s> =
 /// ```
 pub struct IndexEntries<'s> {
     table: KeyTable<'s>,
+    /// What a view does not show.
+    hidden: Option<&'s Hidden>,
     /// Set by the first call of `next`.
     front: Option<Walk<KeyTable<'s>>>,
     back: Option<Walk<KeyTable<'s>>>,
@@ -271,7 +348,7 @@ impl<'s> IndexEntries<'s> {
     pub(crate) fn new(state: &'s State, index: u32, range: KeyRange, direction: Direction) -> Self {
         let (between, left_at) = (None, None);
         let table = KeyTable { state, index, range, direction, between, left_at };
-        Self { table, front: None, back: None, at: None, back_at: None }
+        Self { table, hidden: None, front: None, back: None, at: None, back_at: None }
     }
 
     fn read(&self) -> CursorOf {
@@ -289,7 +366,7 @@ impl<'s> IndexEntries<'s> {
     pub fn after(self, cursor: &Cursor) -> Result<Self> {
         cursor.check(&self.read())?;
         let table = KeyTable { left_at: Some(cursor.clone()), ..self.table };
-        Ok(Self { table, front: None, back: None, at: None, back_at: None })
+        Ok(Self { table, front: None, back: None, at: None, back_at: None, ..self })
     }
 
     /// The position after the last entry that was read from the front. `None`
@@ -339,6 +416,13 @@ impl<'s> IndexEntries<'s> {
             Direction::Ascending => a < b,
             Direction::Descending => a > b,
         }
+    }
+
+    /// The node of an entry, unless it is hidden.
+    fn shown(&self, place: IndexEntryRef<'s>) -> Result<Option<IndexEntry<'s>>> {
+        let entry = self.entry(place)?;
+        let hides = self.hidden.is_some_and(|hidden| hidden.hides(&entry.node));
+        Ok((!hides).then_some(entry))
     }
 
     fn entry(&self, place: IndexEntryRef<'s>) -> Result<IndexEntry<'s>> {
@@ -450,15 +534,30 @@ impl<'s> Iterator for IndexEntries<'s> {
     type Item = Result<IndexEntry<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let place = self.next_place()?;
-        Some(place.and_then(|place| self.entry(place)))
+        let before = self.at;
+        loop {
+            let Some(place) = self.next_place() else {
+                // A cursor is at what was returned.
+                self.at = before;
+                return None;
+            };
+            let entry = place.and_then(|place| self.shown(place)).transpose();
+            if entry.is_some() {
+                return entry;
+            }
+        }
     }
 }
 
 impl DoubleEndedIterator for IndexEntries<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let place = self.next_place_back()?;
-        Some(place.and_then(|place| self.entry(place)))
+        loop {
+            let place = self.next_place_back()?;
+            let entry = place.and_then(|place| self.shown(place)).transpose();
+            if entry.is_some() {
+                return entry;
+            }
+        }
     }
 }
 

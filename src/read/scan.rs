@@ -10,6 +10,7 @@ use crate::{
     },
     read::{
         cursor::{Cursor, CursorOf},
+        hidden::Hidden,
         merge::{STALL, Step},
         node::NodeRef,
         snapshot::Snapshot,
@@ -37,14 +38,20 @@ impl Snapshot {
             Some(number) => (number, ScanKind::Known(number)),
             None => (u32::MAX, ScanKind::Unknown(kind.to_owned())),
         };
-        Scan::new(&self.state, kind, (number, NodeId::MIN), (number, NodeId::MAX))
+        self.scan_between(kind, (number, NodeId::MIN), (number, NodeId::MAX))
     }
 
     /// All nodes, by kind in the order of [`kinds`](Self::kinds), then by id.
     /// The cost is that of a [`scan`](Self::scan).
     #[must_use]
     pub fn scan_all(&self) -> Scan<'_> {
-        Scan::new(&self.state, ScanKind::All, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
+        self.scan_between(ScanKind::All, (0, NodeId::MIN), (u32::MAX, NodeId::MAX))
+    }
+
+    fn scan_between(&self, kind: ScanKind, start: KindEntry, end: KindEntry) -> Scan<'_> {
+        let table = KindTable { state: &self.state, start, end, left_at: None };
+        let hidden = self.view.as_deref();
+        Scan { table, hidden, kind, front: None, back: None, at: None, back_at: None }
     }
 }
 
@@ -217,6 +224,8 @@ enum ScanKind {
 /// ```
 pub struct Scan<'s> {
     table: KindTable<'s>,
+    /// What a view does not show.
+    hidden: Option<&'s Hidden>,
     kind: ScanKind,
     /// Set by the first call of `next`.
     front: Option<Walk<KindTable<'s>>>,
@@ -279,7 +288,11 @@ impl<'s> Scan<'s> {
 
     fn new(state: &'s State, kind: ScanKind, start: (u32, NodeId), end: (u32, NodeId)) -> Self {
         let table = KindTable { state, start, end, left_at: None };
-        Self { table, kind, front: None, back: None, at: None, back_at: None }
+        Self { table, kind, hidden: None, front: None, back: None, at: None, back_at: None }
+    }
+
+    fn hides(&self, node: &Result<NodeRef<'s>>) -> bool {
+        self.hidden.is_some_and(|hidden| node.as_ref().is_ok_and(|node| hidden.hides(node)))
     }
 
     fn read(&self) -> CursorOf {
@@ -326,29 +339,35 @@ impl<'s> Iterator for Scan<'s> {
     type Item = Result<NodeRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let front = self.front.get_or_insert_with(|| Walk::new(&self.table, false));
-        match front.next(&self.table)? {
-            // The back has returned the rest.
-            Ok((at, _)) if self.back_at.is_some_and(|back| at >= back) => None,
-            Ok((at, node)) => {
-                self.at = Some(at);
-                Some(node)
+        loop {
+            let front = self.front.get_or_insert_with(|| Walk::new(&self.table, false));
+            match front.next(&self.table)? {
+                // The back has returned the rest.
+                Ok((at, _)) if self.back_at.is_some_and(|back| at >= back) => return None,
+                Ok((_, node)) if self.hides(&node) => {}
+                Ok((at, node)) => {
+                    self.at = Some(at);
+                    return Some(node);
+                }
+                Err(error) => return Some(Err(error)),
             }
-            Err(error) => Some(Err(error)),
         }
     }
 }
 
 impl DoubleEndedIterator for Scan<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let back = self.back.get_or_insert_with(|| Walk::new(&self.table, true));
-        match back.next(&self.table)? {
-            Ok((at, _)) if self.at.is_some_and(|front| at <= front) => None,
-            Ok((at, node)) => {
-                self.back_at = Some(at);
-                Some(node)
+        loop {
+            let back = self.back.get_or_insert_with(|| Walk::new(&self.table, true));
+            match back.next(&self.table)? {
+                Ok((at, _)) if self.at.is_some_and(|front| at <= front) => return None,
+                Ok((_, node)) if self.hides(&node) => {}
+                Ok((at, node)) => {
+                    self.back_at = Some(at);
+                    return Some(node);
+                }
+                Err(error) => return Some(Err(error)),
             }
-            Err(error) => Some(Err(error)),
         }
     }
 }

@@ -4,9 +4,14 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     format::tables::EdgeKey,
-    model::{error::Result, id::NodeId, space::Space, time::Seq},
+    model::{
+        error::Result,
+        id::NodeId,
+        space::Space,
+        time::{Seq, Timestamp},
+    },
     num,
-    read::{edge::EdgeRef, index_info::IndexInfo, node::NodeRef},
+    read::{edge::EdgeRef, hidden::Hidden, index_info::IndexInfo, node::NodeRef},
     state::{
         Prefetched, State,
         base::{Base, stored::EdgeRepr},
@@ -40,6 +45,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Snapshot {
     pub(super) state: Arc<State>,
+    /// What is not shown, in a view of the living.
+    pub(super) view: Option<Arc<Hidden>>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -48,13 +55,63 @@ impl fmt::Debug for Snapshot {
             .field("seq", &self.state.seq())
             .field("nodes", &self.node_count())
             .field("edges", &self.edge_count())
+            .field("alive_at", &self.view.as_ref().map(|hidden| hidden.at()))
             .finish_non_exhaustive()
     }
 }
 
 impl Snapshot {
     pub(crate) fn new(state: Arc<State>) -> Self {
-        Self { state }
+        Self { state, view: None }
+    }
+
+    /// A view of this snapshot without the nodes that have expired: those whose
+    /// expiry is at `now` or before it. It is a snapshot, and all its reads hide
+    /// them: nodes by id, scans, ranges of indexes, vector searches, which find
+    /// `k` of those that are left, edges, whose two ends must both be alive, and
+    /// paths. Only what is expressly about all nodes counts them too: the counts,
+    /// as [`node_count`](Self::node_count), [`kinds`](Self::kinds), and
+    /// [`expired`](Self::expired).
+    ///
+    /// The time is that of the caller: no read asks a clock. A view of a view has
+    /// its own time and not that of the other. Making one costs nothing; the first
+    /// read that needs to know what has expired, one of edges or a vector search,
+    /// reads that from the expiries, up to 65,536 of them. With more, each node is
+    /// looked up: [`Options::prune_every`](crate::Options::prune_every) deletes
+    /// them in time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let now = Timestamp::parse("2030-01-01T12:00:00Z")?;
+    /// let (short, long) = (NodeId::new(), NodeId::new());
+    /// let mut batch = Batch::new();
+    /// batch.put(Node::new(short, "note").expires(now)).put(Node::new(long, "note"));
+    /// batch.link(Edge::new(long, "mentions", short));
+    /// engine.write(batch)?;
+    ///
+    /// let snapshot = engine.snapshot();
+    /// let alive = snapshot.alive_at(now);
+    /// assert!(snapshot.contains(short)? && !alive.contains(short)?);
+    /// assert_eq!((snapshot.scan("note").count(), alive.scan("note").count()), (2, 1));
+    /// assert_eq!((snapshot.edges_out(long).count(), alive.edges_out(long).count()), (1, 0));
+    /// let before = snapshot.alive_at(now.saturating_sub(Duration::from_secs(1)));
+    /// assert!(before.contains(short)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn alive_at(&self, now: Timestamp) -> Self {
+        Self { state: Arc::clone(&self.state), view: Some(Arc::new(Hidden::new(now))) }
+    }
+
+    /// Whether a node that was not read is hidden by a view.
+    #[inline]
+    pub(super) fn hides_id(&self, id: NodeId) -> Result<bool> {
+        self.hidden().map_or(Ok(false), |hidden| hidden.hides_id(&self.state, id))
     }
 
     /// The last commit that the snapshot includes.
@@ -70,7 +127,13 @@ impl Snapshot {
     /// `Corrupt` if the node is damaged on disk.
     #[inline]
     pub fn get(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
-        NodeRef::find(&self.state, id)
+        let node = NodeRef::find(&self.state, id)?;
+        if let Some(hidden) = &self.view
+            && node.as_ref().is_some_and(|node| hidden.hides(node))
+        {
+            return Ok(None);
+        }
+        Ok(node)
     }
 
     /// The nodes with these ids, each at the position of its id; `None` where
@@ -110,6 +173,11 @@ impl Snapshot {
                 nodes.push(node?);
             }
         }
+        if let Some(hidden) = &self.view {
+            for node in &mut nodes {
+                node.take_if(|node| hidden.hides(node));
+            }
+        }
         Ok(nodes)
     }
 
@@ -119,8 +187,11 @@ impl Snapshot {
     /// As [`get`](Self::get).
     pub fn contains(&self, id: NodeId) -> Result<bool> {
         match self.state.layered_node(&id) {
-            Some(layered) => Ok(layered.is_some()),
-            None => Ok(self.state.base().node_row(id)?.is_some()),
+            Some(layered) => Ok(layered.is_some_and(|record| match &self.view {
+                Some(hidden) => !hidden.hides_expiry(record.expires),
+                None => true,
+            })),
+            None => Ok(self.state.base().node_row(id)?.is_some() && !self.hides_id(id)?),
         }
     }
 
@@ -143,10 +214,14 @@ impl Snapshot {
             None => Base::edge(self.state.base().out(), &key)?
                 .map(|row| EdgeRepr::Stored { row, inbound: false }),
         };
+        if repr.is_some() && (self.hides_id(source)? || self.hides_id(target)?) {
+            return Ok(None);
+        }
         Ok(repr.map(|repr| EdgeRef { state: &self.state, repr }))
     }
 
-    /// The number of nodes.
+    /// The number of nodes; in a view too, of all nodes, also those that have
+    /// expired, as are the other counts.
     #[must_use]
     pub fn node_count(&self) -> usize {
         count(self.state.counts().nodes)

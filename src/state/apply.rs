@@ -5,6 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 use crate::{
     format::tables::{EXPIRY, EdgeKey},
     model::{
+        batch::Named,
         id::NodeId,
         space::{Method, Space},
         time::{Seq, Timestamp},
@@ -48,6 +49,10 @@ pub(crate) enum Effect {
     },
     /// Notes how far an index is built.
     IndexPhase(u32, Phase),
+    /// Gives the kind, the index or the space with this number another name.
+    Rename(Named, u32, Arc<str>),
+    /// The same kind in the definitions of indexes, which has another name.
+    IndexedKind(Arc<str>, Arc<str>),
     /// Puts a node, and replaces its record if it exists.
     Node {
         record: NodeRecord,
@@ -120,6 +125,16 @@ impl State {
                 }
                 Effect::Index(index) => Arc::make_mut(&mut self.indexes).add(index),
                 Effect::DropIndex { number, stored } => self.drop_index(number, stored),
+                Effect::Rename(Named::Kind, number, name) => self.kinds.rename(number, name),
+                Effect::Rename(Named::Index, number, name) => {
+                    Arc::make_mut(&mut self.indexes).rename(number, name);
+                }
+                Effect::IndexedKind(from, to) => {
+                    Arc::make_mut(&mut self.indexes).rename_kind(&from, &to);
+                }
+                Effect::Rename(Named::Space, number, name) => {
+                    Arc::make_mut(&mut self.spaces).rename(number, (&*name).into());
+                }
                 Effect::IndexPhase(number, phase) => {
                     Arc::make_mut(&mut self.indexes).set_phase(number, phase);
                 }

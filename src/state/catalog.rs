@@ -151,6 +151,16 @@ impl Dictionary {
         }
     }
 
+    /// Gives a number another name, which is a use of it.
+    pub(crate) fn rename(&mut self, number: u32, name: Arc<str>) {
+        if let Ok(at) = self.position(number) {
+            let (_, old) = self.names.set(at, (number, Arc::clone(&name)));
+            self.numbers.remove(&old);
+            self.numbers.insert(name, Numbered { number, layer: self.layer });
+            self.used.insert(number);
+        }
+    }
+
     /// Whether a batch of this layer has used the name with this number.
     pub(crate) fn is_used(&self, number: u32) -> bool {
         self.used.contains(&number)
@@ -163,17 +173,29 @@ impl Dictionary {
     }
 
     /// Leaves only the names that `kept` has, and those that batches of this layer
-    /// have used. `kept` has names of the time when the layer began, or before it.
-    /// Cost: that of the names that are new or used.
+    /// have used. `kept` has names of the time when the layer began, or before it;
+    /// what was renamed since then keeps its new name. Cost: that of the names that
+    /// are new, used or renamed.
     pub(crate) fn leave(&mut self, kept: Self) {
         let old = std::mem::replace(self, kept);
         self.layer = old.layer;
         self.next = old.next;
+        // All of them first: a name may have gone from one number to another.
         for number in &old.used {
-            match old.name(*number) {
-                Some(_) if self.knows(*number) => self.note_use(*number),
-                Some(name) => self.insert(*number, name.into(), old.layer),
-                None => {}
+            if let Ok(at) = self.position(*number)
+                && let Some((_, name)) = self.names.get(at).cloned()
+            {
+                self.numbers.remove(&name);
+            }
+        }
+        for number in &old.used {
+            let Some(name) = old.name(*number).map(Arc::from) else { continue };
+            match self.position(*number) {
+                Ok(at) => {
+                    self.names.set(at, (*number, Arc::clone(&name)));
+                    self.numbers.insert(name, Numbered { number: *number, layer: old.layer });
+                }
+                Err(_) => self.insert(*number, name, old.layer),
             }
         }
         self.used = old.used;
@@ -241,6 +263,15 @@ impl Spaces {
 
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut NamedSpace> {
         self.by_number.get_mut(&number)
+    }
+
+    /// Gives a space another name.
+    pub(crate) fn rename(&mut self, number: u32, name: Box<str>) {
+        if let Some(space) = self.by_number.get_mut(&number) {
+            self.names.remove(space.name.as_str());
+            space.name = name.to_string();
+            self.names.insert(name, number);
+        }
     }
 
     pub(crate) fn drop(&mut self, number: u32) {
@@ -404,6 +435,25 @@ impl Indexes {
         if let Some(index) = self.by_number.remove(&number) {
             self.names.remove(&index.name);
             self.derived.retain(|of| *of != number);
+        }
+    }
+
+    /// Gives an index another name.
+    pub(crate) fn rename(&mut self, number: u32, name: Arc<str>) {
+        if let Some(index) = self.by_number.get_mut(&number) {
+            self.names.remove(&index.name);
+            index.name = Arc::clone(&name);
+            self.names.insert(name, number);
+        }
+    }
+
+    /// Gives a kind another name in all definitions.
+    pub(crate) fn rename_kind(&mut self, from: &str, to: &str) {
+        let derived = self.by_number.values_mut().filter_map(|index| index.derived.as_mut());
+        for derived in derived.filter(|derived| derived.definition.kinds.contains(from)) {
+            let definition = Arc::make_mut(&mut derived.definition);
+            definition.kinds.remove(from);
+            definition.kinds.insert(to.to_owned());
         }
     }
 

@@ -19,8 +19,8 @@ use crate::{
         wal::{ContentAt, Contents},
     },
     model::{
-        batch::{Op, Precondition},
-        catalog::{derived_index, unknown_index, unknown_space},
+        batch::{Named, Op, Precondition},
+        catalog::{derived_index, unknown_index, unknown_kind, unknown_space},
         error::{ConflictReason, Error, Result},
         id::NodeId,
         index::Index,
@@ -67,6 +67,30 @@ pub(crate) fn decide(
     ops: Vec<Op>,
     contents: &Contents,
 ) -> Result<Vec<Effect>> {
+    decide_as(state, seq, time, ops, contents, false)
+}
+
+/// As [`decide`], for a batch of the log. A checkpoint that came after the batch
+/// may have found that a kind has no nodes and no edges, so the batch need not
+/// find the kind that it renames: then there is nothing to rename.
+pub(crate) fn decide_again(
+    state: &State,
+    seq: Seq,
+    time: Timestamp,
+    ops: Vec<Op>,
+    contents: &Contents,
+) -> Result<Vec<Effect>> {
+    decide_as(state, seq, time, ops, contents, true)
+}
+
+fn decide_as(
+    state: &State,
+    seq: Seq,
+    time: Timestamp,
+    ops: Vec<Op>,
+    contents: &Contents,
+    again: bool,
+) -> Result<Vec<Effect>> {
     let builds = ops.iter().any(|op| matches!(op, Op::BuildIndex { .. }));
     if builds && ops.len() > 1 {
         return Err(Error::invalid("batch: an index is built in a batch of its own"));
@@ -83,10 +107,12 @@ pub(crate) fn decide(
             if track { ops.len() } else { 0 },
             RandomState::default(),
         ),
+        again,
         kinds: HashMap::default(),
+        new_kinds: 0,
         spaces: HashMap::default(),
         new_spaces: 0,
-        dropped_spaces: 0,
+        dropped_spaces: BTreeSet::new(),
         used_kinds: BTreeSet::new(),
         indexes: Arc::clone(state.indexes()),
         unique: HashMap::default(),
@@ -146,13 +172,17 @@ struct Decision<'s> {
     /// Nodes that earlier operations of the batch changed: the index of the
     /// effect with the record, or `None` if the node was deleted.
     nodes: HashMap<NodeId, Option<usize>, RandomState>,
-    /// Names that earlier operations of the batch added; `None` for a dropped
-    /// space.
-    kinds: HashMap<Arc<str>, u32, RandomState>,
+    /// Whether the batch is of the log.
+    again: bool,
+    /// Names that earlier operations of the batch gave; `None` for one that they
+    /// took away, of what they renamed or dropped.
+    kinds: HashMap<Arc<str>, Option<u32>, RandomState>,
     spaces: HashMap<Box<str>, Option<(u32, Space)>, RandomState>,
-    /// How many spaces the batch has created and dropped.
+    /// How many kinds and spaces the batch has created.
+    new_kinds: usize,
     new_spaces: usize,
-    dropped_spaces: usize,
+    /// The numbers of the spaces that it has dropped.
+    dropped_spaces: BTreeSet<u32>,
     /// Kinds of the state that the batch has noted as used.
     used_kinds: BTreeSet<u32>,
     /// The indexes as earlier operations of the batch left them.
@@ -263,7 +293,7 @@ impl<'s> Decision<'s> {
             Op::DropSpace { name } => {
                 let (number, _) = self.space(&name)?;
                 self.spaces.insert(name.into_boxed_str(), None);
-                self.dropped_spaces += 1;
+                self.dropped_spaces.insert(number);
                 self.effects.push(Effect::DropSpace(number));
                 Ok(())
             }
@@ -272,7 +302,54 @@ impl<'s> Decision<'s> {
                 self.effects.push(Effect::Method(number, method));
                 Ok(())
             }
+            Op::Rename { what, from, to } => self.rename(what, from, to),
         }
+    }
+
+    fn rename(&mut self, what: Named, from: String, to: String) -> Result<()> {
+        let there = match what {
+            Named::Kind => self.known_kind(&to).is_some(),
+            Named::Index => self.indexes.number(&to).is_some(),
+            Named::Space => self.space(&to).is_ok(),
+        };
+        let name: Arc<str> = to.into();
+        let indexed = |index: &Derived| index.definition.kinds.contains(&from);
+        if what == Named::Kind && self.indexes.all_derived().any(|(_, _, index)| indexed(index)) {
+            let from: Arc<str> = from.as_str().into();
+            Arc::make_mut(&mut self.indexes).rename_kind(&from, &name);
+            self.effects.push(Effect::IndexedKind(from, Arc::clone(&name)));
+        }
+        let number = match what {
+            Named::Kind => match self.known_kind(&from) {
+                Some(number) => number,
+                None if self.again => return Ok(()),
+                None => return Err(unknown_kind(&from)),
+            },
+            Named::Index => self.indexes.number(&from).ok_or_else(|| unknown_index(&from))?,
+            Named::Space => self.space(&from)?.0,
+        };
+        if there {
+            let noun = what.noun();
+            return Err(Error::invalid(format!(
+                "{noun} {from:?}: it cannot be renamed to {name:?}, which the store has already"
+            )));
+        }
+        match what {
+            Named::Kind => {
+                self.kinds.insert(from.into(), None);
+                self.kinds.insert(Arc::clone(&name), Some(number));
+            }
+            Named::Index => {
+                Arc::make_mut(&mut self.indexes).rename(number, Arc::clone(&name));
+            }
+            Named::Space => {
+                let space = self.space(&from)?;
+                self.spaces.insert(from.into_boxed_str(), None);
+                self.spaces.insert((&*name).into(), Some(space));
+            }
+        }
+        self.effects.push(Effect::Rename(what, number, name));
+        Ok(())
     }
 
     fn put(
@@ -496,7 +573,7 @@ impl<'s> Decision<'s> {
             ))),
             Err(_) => {
                 let (known, new) = (self.state.spaces().len(), self.new_spaces);
-                let spaces = (known + new + 1).saturating_sub(self.dropped_spaces);
+                let spaces = (known + new + 1).saturating_sub(self.dropped_spaces.len());
                 check_count("vector spaces of a store", spaces, limits::SPACES)?;
                 let what = "vector spaces that a store ever had";
                 let number = next_number(self.state.spaces().next(), new, what)?;
@@ -691,8 +768,9 @@ impl<'s> Decision<'s> {
     /// The record with its derived keys as they are after a change.
     fn derived(&mut self, mut record: NodeRecord, changed: Changed) -> Result<Option<NodeRecord>> {
         let (state, number) = (self.state, record.kind);
-        let new = || self.kinds.iter().find(|(_, of)| **of == number).map(|(name, _)| &**name);
-        let Some(kind) = state.kinds().name(number).or_else(new) else { return Ok(None) };
+        let new = self.kinds.iter().find(|(_, of)| **of == Some(number));
+        let kind = new.map(|(name, _)| &**name).or_else(|| state.kinds().name(number));
+        let Some(kind) = kind else { return Ok(None) };
         if let Some(keys) = derive::keys(&self.indexes, kind, &record, changed)? {
             // In a batch, later operations have to see also what stays.
             let added =
@@ -754,25 +832,33 @@ impl<'s> Decision<'s> {
     }
 
     fn known_kind(&self, name: &str) -> Option<u32> {
-        self.state.kinds().number(name).or_else(|| self.kinds.get(name).copied())
+        match self.kinds.get(name) {
+            Some(changed) => *changed,
+            None => self.state.kinds().number(name),
+        }
     }
 
     /// The number of a kind, which is assigned if the kind is new.
     fn kind(&mut self, name: &str) -> Result<u32> {
-        if let Some((number, used)) = self.state.kinds().number_and_use(name) {
-            if !used {
-                self.use_kind(number);
+        match self.kinds.get(name) {
+            Some(Some(number)) => return Ok(*number),
+            // Renamed by the batch.
+            Some(None) => {}
+            None => {
+                if let Some((number, used)) = self.state.kinds().number_and_use(name) {
+                    if !used {
+                        self.use_kind(number);
+                    }
+                    return Ok(number);
+                }
             }
-            return Ok(number);
         }
-        if let Some(number) = self.kinds.get(name) {
-            return Ok(*number);
-        }
-        let (known, new) = (self.state.kinds().len(), self.kinds.len());
+        let (known, new) = (self.state.kinds().len(), self.new_kinds);
         check_count("kinds of a store", known + new + 1, limits::KINDS)?;
         let number = next_number(self.state.kinds().next(), new, "kinds that a store ever had")?;
         let name: Arc<str> = name.into();
-        self.kinds.insert(Arc::clone(&name), number);
+        self.new_kinds += 1;
+        self.kinds.insert(Arc::clone(&name), Some(number));
         self.effects.push(Effect::Kind(name));
         Ok(number)
     }
@@ -811,14 +897,9 @@ impl<'s> Decision<'s> {
 
     /// Whether a space with this number exists.
     fn has_space(&self, number: u32) -> bool {
-        match self.state.spaces().by_number(number) {
-            // The batch may have given its name to another space.
-            Some(named) => self
-                .spaces
-                .get(named.name.as_str())
-                .is_none_or(|changed| changed.is_some_and(|(of_name, _)| of_name == number)),
-            None => self.spaces.values().flatten().any(|(new, _)| *new == number),
-        }
+        !self.dropped_spaces.contains(&number)
+            && (self.state.spaces().by_number(number).is_some()
+                || self.spaces.values().flatten().any(|(new, _)| *new == number))
     }
 
     fn slot(&self, space: u32, vector: Vector) -> VectorSlot {

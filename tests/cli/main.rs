@@ -16,6 +16,7 @@ mod manners;
 mod matching;
 mod nearest;
 mod query;
+mod rename;
 mod spaces;
 mod whole;
 
@@ -50,6 +51,7 @@ fn help_and_usage() {
         "import --store @a --ids @i",
         "import --store @a --ids @i --nodes @n --vectors @v",
         "spaces",
+        "rename",
         "spaces --store @a --create new",
         "spaces --store @a --create new=0",
         "spaces --store @a --create new=4097:dot",

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ingrain::{
     Batch, ConflictReason, Direction, Durability, Edge, Error, ErrorKind, Expiry, IndexKey,
-    KeyRange, Metric, Node, NodeId, Op, Options, Precondition, Seq, Snapshot, Space, Timestamp,
-    Value,
-    search::{Effort, Search},
+    KeyRange, Metric, Named, Node, NodeId, Op, Options, Precondition, Seq, Snapshot, Space,
+    Timestamp, Value,
+    graph::{EdgeDirection, PathOptions},
+    search::{Effort, Filter, Search},
 };
 
 use super::{in_partitions_of, in_small_pieces};
@@ -68,6 +69,33 @@ impl From<ConflictReason> for Why {
 /// Whether an operation is in the log.
 pub fn is_logged(op: &Op) -> bool {
     !matches!(op, Op::Require { .. } | Op::RequireEdge { .. })
+}
+
+/// Operations that rename: two kinds of a store get each other's name, or one of
+/// them a name that is free; two indexes swap; a space has another name for a
+/// while.
+pub fn renames(oracle: &Oracle, snapshot: &Snapshot, n: usize) -> Vec<Op> {
+    let rename =
+        |what, from: &str, to: &str| Op::Rename { what, from: from.to_owned(), to: to.to_owned() };
+    let swap = |what, a: &str, b: &str| {
+        vec![rename(what, a, "between"), rename(what, b, a), rename(what, "between", b)]
+    };
+    // A kind that nothing has may leave before the batch's turn comes.
+    let free = |kind: &str| !snapshot.kinds().any(|known| known == kind);
+    let (a, b) = (KINDS[n % 3], KINDS[(n + 1 + n / 3 % 2) % 3]);
+    match n % 5 {
+        0 => swap(Named::Index, INDEXES[0], INDEXES[1]),
+        1 => {
+            let (name, ..) = SPACES[n / 5 % 2];
+            vec![rename(Named::Space, name, "between"), rename(Named::Space, "between", name)]
+        }
+        _ => match (oracle.has_kind(a), oracle.has_kind(b)) {
+            (true, true) => swap(Named::Kind, a, b),
+            (true, false) if free(b) => vec![rename(Named::Kind, a, b)],
+            (false, true) if free(a) => vec![rename(Named::Kind, b, a)],
+            _ => vec![Op::Delete { id: NodeId::MIN }],
+        },
+    }
 }
 
 /// The store as plain maps.
@@ -268,6 +296,35 @@ impl Oracle {
                 self.nodes.values_mut().for_each(|(node, _)| drop(node.vectors.remove(name)));
             }
             Op::SetMethod { .. } => {}
+            Op::Rename { what: Named::Kind, from, to } => {
+                for (node, _) in self.nodes.values_mut().filter(|(node, _)| node.kind == *from) {
+                    node.kind.clone_from(to);
+                }
+                let edges = std::mem::take(&mut self.edges).into_values().map(|mut edge| {
+                    if edge.kind == *from {
+                        edge.kind.clone_from(to);
+                    }
+                    (name(&edge), edge)
+                });
+                self.edges = edges.collect();
+            }
+            Op::Rename { what: Named::Index, from, to } => {
+                for (node, _) in self.nodes.values_mut() {
+                    for key in node.keys.iter_mut().filter(|key| key.index == *from) {
+                        key.index.clone_from(to);
+                    }
+                    tidy_keys(&mut node.keys);
+                }
+            }
+            Op::Rename { what: Named::Space, from, to } => {
+                let space = self.spaces.remove(from).unwrap();
+                self.spaces.insert(to.clone(), space);
+                for (node, _) in self.nodes.values_mut() {
+                    if let Some(vector) = node.vectors.remove(from) {
+                        node.vectors.insert(to.clone(), vector);
+                    }
+                }
+            }
             _ => unreachable!("the strategies make no such operation"),
         }
         Ok(())
@@ -278,11 +335,103 @@ impl Oracle {
         self.edges.retain(|(source, _, target, _), _| *source != id && *target != id);
     }
 
+    /// Whether a node or an edge is of this kind.
+    pub fn has_kind(&self, kind: &str) -> bool {
+        self.nodes.values().any(|(node, _)| node.kind == kind)
+            || self.edges.values().any(|edge| edge.kind == kind)
+    }
+
+    /// What is left without the nodes that expire at this time or before it.
+    fn alive_at(&self, now: Timestamp) -> Self {
+        let mut alive = self.clone();
+        alive.nodes.retain(|_, (node, _)| node.expires.time().is_none_or(|at| at > now));
+        let nodes = &alive.nodes;
+        alive.edges.retain(|(source, _, target, _), _| {
+            nodes.contains_key(source) && nodes.contains_key(target)
+        });
+        alive
+    }
+
+    /// Compares every read of the view of a snapshot at this time with the maps.
+    pub fn check_alive_at(&self, snapshot: &Snapshot, now: Timestamp) {
+        let view = snapshot.alive_at(now);
+        assert_eq!(view.node_count(), self.nodes.len(), "counts are of all nodes");
+        let alive = self.alive_at(now);
+        alive.check_reads(&view);
+        for (from, to) in (0..IDS).flat_map(|a| (0..IDS).map(move |b| (id(a), id(b)))) {
+            for toward in [EdgeDirection::Out, EdgeDirection::Both] {
+                let options = PathOptions { toward, ..PathOptions::default() };
+                let path = view.shortest_path(from, to, &options).unwrap();
+                assert_eq!(path.map(|path| path.steps.len()), alive.distance(from, to, toward));
+            }
+        }
+        let expired = |snapshot: &Snapshot| -> Vec<NodeId> {
+            snapshot.expired(Timestamp::from_micros(50)).map(Result::unwrap).collect()
+        };
+        assert_eq!(expired(&view), expired(snapshot), "the expired are listed in a view too");
+        let times =
+            alive.nodes.values().filter_map(|(node, _)| Some((node.expires.time()?, node.id)));
+        assert_eq!(view.next_expiry().unwrap(), times.min());
+        // Filters find k of those that are left.
+        for (name, space) in &self.spaces {
+            let query: Vec<f32> = (1..=space.dimension).map(|x| x as f32).collect();
+            for kind in KINDS {
+                let filter = Filter::new().kind(kind).test(|node| node.strength() > 0.0);
+                let hits = view.nearest(name, &query, 2, &filter).unwrap();
+                let fit = alive.nodes.values().filter(|(node, _)| {
+                    node.kind == *kind && node.strength > 0.0 && node.vectors.contains_key(name)
+                });
+                assert_eq!(hits.len(), fit.count().min(2));
+            }
+        }
+    }
+
+    /// How many edges the shortest path has.
+    fn distance(&self, from: NodeId, to: NodeId, toward: EdgeDirection) -> Option<usize> {
+        let mut reached = BTreeSet::from([from]);
+        if !self.nodes.contains_key(&from) || !self.nodes.contains_key(&to) {
+            return None;
+        }
+        for steps in 0..=16 {
+            if reached.contains(&to) {
+                return Some(steps);
+            }
+            let mut next = reached.clone();
+            for (source, _, target, _) in self.edges.keys() {
+                if reached.contains(source) {
+                    next.insert(*target);
+                }
+                if toward == EdgeDirection::Both && reached.contains(target) {
+                    next.insert(*source);
+                }
+            }
+            reached = next;
+        }
+        None
+    }
+
     /// Compares every read of a snapshot with the maps.
     pub fn check(&self, snapshot: &Snapshot) {
-        assert_eq!(snapshot.seq(), Seq::new(self.seq));
         assert_eq!(snapshot.node_count(), self.nodes.len());
         assert_eq!(snapshot.edge_count(), self.edges.len());
+        let keys: usize = self.nodes.values().map(|(node, _)| node.keys.len()).sum();
+        assert_eq!(snapshot.key_count(), keys);
+        self.check_reads(snapshot);
+        let expired: Vec<NodeId> =
+            snapshot.expired(Timestamp::from_micros(50)).map(Result::unwrap).collect();
+        let mut expected: Vec<(Timestamp, NodeId)> = self
+            .nodes
+            .values()
+            .filter_map(|(n, _)| Some((n.expires.time().filter(|at| at.as_micros() <= 50)?, n.id)))
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(expired, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+        let times = self.nodes.values().filter_map(|(n, _)| Some((n.expires.time()?, n.id)));
+        assert_eq!(snapshot.next_expiry().unwrap(), times.min());
+    }
+
+    fn check_reads(&self, snapshot: &Snapshot) {
+        assert_eq!(snapshot.seq(), Seq::new(self.seq));
         for id in (0..IDS).map(id) {
             let found = snapshot.get(id).unwrap();
             let expected = self.nodes.get(&id);
@@ -291,6 +440,7 @@ impl Oracle {
                 expected.map(|(n, _)| n.clone())
             );
             assert_eq!(found.map(|node| node.version().get()), expected.map(|(_, v)| *v));
+            assert_eq!(snapshot.contains(id).unwrap(), expected.is_some());
             for (reached, edges) in [(false, snapshot.edges_out(id)), (true, snapshot.edges_in(id))]
             {
                 let found: BTreeMap<EdgeName, Edge> = edges
@@ -356,7 +506,6 @@ impl Oracle {
                 assert_eq!(of_kind, expected, "edges of kind {kind}");
             }
         }
-        let mut keys = 0;
         for index in INDEXES {
             let mut expected: BTreeSet<(Vec<u8>, NodeId)> = BTreeSet::new();
             for (node, _) in self.nodes.values() {
@@ -364,7 +513,6 @@ impl Oracle {
                     expected.insert((key.key.clone(), node.id));
                 }
             }
-            keys += expected.len();
             for direction in [Direction::Ascending, Direction::Descending] {
                 from_both_ends(|| snapshot.range(index, KeyRange::all(), direction).unwrap());
             }
@@ -382,7 +530,6 @@ impl Oracle {
                 "{index} descending"
             );
         }
-        assert_eq!(snapshot.key_count(), keys);
         assert!(snapshot.spaces().eq(self.spaces.iter().map(|(name, s)| (name.as_str(), *s))));
         for (name, space) in &self.spaces {
             let query: Vec<f32> = (1..=space.dimension).map(|x| x as f32).collect();
@@ -402,15 +549,6 @@ impl Oracle {
                 assert_eq!(found, expected, "{name} {effort:?}");
             }
         }
-        let expired: Vec<NodeId> =
-            snapshot.expired(Timestamp::from_micros(50)).map(Result::unwrap).collect();
-        let mut expected: Vec<(Timestamp, NodeId)> = self
-            .nodes
-            .values()
-            .filter_map(|(n, _)| Some((n.expires.time().filter(|at| at.as_micros() <= 50)?, n.id)))
-            .collect();
-        expected.sort_unstable();
-        assert_eq!(expired, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Patch, Seq, Space, Timestamp,
-    Value,
+    Batch, Edge, Engine, Method, Metric, Named, Node, NodeId, Op, Options, Patch, Seq, Space,
+    Timestamp, Value,
     format::{
         FileKind, HEADER_BYTES, Header, OLDEST_VERSION, VERSION,
         contents::{Contents, Edges, Keys, Nodes, Vectors},
@@ -109,6 +109,11 @@ fn write_golden(path: &Path) {
         discriminator: 7,
         by: 0.5,
     });
+    // There and back, so that the names are those of older golden files.
+    for (what, name) in [(Named::Kind, "memo"), (Named::Index, "timeline"), (Named::Space, "text")]
+    {
+        batch.rename(what, name, "other").rename(what, "other", name);
+    }
     engine.write(batch).unwrap();
     engine.build_index("by_int").unwrap();
     engine.close().unwrap();

@@ -14,7 +14,7 @@ use crate::harness::{
     any::any_op,
     clocks::TestClock,
     dirs::temp_dir,
-    oracle::{Oracle, Refused, batch, options},
+    oracle::{Oracle, Refused, batch, options, renames},
 };
 
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ enum Action {
     Drop,
     Checkpoint,
     Compact,
+    /// Kinds, indexes or spaces get other names.
+    Rename(usize),
     /// Backed up; from then on the backup is the store, or it stays as it is.
     Backup(bool),
 }
@@ -39,6 +41,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Drop),
         3 => Just(Action::Checkpoint),
         1 => Just(Action::Compact),
+        3 => (0..60_usize).prop_map(Action::Rename),
         1 => any::<bool>().prop_map(Action::Backup),
     ]
 }
@@ -75,7 +78,10 @@ proptest! {
         let mut held: Vec<(Snapshot, Oracle)> = Vec::new();
         for (step, action) in actions.into_iter().enumerate() {
             let before = engine.snapshot().digest().unwrap();
-            let rests = !matches!(action, Action::Write(..) | Action::Submit(_));
+            let rests = !matches!(
+                action,
+                Action::Write(..) | Action::Submit(_) | Action::Rename(_)
+            );
             // Time goes back now and then.
             let now = i64::try_from(step * 37 % 100).unwrap();
             clock.set(now);
@@ -108,6 +114,11 @@ proptest! {
                     let seq = engine.checkpoint().unwrap();
                     assert_eq!(seq.get(), oracle.seq);
                 }
+                Action::Rename(n) => {
+                    let ops = renames(&oracle, &engine.snapshot(), n);
+                    let answer = engine.write(batch(&ops, false));
+                    compare(answer, oracle.write(now, &ops), &oracle);
+                }
                 Action::Compact => {
                     let seq = engine.compact().unwrap();
                     assert_eq!(seq.get(), oracle.seq);
@@ -127,6 +138,10 @@ proptest! {
                 }
             }
             oracle.check(&engine.snapshot());
+            for time in [step * 53 % 100, 50] {
+                let time = Timestamp::from_micros(i64::try_from(time).unwrap());
+                oracle.check_alive_at(&engine.snapshot(), time);
+            }
             if rests {
                 // I14: whatever the state lies in.
                 assert_eq!(engine.snapshot().digest().unwrap(), before);

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use ingrain::{
-    Batch, Durability, Edge, Element, IndexKey, Method, Metric, Node, NodeId, Op, Patch,
+    Batch, Durability, Edge, Element, IndexKey, Method, Metric, Named, Node, NodeId, Op, Patch,
     Precondition, Seq, Space, Timestamp, Value, limits,
 };
 use proptest::{collection::vec, prelude::*};
@@ -48,6 +48,7 @@ fn any_batch() -> impl Strategy<Value = Batch> {
         prop::sample::select(vec![
             Op::CreateIndex { name: name.clone(), index: None },
             Op::DropSpace { name: name.clone() },
+            Op::Rename { what: Named::Space, from: name.clone(), to: "to".to_owned() },
             Op::SetMethod { name, method: Method::Pq8 },
         ])
     });
@@ -178,6 +179,7 @@ fn the_forms_in_json_are_these() {
         .unlink(id, "to", id)
         .push(Op::CreateSpace { name: "v".to_owned(), space: Space::new(2, Metric::L2) })
         .push(Op::SetMethod { name: "v".to_owned(), method: Method::Exact })
+        .rename(Named::Kind, "k", "l")
         .durability(Durability::Os);
     let written = json!({
         "ops": [
@@ -193,6 +195,7 @@ fn the_forms_in_json_are_these() {
                 "name": "v", "space": {"dimension": 2, "metric": "l2", "element": "f32"},
             }},
             {"set_method": {"name": "v", "method": "exact"}},
+            {"rename": {"what": "kind", "from": "k", "to": "l"}},
         ],
         "durability": "os",
     });

@@ -12,7 +12,7 @@ use crate::{
         wal::{LoggedBatch, decode_batch},
     },
     model::{
-        batch::{Batch, Durability, Op},
+        batch::{Batch, Durability, Named, Op},
         error::{Error, ErrorKind, Result},
         time::{Seq, Timestamp},
     },
@@ -64,14 +64,27 @@ impl<'r> Repair<'r> {
             count(&mut self.report.batches);
             return Ok(());
         }
+        let mut whole = true;
         for (at, op) in ops.into_iter().enumerate() {
+            if self.is_gone(&op) {
+                continue;
+            }
             if let Some(error) = self.apply(time, vec![op])? {
+                whole = false;
                 let item = LossItem::Operation { seq, op: at };
                 self.lost(dir, 0, item, error.with_causes().to_string());
             }
         }
-        count(&mut self.report.partial_batches);
+        let report = &mut self.report;
+        count(if whole { &mut report.batches } else { &mut report.partial_batches });
         Ok(())
+    }
+
+    /// Whether an operation renames a kind that no node and no edge had: the new
+    /// store has only the kinds that it needs, so nothing is lost.
+    fn is_gone(&self, op: &Op) -> bool {
+        let Op::Rename { what: Named::Kind, from, .. } = op else { return false };
+        !self.engine.snapshot().kinds().any(|kind| kind == from)
     }
 
     /// Writes operations with their own time. Returns the error if they are

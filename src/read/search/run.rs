@@ -143,9 +143,13 @@ impl<'s> SearchRun<'s, '_> {
         self.is_close(id, distance).then_some(distance)
     }
 
-    /// As [`passes`](Self::passes), but looks up the node only if necessary.
+    /// As [`passes`](Self::passes), but looks up the node only if necessary. A node
+    /// that a view hides does not pass.
     fn node_passes(&self, id: NodeId) -> Result<bool> {
-        Ok(!self.needs_node() || self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)))
+        if !self.needs_node() {
+            return Ok(!self.snapshot.hides_id(id)?);
+        }
+        Ok(self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)))
     }
 
     /// Compares a vector that is known to be the current one of its node.
