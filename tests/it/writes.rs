@@ -421,6 +421,15 @@ fn a_failed_log_poisons_writes_and_leaves_reads() {
                 }
                 assert_eq!(batch, put(100));
             }
+            let written = engine.transact(|tx| {
+                tx.put(node(100));
+                Ok(())
+            });
+            assert_eq!(written.unwrap_err().kind(), ErrorKind::Poisoned);
+            let read = engine.transact(|tx| Ok(tx.get(id(100))?.is_none()));
+            assert!(read.unwrap().value, "a transaction that only reads goes on");
+            let required = engine.write(one(|b| b.require_absent(id(100))));
+            assert_eq!(required.unwrap_err().kind(), ErrorKind::Poisoned);
             assert!(faults.take_record().is_empty(), "{call:?}: a poisoned log is left alone");
             assert!(engine.stats().write.poisoned);
             // Readers keep what was acknowledged, and no more.
