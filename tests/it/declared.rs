@@ -389,3 +389,166 @@ fn an_index_that_cannot_be_built_says_why() {
     engine.write(Batch::new().put(Node::new(id_of_byte(3), "note"))).unwrap();
     assert_eq!(engine.snapshot().query("by_age").count().unwrap(), 1);
 }
+
+/// Sixteen writers want the same values: each is given once, and a refusal names who
+/// has it.
+#[test]
+fn a_unique_key_is_given_once_among_many_writers() {
+    let dir = temp_dir();
+    let engine = Options::new().durability(Durability::Os).open(dir.path().join("s")).unwrap();
+    engine.create_index_on("by_unique", by_unique()).unwrap();
+    let given = std::sync::Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for writer in 0..16_u64 {
+            let (engine, given) = (&engine, &given);
+            scope.spawn(move || {
+                let random = &mut Random(writer);
+                for _ in 0..60 {
+                    let value = random.below(50) as i64;
+                    let id = NodeId::new();
+                    match engine
+                        .write(Batch::new().put(Node::new(id, "note").attribute("unique", value)))
+                    {
+                        Ok(_) => {
+                            let before = given.lock().unwrap().insert(value, id);
+                            assert_eq!(before, None, "{value} was given twice");
+                        }
+                        Err(Error::Conflict {
+                            node,
+                            reason: ConflictReason::Unique { holder, .. },
+                            ..
+                        }) => {
+                            assert_eq!(node, id);
+                            let snapshot = engine.snapshot();
+                            let has = snapshot.get(holder).unwrap().unwrap();
+                            assert_eq!(has.attributes().unwrap()["unique"], Value::from(value));
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    let given = given.into_inner().unwrap();
+    let snapshot = engine.snapshot();
+    let found: Vec<NodeId> = snapshot
+        .query("by_unique")
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().node.id())
+        .collect();
+    assert_eq!(found, given.into_values().collect::<Vec<_>>());
+    assert!(engine.verify().unwrap().is_sound());
+}
+
+/// The keys of an index are those of the nodes, and its entries can be counted.
+#[cfg(feature = "sim")]
+fn is_right(engine: &Engine, name: &str) -> Result<(), String> {
+    let snapshot = engine.snapshot();
+    let mut expected: Vec<(i64, NodeId)> = Vec::new();
+    for node in snapshot.scan_all() {
+        let node = node.map_err(|error| error.to_string())?;
+        let attributes = node.attributes().map_err(|error| error.to_string())?;
+        expected.extend(attributes.get("n").and_then(Value::as_i64).map(|n| (n, node.id())));
+    }
+    expected.sort_unstable();
+    let entries = snapshot.query(name).entries().map_err(|error| error.to_string())?;
+    let found: Vec<NodeId> = entries.map(|entry| entry.unwrap().node.id()).collect();
+    let right = expected.iter().map(|(_, id)| *id).eq(found.iter().copied())
+        && snapshot.query(name).count().unwrap() == found.len() as u64;
+    if right { Ok(()) } else { Err(format!("{} of {} nodes found", found.len(), expected.len())) }
+}
+
+/// At every point at which a crash may happen while an index is built, renamed,
+/// dropped and created again among writes and checkpoints, the store opens, the index
+/// can be built to its end, and has the keys of the nodes.
+#[cfg(feature = "sim")]
+#[test]
+fn an_index_survives_a_crash_at_every_point() {
+    use ingrain::sim::{Points, SimDisk, explore};
+
+    use crate::harness::disks::on_disk;
+
+    let options = |disk: &SimDisk| {
+        on_disk(disk, Options::new().wal_bytes(4 << 10).write_chunk_bytes(8 << 10))
+    };
+    let put = |n: u64| {
+        Op::put(
+            Node::new(NodeId::from_content(&n.to_le_bytes()), KINDS[n as usize % 3])
+                .attribute("n", (n * 7 % 64) as i64),
+        )
+    };
+    let by_n = || Index::on([attr("n")]);
+    let workload = |disk: &SimDisk| {
+        let engine = options(disk).open("/s").unwrap();
+        let sync = |ops: Vec<Op>| {
+            let mut batch = Batch::from_iter(ops);
+            let seq = engine.write(batch.durability(Durability::Sync)).unwrap();
+            disk.mark(seq.get());
+        };
+        // More nodes than a step of building takes.
+        sync((0..700).map(put).collect());
+        engine.checkpoint().unwrap();
+        disk.mark(engine.create_index_on("by_n", by_n()).unwrap().get());
+        for n in 700..706 {
+            sync(vec![put(n), Op::delete(NodeId::from_content(&(n - 650).to_le_bytes()))]);
+        }
+        engine.build_index("by_n").unwrap();
+        disk.mark(engine.rename_index("by_n", "by_number").unwrap().get());
+        engine.checkpoint().unwrap();
+        disk.mark(engine.drop_index("by_number").unwrap().get());
+        sync(vec![put(1)]);
+        engine.checkpoint().unwrap();
+        disk.mark(engine.create_index_on("by_n", by_n()).unwrap().get());
+        sync(vec![put(706)]);
+    };
+    let explored = explore(Points::Boundaries, 1, workload, |crash| {
+        let engine = options(&crash.disk).open("/s").map_err(|error| error.to_string())?;
+        let seq = engine.snapshot().seq().get();
+        if crash.marks.last().is_some_and(|mark| seq < *mark) {
+            return Err(format!("{seq} is before {:?}", crash.marks));
+        }
+        let names: Vec<String> =
+            engine.snapshot().indexes().map(|index| index.name.to_owned()).collect();
+        for name in names {
+            engine.build_index(&name).map_err(|error| error.to_string())?;
+            is_right(&engine, &name)?;
+            engine
+                .write(Batch::from_iter([put(3), put(800)]))
+                .map_err(|error| error.to_string())?;
+            engine.checkpoint().map_err(|error| error.to_string())?;
+            is_right(&engine, &name)?;
+        }
+        let damage = engine.verify().unwrap().damage;
+        if damage.is_empty() { Ok(()) } else { Err(format!("{damage:?}")) }
+    });
+    let explored = explored.unwrap_or_else(|found| panic!("{found}"));
+    assert!(explored.crashes > 100, "{explored:?}");
+}
+
+/// A kind that gets another name keeps its keys, in the index and in what comes.
+#[test]
+fn a_renamed_kind_stays_in_the_indexes_of_it() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = Engine::open(&path).unwrap();
+    let note = |n: u8, kind: &str| Node::new(id_of_byte(n), kind).attribute("topic", "a");
+    engine.write(Batch::new().put(note(1, "note")).put(note(2, "event"))).unwrap();
+    engine.create_index_on("by_topic", by_topic()).unwrap();
+    engine.build_index("by_topic").unwrap();
+    engine.rename_kind("note", "memo").unwrap();
+    engine.write(Batch::new().put(note(3, "memo")).put(note(4, "note"))).unwrap();
+    let check = |engine: &Engine| {
+        let snapshot = engine.snapshot();
+        assert_eq!(snapshot.query("by_topic").eq("a").count().unwrap(), 2);
+        let index = snapshot.index("by_topic").unwrap();
+        assert!(index.definition.unwrap().of_kinds().eq(["memo", "task"]));
+        assert!(engine.verify().unwrap().is_sound());
+    };
+    check(&engine);
+    drop(engine);
+    let engine = Engine::open(&path).unwrap();
+    check(&engine);
+    engine.compact().unwrap();
+    check(&engine);
+}

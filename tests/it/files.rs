@@ -146,7 +146,7 @@ fn golden_files_are_read_as_ever() {
     let engine = Options::new().create(false).open(&path).unwrap();
     let s = engine.snapshot();
     assert_eq!((s.seq(), s.node_count(), s.edge_count()), (Seq::new(4), 2, 1));
-    assert_eq!(s.query("by_int").eq(6).eq(1).count().unwrap(), 1);
+    assert_eq!(s.query("by_int").eq(8).eq(1).count().unwrap(), 1);
     let node = s.get(id_of_byte(1)).unwrap().unwrap();
     assert_eq!((node.kind(), node.content()), ("memo", b"changed".as_slice()));
     assert_eq!((node.strength(), node.confidence(), node.access_count()), (0.75, 0.25, 1));
