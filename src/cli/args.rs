@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
-    Durability, KeyRange, Method, Metric, Named, Space, exchange::lines::from_hex, limits,
+    Durability, KeyRange, Method, Metric, Named, Space,
+    exchange::lines::from_hex,
+    index::{Field, IndexPart},
+    limits,
     search::Effort,
 };
 
@@ -58,6 +61,8 @@ pub(crate) enum Command {
     Spaces(SpacesArgs),
     /// Give a kind, an index or a vector space another name; replace a space by another
     Rename(RenameArgs),
+    /// List, create and drop indexes
+    Index(IndexArgs),
     /// Export everything to a directory or an archive, or a plain listing to files
     Export(ExportArgs),
     /// Write everything into the base files and truncate the log
@@ -423,6 +428,87 @@ fn method(text: &str) -> Result<(String, Method), String> {
         _ => return Err("the methods are auto, exact, pq4, pq8 and hnsw".to_owned()),
     };
     Ok((name.to_owned(), method))
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::INDEX)]
+pub(crate) struct IndexArgs {
+    #[command(subcommand)]
+    pub(crate) action: IndexAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexAction {
+    /// List the indexes of a store
+    List(OfStoreArgs),
+    /// Create an index on fields, or one whose keys are given with the nodes
+    #[command(after_help = help::INDEX_CREATE)]
+    Create(CreateIndexArgs),
+    /// Drop an index with all its keys
+    Drop(DropIndexArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OfStoreArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateIndexArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
+    pub(crate) store: PathBuf,
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What it is on, the most significant first; nothing if keys are given with the nodes
+    #[arg(value_name = "FIELD", value_parser = index_part)]
+    pub(crate) fields: Vec<IndexPart>,
+    /// Only nodes of this kind; may be repeated
+    #[arg(long = "kind", value_name = "KIND")]
+    pub(crate) kinds: Vec<String>,
+    /// Refuse a second node with the same key
+    #[arg(long)]
+    pub(crate) unique: bool,
+}
+
+/// A field as an argument names it.
+fn index_part(text: &str) -> Result<IndexPart, String> {
+    let (name, descending) = match text.strip_suffix(":desc") {
+        Some(name) => (name, true),
+        None => (text.strip_suffix(":asc").unwrap_or(text), false),
+    };
+    let field = match name {
+        "$kind" => Field::Kind,
+        "$created" => Field::Created,
+        "$updated" => Field::Updated,
+        "$accessed" => Field::Accessed,
+        "$access_count" => Field::AccessCount,
+        "$expires" => Field::Expires,
+        "$strength" => Field::Strength,
+        "$confidence" => Field::Confidence,
+        _ if name.starts_with('$') => {
+            return Err("the fields with a dollar sign are $kind, $created, $updated, $accessed, \
+                        $access_count, $expires, $strength and $confidence"
+                .to_owned());
+        }
+        _ if name.split('.').any(str::is_empty) => return Err("a name is empty".to_owned()),
+        _ => Field::Attribute(name.split('.').map(str::to_owned).collect()),
+    };
+    let part = IndexPart::from(field);
+    Ok(if descending { part.desc() } else { part })
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DropIndexArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
+    pub(crate) store: PathBuf,
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

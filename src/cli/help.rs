@@ -53,6 +53,24 @@ Examples:
   ingrain rename --store memory index by-time timeline
   ingrain rename --store memory space text-new text --replace";
 
+pub(crate) const INDEX: &str = "\
+Examples:
+  ingrain index list --store memory
+  ingrain index create --store memory by-topic topic '$created:desc' --kind episode
+  ingrain index drop --store memory by-topic";
+
+pub(crate) const INDEX_CREATE: &str = "\
+A FIELD is an attribute, such as topic; an attribute within an attribute, such as source.language; \
+or $kind, $created, $updated, $accessed, $access_count, $expires, $strength or $confidence. With \
+:desc after it, its largest value comes first. The keys of all nodes are derived at once, and from \
+then on with every commit. A node without one of the fields is not in the index; a list gives a \
+key for each of its elements.
+
+Examples:
+  ingrain index create --store memory by-topic topic '$created:desc' --kind episode
+  ingrain index create --store memory by-mail email --unique
+  ingrain index create --store memory timeline";
+
 pub(crate) const GET: &str = "\
 Examples:
   ingrain get --store memory dog cat

@@ -17,6 +17,7 @@ mod help;
 mod ids;
 mod import;
 mod importer;
+mod indexes;
 mod input;
 mod inspect;
 mod lines;
@@ -100,6 +101,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Stats(args) => query::stats(&args, &mut output),
         Command::Spaces(args) => spaces::run(&args, &mut output),
         Command::Rename(args) => rename::run(&args, &mut output),
+        Command::Index(args) => indexes::run(&args, &mut output),
         Command::Export(args) => export::run(&args, &mut output),
         Command::Checkpoint(args) => maintain::checkpoint(&args, &mut output),
         Command::Compact(args) => maintain::compact(&args, &mut output),

@@ -43,7 +43,9 @@ pub(super) fn pack(p: &mut Packer, index: &Index) {
         p.array(path.len());
         path.iter().for_each(|name| p.str(name));
         p.uint(u64::from(part.descending));
-        p.option(part.default.as_ref(), Packer::value);
+        // Null may be a default.
+        p.array(usize::from(part.default.is_some()));
+        part.default.iter().for_each(|value| p.value(value));
     }
     p.array(index.kinds.len());
     index.kinds.iter().for_each(|kind| p.str(kind));
@@ -84,7 +86,11 @@ fn part(u: &mut Unpacker<'_>) -> Result<IndexPart, Damage> {
         n => return Err(u.damage(format!("unknown field {n} of an index"))),
     };
     let descending = flag(u)?;
-    let default = u.option(|u| u.value(1))?;
+    let default = match u.array()? {
+        0 => None,
+        1 => Some(u.value(1)?),
+        n => return Err(u.damage(format!("{n} defaults of a field"))),
+    };
     Ok(IndexPart { field, descending, default })
 }
 
@@ -136,6 +142,7 @@ mod tests {
         ];
         let default = prop_oneof![
             Just(None),
+            Just(Some(Value::Null)),
             any::<i64>().prop_map(|n| Some(Value::Int(n))),
             "[a-c]{0,2}".prop_map(|text| Some(Value::Text(text))),
         ];

@@ -66,8 +66,18 @@ pub struct IndexPart {
     pub(crate) field: Field,
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) descending: bool,
-    #[cfg_attr(feature = "serde", serde(default))]
+    // Null is a value too.
+    #[cfg_attr(feature = "serde", serde(default, deserialize_with = "given"))]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub(crate) default: Option<Value>,
+}
+
+/// Reads a value that is there, also if it is null.
+#[cfg(feature = "serde")]
+fn given<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Option<Value>, D::Error> {
+    serde::Deserialize::deserialize(from).map(Some)
 }
 
 /// A field of a node.

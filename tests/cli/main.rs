@@ -10,6 +10,7 @@ mod demo;
 mod export;
 mod fixture;
 mod import;
+mod indexes;
 mod inspect;
 mod maintain;
 mod manners;
@@ -52,6 +53,11 @@ fn help_and_usage() {
         "import --store @a --ids @i --nodes @n --vectors @v",
         "spaces",
         "rename",
+        "index",
+        "index create",
+        "index create --store @a x $nothing",
+        "index create --store @a x a..b",
+        "index drop --store @a",
         "spaces --store @a --create new",
         "spaces --store @a --create new=0",
         "spaces --store @a --create new=4097:dot",

@@ -10,7 +10,10 @@ use std::{
 
 use ingrain::{
     Batch, Durability, Edge, Engine, Method, Metric, Node, NodeId, Op, Options, Space, Timestamp,
-    Value, admin::Digest, limits,
+    Value,
+    admin::Digest,
+    index::{Index, attr, created},
+    limits,
 };
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::json;
@@ -197,6 +200,8 @@ impl Store {
         for name in &self.indexes {
             batch.push(Op::CreateIndex { name: name.clone(), index: None });
         }
+        let derived = Index::on([created().desc(), attr("a").or(Value::Null)]);
+        batch.push(Op::CreateIndex { name: "of fields".to_owned(), index: Some(derived) });
         write(&engine, &mut batch);
         for mut node in self.nodes.clone() {
             if node.id == NodeId::from_content(b"dog") {

@@ -1,0 +1,36 @@
+//! The command `index`.
+
+use serde_json::json;
+
+use crate::fixture::small;
+
+#[test]
+fn indexes_are_created_over_what_is_there_listed_and_dropped() {
+    let dir = small();
+    let created =
+        dir.json("index create --store @a by-word word $created:desc --kind node").remove(0);
+    assert_eq!(created["created"]["on"], json!(["word", "$created:desc"]));
+    assert_eq!(
+        (&created["created"]["state"], &created["created"]["unique"]),
+        (&json!("ready"), &json!(false))
+    );
+    dir.ok("index create --store @a other");
+    let listed = dir.json("index list --store @a").remove(0);
+    let names: Vec<_> =
+        listed["indexes"].as_array().unwrap().iter().map(|index| &index["name"]).collect();
+    assert_eq!(names, ["timeline", "by-word", "other"]);
+    assert_eq!(listed["indexes"][1]["kinds"], json!(["node"]));
+    assert_eq!(listed["indexes"][0]["on"], json!(null));
+    assert!(dir.ok("index list --store @a").contains("by-word"));
+    // The same again is fine, another is not.
+    dir.ok("index create --store @a by-word word $created:desc --kind node");
+    assert!(dir.fails("index create --store @a by-word word").contains("another definition"));
+    assert!(dir.fails("index create --store @a plain --unique").contains("without a field"));
+    dir.ok("index drop --store @a by-word");
+    assert!(dir.fails("index drop --store @a by-word").contains("timeline"));
+    // All nodes have the same kind.
+    let error = dir.fails("index create --store @a by-kind $kind --unique");
+    assert!(error.contains("unique") && error.contains("index drop by-kind"), "{error}");
+    dir.ok("index drop --store @a by-kind");
+    assert!(dir.ok("verify --store @a").contains("sound"));
+}
