@@ -57,10 +57,13 @@ fn create(engine: &Engine, args: &CreateIndexArgs, definition: Option<Index>) ->
                     "{error}; \"ingrain index drop {}\" removes what there is of it",
                     args.name
                 ))
-            })
+            })?;
         }
-        None => Ok(drop(engine.create_index(&*args.name)?)),
+        None => {
+            engine.create_index(&*args.name)?;
+        }
     }
+    Ok(())
 }
 
 /// The definition that arguments give; `None` without fields.

@@ -168,7 +168,7 @@ mod tests {
             let mut bytes = encode(&index);
             prop_assert_eq!(decode("i", &bytes).unwrap(), index);
             let at = at.index(bytes.len());
-            bytes[at] = byte;
+            *bytes.get_mut(at).unwrap() = byte;
             if let Ok(other) = decode("i", &bytes) {
                 prop_assert_eq!(encode(&other), bytes);
             }

@@ -231,8 +231,12 @@ fn derived_indexes_are_those_of_the_nodes() {
                 index.state != IndexState::Building && !matches!(index.state, IndexState::Failed(_))
             });
             match random.below(20) {
-                0 => drop(engine.checkpoint().unwrap()),
-                1 if step % 3 == 0 => drop(engine.compact().unwrap()),
+                0 => {
+                    engine.checkpoint().unwrap();
+                }
+                1 if step % 3 == 0 => {
+                    engine.compact().unwrap();
+                }
                 2 => {
                     drop(engine);
                     engine = options().open(&path).unwrap();
