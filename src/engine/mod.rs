@@ -205,14 +205,13 @@ impl Engine {
         }
         // The maintenance thread also builds missing indexes of vector files.
         if engine.reconciler.checkpoint_due()
-            || building::unfinished(&engine.reconciler.state()).is_some()
+            || (!engine.inline && building::unfinished(&engine.reconciler.state()).is_some())
             || !engine.reconciler.state().base().vectors().is_empty()
         {
             engine.maintenance.request();
         }
         if !missing.is_empty() {
             engine.write(Batch::from_iter(missing))?;
-            engine.maintenance.request();
         }
         Ok(engine)
     }
@@ -429,9 +428,7 @@ impl Engine {
         if same {
             return Ok(snapshot.seq());
         }
-        let seq = self.create(Op::CreateIndex { name, index: Some(index) })?;
-        self.maintenance.request();
-        Ok(seq)
+        self.create(Op::CreateIndex { name, index: Some(index) })
     }
 
     /// Drops an index with all its keys, durably. Its name can be used again. The

@@ -446,7 +446,7 @@ impl Reconciler {
         }
         self.published.store(Arc::new(core.working.clone()));
         self.budget.note(&core.working);
-        if core.working.indexes().is_building() {
+        if !self.inline && core.working.indexes().is_building() {
             // The thread that makes checkpoints builds them.
             (self.checkpoint)();
         }
