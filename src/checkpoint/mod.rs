@@ -222,8 +222,9 @@ impl Checkpointer {
 
     /// Makes one checkpoint if it is `due` or an earlier one has failed, and then
     /// builds missing indexes until another is due, or until `other_work` says that
-    /// something else is. Stops early when `stopped` is set. An index that cannot be built is reported in the stats and is no
-    /// error here. Returns whether there is any to [try again](Self::try_again).
+    /// something else is. Stops early when `stopped` is set. An index that cannot be
+    /// built is reported in the stats and is no error here. Returns whether there is
+    /// any to [try again](Self::try_again).
     pub(crate) fn run_until(
         &self,
         stopped: &AtomicBool,

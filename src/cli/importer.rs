@@ -129,7 +129,7 @@ pub(crate) struct Import<'i> {
     pub(crate) engine: &'i Engine,
     /// The state after the last batch.
     pub(crate) snapshot: Snapshot,
-    output: &'i mut Output,
+    pub(crate) output: &'i mut Output,
     pub(crate) bar: ProgressBar,
     batch: u32,
     pub(crate) content: Vec<String>,

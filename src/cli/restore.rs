@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ingrain::{Batch, Durability, Method, Op, Options, exchange::lines::CONTENT_FIELDS};
+use ingrain::{Batch, Durability, Error, Method, Op, Options, exchange::lines::CONTENT_FIELDS};
 
 use crate::{
     args::ImportArgs,
@@ -71,10 +71,28 @@ fn all(import: &mut Import<'_>, source: &Source) -> Result<()> {
     }
     import.counting = true;
     let before = import.bar.position();
-    import.edges(Lines::open(&source.path(EDGES))?, before)
+    import.edges(Lines::open(&source.path(EDGES))?, before)?;
+    declare(import, manifest)
 }
 
-/// Creates the spaces and indexes that the store does not have, in one commit.
+/// Creates the indexes whose keys are derived. They come last: one that has no place
+/// for a node is left failed, as in the exported store, and the node is there.
+fn declare(import: &mut Import<'_>, manifest: &Manifest) -> Result<()> {
+    for (name, index) in &manifest.declared_indexes {
+        if import.indexes.insert(name.clone()) {
+            import.engine.create_index_on(name.as_str(), index.clone())?;
+            import.created_indexes.push(name.clone());
+            match import.engine.build_index(name) {
+                Err(error @ Error::NotReady { .. }) => import.output.warn(error),
+                built => built?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Creates the spaces, and the indexes whose keys are given, that the store does not
+/// have, in one commit.
 fn define(import: &mut Import<'_>, manifest: &Manifest) -> Result<()> {
     let snapshot = import.engine.snapshot();
     let mut batch = Batch::new();
@@ -99,10 +117,11 @@ fn define(import: &mut Import<'_>, manifest: &Manifest) -> Result<()> {
         let definition = format!("dimension {}, metric {metric}", space.dimension);
         import.created_spaces.push((name.clone(), definition));
     }
-    for name in &manifest.indexes {
+    let given =
+        manifest.indexes.iter().filter(|name| !manifest.declared_indexes.contains_key(*name));
+    for name in given {
         if import.indexes.insert(name.clone()) {
-            let index = manifest.declared_indexes.get(name).cloned();
-            batch.push(Op::CreateIndex { name: name.clone(), index });
+            batch.push(Op::CreateIndex { name: name.clone(), index: None });
             import.created_indexes.push(name.clone());
         }
     }

@@ -36,7 +36,7 @@ impl Bench {
         let (working, clock) = (Arc::clone(maintenance), Arc::clone(clock));
         let owner = Owner::current();
         let pruner = Pruner::new(Arc::clone(&reconciler), Arc::clone(&clock), owner, None, 1 << 20);
-        spawn(move || working.work(&reconciler, &checkpointer, &pruner, &*clock, Owner::current()))
+        spawn(move || working.work(&reconciler, &checkpointer, &pruner, &*clock, owner))
     }
 }
 

@@ -69,7 +69,7 @@ impl MaintenanceWorker {
         /// As long as writers make room. It is this thread that makes checkpoints.
         const PATIENCE: Duration = Duration::from_millis(10);
         let state = reconciler.state();
-        let Some(name) = building::unfinished(&state) else { return Ok(false) };
+        let Some(name) = state.indexes().unfinished() else { return Ok(false) };
         match building::step(reconciler, name, clock.now(), PATIENCE, owner) {
             Err(error) if error.is_retryable() => Ok(true),
             // Nothing can be written any more.

@@ -8,6 +8,7 @@ mod loom_models;
 pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod options;
+mod own;
 pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod replay;
@@ -205,7 +206,7 @@ impl Engine {
         }
         // The maintenance thread also builds missing indexes of vector files.
         if engine.reconciler.checkpoint_due()
-            || (!engine.inline && building::unfinished(&engine.reconciler.state()).is_some())
+            || (!engine.inline && engine.reconciler.state().indexes().unfinished().is_some())
             || !engine.reconciler.state().base().vectors().is_empty()
         {
             engine.maintenance.request();
@@ -247,7 +248,7 @@ impl Engine {
         if !self.inline {
             return;
         }
-        if let Some(name) = building::unfinished(&self.reconciler.state()) {
+        if let Some(name) = self.reconciler.state().indexes().unfinished() {
             // What fails now is tried again with the next write.
             let now = self.clock.now();
             let _ = building::step(&self.reconciler, name, now, Duration::ZERO, self.owner);

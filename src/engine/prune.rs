@@ -8,9 +8,9 @@ use std::{
 use serde::Serializer;
 
 use crate::{
-    format::wal::Payload,
+    engine::own,
     model::{
-        batch::{Durability, Op},
+        batch::Op,
         error::{Error, Result},
         id::NodeId,
         time::Timestamp,
@@ -18,7 +18,7 @@ use crate::{
     os::{clock::Clock, process::Owner},
     read::snapshot::Snapshot,
     sync::Mutex,
-    write::{reconciler::Reconciler, ticket::Pending},
+    write::reconciler::Reconciler,
 };
 
 /// After a failure, at least so long passes before the next try.
@@ -162,21 +162,14 @@ impl Pruner {
         (0, Some(error))
     }
 
-    /// Commits one batch by the path of all writes. It never waits for room: what
-    /// is not deleted now is deleted later. Nor does it wait for a sync: what a
-    /// crash brings back has still expired.
+    /// Commits one batch. It never waits for room: what is not deleted now is deleted
+    /// later.
     fn commit(&self, ids: &[NodeId], before: Timestamp) -> Result<()> {
-        let mut ops: Vec<Op> = ids.iter().map(|id| Op::Prune { id: *id, before }).collect();
-        let committed = Payload::encode(before, &mut ops).and_then(|payload| {
-            let durability = Durability::Os;
-            let (pending, ticket) = Pending::new(before, ops, payload, durability, self.owner);
-            self.reconciler.queue(pending, Duration::ZERO)?;
-            self.reconciler.hand_over();
-            ticket.wait()
-        });
+        let ops = ids.iter().map(|id| Op::Prune { id: *id, before }).collect();
+        let committed = own::commit(&self.reconciler, self.owner, before, ops, Duration::ZERO);
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         match &committed {
-            Ok(_) => {
+            Ok(()) => {
                 let nodes = u64::try_from(ids.len()).unwrap_or(u64::MAX);
                 stats.nodes = stats.nodes.saturating_add(nodes);
                 stats.batches = stats.batches.saturating_add(1);
@@ -185,7 +178,7 @@ impl Pruner {
             Err(Error::Closed) => {}
             Err(_) => stats.failed = stats.failed.saturating_add(1),
         }
-        committed.map(drop)
+        committed
     }
 
     /// In a forked process, which is not `here`, a thread that does not exist may

@@ -25,7 +25,7 @@ use crate::{
     },
     state::{State, base::Base},
     store::wal::recover::{Logged, Refusal, Replay},
-    write::decide::decide_again,
+    write::decide::{Origin, decide},
 };
 
 /// Groups that may wait to be applied.
@@ -134,14 +134,18 @@ fn replay(
     contents: &Contents,
 ) -> Result<(), Refusal> {
     let effects =
-        decide_again(state, seq, batch.time, batch.ops, contents).map_err(|error| match error {
-            // An error of the base, on which the batch depends. The log may be
-            // sound.
-            Error::Corrupt { .. } | Error::Unsupported { .. } | Error::Io { .. } => {
-                Refusal::Other(error)
+        decide(state, seq, batch.time, batch.ops, contents, Origin::Log).map_err(|error| {
+            match error {
+                // An error of the base, on which the batch depends. The log may be
+                // sound.
+                Error::Corrupt { .. } | Error::Unsupported { .. } | Error::Io { .. } => {
+                    Refusal::Other(error)
+                }
+                error => {
+                    Damage::new(0, format!("it does not follow from the commits before: {error}"))
+                        .into()
+                }
             }
-            error => Damage::new(0, format!("it does not follow from the commits before: {error}"))
-                .into(),
         })?;
     state.apply(seq, effects, contents.memory());
     Ok(())

@@ -12,7 +12,7 @@ use foldhash::quality::RandomState;
 use crate::{
     engine::Engine,
     model::{
-        batch::{Batch, Durability, Op, Precondition},
+        batch::{Batch, Durability, Op},
         edge::Edge,
         error::{ConflictReason, Error, Result},
         id::NodeId,
@@ -346,11 +346,17 @@ impl<'t> Transaction<'t> {
 
 /// Writes. They are those of [`Batch`], and happen when the transaction commits.
 impl Transaction<'_> {
+    /// Adds what `fill` adds to the batch, and notes what it may change.
+    fn add(&mut self, fill: impl FnOnce(&mut Batch) -> &mut Batch) -> &mut Self {
+        let from = self.batch.len();
+        fill(&mut self.batch);
+        self.batch.ops().iter().skip(from).for_each(|op| self.written.note(op));
+        self
+    }
+
     /// Adds an operation.
     pub fn push(&mut self, op: Op) -> &mut Self {
-        self.written.note(&op);
-        self.batch.push(op);
-        self
+        self.add(|batch| batch.push(op))
     }
 
     /// Forgets all writes so far: a closure that returns `Ok` after this writes
@@ -374,53 +380,52 @@ impl Transaction<'_> {
 
     /// As [`Batch::put`].
     pub fn put(&mut self, node: Node) -> &mut Self {
-        self.push(Op::Put { node, precondition: Precondition::None })
+        self.add(|batch| batch.put(node))
     }
 
     /// As [`Batch::put_or_keep`].
     pub fn put_or_keep(&mut self, node: Node) -> &mut Self {
-        self.push(Op::PutOrKeep { node })
+        self.add(|batch| batch.put_or_keep(node))
     }
 
     /// As [`Batch::ensure`].
     pub fn ensure(&mut self, id: NodeId, kind: impl Into<String>) -> &mut Self {
-        self.put_or_keep(Node::new(id, kind))
+        self.add(|batch| batch.ensure(id, kind))
     }
 
     /// As [`Batch::patch`].
     pub fn patch(&mut self, id: NodeId, patch: Patch) -> &mut Self {
-        self.push(Op::Patch { id, patch })
+        self.add(|batch| batch.patch(id, patch))
     }
 
     /// As [`Batch::touch`].
     pub fn touch(&mut self, id: NodeId) -> &mut Self {
-        self.push(Op::Touch { id, count: 1 })
+        self.add(|batch| batch.touch(id))
     }
 
     /// As [`Batch::expire`].
     pub fn expire(&mut self, id: NodeId, expires: Option<Timestamp>) -> &mut Self {
-        self.push(Op::Expire { id, expires })
+        self.add(|batch| batch.expire(id, expires))
     }
 
     /// As [`Batch::delete`].
     pub fn delete(&mut self, id: NodeId) -> &mut Self {
-        self.push(Op::Delete { id })
+        self.add(|batch| batch.delete(id))
     }
 
     /// As [`Batch::link`].
     pub fn link(&mut self, edge: Edge) -> &mut Self {
-        self.push(Op::Link { edge })
+        self.add(|batch| batch.link(edge))
     }
 
     /// As [`Batch::link_ensuring`].
     pub fn link_ensuring(&mut self, edge: Edge, kind: impl Into<String>) -> &mut Self {
-        self.extend(Batch::new().link_ensuring(edge, kind).take_ops());
-        self
+        self.add(|batch| batch.link_ensuring(edge, kind))
     }
 
     /// As [`Batch::unlink`].
     pub fn unlink(&mut self, source: NodeId, kind: impl Into<String>, target: NodeId) -> &mut Self {
-        self.push(Op::Unlink { source, kind: kind.into(), target, discriminator: 0 })
+        self.add(|batch| batch.unlink(source, kind, target))
     }
 
     /// As [`Batch::increment`].
@@ -430,7 +435,7 @@ impl Transaction<'_> {
         attribute: impl Into<String>,
         by: impl Into<Value>,
     ) -> &mut Self {
-        self.push(Op::Increment { id, attribute: attribute.into(), by: by.into() })
+        self.add(|batch| batch.increment(id, attribute, by))
     }
 
     /// As [`Batch::increment_weight`].
@@ -441,8 +446,7 @@ impl Transaction<'_> {
         target: NodeId,
         by: f64,
     ) -> &mut Self {
-        let kind = kind.into();
-        self.push(Op::IncrementWeight { source, kind, target, discriminator: 0, by })
+        self.add(|batch| batch.increment_weight(source, kind, target, by))
     }
 }
 

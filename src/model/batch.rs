@@ -2,17 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    catalog::{Catalog, Changed},
-    edge::Edge,
-    error::{Error, Result},
-    id::NodeId,
-    index::Index,
-    limits::{self, check_count, check_name},
-    node::{Node, Patch},
-    space::{Method, Space},
-    time::{Seq, Timestamp},
-    value::{ENTRY_BYTES, Value, add, map_memory},
+use crate::{
+    model::{
+        catalog::{Catalog, Changed},
+        edge::Edge,
+        error::{Error, Result},
+        id::NodeId,
+        index::Index,
+        limits::{self, check_count, check_name},
+        node::{Node, Patch},
+        space::{Method, Space},
+        time::{Seq, Timestamp},
+        value::{ENTRY_BYTES, Value, add, map_memory},
+    },
+    num,
 };
 
 /// What must hold for an [`Op::Put`] or, with [`Op::Require`], for a whole batch to
@@ -245,7 +248,7 @@ pub enum Op {
     BuildIndex {
         /// The name of the index. If it is not there or is built, nothing changes.
         name: String,
-        /// How many nodes are looked at.
+        /// How many nodes are looked at: up to [`limits::INDEX_STEP`].
         nodes: u32,
     },
     /// Drops a vector space with all its vectors. It must be there.
@@ -365,7 +368,11 @@ impl Op {
                 Some(index) => index.check(name),
                 None => check_name("index", name),
             },
-            Self::DropIndex { name } | Self::BuildIndex { name, .. } => check_name("index", name),
+            Self::DropIndex { name } => check_name("index", name),
+            Self::BuildIndex { name, nodes } => {
+                check_count("nodes of a step", num::index(*nodes), limits::INDEX_STEP)?;
+                check_name("index", name)
+            }
             Self::DropSpace { name } | Self::SetMethod { name, .. } => check_name("space", name),
             Self::Require { .. }
             | Self::Touch { .. }

@@ -71,6 +71,9 @@ pub const INDEX_PARTS: usize = 16;
 /// Most kinds that an index names.
 pub const INDEX_KINDS: usize = 1_024;
 
+/// Most nodes of one step in which an index is built.
+pub const INDEX_STEP: usize = 4_096;
+
 /// Most rows of one vector file.
 pub const VECTOR_FILE_ROWS: usize = 1 << 22;
 

@@ -215,6 +215,10 @@ impl Footprint {
         if read[0] && before.nodes != now.nodes || read[1] && before.edges != now.edges {
             return changed(NodeId::MIN);
         }
+        // Kinds and indexes are read by their names.
+        if self.snapshot.state.renames() != state.renames() {
+            return changed(NodeId::MIN);
+        }
         for (id, before) in &self.nodes {
             if NodeRef::find(state, *id)?.map(|node| seen(&node)) != *before {
                 return changed(*id);

@@ -21,7 +21,7 @@ use crate::{
         State,
         base::partitions::{KeyPartition, RowRange},
         dead::DeadRun,
-        layer::{Layer, change::Change},
+        layer::Layer,
         record::{KeyEntry, expiry_key},
     },
 };
@@ -97,10 +97,8 @@ impl Snapshot {
         range: KeyRange,
         direction: Direction,
     ) -> IndexEntries<'_> {
-        let (state, hidden) = (&*self.state, self.view.as_deref());
-        let (between, left_at) = (None, None);
-        let table = KeyTable { state, index, range, direction, between, left_at };
-        IndexEntries { table, hidden, front: None, back: None, at: None, back_at: None }
+        let hidden = self.view.as_deref();
+        IndexEntries { hidden, ..IndexEntries::new(&self.state, index, range, direction) }
     }
 
     /// What a view hides, if it is one and hides anything.
@@ -202,18 +200,8 @@ pub(crate) fn first_holder(
 
 /// How many entries a range of an index has. Those of layers are counted one by one.
 pub(crate) fn count(state: &State, index: u32, range: &KeyRange) -> Result<u64> {
-    let mut changes = 0_i64;
-    let bounds = (start_place(index, range), end_place(index, range));
-    for layer in state.layers() {
-        for (_, change) in layer.keys().range::<_, IndexEntryRef<'_>>(bounds) {
-            changes = changes.saturating_add(match change {
-                Change::Added(()) => 1,
-                Change::Over(()) => 0,
-                Change::Gone => -1,
-            });
-        }
-    }
-    Ok(count_stored(state, index, range)?.saturating_add_signed(changes))
+    let layered = state.layered_keys((start_place(index, range), end_place(index, range)));
+    Ok(count_stored(state, index, range)?.saturating_add_signed(layered))
 }
 
 /// How many entries the base has in a range of an index, by their positions.

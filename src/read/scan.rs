@@ -49,9 +49,7 @@ impl Snapshot {
     }
 
     fn scan_between(&self, kind: ScanKind, start: KindEntry, end: KindEntry) -> Scan<'_> {
-        let table = KindTable { state: &self.state, start, end, left_at: None };
-        let hidden = self.view.as_deref();
-        Scan { table, hidden, kind, front: None, back: None, at: None, back_at: None }
+        Scan { hidden: self.view.as_deref(), ..Scan::new(&self.state, kind, start, end) }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Applies the effects of a batch to the active layer.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, ops::Bound, sync::Arc};
 
 use crate::{
-    format::tables::{EXPIRY, EdgeKey},
+    format::tables::{EXPIRY, EdgeKey, IndexEntryRef},
     model::{
         batch::Named,
         id::NodeId,
@@ -14,7 +14,7 @@ use crate::{
     state::{
         State,
         catalog::{NamedIndex, Phase},
-        layer::change::{self, Change},
+        layer::change,
         record::{
             ENTRY_BYTES, EdgeRecord, KeyEntry, NodeRecord, RECORD_BYTES, SecondaryKeys,
             StoredSecondaryKeys, Vector, VectorSlot,
@@ -125,8 +125,12 @@ impl State {
                 }
                 Effect::Index(index) => Arc::make_mut(&mut self.indexes).add(index),
                 Effect::DropIndex { number, stored } => self.drop_index(number, stored),
-                Effect::Rename(Named::Kind, number, name) => self.kinds.rename(number, name),
+                Effect::Rename(Named::Kind, number, name) => {
+                    self.renames = self.renames.saturating_add(1);
+                    self.kinds.rename(number, name);
+                }
                 Effect::Rename(Named::Index, number, name) => {
+                    self.renames = self.renames.saturating_add(1);
                     Arc::make_mut(&mut self.indexes).rename(number, name);
                 }
                 Effect::IndexedKind(from, to) => {
@@ -180,14 +184,13 @@ impl State {
     /// Drops an index. Its entries in a layer are freed with the layer, those in the
     /// base by the next checkpoint.
     fn drop_index(&mut self, number: u32, stored: u64) {
-        let entries = self.layers().flat_map(|layer| layer.index_changes(number));
-        let (more, less) = entries.fold((stored, 0_u64), |(more, less), change| match change {
-            Change::Added(()) => (more.saturating_add(1), less),
-            Change::Over(()) => (more, less),
-            Change::Gone => (more, less.saturating_add(1)),
-        });
+        let place = |index| IndexEntryRef { index, key: &[], node: NodeId::MIN };
+        let next = number.saturating_add(1);
+        let layered =
+            self.layered_keys((Bound::Included(place(number)), Bound::Excluded(place(next))));
         let keys = &mut self.counts.keys;
-        *keys = keys.saturating_sub(more.saturating_sub(less));
+        *keys = keys.saturating_sub(stored.saturating_add_signed(layered));
+        self.renames = self.renames.saturating_add(1);
         Arc::make_mut(&mut self.indexes).drop(number);
     }
 

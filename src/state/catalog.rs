@@ -398,9 +398,11 @@ impl Indexes {
         })
     }
 
-    /// Whether there is one that is being built.
-    pub(crate) fn is_building(&self) -> bool {
-        self.all_derived().any(|(_, _, derived)| matches!(derived.phase, Phase::Building(..)))
+    /// The name of one that is being built.
+    pub(crate) fn unfinished(&self) -> Option<&str> {
+        let mut derived = self.all_derived();
+        let found = derived.find(|(.., derived)| matches!(derived.phase, Phase::Building(..)));
+        found.map(|(_, index, _)| &*index.name)
     }
 
     /// Whether there is none whose keys are derived.

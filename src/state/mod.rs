@@ -8,12 +8,12 @@ pub(crate) mod layer;
 pub(crate) mod record;
 pub(crate) mod stats;
 
-use std::{any::Any, collections::BTreeMap, sync::Arc};
+use std::{any::Any, collections::BTreeMap, ops::Bound, sync::Arc};
 
 use crate::{
     format::{
         manifest::{Building, Counts, DeclaredIndex, Manifest, NamedSpace},
-        tables::{EdgeKey, NodeRow},
+        tables::{EdgeKey, IndexEntryRef, NodeRow},
     },
     model::{catalog::Catalog, id::NodeId, space::Space, time::Seq},
     state::{
@@ -24,6 +24,9 @@ use crate::{
         record::{EdgeRecord, NodeRecord},
     },
 };
+
+/// Bounds of entries of the indexes.
+pub(crate) type KeyBounds<'k> = (Bound<IndexEntryRef<'k>>, Bound<IndexEntryRef<'k>>);
 
 /// The state of a store as of one commit.
 #[derive(Debug, Clone)]
@@ -36,6 +39,9 @@ pub(crate) struct State {
     vector_counts: Arc<BTreeMap<u32, u64>>,
     indexes: Arc<Indexes>,
     counts: Counts,
+    /// Counts, since the store was opened, the commits after which a name stands for
+    /// something else: kinds and indexes that were renamed, indexes that were dropped.
+    renames: u64,
     /// Changes since the last checkpoint began.
     active: Layer,
     /// The layer that a checkpoint is writing, or failed to write.
@@ -53,6 +59,24 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// How often names came to stand for something else, since the store was opened.
+    pub(crate) fn renames(&self) -> u64 {
+        self.renames
+    }
+
+    /// How many entries of indexes the layers have in a range beyond those of the base:
+    /// less than none if they take some away.
+    pub(crate) fn layered_keys(&self, range: KeyBounds<'_>) -> i64 {
+        let changes = self.layers().flat_map(|layer| {
+            layer.keys().range::<_, IndexEntryRef<'_>>(range).map(|(_, change)| change)
+        });
+        changes.fold(0, |sum, change| match change {
+            Change::Added(()) => sum.saturating_add(1),
+            Change::Over(()) => sum,
+            Change::Gone => sum.saturating_sub(1),
+        })
+    }
+
     /// Changes since the last checkpoint began.
     #[inline]
     pub(crate) fn active(&self) -> &Layer {
@@ -197,6 +221,7 @@ impl State {
                 manifest.numbered_spaces().map(|(number, space)| (number, space.vectors)).collect(),
             ),
             counts: manifest.counts,
+            renames: 0,
             active: Layer::new(kind_run),
             frozen: None,
             threads,

@@ -54,6 +54,16 @@ const FETCH_FROM: usize = 8;
 /// leave the processor's caches or its TLB before it is used.
 const WINDOW: usize = 64;
 
+/// Where a batch comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Writer,
+    /// A checkpoint that came after the batch may have found that a kind has no nodes
+    /// and no edges, so the batch need not find the kind that it renames: then there is
+    /// nothing to rename.
+    Log,
+}
+
 /// The effects of `ops` on `state` if they become commit `seq` at `time`.
 ///
 /// # Errors
@@ -66,30 +76,7 @@ pub(crate) fn decide(
     time: Timestamp,
     ops: Vec<Op>,
     contents: &Contents,
-) -> Result<Vec<Effect>> {
-    decide_as(state, seq, time, ops, contents, false)
-}
-
-/// As [`decide`], for a batch of the log. A checkpoint that came after the batch
-/// may have found that a kind has no nodes and no edges, so the batch need not
-/// find the kind that it renames: then there is nothing to rename.
-pub(crate) fn decide_again(
-    state: &State,
-    seq: Seq,
-    time: Timestamp,
-    ops: Vec<Op>,
-    contents: &Contents,
-) -> Result<Vec<Effect>> {
-    decide_as(state, seq, time, ops, contents, true)
-}
-
-fn decide_as(
-    state: &State,
-    seq: Seq,
-    time: Timestamp,
-    ops: Vec<Op>,
-    contents: &Contents,
-    again: bool,
+    origin: Origin,
 ) -> Result<Vec<Effect>> {
     let builds = ops.iter().any(|op| matches!(op, Op::BuildIndex { .. }));
     if builds && ops.len() > 1 {
@@ -107,8 +94,9 @@ fn decide_as(
             if track { ops.len() } else { 0 },
             RandomState::default(),
         ),
-        again,
+        origin,
         kinds: HashMap::default(),
+        kind_names: HashMap::default(),
         new_kinds: 0,
         spaces: HashMap::default(),
         new_spaces: 0,
@@ -172,11 +160,12 @@ struct Decision<'s> {
     /// Nodes that earlier operations of the batch changed: the index of the
     /// effect with the record, or `None` if the node was deleted.
     nodes: HashMap<NodeId, Option<usize>, RandomState>,
-    /// Whether the batch is of the log.
-    again: bool,
+    origin: Origin,
     /// Names that earlier operations of the batch gave; `None` for one that they
     /// took away, of what they renamed or dropped.
     kinds: HashMap<Arc<str>, Option<u32>, RandomState>,
+    /// The same by number.
+    kind_names: HashMap<u32, Arc<str>, RandomState>,
     spaces: HashMap<Box<str>, Option<(u32, Space)>, RandomState>,
     /// How many kinds and spaces the batch has created.
     new_kinds: usize,
@@ -322,7 +311,7 @@ impl<'s> Decision<'s> {
         let number = match what {
             Named::Kind => match self.known_kind(&from) {
                 Some(number) => number,
-                None if self.again => return Ok(()),
+                None if self.origin == Origin::Log => return Ok(()),
                 None => return Err(unknown_kind(&from)),
             },
             Named::Index => self.indexes.number(&from).ok_or_else(|| unknown_index(&from))?,
@@ -338,6 +327,7 @@ impl<'s> Decision<'s> {
             Named::Kind => {
                 self.kinds.insert(from.into(), None);
                 self.kinds.insert(Arc::clone(&name), Some(number));
+                self.kind_names.insert(number, Arc::clone(&name));
             }
             Named::Index => {
                 Arc::make_mut(&mut self.indexes).rename(number, Arc::clone(&name));
@@ -625,10 +615,10 @@ impl<'s> Decision<'s> {
         else {
             return Ok(());
         };
-        let phase = match self.build(&definition, (kind, from), nodes) {
+        let phase = match self.build(number, &definition, (kind, from), nodes) {
             Ok(Some((kind, from))) => Phase::Building(kind, from),
             Ok(None) => Phase::Ready,
-            Err(error @ (Error::Invalid { .. } | Error::Conflict { .. })) => {
+            Err(error @ (Error::Invalid { .. } | Error::Limit { .. } | Error::Conflict { .. })) => {
                 // Deciding it again meets the same nodes, and fails in the same way.
                 self.effects.clear();
                 Phase::Failed(error.to_string().into())
@@ -643,26 +633,33 @@ impl<'s> Decision<'s> {
     /// unless all are done.
     fn build(
         &mut self,
+        index: u32,
         definition: &Index,
         from: (u32, NodeId),
         nodes: u32,
     ) -> Result<Option<(u32, NodeId)>> {
         let state = self.state;
-        let mut left = nodes;
-        for (kind, name) in state.kinds().numbered().filter(|(kind, _)| *kind >= from.0) {
-            if !definition.has_kind(name) {
-                continue;
+        // All kinds are one range, and each that the definition names is one.
+        let kinds = definition.of_kinds().filter_map(|kind| state.kinds().number(kind));
+        let kinds: BTreeSet<u32> = kinds.filter(|kind| *kind >= from.0).collect();
+        let ranges: Vec<_> = match definition.of_kinds().next() {
+            None => vec![(from, (u32::MAX, NodeId::MAX))],
+            Some(_) => {
+                let first = |kind| from.max((kind, NodeId::MIN));
+                kinds.into_iter().map(|kind| (first(kind), (kind, NodeId::MAX))).collect()
             }
-            let first = if kind == from.0 { from.1 } else { NodeId::MIN };
-            for node in Scan::between(state, (kind, first), (kind, NodeId::MAX)) {
-                let id = node?.id();
-                let Some(less) = left.checked_sub(1) else { return Ok(Some((kind, id))) };
+        };
+        let mut left = nodes;
+        for (start, end) in ranges {
+            for node in Scan::between(state, start, end) {
+                let (record, below) = self.present_record(node?.id(), Prefetched::Not)?;
+                let Some(less) = left.checked_sub(1) else {
+                    return Ok(Some((record.kind, record.id)));
+                };
                 left = less;
-                let (record, below) = self.present_record(id, Prefetched::Not)?;
                 let before = record.keys.clone();
-                if let Some(record) = self.derived(record, Changed::Anything)?
-                    && record.keys != before
-                {
+                let record = self.derived(record, Changed::Index(index))?;
+                if record.keys != before {
                     self.push(record, below);
                 }
             }
@@ -749,10 +746,7 @@ impl<'s> Decision<'s> {
     /// Writes a record of which this was changed, with its keys derived again.
     fn set(&mut self, mut record: NodeRecord, below: Below, changed: Changed) -> Result<()> {
         if !self.indexes.none_derived() {
-            match self.derived(record, changed)? {
-                Some(derived) => record = derived,
-                None => return Err(Error::internal("a record without its kind")),
-            }
+            record = self.derived(record, changed)?;
         }
         self.push(record, below);
         Ok(())
@@ -766,11 +760,10 @@ impl<'s> Decision<'s> {
     }
 
     /// The record with its derived keys as they are after a change.
-    fn derived(&mut self, mut record: NodeRecord, changed: Changed) -> Result<Option<NodeRecord>> {
-        let (state, number) = (self.state, record.kind);
-        let new = self.kinds.iter().find(|(_, of)| **of == Some(number));
-        let kind = new.map(|(name, _)| &**name).or_else(|| state.kinds().name(number));
-        let Some(kind) = kind else { return Ok(None) };
+    fn derived(&mut self, mut record: NodeRecord, changed: Changed) -> Result<NodeRecord> {
+        let named = self.kind_names.get(&record.kind).map(|name| &**name);
+        let kind = named.or_else(|| self.state.kinds().name(record.kind));
+        let kind = kind.ok_or_else(|| Error::internal("a record without its kind"))?;
         if let Some(keys) = derive::keys(&self.indexes, kind, &record, changed)? {
             // In a batch, later operations have to see also what stays.
             let added =
@@ -784,7 +777,7 @@ impl<'s> Decision<'s> {
             }
             record.keys = keys;
         }
-        Ok(Some(record))
+        Ok(record)
     }
 
     /// Refuses a key of a unique index that another node has.
@@ -859,6 +852,7 @@ impl<'s> Decision<'s> {
         let name: Arc<str> = name.into();
         self.new_kinds += 1;
         self.kinds.insert(Arc::clone(&name), Some(number));
+        self.kind_names.insert(number, Arc::clone(&name));
         self.effects.push(Effect::Kind(name));
         Ok(number)
     }

@@ -24,15 +24,18 @@ pub(super) enum Changed {
     /// Its access time and count.
     Access,
     Expiry,
+    /// Nothing, but this index is being built.
+    Index(u32),
 }
 
 impl Changed {
     /// Whether keys of an index may change.
-    fn concerns(self, index: &Index) -> bool {
+    fn concerns(self, number: u32, index: &Index) -> bool {
         match self {
             Self::Anything => true,
             Self::Access => index.follows_access(),
             Self::Expiry => index.follows_expiry(),
+            Self::Index(of) => of == number,
         }
     }
 }
@@ -56,7 +59,7 @@ pub(super) fn fields<'r>(record: &'r NodeRecord, kind: &'r str) -> Fields<'r> {
 /// are as they were.
 ///
 /// # Errors
-/// `Limit` for a key that is too long, or too many of them.
+/// `Invalid` for a key that is too long, and `Limit` for too many of them.
 pub(super) fn keys(
     indexes: &Indexes,
     kind: &str,
@@ -64,9 +67,10 @@ pub(super) fn keys(
     changed: Changed,
 ) -> Result<Option<Keys>> {
     let concerned = |number: u32| {
-        indexes.derived(number).is_some_and(|derived| changed.concerns(&derived.definition))
+        let derived = indexes.derived(number);
+        derived.is_some_and(|derived| changed.concerns(number, &derived.definition))
     };
-    if !indexes.all_derived().any(|(_, _, derived)| changed.concerns(&derived.definition)) {
+    if !indexes.all_derived().any(|(number, ..)| concerned(number)) {
         return Ok(None);
     }
     let kept = record.keys.iter().filter(|(number, _)| !concerned(*number));
@@ -74,7 +78,7 @@ pub(super) fn keys(
     let fields = fields(record, kind);
     let mut found = Vec::new();
     for (number, index, derived) in indexes.all_derived() {
-        if !changed.concerns(&derived.definition) || matches!(derived.phase, Phase::Failed(_)) {
+        if !concerned(number) || matches!(derived.phase, Phase::Failed(_)) {
             continue;
         }
         derived.definition.derive(&fields, &mut found).map_err(|error| {

@@ -34,7 +34,7 @@ use crate::{
     },
     write::{
         admission::{Budget, SLOW_FROM, SLOWEST},
-        decide::decide,
+        decide::{Origin, decide},
         pacing::{Pace, Pacing},
         pins::{EPOCH, Pins, SnapshotStats},
         stats::{Counters, WriteStats},
@@ -446,7 +446,7 @@ impl Reconciler {
         }
         self.published.store(Arc::new(core.working.clone()));
         self.budget.note(&core.working);
-        if !self.inline && core.working.indexes().is_building() {
+        if !self.inline && core.working.indexes().unfinished().is_some() {
             // The thread that makes checkpoints builds them.
             (self.checkpoint)();
         }
@@ -635,7 +635,8 @@ impl Reconciler {
             // rest.
             core.decided.push((pending, Err(Error::Closed)));
             let holds = reads.map_or(Ok(()), |reads| reads.check(&core.working));
-            let decided = holds.and_then(|()| decide(&core.working, seq, time, ops, &contents));
+            let decided = holds
+                .and_then(|()| decide(&core.working, seq, time, ops, &contents, Origin::Writer));
             let answer = decided.map(|effects| {
                 if !is_logged {
                     // Requirements only, and they hold.

@@ -34,3 +34,23 @@ fn indexes_are_created_over_what_is_there_listed_and_dropped() {
     dir.ok("index drop --store @a by-kind");
     assert!(dir.ok("verify --store @a").contains("sound"));
 }
+
+/// An index that could not be built is one in the export too, and its nodes are all
+/// there.
+#[test]
+fn an_index_that_failed_goes_out_and_in_with_all_nodes() {
+    let dir = small();
+    let nodes = dir.stats("a")["nodes"].clone();
+    dir.fails("index create --store @a by-kind $kind --unique");
+    dir.ok("export --store @a @x");
+    let output = dir.run("import --store @b @x --json");
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("by-kind") && said.contains("unique"), "{said}");
+    assert_eq!(dir.stats("b")["nodes"], nodes);
+    let listed = dir.json("index list --store @b").remove(0);
+    let states: Vec<_> =
+        listed["indexes"].as_array().unwrap().iter().map(|index| &index["state"]).collect();
+    assert_eq!(states, ["ready", "failed"]);
+    dir.ok("index drop --store @b by-kind");
+}

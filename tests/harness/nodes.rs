@@ -1,6 +1,6 @@
 //! Node ids and batches made from numbers.
 
-use ingrain::{Batch, Node, NodeId};
+use ingrain::{Batch, Durability, Node, NodeId, Seq};
 
 /// The node id for a number.
 pub fn id(n: u64) -> NodeId {
@@ -29,4 +29,21 @@ pub fn put_all(nodes: impl IntoIterator<Item = Node>) -> Batch {
         batch.put(node);
     }
     batch
+}
+
+/// A batch that is filled with this, and not synced.
+pub fn one(fill: impl FnOnce(&mut Batch) -> &mut Batch) -> Batch {
+    let mut batch = Batch::new();
+    fill(batch.durability(Durability::Os));
+    batch
+}
+
+/// The next commit.
+pub fn after(seq: Seq) -> Seq {
+    Seq::new(seq.get() + 1)
+}
+
+/// The node with the id of a number.
+pub fn node(n: u64) -> Node {
+    Node::new(id(n), "n")
 }

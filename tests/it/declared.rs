@@ -556,3 +556,63 @@ fn a_renamed_kind_stays_in_the_indexes_of_it() {
     engine.compact().unwrap();
     check(&engine);
 }
+
+/// A node that has no place in one index is no hindrance to another that is built at
+/// the same time, nor to a repair, which makes of the store what it was.
+#[test]
+fn an_index_that_cannot_be_built_hinders_nothing_else() {
+    let dir = temp_dir();
+    let path = dir.path().join("s");
+    let engine = Options::new().inline(true).open(&path).unwrap();
+    let many: Vec<i64> = (0..2_000).collect();
+    let odd = Node::new(id_of_byte(1), "note").attribute("n", 1).attribute("many", many);
+    engine.write(Batch::new().put(odd)).unwrap();
+    for n in 2..9_u8 {
+        let node = Node::new(id_of_byte(n), "note").attribute("n", i64::from(n) % 5);
+        engine.write(Batch::new().put(node)).unwrap();
+    }
+    let mut batch = Batch::new();
+    for (name, index) in [
+        ("by_many", Index::on([attr("many")])),
+        ("by_n", Index::on([attr("n")])),
+        ("by_one", Index::on([attr("n")]).unique()),
+    ] {
+        batch.push(Op::CreateIndex { name: name.to_owned(), index: Some(index) });
+    }
+    engine.write(batch).unwrap();
+    engine.build_index("by_n").unwrap();
+    for (name, why) in [("by_many", "index keys of a node"), ("by_one", "unique")] {
+        let error = engine.build_index(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotReady);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let check = |engine: &Engine| {
+        let snapshot = engine.snapshot();
+        assert_eq!((snapshot.node_count(), snapshot.query("by_n").count().unwrap()), (8, 8));
+        for name in ["by_many", "by_one"] {
+            let state = snapshot.index(name).unwrap().state;
+            assert!(matches!(state, IndexState::Failed(_)), "{name}: {state}");
+        }
+        assert!(engine.verify().unwrap().is_sound());
+    };
+    check(&engine);
+    engine.checkpoint().unwrap();
+    drop(engine);
+    check(&Options::new().inline(true).open(&path).unwrap());
+    let mended = dir.path().join("mended");
+    let report = Options::new().repair(&path, &mended, &mut |_, _| {}).unwrap();
+    assert_eq!((report.lost, report.missing.keys, report.nodes), (Vec::new(), 0, 8));
+    check(&Engine::open(&mended).unwrap());
+}
+
+/// A step of building is bounded, and stands alone.
+#[test]
+fn a_step_of_building_is_bounded() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    let step = |nodes| Op::BuildIndex { name: "by_topic".to_owned(), nodes };
+    engine.write(Batch::from(step(4_096))).unwrap();
+    assert_eq!(engine.write(Batch::from(step(4_097))).unwrap_err().kind(), ErrorKind::Limit);
+    let two = Batch::from_iter([step(1), step(1)]);
+    assert_eq!(engine.write(two).unwrap_err().kind(), ErrorKind::Invalid);
+}

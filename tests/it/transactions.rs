@@ -14,30 +14,16 @@ use std::{
 
 use ingrain::{
     Batch, Committed, ConflictReason, Direction, Durability, Edge, Engine, Error, ErrorKind,
-    KeyRange, Node, NodeId, Op, Options, Patch, Result, Seq, Snapshot, Timestamp, Transaction,
-    Value, limits,
+    KeyRange, Named, Node, NodeId, Op, Options, Patch, Result, Seq, Snapshot, Timestamp,
+    Transaction, Value, limits,
 };
 
 use crate::harness::{
     dirs::temp_dir,
-    nodes::id,
+    nodes::{after, id, node, one},
     oracle::{self, Oracle},
     random::Random,
 };
-
-fn one(fill: impl FnOnce(&mut Batch) -> &mut Batch) -> Batch {
-    let mut batch = Batch::new();
-    fill(batch.durability(Durability::Os));
-    batch
-}
-
-fn after(seq: Seq) -> Seq {
-    Seq::new(seq.get() + 1)
-}
-
-fn node(n: u64) -> Node {
-    Node::new(id(n), "n")
-}
 
 fn open(path: &Path) -> Engine {
     Options::new().index("i").durability(Durability::Os).open(path).unwrap()
@@ -621,4 +607,42 @@ fn transactions_are_serialisable_in_the_order_of_their_commits() {
     }
     assert_eq!(engine.snapshot().seq().get(), oracle.seq);
     assert_eq!(engine.snapshot().edge_count(), oracle.edges().len());
+}
+
+/// What a name stands for is part of what was read, although no entry changes.
+#[test]
+fn a_name_that_comes_to_stand_for_something_else_is_a_change() {
+    let dir = temp_dir();
+    let engine = Options::new().index("j").index("i").open(dir.path().join("s")).unwrap();
+    engine.write(one(|batch| batch.put(node(1).key("i", [1])).put(node(2).key("j", [2])))).unwrap();
+    engine.write(one(|batch| batch.link(Edge::new(id(1), "a", id(2))))).unwrap();
+    let schema: [&dyn Fn(); 3] = [
+        &|| {
+            let mut swap = Batch::new();
+            swap.rename(Named::Index, "i", "k").rename(Named::Index, "j", "i");
+            engine.write(swap.rename(Named::Index, "k", "j")).unwrap();
+        },
+        &|| {
+            engine.rename_kind("a", "b").unwrap();
+        },
+        &|| {
+            engine.drop_index("i").unwrap();
+            engine.create_index("i").unwrap();
+        },
+    ];
+    for (at, change) in schema.into_iter().enumerate() {
+        let mut seen = Vec::new();
+        let done = engine.transact(|tx| {
+            let first = tx.range("i", .., Direction::Ascending)?.next().transpose()?;
+            let edges = tx.edges_out(id(1), Some("a"))?.count();
+            seen.push((first.map(|(_, node)| node), edges));
+            if seen.len() == 1 {
+                change();
+            }
+            tx.put(node(9));
+            Ok(())
+        });
+        assert_eq!(done.unwrap().tries, 2, "{at}");
+        assert_ne!(seen[0], seen[1], "{at}");
+    }
 }

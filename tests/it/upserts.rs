@@ -1,8 +1,8 @@
 //! Requirements, upserts, increments, and batches that see their own schema.
 
 use ingrain::{
-    Batch, ConflictReason, Direction, Durability, Edge, Engine, Error, ErrorKind, Metric, Node,
-    NodeId, Op, Options, Patch, Precondition, Seq, Space, Timestamp, Value,
+    Batch, ConflictReason, Direction, Durability, Edge, Engine, Error, ErrorKind, Metric, NodeId,
+    Op, Options, Patch, Precondition, Seq, Space, Timestamp, Value,
     format::wal::{File, decode_batch},
 };
 use proptest::{collection::vec, prelude::*};
@@ -10,23 +10,9 @@ use proptest::{collection::vec, prelude::*};
 use crate::harness::{
     any::any_op,
     dirs::temp_dir,
-    nodes::id,
+    nodes::{after, id, node, one},
     oracle::{Oracle, batch, is_logged, options},
 };
-
-fn one(fill: impl FnOnce(&mut Batch) -> &mut Batch) -> Batch {
-    let mut batch = Batch::new();
-    fill(batch.durability(Durability::Os));
-    batch
-}
-
-fn after(seq: Seq) -> Seq {
-    Seq::new(seq.get() + 1)
-}
-
-fn node(n: u64) -> Node {
-    Node::new(id(n), "n")
-}
 
 fn conflict(engine: &Engine, batch: Batch) -> (usize, NodeId, ConflictReason) {
     match engine.write(batch).unwrap_err() {

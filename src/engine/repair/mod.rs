@@ -20,7 +20,7 @@ use crate::{
         error::{Error, Result},
     },
     os::file::Fs,
-    state::base::Base,
+    state::{base::Base, indexes_of},
     store::{
         manifest, segment,
         wal::{self, report::RecoveryMode},
@@ -127,6 +127,7 @@ impl Options {
             base: &base,
             data_dir: &data_dir,
             manifest: &manifest,
+            indexes: indexes_of(&manifest),
             unopened: &unopened,
             report: RepairReport::default(),
             pending: Vec::new(),

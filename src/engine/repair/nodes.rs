@@ -119,10 +119,9 @@ impl<'r> Repair<'r> {
         };
         let mut node = whole_node(&stored, kind, attributes);
         for (index, key) in stored.keys() {
-            let derived = self.manifest.declared.iter().any(|of| of.number == index);
             // A key of an unknown index is dropped. The report counts it as missing.
             // What is derived is derived again.
-            if let Some(name) = self.manifest.index(index).filter(|_| !derived) {
+            if let Some(name) = self.indexes.given_name(index) {
                 node.keys.push(IndexKey::new(name, key));
             }
         }
@@ -142,7 +141,8 @@ impl<'r> Repair<'r> {
                 None => self.vector(id, space, &named.name, cursors, (file, offset)),
             }
         }
-        let (keys, vectors) = (num::wide(node.keys.len()), num::wide(node.vectors.len()));
+        let keys = stored.keys().filter(|(index, _)| self.indexes.knows(*index)).count();
+        let (keys, vectors) = (num::wide(keys), num::wide(node.vectors.len()));
         let op = Op::Put { node, precondition: Precondition::None };
         match self.queue(op)? {
             Ok(()) => {

@@ -18,7 +18,10 @@ use crate::{
     num,
     os::file::Fs,
     read::snapshot::Snapshot,
-    state::base::{Base, open::Unopened},
+    state::{
+        base::{Base, open::Unopened},
+        catalog::Indexes,
+    },
     store::segment,
 };
 
@@ -44,6 +47,8 @@ pub(crate) struct Repair<'r> {
     pub(super) base: &'r Base,
     pub(super) data_dir: &'r Path,
     pub(super) manifest: &'r Manifest,
+    /// Those of the manifest.
+    pub(super) indexes: Indexes,
     pub(super) unopened: &'r [Unopened],
     pub(super) report: RepairReport,
     /// Operations that are not written yet, and an estimate of their bytes.
@@ -72,6 +77,7 @@ impl<'r> Repair<'r> {
             keys: had.keys.saturating_sub(self.report.keys),
             vectors: had.vectors.saturating_sub(self.report.vectors),
         };
+        self.declared_indexes()?;
         self.log(from, fs)?;
         self.engine.checkpoint()?;
         let total = self.total();
@@ -140,7 +146,22 @@ impl<'r> Repair<'r> {
         (missing == 1).then(|| all.saturating_sub(others))
     }
 
-    /// Creates the spaces and indexes, in the order of their numbers.
+    /// Creates and builds the indexes whose keys are derived. One that cannot be built
+    /// is left failed, as in the damaged store, and says why.
+    fn declared_indexes(&mut self) -> Result<()> {
+        for (_, index, derived) in self.indexes.all_derived() {
+            self.engine.create_index_on(&*index.name, (*derived.definition).clone())?;
+            match self.engine.build_index(&index.name) {
+                Err(Error::NotReady { .. }) => {}
+                built => built?,
+            }
+        }
+        self.snapshot = self.engine.snapshot();
+        Ok(())
+    }
+
+    /// Creates the spaces, and the indexes whose keys are given, in the order of their
+    /// numbers.
     fn definitions(&mut self) -> Result<()> {
         let spaces = self.manifest.numbered_spaces();
         let spaces = spaces.flat_map(|(_, named)| {
@@ -148,14 +169,11 @@ impl<'r> Repair<'r> {
             let method = Op::SetMethod { name: name.clone(), method: named.method };
             [Op::CreateSpace { name, space }, method]
         });
-        // A declared index of an empty store is ready: its keys are derived as the nodes
-        // come.
-        let indexes = self.manifest.numbered_indexes().map(|(number, name)| {
-            let mut declared = self.manifest.declared.iter();
-            let declared = declared.find(|declared| declared.number == number);
-            let index = declared.and_then(|declared| declared.index(name).ok());
-            Op::CreateIndex { name: name.to_owned(), index }
-        });
+        // Those whose keys are derived come last: a node that has no place in one is
+        // salvaged all the same.
+        let given = self.indexes.numbered().filter(|(_, index)| index.derived.is_none());
+        let indexes =
+            given.map(|(_, index)| Op::CreateIndex { name: index.name.to_string(), index: None });
         let ops: Vec<Op> = spaces.chain(indexes).collect();
         if !ops.is_empty() {
             self.engine.write(Batch::from_iter(ops).durability(Durability::Os))?;

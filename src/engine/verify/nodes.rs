@@ -21,6 +21,9 @@ use crate::{
 
 /// The indexes whose keys in a record are not those that are derived from it.
 fn wrong_keys(indexes: &Indexes, kind: &str, meta: &NodeMeta<'_>) -> Vec<String> {
+    if indexes.none_derived() {
+        return Vec::new();
+    }
     // Attributes that cannot be read are reported.
     let Ok(attributes) = meta.attributes() else { return Vec::new() };
     let fields = Fields {
@@ -139,15 +142,12 @@ impl<'a> Verifier<'a> {
         }
         // Keys of indexes that were dropped stay until the record is written again.
         let unknown = |index: u32| !indexes.knows(index) && !indexes.is_dropped(index);
-        let mut found: Vec<String> = Vec::new();
         if let Some((index, _)) = keys().find(|(index, _)| unknown(*index)) {
-            found.push(format!("a key of unknown index {index}"));
+            wrong(format!("a key of unknown index {index}"));
         }
         if let Some(kind) = base.manifest().kind(row.kind.get()) {
-            found.extend(wrong_keys(&indexes, kind, &meta));
+            wrong_keys(&indexes, kind, &meta).into_iter().for_each(&mut wrong);
         }
-        let known: Vec<(u32, &[u8])> = keys().filter(|(index, _)| indexes.knows(*index)).collect();
-        found.into_iter().for_each(&mut wrong);
         let vectors = || meta.vectors().filter_map(Result::ok);
         if !vectors().is_sorted_by(|(a, _), (b, _)| a < b) {
             wrong("vectors are out of order".to_owned());
@@ -157,7 +157,7 @@ impl<'a> Verifier<'a> {
             // A damaged block of it was reported.
             self.heap(segment, offset, heap, from, len);
         }
-        for (index, key) in known {
+        for (index, key) in keys().filter(|(index, _)| indexes.knows(*index)) {
             self.has_key(segment, offset, &IndexEntryRef { index, key, node: id });
         }
         if let Some(expires) = meta.expires {

@@ -12,7 +12,7 @@ use im::OrdMap;
 use crate::{
     format::{
         manifest::{Counts, NamedSpace},
-        tables::{EdgeKey, IndexEntryRef},
+        tables::EdgeKey,
     },
     model::{id::NodeId, time::Seq},
     state::{
@@ -101,13 +101,6 @@ impl Layer {
     /// An empty layer with the same `kind_run`, to follow this one.
     pub(super) fn next(&self) -> Self {
         Self::new(self.by_kind.least_run())
-    }
-
-    /// What it says about the entries of an index.
-    pub(crate) fn index_changes(&self, index: u32) -> impl Iterator<Item = Change<()>> {
-        let place = |index| IndexEntryRef { index, key: &[], node: NodeId::MIN };
-        let range = place(index)..place(index.saturating_add(1));
-        self.keys.range::<_, IndexEntryRef<'_>>(range).map(|(_, change)| *change)
     }
 
     /// Whether the layer has no changes.
