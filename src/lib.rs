@@ -93,7 +93,7 @@ pub use model::{
     edge::Edge,
     error::{ConflictReason, Error, ErrorKind, Result},
     id::NodeId,
-    key::KeyBuilder,
+    key::{KeyBuilder, KeyRange},
     limits,
     node::{Expiry, IndexKey, Node, Patch},
     space::{Element, Method, Metric, Space},
@@ -101,7 +101,7 @@ pub use model::{
     value::{Attributes, Value},
 };
 pub use read::{
-    cursor::{Cursor, Direction, KeyRange},
+    cursor::{Cursor, Direction},
     edge::EdgeRef,
     edges::Edges,
     node::NodeRef,
@@ -130,7 +130,14 @@ pub mod index {
 ///
 /// [`Snapshot::nearest`] and [`Snapshot::search`] run it.
 pub mod search {
-    pub use crate::read::search::query::{CandidateSource, Effort, Filter, Hit, HitOrigin, Search};
+    pub use crate::{
+        model::condition::Condition,
+        read::{
+            filter::Filter,
+            search::query::{CandidateSource, Effort, Hit, HitOrigin, Search},
+            select::{Select, Selected},
+        },
+    };
 }
 
 /// Types for operating a store: statistics, recovery, backup, verification and

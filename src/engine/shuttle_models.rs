@@ -12,9 +12,9 @@ use super::*;
 use shuttle::thread::{self, JoinHandle};
 
 use crate::{
-    model::{edge::Edge, error::ErrorKind, id::NodeId, node::Node},
+    model::{edge::Edge, error::ErrorKind, id::NodeId, key::KeyRange, node::Node},
     os::sim::{Call, Failure, SimDisk},
-    read::cursor::{Direction, KeyRange},
+    read::cursor::Direction,
     state::State,
     store::segment,
     sync::models::{explore, time},

@@ -141,6 +141,12 @@ pub enum Error {
         /// The operating system's error.
         source: Arc<io::Error>,
     },
+    /// A closure of a filter failed.
+    #[non_exhaustive]
+    Filter {
+        /// Its error.
+        source: Arc<dyn error::Error + Send + Sync>,
+    },
     /// The engine was closed.
     Closed,
     /// This process was forked from the one that opened the engine. It can read
@@ -197,6 +203,7 @@ impl fmt::Display for Error {
             }
             Self::Checkpoint { step, .. } => write!(f, "checkpoint failed at {step}"),
             Self::Io { op, path, .. } => write!(f, "cannot {op} {}", path.display()),
+            Self::Filter { .. } => f.write_str("the filter failed"),
             Self::Closed => f.write_str("the engine is closed"),
             Self::Forked { owner } => write!(
                 f,
@@ -215,6 +222,7 @@ impl error::Error for Error {
         match self {
             Self::Poisoned { cause } | Self::Checkpoint { cause, .. } => Some(&**cause),
             Self::Io { source, .. } => Some(&**source),
+            Self::Filter { source } => Some(&**source),
             _ => None,
         }
     }
@@ -338,6 +346,8 @@ pub enum ErrorKind {
     OutOfMemory,
     /// Look at the disk: any other error of the operating system.
     Io,
+    /// Look at the closure of the filter: it failed.
+    Filter,
     /// Open the store again: the engine was closed.
     Closed,
     /// Open the store after the fork, once the process that has it open has
@@ -371,6 +381,7 @@ impl Error {
                 io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
                 _ => ErrorKind::Io,
             },
+            Self::Filter { .. } => ErrorKind::Filter,
             Self::Closed => ErrorKind::Closed,
             Self::Forked { .. } => ErrorKind::Forked,
             Self::Unsupported { .. } => ErrorKind::Unsupported,

@@ -114,21 +114,14 @@ pub enum Field {
     Confidence,
 }
 
-impl std::fmt::Display for Field {
-    /// As the command line has it: `attributes` by their names, with a dot between
-    /// two, other fields after a dollar sign.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Attribute(path) => return f.write_str(&path.join(".")),
-            Self::Kind => "$kind",
-            Self::Created => "$created",
-            Self::Updated => "$updated",
-            Self::Accessed => "$accessed",
-            Self::AccessCount => "$access_count",
-            Self::Expires => "$expires",
-            Self::Strength => "$strength",
-            Self::Confidence => "$confidence",
-        })
+impl Field {
+    pub(crate) fn is_attribute(&self) -> bool {
+        matches!(self, Self::Attribute(_))
+    }
+
+    /// Whether every node has it.
+    pub(crate) fn is_always_there(&self) -> bool {
+        !self.is_attribute() && *self != Self::Expires
     }
 }
 
@@ -234,6 +227,16 @@ impl IndexPart {
         self.default.as_ref()
     }
 
+    /// Checks the names of an attribute.
+    pub(crate) fn check_field(&self, of: &str) -> Result<()> {
+        let Field::Attribute(path) = &self.field else { return Ok(()) };
+        check_count("names of a nested attribute", path.len(), limits::VALUE_DEPTH)?;
+        if path.is_empty() {
+            return Err(Error::invalid(format!("{of}: a field has no name")));
+        }
+        path.iter().try_for_each(|name| check_name("attribute", name))
+    }
+
     /// Appends the encoding of a value to a key. Returns whether the value has one:
     /// lists and maps have none.
     pub(crate) fn encode(&self, value: &Value, key: &mut Vec<u8>) -> bool {
@@ -308,13 +311,7 @@ impl Index {
         }
         self.kinds.iter().try_for_each(|kind| check_name("kind", kind))?;
         for part in &self.parts {
-            if let Field::Attribute(path) = &part.field {
-                check_count("names of a nested attribute", path.len(), limits::VALUE_DEPTH)?;
-                if path.is_empty() {
-                    return Err(Error::invalid(format!("index {name:?}: a field has no name")));
-                }
-                path.iter().try_for_each(|name| check_name("attribute", name))?;
-            }
+            part.check_field(&format!("index {name:?}"))?;
             if let Some(default) = &part.default {
                 let mut key = Vec::new();
                 if !encode_value(default, &mut key) {
@@ -353,6 +350,31 @@ impl Index {
             self.extend(node, 0, &mut Vec::new(), keys)?;
         }
         Ok(())
+    }
+
+    /// The first of the keys of a node, whatever its kind and however long the key;
+    /// `None` if it has none. O(n) in the values of the fields.
+    pub(crate) fn first_key(&self, node: &Fields<'_>) -> Option<Vec<u8>> {
+        let mut key = Vec::new();
+        for part in &self.parts {
+            let mut first: Option<Vec<u8>> = None;
+            let mut found = false;
+            node.each(&part.field, &mut |value| {
+                found = true;
+                let mut encoded = Vec::new();
+                if part.encode(value, &mut encoded)
+                    && first.as_ref().is_none_or(|first| encoded < *first)
+                {
+                    first = Some(encoded);
+                }
+            });
+            if let (false, Some(default)) = (found, &part.default) {
+                let mut encoded = Vec::new();
+                first = part.encode(default, &mut encoded).then_some(encoded);
+            }
+            key.extend(first?);
+        }
+        Some(key)
     }
 
     /// Adds the keys that begin with `key`, which has the fields before `at`.
@@ -404,12 +426,17 @@ pub(crate) struct Fields<'n> {
 impl Fields<'_> {
     /// Calls `found` for each value of a field: for each element if it is a list.
     pub(crate) fn each(&self, field: &Field, found: &mut dyn FnMut(&Value)) {
+        self.each_whole(field, &mut |value| each_of(value, found));
+    }
+
+    /// Calls `found` for each value of a field, which may be a list.
+    pub(crate) fn each_whole(&self, field: &Field, found: &mut dyn FnMut(&Value)) {
         let value = match field {
             Field::Attribute(path) => {
                 if let Some((first, rest)) = path.split_first()
                     && let Some(value) = self.attributes.get(first)
                 {
-                    within(value, rest, found);
+                    whole(value, rest, found);
                 }
                 return;
             }
@@ -433,22 +460,32 @@ impl Fields<'_> {
     }
 }
 
-/// Calls `found` for the values at a path within a value, and for each element of
-/// those that are lists.
-fn within(value: &Value, path: &[String], found: &mut dyn FnMut(&Value)) {
+/// Calls `found` for the values at a path within a value, and in each element of lists
+/// on the way.
+fn whole(value: &Value, path: &[String], found: &mut dyn FnMut(&Value)) {
     match (value, path.split_first()) {
+        (value, None) => found(value),
         (Value::List(values), _) => values.iter().for_each(|value| match value {
-            // Of a list within a list, no key is made.
+            // What is in a list within a list has no place in an order.
             Value::List(_) => {}
-            value => within(value, path, found),
+            value => whole(value, path, found),
         }),
         (Value::Map(map), Some((first, rest))) => {
             if let Some(value) = map.get(first) {
-                within(value, rest, found);
+                whole(value, rest, found);
             }
         }
-        (value, None) => found(value),
         (_, Some(_)) => {}
+    }
+}
+
+/// Calls `found` for a value, or for each element of a list.
+fn each_of(value: &Value, found: &mut dyn FnMut(&Value)) {
+    match value {
+        Value::List(values) => {
+            values.iter().filter(|value| !matches!(value, Value::List(_))).for_each(found);
+        }
+        value => found(value),
     }
 }
 

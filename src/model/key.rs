@@ -1,6 +1,14 @@
 //! Keys of ordered indexes.
 
-use crate::model::time::Timestamp;
+use std::{
+    fmt,
+    ops::{Bound, RangeBounds},
+};
+
+use crate::model::{
+    error::{Error, Result},
+    time::Timestamp,
+};
 
 /// Encodes composite index keys so that the order of the bytes is the order of
 /// the values, component by component.
@@ -104,5 +112,114 @@ impl From<KeyBuilder> for Vec<u8> {
     /// As [`KeyBuilder::build`].
     fn from(key: KeyBuilder) -> Self {
         key.build()
+    }
+}
+
+/// A range of index keys.
+///
+/// ```
+/// use ingrain::{KeyBuilder, KeyRange};
+///
+/// let since = KeyRange::from(KeyBuilder::new().int(1_000).build()..);
+/// let of_session = KeyRange::prefix(&KeyBuilder::new().text("session-1").build());
+/// # let _ = (since, of_session);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    start: Bound<Vec<u8>>,
+    end: Bound<Vec<u8>>,
+}
+
+impl KeyRange {
+    pub(crate) fn new(start: Bound<Vec<u8>>, end: Bound<Vec<u8>>) -> Self {
+        Self { start, end }
+    }
+
+    pub(crate) fn start(&self) -> Bound<&[u8]> {
+        self.start.as_ref().map(Vec::as_slice)
+    }
+
+    pub(crate) fn end(&self) -> Bound<&[u8]> {
+        self.end.as_ref().map(Vec::as_slice)
+    }
+
+    /// Every key.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { start: Bound::Unbounded, end: Bound::Unbounded }
+    }
+
+    /// Every key that begins with these bytes.
+    #[must_use]
+    pub fn prefix(prefix: &[u8]) -> Self {
+        // The smallest key that is larger than all with the prefix: the prefix
+        // without trailing 0xff, its last byte plus one.
+        let mut end = prefix.to_vec();
+        while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+        let end = match end.last_mut() {
+            Some(byte) => {
+                *byte += 1;
+                Bound::Excluded(end)
+            }
+            None => Bound::Unbounded,
+        };
+        Self { start: Bound::Included(prefix.to_vec()), end }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        use Bound::{Excluded, Included, Unbounded};
+        let reversed = match (&self.start, &self.end) {
+            (Unbounded, _) | (_, Unbounded) => false,
+            (Included(start) | Excluded(start), Included(end) | Excluded(end)) => start > end,
+        };
+        if reversed { Err(Error::invalid("key range: it ends before it starts")) } else { Ok(()) }
+    }
+
+    /// Whether a key lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        let start = match &self.start {
+            Bound::Included(start) => **start <= *key,
+            Bound::Excluded(start) => **start < *key,
+            Bound::Unbounded => true,
+        };
+        let end = match &self.end {
+            Bound::Included(end) => *key <= **end,
+            Bound::Excluded(end) => *key < **end,
+            Bound::Unbounded => true,
+        };
+        start && end
+    }
+}
+
+impl fmt::Display for KeyRange {
+    /// For people: the bounds as hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = |key: &[u8], f: &mut fmt::Formatter<'_>| {
+            key.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        };
+        match &self.start {
+            Bound::Unbounded => {}
+            Bound::Included(key) => hex(key, f)?,
+            Bound::Excluded(key) => {
+                f.write_str("after ")?;
+                hex(key, f)?;
+            }
+        }
+        f.write_str("..")?;
+        match &self.end {
+            Bound::Unbounded => Ok(()),
+            Bound::Included(key) => {
+                f.write_str("=")?;
+                hex(key, f)
+            }
+            Bound::Excluded(key) => hex(key, f),
+        }
+    }
+}
+
+impl<R: RangeBounds<Vec<u8>>> From<R> for KeyRange {
+    fn from(range: R) -> Self {
+        Self { start: range.start_bound().cloned(), end: range.end_bound().cloned() }
     }
 }

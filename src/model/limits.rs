@@ -74,6 +74,16 @@ pub const INDEX_KINDS: usize = 1_024;
 /// Most nodes of one step in which an index is built.
 pub const INDEX_STEP: usize = 4_096;
 
+/// How deep a condition of a filter may nest.
+pub const CONDITION_DEPTH: usize = 64;
+
+/// Most terms of a condition of a filter: comparisons, sets, `and`, `or` and `not`.
+pub const CONDITION_TERMS: usize = 1_024;
+
+/// Most values with which a condition of a filter compares one field, and most kinds
+/// that it names.
+pub const CONDITION_VALUES: usize = 10_000;
+
 /// Most rows of one vector file.
 pub const VECTOR_FILE_ROWS: usize = 1 << 22;
 

@@ -3,6 +3,8 @@
 
 pub(crate) mod batch;
 pub(crate) mod catalog;
+pub(crate) mod condition;
+pub(crate) mod condition_text;
 pub(crate) mod edge;
 pub(crate) mod error;
 pub(crate) mod id;

@@ -365,7 +365,7 @@ impl fmt::Display for Value {
 }
 
 /// Text in quotes, escaped as in JSON.
-fn write_quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn write_quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_char('"')?;
     for c in text.chars() {
         match c {

@@ -13,16 +13,11 @@ use crate::{
     model::{
         error::{ConflictReason, Error, Result},
         id::NodeId,
+        key::KeyRange,
         limits::{self, check_count},
         time::{Seq, Timestamp},
     },
-    read::{
-        cursor::{Direction, KeyRange},
-        edge::EdgeRef,
-        edges::Edges,
-        node::NodeRef,
-        snapshot::Snapshot,
-    },
+    read::{cursor::Direction, edge::EdgeRef, edges::Edges, node::NodeRef, snapshot::Snapshot},
     state::{State, layer::Layer},
 };
 

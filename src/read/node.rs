@@ -84,7 +84,7 @@ impl<'s> NodeRef<'s> {
         }
     }
 
-    fn kind_number(&self) -> u32 {
+    pub(super) fn kind_number(&self) -> u32 {
         match &self.repr {
             NodeRepr::Memory { record, .. } => record.kind,
             NodeRepr::Stored(node) => node.row().kind.get(),

@@ -4,9 +4,9 @@
 use std::{fmt, vec};
 
 use crate::{
-    model::{edge::Edge, error::Result, id::NodeId, node::Node},
+    model::{edge::Edge, error::Result, id::NodeId, key::KeyRange, node::Node},
     read::{
-        cursor::{Cursor, Direction, KeyRange},
+        cursor::{Cursor, Direction},
         edge::EdgeRef,
         node::NodeRef,
         range::IndexEntry,

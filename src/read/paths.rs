@@ -1,6 +1,8 @@
 //! Paths through the graph.
 
-use std::ops::ControlFlow;
+use std::{cell::RefCell, collections::HashMap, ops::ControlFlow};
+
+use foldhash::quality::RandomState;
 
 use crate::{
     graph::{
@@ -11,7 +13,15 @@ use crate::{
         error::{Error, Result},
         id::NodeId,
     },
-    read::{edge::EdgeRef, edges::Edges, snapshot::Snapshot},
+    read::{
+        edge::EdgeRef,
+        edges::Edges,
+        filter::{
+            Filter,
+            compiled::{Expr, Subject, holds_all},
+        },
+        snapshot::Snapshot,
+    },
 };
 
 /// The edges of a node that a path may follow.
@@ -59,7 +69,7 @@ pub enum EdgeDirection {
 /// assert!(engine.snapshot().shortest_path(a, b, &options)?.is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PathOptions<'o> {
     /// Which edges of a node to follow.
     pub toward: EdgeDirection,
@@ -69,11 +79,19 @@ pub struct PathOptions<'o> {
     pub max_depth: usize,
     /// Maximum number of edges to examine: 1,000,000 by default.
     pub max_edges: usize,
+    /// What the nodes between the two ends have to pass; `None` for any nodes.
+    pub through: Option<&'o Filter<'o>>,
 }
 
 impl Default for PathOptions<'_> {
     fn default() -> Self {
-        Self { toward: EdgeDirection::Out, kinds: &[], max_depth: 16, max_edges: 1_000_000 }
+        Self {
+            toward: EdgeDirection::Out,
+            kinds: &[],
+            max_depth: 16,
+            max_edges: 1_000_000,
+            through: None,
+        }
     }
 }
 
@@ -139,7 +157,8 @@ impl Snapshot {
     /// Breadth-first search; it keeps every node that it reaches in memory.
     ///
     /// # Errors
-    /// `Limit` if `max_edges` were examined without an answer.
+    /// `Limit` if `max_edges` were examined without an answer; those of
+    /// [`search`](Self::search) for what is wrong with a filter.
     pub fn shortest_path(
         &self,
         from: NodeId,
@@ -150,7 +169,10 @@ impl Snapshot {
             return Ok(None);
         }
         let limits = Limits { depth: options.max_depth, budget: options.max_edges };
-        match shortest(&Walk { snapshot: self, options }, from, to, limits)? {
+        let through = options.through.map(|filter| filter.compile(self)).transpose()?;
+        let passed = RefCell::default();
+        let walk = Walk { snapshot: self, options, ends: [from, to], through, passed };
+        match shortest(&walk, from, to, limits)? {
             Outcome::Found(steps) => {
                 let step = |(edge, node)| PathStep { edge, node };
                 Ok(Some(GraphPath { start: from, steps: steps.into_iter().map(step).collect() }))
@@ -168,6 +190,29 @@ impl Snapshot {
 struct Walk<'s, 'o> {
     snapshot: &'s Snapshot,
     options: &'o PathOptions<'o>,
+    /// Nodes that need not pass.
+    ends: [NodeId; 2],
+    through: Option<Vec<Expr<'o>>>,
+    /// Nodes that were asked, and whether they pass.
+    passed: RefCell<HashMap<NodeId, bool, RandomState>>,
+}
+
+impl Walk<'_, '_> {
+    fn passes(&self, id: NodeId) -> Result<bool> {
+        let Some(through) = &self.through else { return Ok(true) };
+        if self.ends.contains(&id) {
+            return Ok(true);
+        }
+        if let Some(passes) = self.passed.borrow().get(&id) {
+            return Ok(*passes);
+        }
+        let passes = match self.snapshot.get(id)? {
+            Some(node) => holds_all(through.iter(), self.snapshot, &Subject::new(node))?,
+            None => false,
+        };
+        self.passed.borrow_mut().insert(id, passes);
+        Ok(passes)
+    }
 }
 
 impl<'s> Adjacency for Walk<'s, '_> {
@@ -178,7 +223,7 @@ impl<'s> Adjacency for Walk<'s, '_> {
         node: NodeId,
         visit: &mut dyn FnMut(NodeId, Self::Step) -> ControlFlow<()>,
     ) -> Result<()> {
-        let Walk { snapshot, options } = *self;
+        let Walk { snapshot, options, .. } = *self;
         let sides = [
             (matches!(options.toward, EdgeDirection::Out | EdgeDirection::Both), true),
             (matches!(options.toward, EdgeDirection::In | EdgeDirection::Both), false),
@@ -192,7 +237,7 @@ impl<'s> Adjacency for Walk<'s, '_> {
             for edge in of_kinds.into_iter().flatten() {
                 let edge = edge?;
                 let neighbour = if out { edge.target() } else { edge.source() };
-                if visit(neighbour, edge).is_break() {
+                if self.passes(neighbour)? && visit(neighbour, edge).is_break() {
                     return Ok(());
                 }
             }

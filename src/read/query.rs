@@ -6,10 +6,11 @@ use crate::{
     model::{
         error::{Error, Result},
         index::{Index, IndexPart, TEXT_CLASS, class_of, encode_value},
+        key::KeyRange,
         value::Value,
     },
     read::{
-        cursor::{Cursor, Direction, KeyRange},
+        cursor::{Cursor, Direction},
         range::{IndexEntries, IndexEntry, count},
         snapshot::Snapshot,
     },
@@ -185,11 +186,10 @@ impl Range {
         };
         // Bounds that exclude each other leave nothing.
         match (&start, &end) {
-            (Bound::Included(first), Bound::Excluded(last)) if first > last => KeyRange {
-                start: Bound::Included(first.clone()),
-                end: Bound::Excluded(first.clone()),
-            },
-            _ => KeyRange { start, end },
+            (Bound::Included(first), Bound::Excluded(last)) if first > last => {
+                KeyRange::new(Bound::Included(first.clone()), Bound::Excluded(first.clone()))
+            }
+            _ => KeyRange::new(start, end),
         }
     }
 }

@@ -6,10 +6,10 @@ use foldhash::quality::RandomState;
 
 use crate::{
     format::tables::{EXPIRY, IndexEntryRef},
-    model::{error::Result, id::NodeId, time::Timestamp},
+    model::{error::Result, id::NodeId, key::KeyRange, time::Timestamp},
     num,
     read::{
-        cursor::{Cursor, CursorOf, Direction, KeyRange},
+        cursor::{Cursor, CursorOf, Direction},
         hidden::{self, Expired, Hidden},
         merge::{Merge, MergedItem},
         node::NodeRef,
@@ -21,7 +21,6 @@ use crate::{
         State,
         base::partitions::{KeyPartition, RowRange},
         dead::DeadRun,
-        layer::Layer,
         record::{KeyEntry, expiry_key},
     },
 };
@@ -87,7 +86,7 @@ impl Snapshot {
     }
 
     fn expiries(&self, start: Bound<Vec<u8>>, before: Timestamp) -> IndexEntries<'_> {
-        let range = KeyRange { start, end: Bound::Included(expiry_key(before)) };
+        let range = KeyRange::new(start, Bound::Included(expiry_key(before)));
         self.entries(EXPIRY, range, Direction::Ascending)
     }
 
@@ -124,58 +123,10 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// The nodes with a key in a range of an index, sorted, without duplicates.
-    /// `None` if there are more than `most` keys, or more than twice as many in
-    /// the base, where deleted ones count.
-    pub(crate) fn nodes_within(
-        &self,
-        index: u32,
-        range: &KeyRange,
-        most: usize,
-    ) -> Result<Option<Vec<NodeId>>> {
-        range.check()?;
-        let base = self.state.base();
-        let bounds = (start_place(index, range), end_place(index, range));
-        let low = base.key_bound(&bound_place(bounds.0))?;
-        let high = base.key_bound(&bound_place(bounds.1))?;
-        // Entries of the base are counted without being read. Some may be
-        // deleted, so twice as many are allowed.
-        let partitions = base.keys().get(low.0..high.0).unwrap_or_default().iter();
-        let before = partitions.map(|partition| partition.entries().len()).sum::<usize>();
-        if (before + high.1).saturating_sub(low.1) > most.saturating_mul(2) {
-            return Ok(None);
-        }
-        let mut ids = Vec::new();
-        let layered =
-            |layer: &Layer| layer.keys().range::<_, IndexEntryRef<'_>>(bounds).next().is_some();
-        if !self.state.layers().any(layered) {
-            // No layer changes the range, so no merge is needed.
-            let end = (high.0, high.1 + 1);
-            let last = base.keys().len();
-            let high = if high.0 < last { end } else { high };
-            for place in RowRange::new(base.keys(), low, high) {
-                let place = place?;
-                if place.index == index && range.contains(place.key) {
-                    ids.push(place.node);
-                }
-            }
-            if ids.len() > most {
-                return Ok(None);
-            }
-            ids.sort_unstable();
-            ids.dedup();
-            return Ok(Some(ids));
-        }
-        let mut keys = self.entries(index, range.clone(), Direction::Ascending);
-        while let Some(place) = keys.next_place() {
-            if ids.len() == most {
-                return Ok(None);
-            }
-            ids.push(place?.node);
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(Some(ids))
+    /// The nodes with a key in a range of an index, in the order of the keys.
+    pub(crate) fn nodes_within(&self, index: u32, range: &KeyRange) -> Result<Vec<NodeId>> {
+        let mut entries = self.entries(index, range.clone(), Direction::Ascending);
+        std::iter::from_fn(|| entries.next_place()).map(|place| Ok(place?.node)).collect()
     }
 }
 
@@ -186,8 +137,7 @@ pub(crate) fn first_holder(
     key: &[u8],
     wanted: impl Fn(NodeId) -> bool,
 ) -> Result<Option<NodeId>> {
-    let range =
-        KeyRange { start: Bound::Included(key.to_vec()), end: Bound::Included(key.to_vec()) };
+    let range = KeyRange::new(Bound::Included(key.to_vec()), Bound::Included(key.to_vec()));
     let mut entries = IndexEntries::new(state, index, range, Direction::Ascending);
     while let Some(place) = entries.next_place() {
         let node = place?.node;
@@ -206,25 +156,47 @@ pub(crate) fn count(state: &State, index: u32, range: &KeyRange) -> Result<u64> 
 
 /// How many entries the base has in a range of an index, by their positions.
 pub(crate) fn count_stored(state: &State, index: u32, range: &KeyRange) -> Result<u64> {
-    let base = state.base();
     let position = |(partition, entry): (usize, usize)| {
-        let before = base.keys().get(..partition).unwrap_or_default().iter();
+        let before = state.base().keys().get(..partition).unwrap_or_default().iter();
         before.map(|partition| partition.entries().len()).sum::<usize>() + entry
     };
-    // The position of the first entry that is not before a bound.
+    let (from, to) = stored_between(state, index, range)?;
+    Ok(num::wide(position(to).saturating_sub(position(from))))
+}
+
+/// Where the base has the entries in a range of an index: the partition and the number
+/// in it of the first, and of the one after the last.
+pub(crate) fn stored_between(
+    state: &State,
+    index: u32,
+    range: &KeyRange,
+) -> Result<((usize, usize), (usize, usize))> {
+    let base = state.base();
+    // The first entry that is not before a bound.
     let (start, end) = (start_place(index, range), end_place(index, range));
-    let at = |bound: Bound<IndexEntryRef<'_>>, through: bool| -> Result<usize> {
+    let at = |bound: Bound<IndexEntryRef<'_>>, through: bool| -> Result<(usize, usize)> {
         let place = bound_place(bound);
         let (partition, entry) = base.key_bound(&place)?;
         let is_there = match base.keys().get(partition).map(|found| found.entries()) {
             Some(entries) if entry < entries.len() => entries.entry(entry)? == place,
             _ => false,
         };
-        Ok(position((partition, entry)) + usize::from(is_there && through))
+        Ok((partition, entry + usize::from(is_there && through)))
     };
     let from = at(start, matches!(start, Bound::Excluded(_)))?;
-    let to = at(end, matches!(end, Bound::Included(_)))?;
-    Ok(num::wide(to.saturating_sub(from)))
+    Ok((from, at(end, matches!(end, Bound::Included(_)))?))
+}
+
+/// The nodes whose entries in a range of an index a layer added or removed, ascending.
+pub(crate) fn layered_nodes(state: &State, index: u32, range: &KeyRange) -> Vec<NodeId> {
+    let bounds = (start_place(index, range), end_place(index, range));
+    let changed = state.layers().flat_map(|layer| {
+        layer.keys().range::<_, IndexEntryRef<'_>>(bounds).map(|(entry, _)| entry.place().node)
+    });
+    let mut nodes: Vec<NodeId> = changed.collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
 }
 
 type KeyMerge<'s> =
@@ -306,7 +278,7 @@ impl<'s> KeyTable<'s> {
         Self {
             state,
             index: start.index,
-            range: KeyRange { start: Bound::Unbounded, end: Bound::Unbounded },
+            range: KeyRange::all(),
             direction: Direction::Ascending,
             between: Some((start.clone(), end.clone())),
             left_at: None,
@@ -485,7 +457,7 @@ fn bound_place<'k>(bound: Bound<IndexEntryRef<'k>>) -> IndexEntryRef<'k> {
 }
 
 fn start_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
-    match &range.start {
+    match range.start() {
         Bound::Unbounded => Bound::Included(IndexEntryRef { index, key: &[], node: NodeId::MIN }),
         Bound::Included(key) => Bound::Included(IndexEntryRef { index, key, node: NodeId::MIN }),
         Bound::Excluded(key) => Bound::Excluded(IndexEntryRef { index, key, node: NodeId::MAX }),
@@ -493,7 +465,7 @@ fn start_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
 }
 
 fn end_place(index: u32, range: &KeyRange) -> Bound<IndexEntryRef<'_>> {
-    match &range.end {
+    match range.end() {
         // Numbers of indexes are small, so there is always a next one.
         // `EXPIRY`, the largest number, is always read with an end.
         Bound::Unbounded => Bound::Excluded(IndexEntryRef {

@@ -375,6 +375,13 @@ impl Indexes {
         }
     }
 
+    /// Those whose keys are derived and complete.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = (u32, &Arc<Index>)> {
+        let derived =
+            self.derived.iter().filter_map(|number| Some((*number, self.derived(*number)?)));
+        derived.filter(|(_, of)| of.phase == Phase::Ready).map(|(at, of)| (at, &of.definition))
+    }
+
     /// Whether there is an index with this number.
     pub(crate) fn knows(&self, number: u32) -> bool {
         self.by_number.contains_key(&number)

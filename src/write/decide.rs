@@ -24,6 +24,7 @@ use crate::{
         error::{ConflictReason, Error, Result},
         id::NodeId,
         index::Index,
+        key::KeyRange,
         limits::{self, check_count},
         node::{IndexKey, Node, Patch},
         space::Space,
@@ -32,7 +33,6 @@ use crate::{
     },
     num,
     read::{
-        cursor::KeyRange,
         range::{count_stored, first_holder},
         scan::Scan,
     },

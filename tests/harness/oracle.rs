@@ -376,7 +376,7 @@ impl Oracle {
         for (name, space) in &self.spaces {
             let query: Vec<f32> = (1..=space.dimension).map(|x| x as f32).collect();
             for kind in KINDS {
-                let filter = Filter::new().kind(kind).test(|node| node.strength() > 0.0);
+                let filter = Filter::new().kind(*kind).test(|node| node.strength() > 0.0);
                 let hits = view.nearest(name, &query, 2, &filter).unwrap();
                 let fit = alive.nodes.values().filter(|(node, _)| {
                     node.kind == *kind && node.strength > 0.0 && node.vectors.contains_key(name)

@@ -20,6 +20,7 @@ mod declared;
 mod disk;
 mod expiry;
 mod files;
+mod filters;
 mod fork;
 mod fuzzed;
 mod gone;

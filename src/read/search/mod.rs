@@ -10,10 +10,11 @@ use crate::{
         id::NodeId,
         space::{Method, Space},
     },
-    parallel,
+    num, parallel,
     read::{
+        filter::{Filter, mask::fewest},
         search::{
-            query::{Effort, Filter, FilterOf, Hit, HitOrigin, Query, Search},
+            query::{Effort, FilterOf, Hit, HitOrigin, Query, Search},
             run::{COMPARED, SearchRun},
         },
         snapshot::Snapshot,
@@ -58,15 +59,16 @@ impl Snapshot {
     /// vector file, a scan of codes or a walk of a graph gives candidates,
     /// whose vectors are then compared.
     ///
-    /// A filter by kind reads four bytes of each row. A filter by index lists
-    /// the nodes in its range if they are few; otherwise it looks up each
-    /// candidate, as a closure filter does. If few nodes pass the filter, all
-    /// that pass are compared.
+    /// What a [`Filter`] asks of kinds, ids, indexes, edges and expiry is answered by a
+    /// mask of the rows of a file, without reading records, and so are comparisons
+    /// that an index serves. Other comparisons and closures are asked of each
+    /// candidate. If few nodes pass, all that pass are compared.
     ///
     /// # Errors
     /// `Invalid` if the space or the index does not exist, the query does not
     /// fit the space, or the node of [`Search::like`] has no vector in it;
-    /// `Limit` if `k` exceeds
+    /// `NotReady` while an index of the filter is being built; `Filter` if a closure
+    /// failed; `Limit` if `k` exceeds
     /// [`limits::NEAREST_K`](crate::limits::NEAREST_K), or with diversity
     /// [`limits::DIVERSE_K`](crate::limits::DIVERSE_K); `Corrupt` if a vector
     /// is damaged on disk.
@@ -78,18 +80,7 @@ impl Snapshot {
         space.check_vector(search.space, query)?;
         let diversity = search.check()?;
         let filter = search.filter.get();
-        let index = match &filter.index {
-            Some((name, range)) => {
-                let number = self.state.indexes().readable(name)?;
-                range.check()?;
-                Some((number, range))
-            }
-            None => None,
-        };
-        let kind = match filter.kind.map(|kind| self.state.kinds().number(kind)) {
-            Some(None) => return Ok(Vec::new()),
-            known => known.flatten(),
-        };
+        let filter = filter.compile(self)?;
         let pool = if diversity > 0.0 { search.k.saturating_mul(4) } else { search.k };
         let exact = search.effort == Effort::Exact
             || search.within.is_some()
@@ -101,10 +92,8 @@ impl Snapshot {
             measure: Measure::new(space.metric, query),
             k: pool,
             excluded,
-            kind,
-            index,
-            listed: None,
-            test: filter.test.as_ref(),
+            filter: &filter,
+            rest: Vec::new(),
             effort: if exact { Effort::Exact } else { search.effort },
             within: search.within,
             layers: self.state.layers().collect(),
@@ -112,17 +101,10 @@ impl Snapshot {
             closest: Closest::new(pool),
             least: Least::new(pool.max(NEIGHBOURS)),
         };
-        // The nodes in the range of the index, if they are few.
-        let few = match index {
-            Some((number, range)) => self.nodes_within(number, range, run.worth_listing())?,
-            None => None,
-        };
-        match few {
-            Some(ids) if ids.len() <= COMPARED => run.among(&ids)?,
-            listed => {
-                if listed.is_some() {
-                    (run.listed, run.index) = (listed, None);
-                }
+        match fewest(&filter, self)? {
+            Some((nodes, expr)) if num::size(nodes) <= COMPARED => run.among(&expr.list(self)?)?,
+            _ => {
+                run.split();
                 run.all(named.method)?;
             }
         }

@@ -6,7 +6,7 @@ use crate::{
         id::NodeId,
         limits::{self, check_count},
     },
-    read::{cursor::KeyRange, node::NodeRef},
+    read::{filter::Filter, node::NodeRef},
 };
 
 /// A result of a vector search.
@@ -219,8 +219,8 @@ impl<'q> Search<'q> {
 
     /// Only nodes that pass this filter.
     #[must_use]
-    pub fn filter(mut self, filter: Filter<'q>) -> Self {
-        self.filter = FilterOf::Owned(filter);
+    pub fn filter(mut self, filter: impl Into<Filter<'q>>) -> Self {
+        self.filter = FilterOf::Owned(filter.into());
         self
     }
 
@@ -273,72 +273,6 @@ impl<'q> Search<'q> {
     #[must_use]
     pub fn explain(mut self, explain: bool) -> Self {
         self.explain = explain;
-        self
-    }
-}
-
-/// Conditions on the nodes that a vector search may find. All must hold.
-///
-/// ```
-/// use ingrain::{KeyRange, search::Filter};
-///
-/// let filter = Filter::new()
-///     .kind("note")
-///     .index("timeline", KeyRange::all())
-///     .test(|node| node.confidence() > 0.5);
-/// # let _ = filter;
-/// ```
-#[derive(Default)]
-pub struct Filter<'f> {
-    pub(super) kind: Option<&'f str>,
-    pub(super) index: Option<(&'f str, KeyRange)>,
-    pub(super) test: Option<Test<'f>>,
-}
-
-pub(crate) type Test<'f> = Box<dyn Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f>;
-
-impl std::fmt::Debug for Filter<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Filter")
-            .field("kind", &self.kind)
-            .field("index", &self.index)
-            .field("test", &self.test.is_some())
-            .finish()
-    }
-}
-
-impl<'f> Filter<'f> {
-    /// A filter that every node passes.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only nodes of this kind. A filter has one kind, the last that was set.
-    #[must_use]
-    pub fn kind(mut self, kind: &'f str) -> Self {
-        self.kind = Some(kind);
-        self
-    }
-
-    /// Only nodes with a key in this range of this index. A filter has one range,
-    /// the last that was set.
-    #[must_use]
-    pub fn index(mut self, index: &'f str, range: impl Into<KeyRange>) -> Self {
-        self.index = Some((index, range.into()));
-        self
-    }
-
-    /// Only nodes for which `test` returns true. It is called only for
-    /// candidates that meet the other conditions. If few nodes pass, there are
-    /// many candidates, up to all vectors of the space. With several tests, all
-    /// must hold.
-    #[must_use]
-    pub fn test(mut self, test: impl Fn(&NodeRef<'_>) -> bool + Send + Sync + 'f) -> Self {
-        self.test = Some(match self.test.take() {
-            Some(earlier) => Box::new(move |node| earlier(node) && test(node)),
-            None => Box::new(test),
-        });
         self
     }
 }

@@ -10,9 +10,11 @@ use crate::{
     model::{error::Result, id::NodeId, space::Method},
     num,
     read::{
-        cursor::KeyRange,
-        node::NodeRef,
-        search::query::{CandidateSource, Effort, HitOrigin, Test},
+        filter::{
+            compiled::{Expr, Subject},
+            mask::{Bits, all_of, rows_of},
+        },
+        search::query::{CandidateSource, Effort, HitOrigin},
         snapshot::Snapshot,
     },
     state::{
@@ -24,7 +26,6 @@ use crate::{
         layer::{Layer, change::Change},
     },
     vector::{
-        self,
         exact::{Closest, Least},
         metric::Measure,
         pq::Candidates,
@@ -32,7 +33,7 @@ use crate::{
     },
 };
 
-/// Up to this many nodes in the range of an index are compared one by one.
+/// Up to this many nodes that a filter names are looked up and compared one by one.
 pub(crate) const COMPARED: usize = 1_000;
 /// Candidates that a search compares at least, and beyond twice `k`.
 const SPARE: usize = 16;
@@ -66,11 +67,10 @@ pub(crate) struct SearchRun<'s, 'q> {
     pub(super) k: usize,
     /// A node that must not be a hit.
     pub(super) excluded: Option<NodeId>,
-    pub(super) kind: Option<u32>,
-    pub(super) index: Option<(u32, &'q KeyRange)>,
-    /// The only nodes that may be hits, ascending, if they were listed.
-    pub(super) listed: Option<Vec<NodeId>>,
-    pub(super) test: Option<&'q Test<'q>>,
+    /// What nodes have to meet.
+    pub(super) filter: &'q [Expr<'q>],
+    /// What of it masks of rows do not show.
+    pub(super) rest: Vec<&'q Expr<'q>>,
     pub(super) effort: Effort,
     pub(super) within: Option<f64>,
     /// Newest first.
@@ -85,24 +85,11 @@ pub(crate) struct SearchRun<'s, 'q> {
 
 /// Which rows of a file may be hits: a bit for each, as in `Dead`, and their
 /// number; `None` for all.
-type Mask = Option<(Vec<u32>, usize)>;
+type Mask = Option<(Bits, usize)>;
 
-impl<'s> SearchRun<'s, '_> {
+impl<'s, 'q> SearchRun<'s, 'q> {
     fn base(&self) -> &'s Base {
         self.snapshot.state.base()
-    }
-
-    /// Whether the filter needs more of a node than its kind.
-    fn needs_node(&self) -> bool {
-        self.index.is_some() || self.test.is_some()
-    }
-
-    /// Whether a node passes the filters by index and by closure.
-    fn passes(&self, node: &NodeRef<'_>) -> bool {
-        let in_range = |(number, range): (u32, &KeyRange)| {
-            node.numbered_keys().any(|(of, key)| of == number && range.contains(key))
-        };
-        self.index.is_none_or(in_range) && self.test.is_none_or(|test| test(node))
     }
 
     /// Rows of all files.
@@ -111,16 +98,22 @@ impl<'s> SearchRun<'s, '_> {
         rows.sum()
     }
 
-    /// How many nodes in the range of an index are worth listing: if `n` of
-    /// `rows` rows pass, `depth * rows / n` candidates are looked up to find
-    /// `depth`, and each costs as much as listing ten.
-    pub(crate) fn worth_listing(&self) -> usize {
-        let rows = self.rows();
-        let depth = self.k.saturating_mul(10).max(100);
-        match self.effort {
-            Effort::Exact => rows.max(COMPARED),
-            _ => depth.saturating_mul(rows).saturating_mul(10).isqrt().max(COMPARED),
-        }
+    /// Leaves what masks do not show to the candidates. Of very many ids, it costs
+    /// less to look each candidate up among them than to look them up among the rows.
+    pub(crate) fn split(&mut self) {
+        let many = self.rows() / 4;
+        let filter = self.filter;
+        self.rest = filter
+            .iter()
+            .filter(|expr| match expr {
+                Expr::Ids(ids) => ids.len() > many && ids.len() > COMPARED,
+                expr => !expr.is_maskable(),
+            })
+            .collect();
+    }
+
+    fn is_masked(&self, expr: &Expr<'_>) -> bool {
+        !self.rest.iter().any(|rest| std::ptr::eq(*rest, expr))
     }
 
     /// The distance of a vector. Finite components have one; damage sorts first,
@@ -143,20 +136,56 @@ impl<'s> SearchRun<'s, '_> {
         self.is_close(id, distance).then_some(distance)
     }
 
-    /// As [`passes`](Self::passes), but looks up the node only if necessary. A node
-    /// that a view hides does not pass.
-    fn node_passes(&self, id: NodeId) -> Result<bool> {
-        if !self.needs_node() {
-            return Ok(!self.snapshot.hides_id(id)?);
+    /// Whether a node passes, of which nothing is known. A node that a view hides does
+    /// not pass.
+    fn passes(&self, id: NodeId) -> Result<bool> {
+        self.meets(id, self.filter.iter())
+    }
+
+    /// Whether the node of a row that the mask selects passes.
+    fn passes_rest(&self, id: NodeId) -> Result<bool> {
+        self.meets(id, self.rest.iter().copied())
+    }
+
+    /// The node is looked up only if its id does not answer.
+    fn meets<'e>(&self, id: NodeId, all: impl Iterator<Item = &'e Expr<'q>>) -> Result<bool>
+    where
+        'q: 'e,
+    {
+        let mut node = None;
+        for expr in all {
+            if let Expr::Ids(ids) = expr {
+                if ids.binary_search(&id).is_err() {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let subject = match &node {
+                Some(subject) => subject,
+                None => match self.snapshot.get(id)? {
+                    Some(found) => node.insert(Subject::new(found)),
+                    None => return Ok(false),
+                },
+            };
+            if !expr.holds(self.snapshot, subject)? {
+                return Ok(false);
+            }
         }
-        Ok(self.snapshot.get(id)?.is_some_and(|node| self.passes(&node)))
+        Ok(node.is_some() || !self.snapshot.hides_id(id)?)
+    }
+
+    /// Whether a node of this kind may pass.
+    fn may_be(&self, kind: u32) -> bool {
+        self.filter.iter().all(|expr| match expr {
+            Expr::Kinds(kinds) => kinds.binary_search(&kind).is_ok(),
+            _ => true,
+        })
     }
 
     /// Compares a vector that is known to be the current one of its node.
     fn offer(&mut self, id: NodeId, components: &[f32], norm: f64, found: HitOrigin) -> Result<()> {
         if let Some(distance) = self.close(id, components, norm)
-            && self.is_listed(id)
-            && self.node_passes(id)?
+            && self.passes(id)?
         {
             self.least.offer(distance);
             self.closest.offer(distance, id, found);
@@ -164,20 +193,13 @@ impl<'s> SearchRun<'s, '_> {
         Ok(())
     }
 
-    /// Whether `listed` allows a node.
-    fn is_listed(&self, id: NodeId) -> bool {
-        self.listed.as_ref().is_none_or(|listed| listed.binary_search(&id).is_ok())
-    }
-
     /// Whether a layer overrides the vector of a node in the files.
     fn is_overridden(&self, id: NodeId) -> bool {
         self.layers.iter().any(|layer| layer.vectors().contains_key(&(self.number, id)))
     }
 
-    /// Searches only these nodes, which are known to be in the range of the
-    /// index.
+    /// Searches only these nodes.
     pub(crate) fn among(&mut self, ids: &[NodeId]) -> Result<()> {
-        self.index = None;
         for id in ids {
             let key = (self.number, *id);
             let layers = &self.layers;
@@ -185,7 +207,7 @@ impl<'s> SearchRun<'s, '_> {
             match layered.map(Change::value) {
                 Some(None) => {}
                 Some(Some(vector)) => {
-                    if self.kind.is_none_or(|kind| vector.kind == kind) {
+                    if self.may_be(vector.kind) {
                         self.offer(*id, &vector.components, vector.norm, IN_MEMORY)?;
                     }
                 }
@@ -194,7 +216,7 @@ impl<'s> SearchRun<'s, '_> {
                         if let Some(row) = partition.live_row(*id)? {
                             let (head, components) = partition.rows().row(row)?;
                             let kind = partition.rows().kinds().row(row)?.get();
-                            if self.kind.is_none_or(|wanted| wanted == kind) {
+                            if self.may_be(kind) {
                                 let found = compared(partition);
                                 self.offer(*id, components, head.norm.get(), found)?;
                             }
@@ -215,7 +237,7 @@ impl<'s> SearchRun<'s, '_> {
             for ((_, id), vector) in layer.vectors().range(all.clone()) {
                 let Some(vector) = vector.value() else { continue };
                 let newer = self.layers.get(..at).unwrap_or_default();
-                if self.kind.is_none_or(|kind| vector.kind == kind)
+                if self.may_be(vector.kind)
                     && !newer.iter().any(|layer| layer.vectors().contains_key(&(self.number, *id)))
                 {
                     self.offer(*id, &vector.components, vector.norm, IN_MEMORY)?;
@@ -271,35 +293,19 @@ impl<'s> SearchRun<'s, '_> {
         self.compare(partition, &mask)
     }
 
-    /// The rows of a file that are live, of the kind, and listed if there is a
-    /// list.
+    /// The rows of a file that are live and meet what masks show.
     fn mask(&self, partition: &VectorPartition) -> Result<Mask> {
-        let rows = partition.rows().len();
-        let words = rows.div_ceil(MASK_ROWS);
-        let of_kind = |kind: u32| -> Result<Vec<u32>> {
-            let mut mask = Vec::with_capacity(words);
-            vector::equal(partition.rows().kinds().bytes_of_all()?, kind, &mut mask);
-            Ok(mask)
+        let mut masks = self.filter.iter().filter(|expr| self.is_masked(expr));
+        let mut mask = match masks.next() {
+            Some(expr) => self.snapshot.mask(expr, partition)?,
+            None if partition.dead().is_empty() => return Ok(None),
+            None => all_of(partition.rows().len()),
         };
-        let mut mask = match (&self.listed, self.kind) {
-            (None, None) if partition.dead().is_empty() => return Ok(None),
-            (None, None) => all_of(rows),
-            (None, Some(kind)) => of_kind(kind)?,
-            (Some(listed), kind) => {
-                let mut mask = vec![0; words];
-                partition.rows().for_rows_of(listed, |row| {
-                    if let Some(word) = mask.get_mut(row / MASK_ROWS) {
-                        *word |= 1 << (row % MASK_ROWS);
-                    }
-                })?;
-                if let Some(kind) = kind {
-                    for (word, of_kind) in mask.iter_mut().zip(of_kind(kind)?) {
-                        *word &= of_kind;
-                    }
-                }
-                mask
+        for expr in masks {
+            for (word, other) in mask.iter_mut().zip(self.snapshot.mask(expr, partition)?) {
+                *word &= other;
             }
-        };
+        }
         for (word, dead) in mask.iter_mut().zip(partition.dead().iter()) {
             *word &= !dead;
         }
@@ -332,7 +338,7 @@ impl<'s> SearchRun<'s, '_> {
             let id = head.id();
             if let Some(distance) = run.close(id, components, head.norm.get())
                 && !run.is_overridden(id)
-                && run.node_passes(id)?
+                && run.passes_rest(id)?
             {
                 run.least.offer(distance);
                 run.closest.offer(distance, id, found);
@@ -386,7 +392,7 @@ impl<'s> SearchRun<'s, '_> {
         self.tried.push(row);
         let row = num::index(row);
         let id = partition.rows().heads().row(row)?.id();
-        if self.is_overridden(id) || Some(id) == self.excluded || !self.node_passes(id)? {
+        if self.is_overridden(id) || Some(id) == self.excluded || !self.passes_rest(id)? {
             return Ok(None);
         }
         let (head, components) = partition.rows().row(row)?;
@@ -548,25 +554,4 @@ fn compared(partition: &VectorPartition) -> HitOrigin {
         by: CandidateSource::Comparison,
         rank: None,
     }
-}
-
-/// A mask of this many rows with every bit set.
-fn all_of(rows: usize) -> Vec<u32> {
-    let mut mask = vec![u32::MAX; rows.div_ceil(MASK_ROWS)];
-    if let Some(last) = mask.last_mut() {
-        *last >>= (MASK_ROWS - rows % MASK_ROWS) % MASK_ROWS;
-    }
-    mask
-}
-
-/// The rows whose bits are set.
-fn rows_of(mask: &[u32]) -> impl Iterator<Item = usize> {
-    mask.iter().enumerate().flat_map(|(at, word)| {
-        let mut left = *word;
-        std::iter::from_fn(move || {
-            let bit = Some(num::index(left.trailing_zeros())).filter(|_| left != 0)?;
-            left &= left.wrapping_sub(1);
-            Some(at * MASK_ROWS + bit)
-        })
-    })
 }

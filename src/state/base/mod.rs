@@ -5,6 +5,7 @@ use crate::state::record::Content;
 use crate::state::record::NodeRecord;
 use crate::state::record::StoredSecondaryKeys;
 pub(crate) mod heap;
+pub(crate) mod key_rows;
 pub(crate) mod open;
 pub(crate) mod partitions;
 pub(crate) mod rebuild_signal;
@@ -15,7 +16,7 @@ pub(crate) mod vector_stats;
 pub(crate) mod vectors;
 
 use crate::state::record::some_attributes;
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use crate::{
     cpu::prefetch,
@@ -34,6 +35,7 @@ use crate::{
     num,
     state::base::{
         heap::Heap,
+        key_rows::KeyRowsCache,
         partitions::{
             EdgePartition, KeyPartition, KindRows, NodePartition, Partition, RowRange, end_of,
             partition_of,
@@ -70,6 +72,7 @@ pub(crate) struct Base {
     /// Bytes of the rows of all tables, without vectors.
     table_bytes: usize,
     rebuild_signal: RebuildSignal,
+    key_rows: Arc<KeyRowsCache>,
 }
 
 impl Base {
@@ -82,6 +85,11 @@ impl Base {
     #[inline]
     pub(crate) fn table_bytes(&self) -> usize {
         self.table_bytes
+    }
+
+    /// Rows of vector files by entries of indexes.
+    pub(crate) fn key_rows(&self) -> &KeyRowsCache {
+        &self.key_rows
     }
 
     /// Sorted by number.
@@ -149,6 +157,13 @@ impl Base {
             .chain(of(&self.in_edges))
             .chain(of(&self.keys))
             .chain(self.vectors.iter().flat_map(VectorPartition::segments))
+    }
+
+    /// The digests of the files of index keys and vectors.
+    pub(crate) fn digests(&self) -> HashSet<[u8; 16]> {
+        let keys = self.keys.iter().map(|partition| partition.segment());
+        let vectors = self.vectors.iter().map(|partition| partition.rows().segment());
+        keys.chain(vectors).map(|segment| segment.file().digest).collect()
     }
 
     /// The error of damage that no single file has.

@@ -156,7 +156,7 @@ impl Files<'_> {
         let old = self.old.map(|old| &*old.keys);
         self.partitions(FileKind::Keys, &self.manifest.keys, old, failed, |file, segment| {
             IndexEntryRef::decode(&file.first).map_err(|_| self.damaged("a wrong key"))?;
-            Ok(KeyPartition { first: file.first.clone(), entries: KeyTable::open(&segment)? })
+            Ok(KeyPartition::new(file.first.clone(), KeyTable::open(&segment)?))
         })
     }
 
@@ -255,8 +255,10 @@ impl Base {
         let files = Files { segment: &segment, manifest, old, manifest_path };
         let path = dir.parent().unwrap_or(dir).to_owned();
         let rebuild_signal = old.map(|old| old.rebuild_signal.clone()).unwrap_or_default();
+        let key_rows = old.map(|old| Arc::clone(&old.key_rows)).unwrap_or_default();
         let manifest_of = Arc::new(manifest.clone());
-        let mut base = Self { path, manifest: manifest_of, rebuild_signal, ..Self::default() };
+        let mut base =
+            Self { path, manifest: manifest_of, rebuild_signal, key_rows, ..Self::default() };
         base.heaps = files.heaps(check_heaps, failed)?;
         base.heap_places = places(&base.heaps);
         base.nodes = files.nodes(failed)?;

@@ -1,6 +1,9 @@
 //! Partitions of tables: the rows of a key range, in one file.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use crate::{
     format::tables::{EdgeKey, EdgeRow, IndexEntryRef, KindRow, Le32, NodeRow, RefRow},
@@ -95,9 +98,21 @@ impl EdgePartition {
 pub(crate) struct KeyPartition {
     pub(super) first: Vec<u8>,
     pub(super) entries: KeyTable,
+    /// Entries that were listed to make masks.
+    listed: AtomicUsize,
 }
 
 impl KeyPartition {
+    pub(super) fn new(first: Vec<u8>, entries: KeyTable) -> Self {
+        Self { first, entries, listed: AtomicUsize::new(0) }
+    }
+
+    /// Notes that so many entries are to be listed. Returns how many were, with these.
+    pub(crate) fn note_listed(&self, entries: usize) -> usize {
+        // A figure that nothing depends on but when work is done once for all.
+        self.listed.fetch_add(entries, Relaxed).saturating_add(entries)
+    }
+
     #[inline]
     pub(crate) fn entries(&self) -> &KeyTable {
         &self.entries

@@ -115,13 +115,18 @@ impl VectorRows {
         Ok((row < self.len() && self.heads.row(row)?.id() == id).then_some(row))
     }
 
-    /// Calls `each` with the rows of the nodes in `ids`, which are ascending.
-    pub(crate) fn for_rows_of(&self, ids: &[NodeId], mut each: impl FnMut(usize)) -> Result<()> {
+    /// Calls `each` with the positions of those of `ids` that have a row, and with
+    /// that row. The ids are ascending.
+    pub(crate) fn for_rows_of(
+        &self,
+        ids: &[NodeId],
+        mut each: impl FnMut(usize, usize),
+    ) -> Result<()> {
         // Far apart: each is searched for separately.
         if ids.len() * 64 < self.len() {
-            for id in ids {
+            for (at, id) in ids.iter().enumerate() {
                 if let Some(row) = self.find_row(*id)? {
-                    each(row);
+                    each(at, row);
                 }
             }
             return Ok(());
@@ -129,7 +134,7 @@ impl VectorRows {
         let before = |row: usize, id: &NodeId| Ok::<_, Error>(self.heads.row(row)?.id() < *id);
         // All rows before `low` have smaller ids than the current one.
         let mut low = 0_usize;
-        for id in ids {
+        for (at, id) in ids.iter().enumerate() {
             // Exponential search from the last position, then binary search.
             let mut step = 1_usize;
             while low + step < self.len() && before(low + step, id)? {
@@ -149,7 +154,7 @@ impl VectorRows {
                 break;
             }
             if self.heads.row(low)?.id() == *id {
-                each(low);
+                each(at, low);
             }
         }
         Ok(())

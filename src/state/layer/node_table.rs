@@ -191,7 +191,12 @@ impl Default for NodeTable {
 
 impl NodeTable {
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.len() == 0
+        self.len() == 0
+    }
+
+    /// The nodes that it has a version of, also of those that were deleted.
+    pub(crate) fn len(&self) -> usize {
+        num::index(self.keys.len())
     }
 
     fn hash(&self, id: &NodeId) -> u32 {

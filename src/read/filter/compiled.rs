@@ -1,0 +1,300 @@
+//! A filter in the terms of one state: numbers of kinds and indexes in place of
+//! names, and ranges of indexes in place of conditions that they serve.
+
+use std::{borrow::Cow, cell::OnceCell, sync::Arc};
+
+use crate::{
+    model::{
+        condition::{Condition, Operator, Test, field_holds},
+        error::Result,
+        id::NodeId,
+        index::{Fields, Index, IndexPart},
+        key::KeyRange,
+        time::Timestamp,
+        value::Attributes,
+    },
+    read::{
+        filter::{Filter, NodeTest, indexed},
+        node::NodeRef,
+        snapshot::Snapshot,
+    },
+};
+
+/// The most neighbours of a node that a filter lists.
+const LISTED: usize = 65_536;
+
+/// What a node has to meet.
+#[derive(Clone)]
+pub(crate) enum Expr<'f> {
+    All(Vec<Expr<'f>>),
+    Any(Vec<Expr<'f>>),
+    Not(Box<Expr<'f>>),
+    /// One of these kinds, ascending.
+    Kinds(Vec<u32>),
+    /// One of these nodes, ascending.
+    Ids(Arc<[NodeId]>),
+    Field(Box<(IndexPart, Operator)>),
+    Keys(Keys),
+    AliveAt(Timestamp),
+    /// An edge to a node, or from it, that has too many to list them.
+    Edge {
+        node: NodeId,
+        to: bool,
+        kind: Option<String>,
+    },
+    Test(NodeTest<'f>),
+}
+
+/// A key in one of these ranges of an index.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Keys {
+    pub(crate) index: u32,
+    /// They do not overlap, and are in the order of the keys.
+    pub(crate) ranges: Vec<KeyRange>,
+    /// How many of the first fields of the index have one value in each range.
+    pub(crate) fixed: usize,
+}
+
+/// A node that is asked whether it meets conditions.
+pub(crate) struct Subject<'s> {
+    node: NodeRef<'s>,
+    attributes: OnceCell<Cow<'s, Attributes>>,
+}
+
+impl<'s> Subject<'s> {
+    pub(crate) fn new(node: NodeRef<'s>) -> Self {
+        Self { node, attributes: OnceCell::new() }
+    }
+
+    /// The attributes are decoded once.
+    fn attributes(&self) -> Result<&Attributes> {
+        if self.attributes.get().is_none() {
+            let attributes = self.node.attributes()?;
+            return Ok(self.attributes.get_or_init(|| attributes));
+        }
+        // It was set above.
+        Ok(self.attributes.get_or_init(Cow::default))
+    }
+
+    fn meets(&self, part: &IndexPart, operator: &Operator) -> Result<bool> {
+        let none = Attributes::new();
+        let attributes = if part.field().is_attribute() { self.attributes()? } else { &none };
+        Ok(field_holds(part, operator, &self.fields(attributes)))
+    }
+
+    /// The first of the keys that the node has in an index with this definition.
+    pub(crate) fn key(&self, of: &Index) -> Result<Option<Vec<u8>>> {
+        let none = Attributes::new();
+        let has_attribute = of.parts().iter().any(|part| part.field().is_attribute());
+        let attributes = if has_attribute { self.attributes()? } else { &none };
+        Ok(of.first_key(&self.fields(attributes)))
+    }
+
+    fn fields<'a>(&'a self, attributes: &'a Attributes) -> Fields<'a> {
+        let node = &self.node;
+        Fields {
+            kind: node.kind(),
+            attributes,
+            strength: node.strength(),
+            confidence: node.confidence(),
+            created: node.created(),
+            updated: node.updated(),
+            accessed: node.accessed(),
+            access_count: node.access_count(),
+            expires: node.expires(),
+        }
+    }
+}
+
+impl<'f> Filter<'f> {
+    /// The filter for a snapshot. Its conditions are in the order in which they are
+    /// asked, the cheapest first.
+    ///
+    /// # Errors
+    /// `Invalid` if an index is unknown or a condition cannot be asked; `NotReady`
+    /// while an index is being built.
+    pub(crate) fn compile(&self, snapshot: &Snapshot) -> Result<Vec<Expr<'f>>> {
+        self.check()?;
+        let mut all = Vec::new();
+        for condition in &self.conditions {
+            let Condition { test, .. } = condition;
+            match test {
+                Test::All(tests) => all.extend(tests),
+                test => all.push(test),
+            }
+        }
+        let mut all = indexed::conjunction(snapshot, &all)?;
+        all.sort_by_key(Expr::cost);
+        all.extend(self.tests.iter().map(|test| Expr::Test(Arc::clone(test))));
+        Ok(all)
+    }
+}
+
+impl Expr<'_> {
+    /// A condition by itself.
+    pub(super) fn of(snapshot: &Snapshot, test: &Test, kinds: Option<&[&str]>) -> Result<Self> {
+        let state = &snapshot.state;
+        Ok(match test {
+            Test::All(tests) => {
+                let tests: Vec<&Test> = tests.iter().collect();
+                Self::all(indexed::conjunction(snapshot, &tests)?)
+            }
+            Test::Any(tests) => {
+                let tests = tests.iter().map(|test| Self::single(snapshot, test, kinds));
+                Self::Any(tests.collect::<Result<_>>()?)
+            }
+            Test::Not(test) => Self::Not(Box::new(Self::single(snapshot, test, kinds)?)),
+            Test::Kinds(names) => {
+                let mut kinds: Vec<u32> =
+                    names.iter().filter_map(|kind| state.kinds().number(kind)).collect();
+                kinds.sort_unstable();
+                Self::Kinds(kinds)
+            }
+            Test::Ids(ids) => Self::Ids(Arc::clone(ids)),
+            Test::Field(part, operator) => Self::Field(Box::new((part.clone(), operator.clone()))),
+            Test::Keys(index, range) => {
+                let index = state.indexes().readable(index)?;
+                Self::Keys(Keys { index, ranges: vec![range.clone()], fixed: 0 })
+            }
+            Test::AliveAt(time) => Self::AliveAt(*time),
+            Test::Edge { node, to, kind } => Self::edge(snapshot, *node, *to, kind.as_deref())?,
+            // `check` refuses it.
+            Test::TooDeep => Self::Any(Vec::new()),
+        })
+    }
+
+    /// A condition by itself, by an index if one serves it.
+    fn single(snapshot: &Snapshot, test: &Test, kinds: Option<&[&str]>) -> Result<Self> {
+        match test {
+            Test::Field(..) => {
+                Ok(Self::all(indexed::conjunction_of_kinds(snapshot, &[test], kinds)?))
+            }
+            test => Self::of(snapshot, test, kinds),
+        }
+    }
+
+    fn all(mut all: Vec<Self>) -> Self {
+        if all.len() == 1
+            && let Some(one) = all.pop()
+        {
+            return one;
+        }
+        all.sort_by_key(Self::cost);
+        Self::All(all)
+    }
+
+    /// The neighbours of a node, if they are not too many.
+    fn edge(snapshot: &Snapshot, node: NodeId, to: bool, kind: Option<&str>) -> Result<Self> {
+        let edges = snapshot.edges_for(node, to, kind);
+        let mut ids = Vec::new();
+        for edge in edges {
+            if ids.len() == LISTED {
+                return Ok(Self::Edge { node, to, kind: kind.map(str::to_owned) });
+            }
+            let edge = edge?;
+            ids.push(if to { edge.source() } else { edge.target() });
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Self::Ids(ids.into()))
+    }
+
+    /// The order in which conditions of a node are asked.
+    fn cost(&self) -> u32 {
+        match self {
+            Self::Kinds(_) | Self::AliveAt(_) => 0,
+            Self::Ids(_) | Self::Keys(_) => 1,
+            Self::Field(of) if !of.0.field().is_attribute() => 0,
+            Self::Field(..) => 2,
+            Self::All(all) | Self::Any(all) => all.iter().map(Self::cost).max().unwrap_or(0),
+            Self::Not(of) => of.cost(),
+            Self::Edge { .. } => 3,
+            Self::Test(_) => 4,
+        }
+    }
+
+    /// What it asks, for people.
+    pub(crate) fn explain(&self, snapshot: &Snapshot) -> String {
+        let joined = |all: &[Self], word: &str| {
+            let all: Vec<String> = all.iter().map(|expr| expr.explain(snapshot)).collect();
+            format!("({})", all.join(word))
+        };
+        match self {
+            Self::All(all) => joined(all, " and "),
+            Self::Any(any) => joined(any, " or "),
+            Self::Not(of) => format!("not {}", of.explain(snapshot)),
+            Self::Kinds(kinds) => {
+                let names = kinds.iter().map(|kind| snapshot.state.kinds().known_name(*kind));
+                format!("one of the kinds {:?}", names.collect::<Vec<_>>())
+            }
+            Self::Ids(ids) => format!("one of {} ids", ids.len()),
+            Self::Field(asked) => Test::Field(asked.0.clone(), asked.1.clone()).to_string(),
+            Self::Keys(keys) => {
+                let name = snapshot.state.indexes().name(keys.index).unwrap_or_default();
+                format!("a key in {} ranges of index {name:?}", keys.ranges.len())
+            }
+            Self::AliveAt(time) => format!("alive at {time}"),
+            Self::Edge { node, to: true, .. } => format!("an edge to {node}"),
+            Self::Edge { node, to: false, .. } => format!("an edge from {node}"),
+            Self::Test(_) => "a closure".to_owned(),
+        }
+    }
+
+    /// Whether a node meets it.
+    pub(crate) fn holds(&self, snapshot: &Snapshot, of: &Subject<'_>) -> Result<bool> {
+        let node = &of.node;
+        Ok(match self {
+            Self::All(all) => return holds_all(all.iter(), snapshot, of),
+            Self::Any(any) => {
+                for expr in any {
+                    if expr.holds(snapshot, of)? {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
+            Self::Not(not) => !not.holds(snapshot, of)?,
+            Self::Kinds(kinds) => kinds.binary_search(&node.kind_number()).is_ok(),
+            Self::Ids(ids) => ids.binary_search(&node.id()).is_ok(),
+            Self::Field(asked) => of.meets(&asked.0, &asked.1)?,
+            Self::Keys(keys) => keys.has(node),
+            Self::AliveAt(time) => node.expires().is_none_or(|expires| expires > *time),
+            Self::Edge { node: with, to, kind } => {
+                // From the node that is asked, which has fewer edges as a rule.
+                let mut edges = snapshot.edges_for(node.id(), !to, kind.as_deref());
+                let end =
+                    |edge: crate::EdgeRef<'_>| if *to { edge.target() } else { edge.source() };
+                edges.try_fold(false, |found, edge| edge.map(|edge| found || end(edge) == *with))?
+            }
+            Self::Test(test) => return test(node),
+        })
+    }
+}
+
+/// Whether a node meets all of these.
+pub(crate) fn holds_all<'e, 'f: 'e>(
+    all: impl Iterator<Item = &'e Expr<'f>>,
+    snapshot: &Snapshot,
+    of: &Subject<'_>,
+) -> Result<bool> {
+    for expr in all {
+        if !expr.holds(snapshot, of)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Keys {
+    /// The keys of a node that are in one of the ranges.
+    pub(crate) fn of<'s>(&self, node: &NodeRef<'s>) -> impl Iterator<Item = &'s [u8]> {
+        let keys = node.numbered_keys().filter(|(index, _)| *index == self.index);
+        let within = |key: &[u8]| self.ranges.iter().any(|range| range.contains(key));
+        keys.map(|(_, key)| key).filter(move |key| within(key))
+    }
+
+    /// Whether a node has a key in one of the ranges.
+    pub(crate) fn has(&self, node: &NodeRef<'_>) -> bool {
+        self.of(node).next().is_some()
+    }
+}
