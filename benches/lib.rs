@@ -6,7 +6,10 @@
     reason = "benches"
 )]
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A directory on the medium that a bench is about: where the build is, not a
 /// tmpfs.
@@ -45,4 +48,22 @@ impl Random {
     pub fn gauss(&mut self, dimension: usize) -> Vec<f32> {
         (0..dimension).map(|_| self.normal()).collect()
     }
+}
+
+/// The rows of an `.npy` array of little-endian f16 or f32, but for zeros.
+#[must_use]
+pub fn read_vectors(path: &Path) -> Vec<Vec<f32>> {
+    let bytes = fs::read(path).unwrap();
+    let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
+    let text = std::str::from_utf8(&bytes[10..10 + header]).unwrap();
+    let shape = text.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0;
+    let dimension: usize = shape.split(',').nth(1).unwrap().trim().parse().unwrap();
+    let data = &bytes[10 + header..];
+    let numbers: Vec<f32> = if text.contains("<f2") {
+        data.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect()
+    } else {
+        data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let rows = numbers.chunks(dimension).filter(|row| row.iter().any(|x| *x != 0.0));
+    rows.map(<[f32]>::to_vec).collect()
 }

@@ -21,35 +21,19 @@
     reason = "a bench"
 )]
 
-use std::{fs, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use ingrain::{
     Batch, Durability, Engine, Method, Metric, Node, NodeId, Options, Space,
     search::{Effort, Search},
 };
-use ingrain_benches::{Random, scratch};
+use ingrain_benches::{Random, read_vectors, scratch};
 
 type Rows = Vec<Vec<f32>>;
 
 const K: usize = 10;
 const QUERIES: usize = 200;
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
-
-fn read(path: &Path) -> Rows {
-    let bytes = fs::read(path).unwrap();
-    let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
-    let text = std::str::from_utf8(&bytes[10..10 + header]).unwrap();
-    let shape = text.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0;
-    let dimension: usize = shape.split(',').nth(1).unwrap().trim().parse().unwrap();
-    let data = &bytes[10 + header..];
-    let numbers: Vec<f32> = if text.contains("<f2") {
-        data.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect()
-    } else {
-        data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-    };
-    let rows = numbers.chunks(dimension).filter(|row| row.iter().any(|x| *x != 0.0));
-    rows.map(<[f32]>::to_vec).collect()
-}
 
 struct Set {
     name: &'static str,
@@ -338,7 +322,7 @@ fn main() {
         args.into_iter().partition(|arg| Path::new(arg).is_file());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let sample = root.join("tests/data/wordnet-sample/vectors.f16.npy");
-    let vectors = read(files.first().map_or(sample.as_path(), Path::new));
+    let vectors = read_vectors(files.first().map_or(sample.as_path(), Path::new));
     let most = std::env::var("INGRAIN_RECALL_ROWS");
     let most = most.map_or(60_000, |most| most.parse().unwrap());
     let methods = [(Method::Pq4, "pq4"), (Method::Pq8, "pq8"), (Method::Hnsw, "hnsw")];

@@ -18,7 +18,7 @@ use crate::{
         edges::Edges,
         filter::{
             Filter,
-            compiled::{Expr, Subject, holds_all},
+            expr::{Expr, Subject, holds_all},
         },
         snapshot::Snapshot,
     },

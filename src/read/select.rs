@@ -15,7 +15,7 @@ use crate::{
         cursor::Direction,
         filter::{
             Filter,
-            compiled::{Expr, Keys, Subject, holds_all},
+            expr::{Expr, Keys, Subject, holds_all},
             mask::fewest,
         },
         node::NodeRef,

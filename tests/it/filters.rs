@@ -7,7 +7,8 @@ use std::{
 };
 
 use ingrain::{
-    Method,
+    ErrorKind, Method,
+    graph::PathOptions,
     index::{Field, Index, IndexPart, access_count, attr, attr_path, created, strength},
     prelude::*,
     search::{Condition, Effort, Search},
@@ -477,5 +478,159 @@ fn filters_agree_with_a_plain_evaluation() {
             }
         }
         engine.close().unwrap();
+    }
+}
+
+/// Each bound of a list may hold for another element: no one range of an index says
+/// that.
+#[test]
+fn two_bounds_of_a_list_may_hold_for_two_elements() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    engine.create_index_on("tags", Index::on([attr("tags")])).unwrap();
+    let node = |n, tags: &[i64]| Node::new(id(n), "note").attribute("tags", Value::from(tags));
+    engine.write(Batch::new().put(node(1, &[1, 9])).put(node(2, &[4])).put(node(3, &[9]))).unwrap();
+    let snapshot = engine.snapshot();
+    let between = attr("tags").ge(3).and(attr("tags").le(5));
+    let found = snapshot.select(between).nodes().unwrap().map(|node| node.unwrap().id());
+    assert_eq!(found.collect::<BTreeSet<_>>(), BTreeSet::from([id(1), id(2)]));
+}
+
+/// What is wrong with a filter is said, before anything is read.
+#[test]
+fn what_cannot_be_asked_is_refused() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    engine.create_space("v", Space::new(2, Metric::L2)).unwrap();
+    let nested =
+        (0..100).fold(attr("a").eq(1), |of, _| of.and(attr("b").eq(1)).or(attr("c").eq(1)));
+    let wide = (0..2_000).fold(attr("a").eq(1), |of, n| of.or(attr("b").eq(n)));
+    let snapshot = engine.snapshot();
+    for (condition, kind, says) in [
+        (attr("a").eq(f64::NAN), ErrorKind::Invalid, "NaN"),
+        (attr("a").lt(vec![1, 2]), ErrorKind::Invalid, "a list"),
+        (attr("").eq(1), ErrorKind::Invalid, "name is empty"),
+        (attr("a").is_in(0..20_000), ErrorKind::Limit, "values of a condition"),
+        (Condition::index("none", ..), ErrorKind::Invalid, "none"),
+        (nested, ErrorKind::Limit, "levels"),
+        (wide, ErrorKind::Limit, "terms"),
+    ] {
+        let filter = Filter::from(condition);
+        let errors = [
+            snapshot.select(&filter).count().unwrap_err(),
+            snapshot.nearest("v", &[0.0, 1.0], 1, &filter).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(says), "{error} does not say {says}");
+        }
+    }
+    // A deep condition is made and dropped without recursion as deep as it.
+    let deep = (0..200_000).fold(attr("a").eq(1), |of, _| of.not().and(attr("b").eq(1)));
+    assert_eq!(snapshot.select(deep).count().unwrap_err().kind(), ErrorKind::Limit);
+}
+
+/// Text that is no condition is refused with the place.
+#[test]
+fn text_that_is_no_condition_is_refused() {
+    for (text, at, says) in [
+        ("", 1, "the name of a field"),
+        ("a", 2, "found the end"),
+        ("a = ", 5, "a value"),
+        ("a = b", 5, "text in quotes"),
+        ("a == 1", 4, "a value"),
+        ("a = 1 b = 2", 7, "and, or, or the end"),
+        ("(a = 1", 7, "\")\""),
+        ("a in 1", 6, "\"(\""),
+        ("a in (1 2)", 9, "\",\""),
+        ("a = 'x", 5, "closing"),
+        ("a = \"\\q\"", 5, "escape"),
+        ("a = 12x", 5, "no number"),
+        ("a = 99999999999999999999", 5, "no number"),
+        ("a = 1e999", 5, "no number"),
+        ("a = 0x123", 5, "no number"),
+        ("created >= 2026-13-01", 12, "no time"),
+        ("kind = 3", 8, "text in quotes"),
+        ("'a' = 1", 1, "the name of a field"),
+        ("not", 4, "the name of a field"),
+        ("links \"x\"", 7, "\"to\""),
+        ("a ~ 1", 3, "unexpected"),
+        ("ä = ☃", 5, "unexpected"),
+    ] {
+        let error = text.parse::<Condition>().unwrap_err().to_string();
+        assert!(error.contains(&format!("at character {at}:")), "{text}: {error}");
+        assert!(error.contains(says), "{text}: {error}");
+    }
+    let deep = format!("{}a = 1{}", "(".repeat(10_000), ")".repeat(10_000));
+    assert_eq!(deep.parse::<Condition>().unwrap_err().kind(), ErrorKind::Limit);
+    let not = format!("{}a = 1", "not ".repeat(10_000));
+    assert_eq!(not.parse::<Condition>().unwrap_err().kind(), ErrorKind::Limit);
+    // Names in quotes are attributes, whatever they are called.
+    for (text, part) in [
+        ("\"created\" = 1", attr("created")),
+        ("\"and\" = 1", attr("and")),
+        ("\"a b\".\"c.d\" = 1", attr_path(["a b", "c.d"])),
+        ("$created = 1", created()),
+        ("created = 1", created()),
+    ] {
+        let condition: Condition = text.parse().unwrap();
+        assert_eq!(condition, part.eq(1), "{text}");
+        assert_eq!(condition.to_string().parse::<Condition>().unwrap(), condition);
+    }
+}
+
+/// A path leads only through nodes that pass.
+#[test]
+fn paths_lead_through_nodes_that_pass() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    let mut batch = Batch::new();
+    // Two ways from 0 to 9: by 1, which is a secret, and by 2 and 3.
+    for n in [0, 1, 2, 3, 9] {
+        let kind = if matches!(n, 1 | 0 | 9) { "secret" } else { "note" };
+        batch.put(Node::new(id(n), kind));
+    }
+    for (a, b) in [(0, 1), (1, 9), (0, 2), (2, 3), (3, 9)] {
+        batch.link(Edge::new(id(a), "next", id(b)));
+    }
+    engine.write(batch).unwrap();
+    let snapshot = engine.snapshot();
+    let steps = |through: Option<&Filter<'_>>| {
+        let options = PathOptions { through, ..PathOptions::default() };
+        let path = snapshot.shortest_path(id(0), id(9), &options).unwrap();
+        path.map(|path| path.steps.len())
+    };
+    assert_eq!(steps(None), Some(2));
+    // The ends need not pass.
+    assert_eq!(steps(Some(&Filter::new().kind("note"))), Some(3));
+    assert_eq!(steps(Some(&Filter::new().kind("other"))), None);
+    let fails = Filter::new().try_test(|_| Err::<bool, _>("no"));
+    let options = PathOptions { through: Some(&fails), ..PathOptions::default() };
+    let error = snapshot.shortest_path(id(0), id(9), &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Filter);
+}
+
+/// The error of a closure is that of the search.
+#[test]
+fn a_closure_of_a_search_may_fail() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    engine.create_space("v", Space::new(2, Metric::L2)).unwrap();
+    let node = |n| Node::new(id(n), "note").vector("v", [n as f32, 1.0]);
+    engine.write((0..600).map(|n| ingrain::Op::put(node(n))).collect::<Batch>()).unwrap();
+    for stored in [false, true] {
+        if stored {
+            engine.checkpoint().unwrap();
+        }
+        let snapshot = engine.snapshot();
+        let failing = Filter::new()
+            .try_test(|node| if node.id() == id(3) { Err("not this one") } else { Ok(true) });
+        let error = snapshot.nearest("v", &[3.0, 1.0], 5, &failing).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Filter);
+        assert_eq!(error.with_causes().to_string(), "the filter failed: not this one");
+        // What a closure gets from the engine stays what it is.
+        let own = Filter::new().try_test(|_| Err::<bool, _>("x".parse::<NodeId>().unwrap_err()));
+        let error = snapshot.nearest("v", &[3.0, 1.0], 5, &own).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }

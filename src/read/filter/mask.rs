@@ -8,7 +8,7 @@ use crate::{
     model::{error::Result, id::NodeId, key::KeyRange, time::Timestamp},
     num,
     read::{
-        filter::compiled::{Expr, Keys},
+        filter::expr::{Expr, Keys},
         node::NodeRef,
         range::{count, layered_nodes, stored_between},
         snapshot::Snapshot,

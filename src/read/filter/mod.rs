@@ -1,7 +1,7 @@
 //! Filters: which nodes a search, a selection or a walk may find.
 
-pub(crate) mod compiled;
-pub(crate) mod indexed;
+pub(crate) mod compile;
+pub(crate) mod expr;
 pub(crate) mod mask;
 
 use std::{error, fmt, sync::Arc};

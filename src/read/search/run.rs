@@ -11,7 +11,7 @@ use crate::{
     num,
     read::{
         filter::{
-            compiled::{Expr, Subject},
+            expr::{Expr, Subject},
             mask::{Bits, all_of, rows_of},
         },
         search::query::{CandidateSource, Effort, HitOrigin},

@@ -8,7 +8,7 @@ use crate::{
         vectors::IndexHead,
     },
     model::{
-        error::{Error, Result},
+        error::Result,
         id::NodeId,
         space::Space,
         time::Seq,
@@ -131,30 +131,31 @@ impl VectorRows {
             }
             return Ok(());
         }
-        let before = |row: usize, id: &NodeId| Ok::<_, Error>(self.heads.row(row)?.id() < *id);
+        let heads: &[VectorHead] =
+            bytemuck::try_cast_slice(self.heads.bytes_of_all()?).unwrap_or_default();
+        let before = |row: usize, id: &NodeId| heads.get(row).is_some_and(|of| of.id() < *id);
         // All rows before `low` have smaller ids than the current one.
         let mut low = 0_usize;
         for (at, id) in ids.iter().enumerate() {
             // Exponential search from the last position, then binary search.
             let mut step = 1_usize;
-            while low + step < self.len() && before(low + step, id)? {
+            while before(low + step, id) {
                 low += step;
                 step *= 2;
             }
-            let mut high = (low + step).min(self.len());
+            let mut high = (low + step).min(heads.len());
             while low < high {
                 let middle = low.midpoint(high);
-                if before(middle, id)? {
+                if before(middle, id) {
                     low = middle + 1;
                 } else {
                     high = middle;
                 }
             }
-            if low == self.len() {
-                break;
-            }
-            if self.heads.row(low)?.id() == *id {
-                each(at, low);
+            match heads.get(low) {
+                Some(head) if head.id() == *id => each(at, low),
+                Some(_) => {}
+                None => break,
             }
         }
         Ok(())

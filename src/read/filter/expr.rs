@@ -5,7 +5,7 @@ use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
 use crate::{
     model::{
-        condition::{Condition, Operator, Test, field_holds},
+        condition::{Operator, Test, field_holds},
         error::Result,
         id::NodeId,
         index::{Fields, Index, IndexPart},
@@ -13,15 +13,8 @@ use crate::{
         time::Timestamp,
         value::Attributes,
     },
-    read::{
-        filter::{Filter, NodeTest, indexed},
-        node::NodeRef,
-        snapshot::Snapshot,
-    },
+    read::{filter::NodeTest, node::NodeRef, snapshot::Snapshot},
 };
-
-/// The most neighbours of a node that a filter lists.
-const LISTED: usize = 65_536;
 
 /// What a node has to meet.
 #[derive(Clone)]
@@ -106,101 +99,9 @@ impl<'s> Subject<'s> {
     }
 }
 
-impl<'f> Filter<'f> {
-    /// The filter for a snapshot. Its conditions are in the order in which they are
-    /// asked, the cheapest first.
-    ///
-    /// # Errors
-    /// `Invalid` if an index is unknown or a condition cannot be asked; `NotReady`
-    /// while an index is being built.
-    pub(crate) fn compile(&self, snapshot: &Snapshot) -> Result<Vec<Expr<'f>>> {
-        self.check()?;
-        let mut all = Vec::new();
-        for condition in &self.conditions {
-            let Condition { test, .. } = condition;
-            match test {
-                Test::All(tests) => all.extend(tests),
-                test => all.push(test),
-            }
-        }
-        let mut all = indexed::conjunction(snapshot, &all)?;
-        all.sort_by_key(Expr::cost);
-        all.extend(self.tests.iter().map(|test| Expr::Test(Arc::clone(test))));
-        Ok(all)
-    }
-}
-
 impl Expr<'_> {
-    /// A condition by itself.
-    pub(super) fn of(snapshot: &Snapshot, test: &Test, kinds: Option<&[&str]>) -> Result<Self> {
-        let state = &snapshot.state;
-        Ok(match test {
-            Test::All(tests) => {
-                let tests: Vec<&Test> = tests.iter().collect();
-                Self::all(indexed::conjunction(snapshot, &tests)?)
-            }
-            Test::Any(tests) => {
-                let tests = tests.iter().map(|test| Self::single(snapshot, test, kinds));
-                Self::Any(tests.collect::<Result<_>>()?)
-            }
-            Test::Not(test) => Self::Not(Box::new(Self::single(snapshot, test, kinds)?)),
-            Test::Kinds(names) => {
-                let mut kinds: Vec<u32> =
-                    names.iter().filter_map(|kind| state.kinds().number(kind)).collect();
-                kinds.sort_unstable();
-                Self::Kinds(kinds)
-            }
-            Test::Ids(ids) => Self::Ids(Arc::clone(ids)),
-            Test::Field(part, operator) => Self::Field(Box::new((part.clone(), operator.clone()))),
-            Test::Keys(index, range) => {
-                let index = state.indexes().readable(index)?;
-                Self::Keys(Keys { index, ranges: vec![range.clone()], fixed: 0 })
-            }
-            Test::AliveAt(time) => Self::AliveAt(*time),
-            Test::Edge { node, to, kind } => Self::edge(snapshot, *node, *to, kind.as_deref())?,
-            // `check` refuses it.
-            Test::TooDeep => Self::Any(Vec::new()),
-        })
-    }
-
-    /// A condition by itself, by an index if one serves it.
-    fn single(snapshot: &Snapshot, test: &Test, kinds: Option<&[&str]>) -> Result<Self> {
-        match test {
-            Test::Field(..) => {
-                Ok(Self::all(indexed::conjunction_of_kinds(snapshot, &[test], kinds)?))
-            }
-            test => Self::of(snapshot, test, kinds),
-        }
-    }
-
-    fn all(mut all: Vec<Self>) -> Self {
-        if all.len() == 1
-            && let Some(one) = all.pop()
-        {
-            return one;
-        }
-        all.sort_by_key(Self::cost);
-        Self::All(all)
-    }
-
-    /// The neighbours of a node, if they are not too many.
-    fn edge(snapshot: &Snapshot, node: NodeId, to: bool, kind: Option<&str>) -> Result<Self> {
-        let edges = snapshot.edges_for(node, to, kind);
-        let mut ids = Vec::new();
-        for edge in edges {
-            if ids.len() == LISTED {
-                return Ok(Self::Edge { node, to, kind: kind.map(str::to_owned) });
-            }
-            let edge = edge?;
-            ids.push(if to { edge.source() } else { edge.target() });
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(Self::Ids(ids.into()))
-    }
-
     /// The order in which conditions of a node are asked.
-    fn cost(&self) -> u32 {
+    pub(super) fn cost(&self) -> u32 {
         match self {
             Self::Kinds(_) | Self::AliveAt(_) => 0,
             Self::Ids(_) | Self::Keys(_) => 1,

@@ -1,24 +1,124 @@
-//! Conditions that an index serves.
+//! Makes a filter of names into one of numbers, and gives its conditions to the indexes
+//! that serve them.
 
 use std::{ops::Bound, sync::Arc};
 
 use crate::{
     model::{
-        condition::{Comparison, Operator, Test},
+        condition::{Comparison, Condition, Operator, Test},
         error::Result,
+        id::NodeId,
         index::{Index, IndexPart, class_of},
         key::KeyRange,
     },
     read::{
-        filter::compiled::{Expr, Keys},
+        filter::{
+            Filter,
+            expr::{Expr, Keys},
+        },
         query::Range,
         range::count,
         snapshot::Snapshot,
     },
 };
 
+/// The most neighbours of a node that a filter lists.
+const LISTED: usize = 65_536;
+
 /// The most ranges of an index in place of conditions.
 const RANGES: usize = 256;
+
+impl<'f> Filter<'f> {
+    /// The filter for a snapshot. Its conditions are in the order in which they are
+    /// asked, the cheapest first.
+    ///
+    /// # Errors
+    /// `Invalid` if an index is unknown or a condition cannot be asked; `NotReady`
+    /// while an index is being built.
+    pub(crate) fn compile(&self, snapshot: &Snapshot) -> Result<Vec<Expr<'f>>> {
+        self.check()?;
+        let mut all = Vec::new();
+        for condition in &self.conditions {
+            let Condition { test, .. } = condition;
+            match test {
+                Test::All(tests) => all.extend(tests),
+                test => all.push(test),
+            }
+        }
+        let mut all = conjunction(snapshot, &all)?;
+        all.sort_by_key(Expr::cost);
+        all.extend(self.tests.iter().map(|test| Expr::Test(Arc::clone(test))));
+        Ok(all)
+    }
+}
+
+impl Expr<'_> {
+    /// A condition by itself.
+    pub(super) fn of(snapshot: &Snapshot, test: &Test, kinds: Option<&[&str]>) -> Result<Self> {
+        let state = &snapshot.state;
+        Ok(match test {
+            Test::All(tests) => {
+                let tests: Vec<&Test> = tests.iter().collect();
+                Self::all(conjunction(snapshot, &tests)?)
+            }
+            Test::Any(tests) => {
+                let tests = tests.iter().map(|test| Self::single(snapshot, test, kinds));
+                Self::Any(tests.collect::<Result<_>>()?)
+            }
+            Test::Not(test) => Self::Not(Box::new(Self::single(snapshot, test, kinds)?)),
+            Test::Kinds(names) => {
+                let mut kinds: Vec<u32> =
+                    names.iter().filter_map(|kind| state.kinds().number(kind)).collect();
+                kinds.sort_unstable();
+                Self::Kinds(kinds)
+            }
+            Test::Ids(ids) => Self::Ids(Arc::clone(ids)),
+            Test::Field(part, operator) => Self::Field(Box::new((part.clone(), operator.clone()))),
+            Test::Keys(index, range) => {
+                let index = state.indexes().readable(index)?;
+                Self::Keys(Keys { index, ranges: vec![range.clone()], fixed: 0 })
+            }
+            Test::AliveAt(time) => Self::AliveAt(*time),
+            Test::Edge { node, to, kind } => Self::edge(snapshot, *node, *to, kind.as_deref())?,
+            // `check` refuses it.
+            Test::TooDeep => Self::Any(Vec::new()),
+        })
+    }
+
+    /// A condition by itself, by an index if one serves it.
+    fn single(snapshot: &Snapshot, test: &Test, kinds: Option<&[&str]>) -> Result<Self> {
+        match test {
+            Test::Field(..) => Ok(Self::all(conjunction_of_kinds(snapshot, &[test], kinds)?)),
+            test => Self::of(snapshot, test, kinds),
+        }
+    }
+
+    fn all(mut all: Vec<Self>) -> Self {
+        if all.len() == 1
+            && let Some(one) = all.pop()
+        {
+            return one;
+        }
+        all.sort_by_key(Self::cost);
+        Self::All(all)
+    }
+
+    /// The neighbours of a node, if they are not too many.
+    fn edge(snapshot: &Snapshot, node: NodeId, to: bool, kind: Option<&str>) -> Result<Self> {
+        let edges = snapshot.edges_for(node, to, kind);
+        let mut ids = Vec::new();
+        for edge in edges {
+            if ids.len() == LISTED {
+                return Ok(Self::Edge { node, to, kind: kind.map(str::to_owned) });
+            }
+            let edge = edge?;
+            ids.push(if to { edge.source() } else { edge.target() });
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Self::Ids(ids.into()))
+    }
+}
 
 /// An index that serves some conditions.
 struct Served {
