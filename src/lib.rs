@@ -101,8 +101,10 @@ pub use model::{
     value::{Attributes, Value},
 };
 pub use read::{
+    counts::KindCount,
     cursor::{Cursor, Direction},
     edge::EdgeRef,
+    edge_scan::EdgeScan,
     edges::Edges,
     node::NodeRef,
     owned::{OwnedIndexEntry, OwnedRead},

@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::quality::RandomState;
 
-use crate::{
-    model::error::Result,
-    num,
-    state::base::partitions::{NodePartition, Partition as _},
-};
+use crate::{model::error::Result, state::base::partitions::NodePartition};
 
 /// Rows by kind. One that is counted in a row of the same kind costs an addition.
 #[derive(Debug, Default)]
@@ -53,17 +49,11 @@ pub(crate) struct KindRows {
 impl KindRows {
     /// Counts the nodes of an old partition.
     pub(crate) fn replace_nodes(&mut self, partition: &NodePartition) -> Result<()> {
-        let kinds = partition.kinds();
-        for at in 0..kinds.len() {
-            let from = kinds.row(at)?.first.get();
-            let to = match at + 1 {
-                next if next < kinds.len() => num::index(kinds.row(next)?.first.get()),
-                _ => partition.len(),
-            };
-            let rows = to.saturating_sub(num::index(from));
-            self.old.add(kinds.row(at)?.kind.get(), num::wide(rows));
-        }
-        Ok(())
+        partition.rows_of_kinds().try_for_each(|of_kind| {
+            let (kind, rows) = of_kind?;
+            self.old.add(kind, rows);
+            Ok(())
+        })
     }
 
     /// The rows of the new base by kind, if they are known. `before` are those of

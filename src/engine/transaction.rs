@@ -429,6 +429,17 @@ impl Transaction<'_> {
         self.add(|batch| batch.unlink(source, kind, target))
     }
 
+    /// As [`Batch::unlink_one`].
+    pub fn unlink_one(
+        &mut self,
+        source: NodeId,
+        kind: impl Into<String>,
+        target: NodeId,
+        discriminator: u64,
+    ) -> &mut Self {
+        self.add(|batch| batch.unlink_one(source, kind, target, discriminator))
+    }
+
     /// As [`Batch::increment`].
     pub fn increment(
         &mut self,

@@ -745,10 +745,37 @@ impl Batch {
         self.ensure(ends.0, kind.clone()).ensure(ends.1, kind).link(edge)
     }
 
-    /// Deletes the edge with discriminator 0, if it exists. For another
-    /// discriminator, push an [`Op::Unlink`].
+    /// Deletes the edge with discriminator 0, if it exists. Parallel edges with other
+    /// discriminators stay: [`unlink_one`](Self::unlink_one) deletes those.
     pub fn unlink(&mut self, source: NodeId, kind: impl Into<String>, target: NodeId) -> &mut Self {
-        self.push(Op::Unlink { source, kind: kind.into(), target, discriminator: 0 })
+        self.unlink_one(source, kind, target, 0)
+    }
+
+    /// Deletes the edge with this discriminator, if it exists. Other edges of this
+    /// kind between the two nodes stay.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let (alice, rex) = (NodeId::from_content(b"Alice"), NodeId::from_content(b"Rex"));
+    /// let walk = |number| Edge::new(alice, "walked", rex).discriminator(number);
+    /// engine.write(Batch::new().link_ensuring(walk(1), "being").link(walk(2)))?;
+    /// engine.write(Batch::new().unlink_one(alice, "walked", rex, 1))?;
+    /// let snapshot = engine.snapshot();
+    /// let left = snapshot.edges_between(alice, "walked", rex).next().unwrap()?;
+    /// assert_eq!((left.discriminator(), snapshot.edge_count()), (2, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn unlink_one(
+        &mut self,
+        source: NodeId,
+        kind: impl Into<String>,
+        target: NodeId,
+        discriminator: u64,
+    ) -> &mut Self {
+        self.push(Op::Unlink { source, kind: kind.into(), target, discriminator })
     }
 
     /// Gives a kind, an index or a vector space another name. Operations after

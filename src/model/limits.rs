@@ -65,6 +65,10 @@ pub const NEAREST_K: usize = 100_000;
 /// them compares each with four times as many candidates.
 pub const DIVERSE_K: usize = 1_000;
 
+/// Most edges that a read of the heaviest ones returns
+/// ([`Edges::heaviest`](crate::Edges::heaviest)).
+pub const HEAVIEST_K: usize = 100_000;
+
 /// Most fields of an index.
 pub const INDEX_PARTS: usize = 16;
 

@@ -81,6 +81,10 @@ pub(super) enum CursorOf {
     EdgesOut(NodeId),
     /// The edges that reach a node.
     EdgesIn(NodeId),
+    /// All edges.
+    AllEdges,
+    /// The edges of a kind.
+    EdgesOfKind(String),
     /// The entries of an index, in this direction.
     Index(String, Direction),
 }
@@ -92,6 +96,8 @@ impl std::fmt::Display for CursorOf {
             Self::Scan(kind) => write!(f, "the scan of the kind {kind:?}"),
             Self::EdgesOut(node) => write!(f, "the edges that leave node {node}"),
             Self::EdgesIn(node) => write!(f, "the edges that reach node {node}"),
+            Self::AllEdges => f.write_str("the scan of all edges"),
+            Self::EdgesOfKind(kind) => write!(f, "the edges of the kind {kind:?}"),
             Self::Index(index, Direction::Ascending) => write!(f, "the index {index:?}, ascending"),
             Self::Index(index, Direction::Descending) => {
                 write!(f, "the index {index:?}, descending")
@@ -116,6 +122,8 @@ impl Cursor {
             CursorOf::EdgesIn(node) => (3, node.as_bytes()),
             CursorOf::Index(index, Direction::Ascending) => (4, index.as_bytes()),
             CursorOf::Index(index, Direction::Descending) => (5, index.as_bytes()),
+            CursorOf::AllEdges => (6, &[]),
+            CursorOf::EdgesOfKind(kind) => (7, kind.as_bytes()),
         };
         // Names have at most 255 bytes.
         let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
@@ -147,6 +155,8 @@ impl Cursor {
                 3 => CursorOf::EdgesIn(NodeId::from_bytes(name.try_into().ok()?)),
                 4 => CursorOf::Index(text()?, Direction::Ascending),
                 5 => CursorOf::Index(text()?, Direction::Descending),
+                6 if name.is_empty() => CursorOf::AllEdges,
+                7 => CursorOf::EdgesOfKind(text()?),
                 _ => return None,
             };
             let cursor = Self { of, node: NodeId::from_bytes(*node), key: key.to_vec() };

@@ -67,6 +67,11 @@ impl<'s> EdgeRef<'s> {
         self.key().to
     }
 
+    /// One of the ends: the target, or else the source.
+    pub(super) fn end(&self, target: bool) -> NodeId {
+        if target { self.target() } else { self.source() }
+    }
+
     /// The number that distinguishes parallel edges of its kind.
     #[must_use]
     pub fn discriminator(&self) -> u64 {

@@ -8,6 +8,7 @@ use crate::{
     read::{
         cursor::{Cursor, CursorOf},
         edge::EdgeRef,
+        heaviest::heaviest,
         hidden::Hidden,
         merge::{Merge, MergedItem},
         snapshot::Snapshot,
@@ -32,17 +33,17 @@ impl Snapshot {
     /// [`kinds`](Self::kinds), then by target.
     #[must_use]
     pub fn edges_out(&self, id: NodeId) -> Edges<'_> {
-        self.edges(id, Side::Out)
+        self.edges_at(id, Side::Out)
     }
 
     /// The incoming edges of a node, by kind in the order of
     /// [`kinds`](Self::kinds), then by source.
     #[must_use]
     pub fn edges_in(&self, id: NodeId) -> Edges<'_> {
-        self.edges(id, Side::In)
+        self.edges_at(id, Side::In)
     }
 
-    fn edges(&self, from: NodeId, side: Side) -> Edges<'_> {
+    fn edges_at(&self, from: NodeId, side: Side) -> Edges<'_> {
         let (start, end) = (EdgeKey::first(from, 0), EdgeKey::last(from, u32::MAX));
         let table = EdgeTable { state: &self.state, side, start, end, after: None };
         let (hidden, shown) = (self.hidden(), None);
@@ -138,6 +139,47 @@ impl<'s> EdgeTable<'s> {
         Self { state, side, start, end, after: None }
     }
 
+    /// What is left of it after a place.
+    pub(crate) fn after(self, place: EdgeKey) -> Self {
+        Self { after: Some(place), ..self }
+    }
+
+    /// The number of its edges. Those of the base are counted by their positions,
+    /// what layers change is counted one by one.
+    pub(crate) fn count(&self) -> Result<u64> {
+        let (start, end) = (self.start, self.end);
+        let stored = Base::edges_within(self.partitions(), &start, &end)?;
+        let layered = self.state.layered_edges(self.side == Side::Out, start..=end);
+        Ok(stored.saturating_add_signed(layered))
+    }
+
+    /// Its edges in the base.
+    fn partitions(&self) -> &'s [Arc<EdgePartition>] {
+        match self.side {
+            Side::Out => self.state.base().out(),
+            Side::In => self.state.base().in_edges(),
+        }
+    }
+
+    /// The edge that a merge has found. Refuses one of an unknown kind.
+    #[inline]
+    pub(crate) fn edge(
+        &self,
+        found: MergedItem<'s, Arc<EdgeRecord>, &'s EdgeRow>,
+    ) -> Result<EdgeRef<'s>> {
+        let base = self.state.base();
+        let repr = match found {
+            MergedItem::Memory(record) => EdgeRepr::Memory(record),
+            MergedItem::Base(row) if base.knows_kind(row.key().kind) => {
+                EdgeRepr::Stored { row, inbound: self.side == Side::In }
+            }
+            MergedItem::Base(row) => {
+                return Err(base.edge_of_unknown_kind(self.partitions(), &row.key()));
+            }
+        };
+        Ok(EdgeRef { state: self.state, repr })
+    }
+
     fn runs(&self) -> &'s Runs<EdgeKey> {
         match self.side {
             Side::Out => &self.state.dead().out,
@@ -212,20 +254,36 @@ impl<'s> Edges<'s> {
         Some(Cursor { of: self.read(), node: at.to, key })
     }
 
-    #[inline]
-    fn edge(&self, found: MergedItem<'s, Arc<EdgeRecord>, &'s EdgeRow>) -> Result<EdgeRef<'s>> {
-        let base = self.table.state.base();
-        let repr = match found {
-            MergedItem::Memory(record) => EdgeRepr::Memory(record),
-            MergedItem::Base(row) if base.knows_kind(row.key().kind) => {
-                EdgeRepr::Stored { row, inbound: self.table.side == Side::In }
-            }
-            MergedItem::Base(row) => {
-                let table = if self.table.side == Side::In { base.in_edges() } else { base.out() };
-                return Err(base.edge_of_unknown_kind(table, &row.key()));
-            }
-        };
-        Ok(EdgeRef { state: self.table.state, repr })
+    /// The `k` heaviest of these edges that were not read yet: those of the greatest
+    /// weights, the heaviest first. Of edges that weigh the same, the one that the
+    /// iterator returns first comes first.
+    ///
+    /// It reads all of them once, without their attributes, and keeps `k` at a time.
+    ///
+    /// ```
+    /// use ingrain::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("memory"))?;
+    /// let word = |text: &str| NodeId::from_content(text.as_bytes());
+    /// let mut batch = Batch::new();
+    /// for (text, weight) in [("cat", 0.5), ("bone", 0.9), ("park", 0.7)] {
+    ///     batch.link_ensuring(Edge::new(word("dog"), "evokes", word(text)).weight(weight), "word");
+    /// }
+    /// engine.write(batch)?;
+    ///
+    /// let snapshot = engine.snapshot();
+    /// let two = snapshot.edges_out(word("dog")).kind("evokes").heaviest(2)?;
+    /// let targets: Vec<NodeId> = two.iter().map(|edge| edge.target()).collect();
+    /// assert_eq!(targets, [word("bone"), word("park")]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Limit` if `k` is more than [`limits::HEAVIEST_K`](crate::limits::HEAVIEST_K);
+    /// `Corrupt` if an edge is damaged on disk.
+    pub fn heaviest(self, k: usize) -> Result<Vec<EdgeRef<'s>>> {
+        heaviest(self, k)
     }
 }
 
@@ -240,10 +298,7 @@ impl<'s> Ordered for EdgeTable<'s> {
 
     fn begin(&self, descending: bool, from: Option<EdgeKey>) -> EdgeMerge<'s> {
         let (state, side) = (self.state, self.side);
-        let partitions = match side {
-            Side::Out => state.base().out(),
-            Side::In => state.base().in_edges(),
-        };
+        let partitions = self.partitions();
         let bounds = rest(self.start, self.end, self.after);
         let bounds = unskipped(self.runs(), bounds, descending, from, |key| *key);
         let place = |bound| at(bound).unwrap_or(self.start);
@@ -307,7 +362,7 @@ impl<'s> Iterator for Edges<'s> {
                 Err(error) => return Some(Err(error)),
             }
             self.at = Some(key);
-            return Some(self.edge(found));
+            return Some(self.table.edge(found));
         }
     }
 }
@@ -334,7 +389,7 @@ impl DoubleEndedIterator for Edges<'_> {
                 Err(error) => return Some(Err(error)),
             }
             self.back_at = Some(key);
-            return Some(self.edge(found));
+            return Some(self.table.edge(found));
         }
     }
 }

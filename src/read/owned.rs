@@ -132,6 +132,25 @@ impl Snapshot {
         })
     }
 
+    /// As [`edges`](Self::edges), with an iterator that owns the snapshot. Its items
+    /// are exact copies.
+    #[must_use]
+    pub fn edges_owned(&self) -> OwnedRead<Edge> {
+        OwnedRead::new(self, |snapshot, cursor| {
+            chunk!(snapshot.edges(), cursor, |edge: EdgeRef<'_>| edge.to_exact_edge())
+        })
+    }
+
+    /// As [`edges_of_kind`](Self::edges_of_kind), with an iterator that owns the
+    /// snapshot. Its items are exact copies.
+    #[must_use]
+    pub fn edges_of_kind_owned(&self, kind: impl Into<String>) -> OwnedRead<Edge> {
+        let kind = kind.into();
+        OwnedRead::new(self, move |snapshot, cursor| {
+            chunk!(snapshot.edges_of_kind(&kind), cursor, |edge: EdgeRef<'_>| edge.to_exact_edge())
+        })
+    }
+
     /// As [`range`](Self::range), with an iterator that owns the snapshot.
     ///
     /// # Errors

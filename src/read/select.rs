@@ -92,7 +92,7 @@ enum Access {
 /// What a selection does.
 struct Plan<'f> {
     access: Access,
-    /// About how many nodes it reads.
+    /// About how many nodes it reads; of kinds and of all, exactly.
     nodes: u64,
     /// What they have to meet.
     filter: Vec<Expr<'f>>,
@@ -156,9 +156,16 @@ impl<'s, 'f> Select<'s, 'f> {
     /// # Errors
     /// As [`nodes`](Self::nodes) and its items.
     pub fn count(&self) -> Result<u64> {
-        let unordered = Self { order: Vec::new(), ..self.clone() };
+        let plan = Self { order: Vec::new(), ..self.clone() }.plan()?;
+        if let (Access::Kinds(_) | Access::All, [], None) =
+            (&plan.access, plan.filter.as_slice(), self.snapshot.hidden())
+        {
+            let limit = self.limit.map_or(u64::MAX, num::wide);
+            return Ok(plan.nodes.min(limit));
+        }
+        let found = Selected { left: self.limit, ..Selected::new(self.snapshot, plan) };
         let mut nodes = 0_u64;
-        for node in unordered.nodes()? {
+        for node in found {
             node?;
             nodes = nodes.saturating_add(1);
         }
@@ -200,7 +207,10 @@ impl<'s, 'f> Select<'s, 'f> {
             _ => None,
         });
         let of_kinds = match &kinds {
-            Some(kinds) => snapshot.stored_of(kinds)?,
+            Some(kinds) => {
+                let counts = kinds.iter().map(|kind| snapshot.numbered_count(*kind));
+                counts.sum::<Result<u64>>()?
+            }
             None => num::wide(snapshot.node_count()),
         };
         let fewest = fewest(&filter, snapshot)?;

@@ -57,6 +57,11 @@ impl<T: Ordered> Walk<T> {
         Self { merge: table.begin(descending, None), descending, stalled: None }
     }
 
+    /// As [`new`](Self::new), from `from` on, which is not before the table begins.
+    pub(crate) fn ascending_from(table: &T, from: T::Place) -> Self {
+        Self { merge: table.begin(false, Some(from)), descending: false, stalled: None }
+    }
+
     /// The next item.
     #[inline]
     pub(crate) fn next(&mut self, table: &T) -> Option<Result<(T::Place, T::Item)>> {

@@ -14,7 +14,7 @@ use crate::{
     state::{
         State,
         catalog::{NamedIndex, Phase},
-        layer::change,
+        layer::{KindChange, change},
         record::{
             ENTRY_BYTES, EdgeRecord, KeyEntry, NodeRecord, RECORD_BYTES, SecondaryKeys,
             StoredSecondaryKeys, Vector, VectorSlot,
@@ -213,6 +213,10 @@ impl State {
         let secondary_keys = record.secondary_keys();
         if old.is_none_or(|old| old.kind != record.kind) {
             self.note_kind(record.kind, id);
+            self.count_kind(record.kind, KindChange::NODE);
+            if let Some(old) = old {
+                self.count_kind(old.kind, KindChange::NO_NODE);
+            }
         }
         if let Some(old) = old {
             for entry in old.entries().filter(|entry| !secondary_keys.has_entry(entry)) {
@@ -268,6 +272,7 @@ impl State {
             self.count_vectors(slot.space, -1);
         }
         self.counts.nodes = self.counts.nodes.saturating_sub(1);
+        self.count_kind(old.kind, KindChange::NO_NODE);
         self.set_node(id, None, new);
         for key in out {
             self.delete_edge(*key, true);
@@ -299,6 +304,7 @@ impl State {
         }
         if created.is_none() {
             self.counts.edges = self.counts.edges.saturating_add(1);
+            self.count_kind(key.kind, KindChange::EDGE);
         }
         self.set_edge(key, Some(Arc::new(record)), created.is_some());
     }
@@ -311,6 +317,7 @@ impl State {
         };
         if there {
             self.counts.edges = self.counts.edges.saturating_sub(1);
+            self.count_kind(key.kind, KindChange::NO_EDGE);
             self.set_edge(key, None, true);
         }
     }
@@ -335,6 +342,18 @@ impl State {
         }
         self.active.by_kind.push(kind, id);
         self.active.grow(KIND_BYTES, 0);
+    }
+
+    /// Counts the nodes and edges of a kind that the active layer adds.
+    #[inline]
+    fn count_kind(&mut self, kind: u32, change: KindChange) {
+        match self.active.of_kinds.get_mut(&kind) {
+            Some(sum) => *sum = sum.and(change),
+            None => {
+                self.active.of_kinds.insert(kind, change);
+                self.active.grow(ENTRY_BYTES, 0);
+            }
+        }
     }
 
     fn set_key(&mut self, entry: KeyEntry, has: bool) {

@@ -33,7 +33,8 @@ pub(crate) trait Successor: Sized {
     fn successor(&self) -> Option<Self>;
 }
 
-fn next_id(id: NodeId) -> Option<NodeId> {
+/// The id that follows an id; `None` for the last.
+pub(crate) fn next_id(id: NodeId) -> Option<NodeId> {
     let next = u128::from_be_bytes(*id.as_bytes()).checked_add(1)?;
     Some(NodeId::from_bytes(next.to_be_bytes()))
 }

@@ -8,7 +8,12 @@ pub(crate) mod layer;
 pub(crate) mod record;
 pub(crate) mod stats;
 
-use std::{any::Any, collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    ops::{Bound, RangeInclusive},
+    sync::Arc,
+};
 
 use crate::{
     format::{
@@ -20,7 +25,7 @@ use crate::{
         base::Base,
         catalog::{Derived, Dictionary, Indexes, NamedIndex, Phase, Spaces},
         dead::{Dead, DeadReports, DeadRun},
-        layer::{Frozen, Layer, change::Change},
+        layer::{Frozen, KindChange, Layer, change::Change},
         record::{EdgeRecord, NodeRecord},
     },
 };
@@ -70,11 +75,23 @@ impl State {
         let changes = self.layers().flat_map(|layer| {
             layer.keys().range::<_, IndexEntryRef<'_>>(range).map(|(_, change)| change)
         });
-        changes.fold(0, |sum, change| match change {
-            Change::Added(()) => sum.saturating_add(1),
-            Change::Over(()) => sum,
-            Change::Gone => sum.saturating_sub(1),
-        })
+        changes.fold(0, |sum, change| change.more(sum))
+    }
+
+    /// How many edges the layers have in a range of out_edges, or of in_edges, beyond
+    /// those of the base: less than none if they take some away.
+    pub(crate) fn layered_edges(&self, out: bool, range: RangeInclusive<EdgeKey>) -> i64 {
+        let changes = self.layers().flat_map(|layer| {
+            let edges = if out { &layer.out } else { &layer.in_edges };
+            edges.range(range.clone()).map(|(_, change)| change)
+        });
+        changes.fold(0, |sum, change| change.more(sum))
+    }
+
+    /// How many nodes and edges of a kind the layers have beyond those of the base.
+    pub(crate) fn layered_of_kind(&self, kind: u32) -> KindChange {
+        let changes = self.layers().filter_map(|layer| layer.of_kinds.get(&kind));
+        changes.fold(KindChange::default(), |sum, change| sum.and(*change))
     }
 
     /// Changes since the last checkpoint began.

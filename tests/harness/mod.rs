@@ -14,6 +14,7 @@
 pub mod exchange;
 pub mod files;
 pub mod formats;
+pub mod graph;
 pub mod keys;
 pub mod memory;
 pub mod oracle;

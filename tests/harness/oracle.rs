@@ -11,7 +11,10 @@ use ingrain::{
     search::{Effort, Filter, Search},
 };
 
-use super::{in_partitions_of, in_small_pieces};
+use super::{
+    graph::{check_counts, check_edges},
+    in_partitions_of, in_small_pieces,
+};
 
 pub const IDS: u8 = 6;
 pub const KINDS: &[&str] = &["note", "person", "place"];
@@ -356,6 +359,7 @@ impl Oracle {
     pub fn check_alive_at(&self, snapshot: &Snapshot, now: Timestamp) {
         let view = snapshot.alive_at(now);
         assert_eq!(view.node_count(), self.nodes.len(), "counts are of all nodes");
+        self.check_counts(&view);
         let alive = self.alive_at(now);
         alive.check_reads(&view);
         for (from, to) in (0..IDS).flat_map(|a| (0..IDS).map(move |b| (id(a), id(b)))) {
@@ -416,6 +420,7 @@ impl Oracle {
         assert_eq!(snapshot.edge_count(), self.edges.len());
         let keys: usize = self.nodes.values().map(|(node, _)| node.keys.len()).sum();
         assert_eq!(snapshot.key_count(), keys);
+        self.check_counts(snapshot);
         self.check_reads(snapshot);
         let expired: Vec<NodeId> =
             snapshot.expired(Timestamp::from_micros(50)).map(Result::unwrap).collect();
@@ -428,6 +433,24 @@ impl Oracle {
         assert_eq!(expired, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
         let times = self.nodes.values().filter_map(|(n, _)| Some((n.expires.time()?, n.id)));
         assert_eq!(snapshot.next_expiry().unwrap(), times.min());
+    }
+
+    /// Compares the counts by kind, and all reads of edges, with the maps.
+    pub fn check_graph(&self, snapshot: &Snapshot, ids: &[NodeId]) {
+        self.check_counts(snapshot);
+        check_edges(snapshot, &self.edges, ids);
+    }
+
+    /// The same for the view of a snapshot at this time.
+    pub fn check_graph_alive_at(&self, snapshot: &Snapshot, ids: &[NodeId], now: Timestamp) {
+        let view = snapshot.alive_at(now);
+        self.check_counts(&view);
+        check_edges(&view, &self.alive_at(now).edges, ids);
+    }
+
+    fn check_counts(&self, snapshot: &Snapshot) {
+        let nodes = self.nodes.values().map(|(node, _)| &*node.kind);
+        check_counts(snapshot, nodes, self.edges.values().map(|edge| &*edge.kind));
     }
 
     fn check_reads(&self, snapshot: &Snapshot) {
@@ -474,6 +497,7 @@ impl Oracle {
             let found: Vec<u64> = between.map(|edge| edge.unwrap().discriminator()).collect();
             assert_eq!(found, parallel.map(|(.., number)| *number).collect::<Vec<_>>());
         }
+        check_edges(snapshot, &self.edges, &all);
         from_both_ends(|| snapshot.scan_all());
         let owned = snapshot.scan_all_owned().map(Result::unwrap);
         assert!(owned.eq(snapshot.scan_all().map(|node| node.unwrap().to_exact_node().unwrap())));

@@ -8,8 +8,8 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Edge, Engine, Method, Metric, Named, Node, NodeId, Op, Options, Patch, Seq, Space,
-    Timestamp, Value,
+    Batch, Edge, Engine, Method, Metric, Named, Node, NodeId, Op, Options, Patch, Seq, Snapshot,
+    Space, Timestamp, Value,
     format::{
         FileKind, HEADER_BYTES, Header, OLDEST_VERSION, VERSION,
         contents::{Contents, Edges, Keys, Nodes, Vectors},
@@ -27,6 +27,7 @@ use crate::harness::{
     dirs::temp_dir,
     faults::FaultFs,
     files::{data_kind, golden_dir, golden_dir_of, read_image, write_image},
+    graph::check_counts,
     nodes::id_of_byte,
     oracle::as_logged,
 };
@@ -171,6 +172,15 @@ fn a_store_of_a_version_before_is_read_and_goes_on_in_this_one() {
     }
 }
 
+/// The counts by kind are those of the nodes and edges, also where the manifest does
+/// not have them.
+fn counted(snapshot: &Snapshot) {
+    let nodes: Vec<&str> = snapshot.scan_all().map(|node| node.unwrap().kind()).collect();
+    let edges: Vec<&str> = snapshot.edges().map(|edge| edge.unwrap().kind()).collect();
+    assert_eq!((nodes.len(), edges.len()), (snapshot.node_count(), snapshot.edge_count()));
+    check_counts(snapshot, nodes.into_iter(), edges.into_iter());
+}
+
 fn goes_on(old: u32) {
     let dir = temp_dir();
     let path = dir.path().join("s");
@@ -194,6 +204,7 @@ fn goes_on(old: u32) {
             (Seq::new(3), 2, 1)
         );
         assert_eq!(snapshot.get(id_of_byte(1)).unwrap().unwrap().content(), b"changed");
+        counted(&snapshot);
         assert!(engine.verify().unwrap().is_sound());
         snapshot.digest().unwrap()
     };
@@ -204,10 +215,12 @@ fn goes_on(old: u32) {
     engine.write(Batch::new().put(Node::new(id_of_byte(9), "person").content("kept"))).unwrap();
     drop(engine); // Without a checkpoint of its own: the log is replayed.
     let engine = Engine::open(&path).unwrap();
+    counted(&engine.snapshot());
     let kept = engine.snapshot().get(id_of_byte(9)).unwrap().unwrap().expires();
     assert_eq!(kept, Some(soon));
     engine.compact().unwrap();
     assert!(engine.verify().unwrap().is_sound());
+    counted(&engine.snapshot());
     engine.close().unwrap();
     let after = versions();
     assert!(after.values().all(|version| *version == VERSION), "{after:?}");

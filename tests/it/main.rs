@@ -15,6 +15,7 @@ mod backup;
 mod base;
 mod base_edge_cases;
 mod basics;
+mod counts;
 mod dead;
 mod declared;
 mod disk;

@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// The most neighbours of a node that a filter lists.
-const LISTED: usize = 65_536;
+/// The most neighbours of a node that are listed at once.
+const LISTED: u64 = 1_000;
 
 /// The most ranges of an index in place of conditions.
 const RANGES: usize = 256;
@@ -103,20 +103,13 @@ impl Expr<'_> {
         Self::All(all)
     }
 
-    /// The neighbours of a node, if they are not too many.
+    /// The neighbours of a node, if they are few.
     fn edge(snapshot: &Snapshot, node: NodeId, to: bool, kind: Option<&str>) -> Result<Self> {
-        let edges = snapshot.edges_for(node, to, kind);
-        let mut ids = Vec::new();
-        for edge in edges {
-            if ids.len() == LISTED {
-                return Ok(Self::Edge { node, to, kind: kind.map(str::to_owned) });
-            }
-            let edge = edge?;
-            ids.push(if to { edge.source() } else { edge.target() });
+        let edge = Self::Edge { node, to, kind: kind.map(str::to_owned) };
+        match edge.at_most(snapshot)? {
+            Some(edges) if edges <= LISTED => Ok(Self::Ids(edge.list(snapshot)?.into())),
+            _ => Ok(edge),
         }
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(Self::Ids(ids.into()))
     }
 }
 

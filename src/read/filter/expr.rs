@@ -29,7 +29,7 @@ pub(crate) enum Expr<'f> {
     Field(Box<(IndexPart, Operator)>),
     Keys(Keys),
     AliveAt(Timestamp),
-    /// An edge to a node, or from it, that has too many to list them.
+    /// An edge to a node, or from it.
     Edge {
         node: NodeId,
         to: bool,
@@ -161,11 +161,19 @@ impl Expr<'_> {
             Self::Keys(keys) => keys.has(node),
             Self::AliveAt(time) => node.expires().is_none_or(|expires| expires > *time),
             Self::Edge { node: with, to, kind } => {
-                // From the node that is asked, which has fewer edges as a rule.
-                let mut edges = snapshot.edges_for(node.id(), !to, kind.as_deref());
-                let end =
-                    |edge: crate::EdgeRef<'_>| if *to { edge.target() } else { edge.source() };
-                edges.try_fold(false, |found, edge| edge.map(|edge| found || end(edge) == *with))?
+                let (source, target) = if *to { (node.id(), *with) } else { (*with, node.id()) };
+                match kind {
+                    Some(kind) => {
+                        snapshot.edges_between(source, kind, target).next().transpose()?.is_some()
+                    }
+                    // From the node that is asked, which has fewer edges as a rule.
+                    None => {
+                        let mut edges = snapshot.edges_for(node.id(), !to, None);
+                        edges.try_fold(false, |found, edge| {
+                            edge.map(|edge| found || edge.end(*to) == *with)
+                        })?
+                    }
+                }
             }
             Self::Test(test) => return test(node),
         })

@@ -67,7 +67,8 @@ impl Expr<'_> {
             Self::All(all) | Self::Any(all) => all.iter().all(Self::is_maskable),
             Self::Not(of) => of.is_maskable(),
             Self::Kinds(_) | Self::Ids(_) | Self::Keys(_) | Self::AliveAt(_) => true,
-            Self::Field(..) | Self::Edge { .. } | Self::Test(_) => false,
+            Self::Edge { .. } => true,
+            Self::Field(..) | Self::Test(_) => false,
         }
     }
 
@@ -82,6 +83,11 @@ impl Expr<'_> {
                 }
                 Some(entries)
             }
+            Self::Edge { node, to, kind } => Some(if *to {
+                snapshot.degree_in(*node, kind.as_deref())?
+            } else {
+                snapshot.degree_out(*node, kind.as_deref())?
+            }),
             Self::Any(any) => {
                 let mut most = Some(0_u64);
                 for expr in any {
@@ -111,6 +117,11 @@ impl Expr<'_> {
             Self::Keys(keys) => {
                 for range in &keys.ranges {
                     nodes.extend(snapshot.nodes_within(keys.index, range)?);
+                }
+            }
+            Self::Edge { node, to, kind } => {
+                for edge in snapshot.edges_for(*node, *to, kind.as_deref()) {
+                    nodes.push(edge?.end(!to));
                 }
             }
             Self::Any(any) => {
@@ -147,19 +158,6 @@ pub(crate) fn fewest<'e, 'f>(
 }
 
 impl Snapshot {
-    /// The number of nodes of these kinds in the base, some of which a layer may have
-    /// changed, and of all nodes in layers.
-    pub(crate) fn stored_of(&self, kinds: &[u32]) -> Result<u64> {
-        let mut nodes = self.state.layers().map(|layer| layer.nodes().len()).sum::<usize>();
-        for partition in self.state.base().nodes() {
-            for kind in kinds {
-                let (from, to) = partition.kind_range(*kind)?;
-                nodes = nodes.saturating_add(to.saturating_sub(from));
-            }
-        }
-        Ok(num::wide(nodes))
-    }
-
     /// The rows of a file that meet a condition that [can be a
     /// mask](Expr::is_maskable). Vectors that a layer overrides do not count.
     pub(crate) fn mask(&self, expr: &Expr<'_>, file: &VectorPartition) -> Result<Bits> {
@@ -192,6 +190,7 @@ impl Snapshot {
                 }
                 Ok(mask)
             }
+            Expr::Edge { .. } => self.mask(&Expr::Ids(expr.list(self)?.into()), file),
             Expr::Ids(ids) => {
                 let mut mask = none();
                 rows.for_rows_of(ids, |_, row| set(&mut mask, row, true))?;
@@ -211,7 +210,7 @@ impl Snapshot {
                 Ok(opposite(mask))
             }
             // They cannot be a mask.
-            Expr::Field(..) | Expr::Edge { .. } | Expr::Test(_) => Ok(all_of(rows.len())),
+            Expr::Field(..) | Expr::Test(_) => Ok(all_of(rows.len())),
         }
     }
 

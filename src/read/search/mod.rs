@@ -104,7 +104,7 @@ impl Snapshot {
         match fewest(&filter, self)? {
             Some((nodes, expr)) if num::size(nodes) <= COMPARED => run.among(&expr.list(self)?)?,
             _ => {
-                run.split();
+                run.split()?;
                 run.all(named.method)?;
             }
         }

@@ -98,18 +98,24 @@ impl<'s, 'q> SearchRun<'s, 'q> {
         rows.sum()
     }
 
-    /// Leaves what masks do not show to the candidates. Of very many ids, it costs
-    /// less to look each candidate up among them than to look them up among the rows.
-    pub(crate) fn split(&mut self) {
-        let many = self.rows() / 4;
-        let filter = self.filter;
-        self.rest = filter
-            .iter()
-            .filter(|expr| match expr {
-                Expr::Ids(ids) => ids.len() > many && ids.len() > COMPARED,
-                expr => !expr.is_maskable(),
-            })
-            .collect();
+    /// Leaves what masks do not show to the candidates. Of very many ids or neighbours,
+    /// it costs less to look each candidate up among them than to find the row of
+    /// each.
+    pub(crate) fn split(&mut self) -> Result<()> {
+        let many = num::wide(self.rows() / 4).max(num::wide(COMPARED));
+        let (filter, snapshot) = (self.filter, self.snapshot);
+        for expr in filter {
+            let masked = match expr {
+                Expr::Ids(_) | Expr::Edge { .. } => {
+                    expr.at_most(snapshot)?.is_some_and(|nodes| nodes <= many)
+                }
+                expr => expr.is_maskable(),
+            };
+            if !masked {
+                self.rest.push(expr);
+            }
+        }
+        Ok(())
     }
 
     fn is_masked(&self, expr: &Expr<'_>) -> bool {

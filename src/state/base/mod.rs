@@ -16,7 +16,11 @@ pub(crate) mod vector_stats;
 pub(crate) mod vectors;
 
 use crate::state::record::some_attributes;
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use crate::{
     cpu::prefetch,
@@ -413,6 +417,53 @@ impl Base {
             rows.end = (at + 1).min(end);
         }
         Ok(rows)
+    }
+
+    /// How many nodes are of a kind. Reads no rows.
+    pub(crate) fn nodes_of_kind(&self, kind: u32) -> Result<u64> {
+        self.nodes.iter().try_fold(0_u64, |sum, partition| {
+            let (start, end) = partition.kind_range(kind)?;
+            Ok(sum.saturating_add(num::wide(end.saturating_sub(start))))
+        })
+    }
+
+    /// How many nodes and how many edges are of each kind that has any. Reads no
+    /// rows, unless the manifest does not have the numbers of both together, as one
+    /// of version 2: then it reads the keys of all edges.
+    pub(crate) fn rows_of_kinds(&self) -> Result<BTreeMap<u32, (u64, u64)>> {
+        let mut of_kinds: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for of_kind in self.nodes.iter().flat_map(|partition| partition.rows_of_kinds()) {
+            let (kind, rows) = of_kind?;
+            let (nodes, _) = of_kinds.entry(kind).or_default();
+            *nodes = nodes.saturating_add(rows);
+        }
+        if let Some(both) = self.manifest.rows_by_kind() {
+            for (kind, rows) in both {
+                let (nodes, edges) = of_kinds.entry(kind).or_default();
+                *edges = rows.saturating_sub(*nodes);
+            }
+        } else {
+            for row in RowRange::new(&self.out, (0, 0), end_of(&self.out)) {
+                let (_, edges) = of_kinds.entry(row?.key().kind).or_default();
+                *edges = edges.saturating_add(1);
+            }
+        }
+        Ok(of_kinds)
+    }
+
+    /// How many rows of an edge table have keys from `first` to `last`, by their
+    /// positions.
+    pub(crate) fn edges_within(
+        partitions: &[Arc<EdgePartition>],
+        first: &EdgeKey,
+        last: &EdgeKey,
+    ) -> Result<u64> {
+        let (from, start) = Self::edge_bound(partitions, first)?;
+        let (to, end) = Self::edge_bound(partitions, last)?;
+        let between = partitions.get(from..to).unwrap_or_default().iter();
+        let before: usize = between.map(|partition| partition.len()).sum();
+        let through = usize::from(Self::edge(partitions, last)?.is_some());
+        Ok(num::wide((before + end + through).saturating_sub(start)))
     }
 
     /// A copy of a node to be changed. The content stays in its heap.

@@ -211,6 +211,19 @@ impl NodePartition {
         Ok((start, end))
     }
 
+    /// The kinds of its nodes, each with how many of them have it.
+    pub(crate) fn rows_of_kinds(&self) -> impl Iterator<Item = Result<(u32, u64)>> {
+        (0..self.kinds.len()).map(|at| {
+            let row = self.kinds.row(at)?;
+            let end = match at + 1 {
+                next if next < self.kinds.len() => num::index(self.kinds.row(next)?.first.get()),
+                _ => self.rows.len(),
+            };
+            let rows = end.saturating_sub(num::index(row.first.get()));
+            Ok((row.kind.get(), num::wide(rows)))
+        })
+    }
+
     /// The row at a position in the list of members. Without a list, all rows
     /// are of one kind and the position is the row.
     pub(crate) fn member(&self, at: usize) -> Result<usize> {

@@ -7,12 +7,7 @@ use crate::{
         tables::{self, Le32, VectorHead, vector_bytes},
         vectors::IndexHead,
     },
-    model::{
-        error::Result,
-        id::NodeId,
-        space::Space,
-        time::Seq,
-    },
+    model::{error::Result, id::NodeId, space::Space, time::Seq},
     num,
     store::segment::{file::Segment, table::Table},
     vector::build::Rows,

@@ -24,6 +24,16 @@ impl<T> Change<T> {
         }
     }
 
+    /// `count` and what this adds to the number of entries below.
+    #[inline]
+    pub(crate) fn more(&self, count: i64) -> i64 {
+        match self {
+            Self::Added(_) => count.saturating_add(1),
+            Self::Over(_) => count,
+            Self::Gone => count.saturating_sub(1),
+        }
+    }
+
     #[inline]
     pub(crate) fn is_there(&self) -> bool {
         self.value().is_some()

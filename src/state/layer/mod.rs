@@ -22,6 +22,29 @@ use crate::{
     },
 };
 
+/// How many nodes and edges of a kind a layer adds to what is below; less than none
+/// if it takes some away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct KindChange {
+    pub(crate) nodes: i64,
+    pub(crate) edges: i64,
+}
+
+impl KindChange {
+    pub(crate) const NODE: Self = Self { nodes: 1, edges: 0 };
+    pub(crate) const NO_NODE: Self = Self { nodes: -1, edges: 0 };
+    pub(crate) const EDGE: Self = Self { nodes: 0, edges: 1 };
+    pub(crate) const NO_EDGE: Self = Self { nodes: 0, edges: -1 };
+
+    /// Both changes.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes.saturating_add(other.nodes),
+            edges: self.edges.saturating_add(other.edges),
+        }
+    }
+}
+
 /// Changes on top of a base or of another layer. What it has no entry for is as
 /// it is below.
 #[derive(Debug, Clone)]
@@ -35,6 +58,8 @@ pub(crate) struct Layer {
     pub(super) in_edges: OrdMap<EdgeKey, Change<Arc<EdgeRecord>>>,
     pub(super) keys: OrdMap<KeyEntry, Change<()>>,
     pub(super) vectors: OrdMap<(u32, NodeId), Change<Arc<Vector>>>,
+    /// How many nodes and edges of each kind it adds to what is below.
+    pub(super) of_kinds: OrdMap<u32, KindChange>,
     /// Estimated bytes of memory of the layer.
     pub(super) bytes: usize,
 }
@@ -94,6 +119,7 @@ impl Layer {
             in_edges: OrdMap::new(),
             keys: OrdMap::new(),
             vectors: OrdMap::new(),
+            of_kinds: OrdMap::new(),
             bytes: 0,
         }
     }
