@@ -6,7 +6,8 @@
 //! little-endian) to use instead, and words that the lines to be run must contain.
 //! `INGRAIN_FILTER_ROWS` is the number of rows; beyond those of the file come rows that
 //! were moved. `INGRAIN_FILTER_METHOD` is `pq4` (if not given), `pq8`, `hnsw` (feature
-//! `hnsw`) or `exact`.
+//! `hnsw`) or `exact`. With `INGRAIN_FILTER_OPPOSITE` the queries point away from the
+//! rows.
 //!
 //! A line: the filter, the share of the nodes that pass, the median time of a search
 //! in µs, the same of searches without a filter that took turns with it, the ratio, the
@@ -177,9 +178,11 @@ fn puts() {
             for (at, definition) in declared.iter().enumerate() {
                 match way {
                     0 => {
-                        drop(engine.create_index_on(format!("i{at}"), definition.clone()).unwrap())
+                        engine.create_index_on(format!("i{at}"), definition.clone()).unwrap();
                     }
-                    1 => _ = engine.create_index(format!("i{at}")).unwrap(),
+                    1 => {
+                        engine.create_index(format!("i{at}")).unwrap();
+                    }
                     _ => {}
                 }
             }
@@ -224,11 +227,14 @@ fn main() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/wordnet-sample/vectors.f16.npy");
     let mut rows = read_vectors(path.as_deref().unwrap_or(&sample));
     let mut random = Random(7);
+    let opposite = std::env::var_os("INGRAIN_FILTER_OPPOSITE").is_some();
+    let sign = if opposite { -1.0 } else { 1.0 };
     // Queries are not among the rows.
     let queries: Vec<Vec<f32>> = (0..QUERIES.min(rows.len() / 10))
         .map(|_| {
             let at = random.below(rows.len());
-            rows.swap_remove(at)
+            let row = rows.swap_remove(at);
+            row.into_iter().map(|x| x * sign).collect()
         })
         .collect();
     let wanted = std::env::var("INGRAIN_FILTER_ROWS").ok().and_then(|rows| rows.parse().ok());

@@ -121,6 +121,14 @@ impl Least {
         }
     }
 
+    /// The least but for so many, if there were `n`. O(n).
+    pub(crate) fn nth(&self, before: usize) -> Option<f64> {
+        self.last()?;
+        let mut distances: Vec<f64> = self.heap.iter().map(|distance| distance.0).collect();
+        (before < distances.len())
+            .then(|| *distances.select_nth_unstable_by(before, f64::total_cmp).1)
+    }
+
     /// The `n`-th least; `None` if there were fewer.
     pub(crate) fn last(&self) -> Option<f64> {
         self.heap.peek().filter(|_| self.heap.len() == self.n).map(|most| most.0)

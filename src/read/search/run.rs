@@ -377,12 +377,19 @@ impl<'s, 'q> SearchRun<'s, 'q> {
     }
 
     /// Whether the query is farther from the rows than those for which the
-    /// depths of an index were measured.
-    fn is_foreign(&self, head: &IndexHead) -> bool {
+    /// depths of an index were measured. Of the rows, `passed` in `of` pass the
+    /// filter: about the same share of the ten nearest rows are among those that do.
+    fn is_foreign(&self, head: &IndexHead, passed: usize, of: usize) -> bool {
         let usual =
             Usual { reach: head.reach.get(), lengths: head.lengths.map(|length| length.get()) };
         let (metric, length) = (self.measure.metric(), self.measure.norm());
-        self.least.last().is_some_and(|last| usual.is_foreign(metric, length, last))
+        let tenth = if passed >= of {
+            self.least.last()
+        } else {
+            let share = NEIGHBOURS.saturating_mul(passed) / of.max(1);
+            self.least.nth(share.min(NEIGHBOURS.saturating_sub(1)))
+        };
+        tenth.is_some_and(|tenth| usual.is_foreign(metric, length, tenth))
     }
 
     /// Compares a candidate if no layer overrides its vector and it passes the
@@ -434,6 +441,7 @@ impl<'s, 'q> SearchRun<'s, 'q> {
         let patient = self.effort == Effort::Thorough || rows * 2 >= self.rows();
         let patience = if patient { depth } else { depth.saturating_mul(2) / 3 };
         let mut progress = Progress { depth, patience, counted: 0, last: 0 };
+        let mut foreign = None;
         let (mut wanted, mut seen) = (depth.saturating_mul(COLLECTED).min(most), 0);
         loop {
             let mut candidates = Candidates::new(wanted);
@@ -444,8 +452,12 @@ impl<'s, 'q> SearchRun<'s, 'q> {
                 if let Some(close) = close
                     && progress.is_enough(close)
                 {
-                    let foreign = self.is_foreign(codes.head());
-                    let stretch = if foreign { stretch.foreign } else { stretch.usual };
+                    if close || foreign.is_none() {
+                        let passed = live.saturating_mul(progress.counted) / (rank + 1);
+                        foreign = Some(self.is_foreign(codes.head(), passed, rows));
+                    }
+                    let far = foreign == Some(true);
+                    let stretch = if far { stretch.foreign } else { stretch.usual };
                     if progress.is_enough_with(stretch) {
                         return Ok(true);
                     }
@@ -506,6 +518,8 @@ impl<'s, 'q> SearchRun<'s, 'q> {
         if mask.is_some() && found.len() < depth {
             return Ok(false);
         }
+        let rows = partition.rows().len();
+        let live = mask.as_ref().map_or(rows, |(_, count)| *count);
         // The graph orders rows by 8-bit components, which is nearly exact.
         let compared = self.k.saturating_mul(2).saturating_add(SPARE);
         let mut progress = Progress { depth: compared, patience: compared, counted: 0, last: 0 };
@@ -515,7 +529,8 @@ impl<'s, 'q> SearchRun<'s, 'q> {
                 && progress.is_enough_with(RANKED)
             {
                 // Where it was not measured, a walk is not relied on.
-                return Ok(!self.is_foreign(graph.head()));
+                let passed = live.saturating_mul(progress.counted) / (rank + 1);
+                return Ok(!self.is_foreign(graph.head(), passed, rows));
             }
         }
         // Too few, but the codes may give more.

@@ -1,10 +1,10 @@
 //! The rows of a vector file.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{
     format::{
-        tables::{self, Le32, VectorHead, vector_bytes},
+        tables::{self, Le32, SortedRow, VectorHead, vector_bytes},
         vectors::IndexHead,
     },
     model::{error::Result, id::NodeId, space::Space, time::Seq},
@@ -24,6 +24,9 @@ pub(crate) struct VectorRows {
     kinds: Table<Le32>,
     /// The offset of the components in the file.
     at: usize,
+    /// The ranks of all rows, from the first list of ids on that is as long as a 64th
+    /// of the rows: 8 bytes for each.
+    ranks: OnceLock<Box<[u64]>>,
 }
 
 impl VectorRows {
@@ -67,7 +70,7 @@ impl VectorRows {
             let what = format!("it has {rows} rows, {vectors} vectors and {kinds} kinds");
             return Err(segment.damaged(80, what));
         }
-        Ok(Self { segment, space, definition, heads, kinds, at })
+        Ok(Self { segment, space, definition, heads, kinds, at, ranks: OnceLock::new() })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -128,20 +131,26 @@ impl VectorRows {
         }
         let heads: &[VectorHead] =
             bytemuck::try_cast_slice(self.heads.bytes_of_all()?).unwrap_or_default();
-        let before = |row: usize, id: &NodeId| heads.get(row).is_some_and(|of| of.id() < *id);
+        let rank = |id: &NodeId| <VectorHead as SortedRow>::rank(id);
+        let ranks = self.ranks.get_or_init(|| heads.iter().map(|of| rank(&of.id())).collect());
+        let before = |row: usize, (of, id): (u64, &NodeId)| match ranks.get(row) {
+            Some(rank) if *rank == of => heads.get(row).is_some_and(|head| head.id() < *id),
+            found => found.is_some_and(|rank| *rank < of),
+        };
         // All rows before `low` have smaller ids than the current one.
         let mut low = 0_usize;
         for (at, id) in ids.iter().enumerate() {
+            let wanted = (rank(id), id);
             // Exponential search from the last position, then binary search.
             let mut step = 1_usize;
-            while before(low + step, id) {
+            while before(low + step, wanted) {
                 low += step;
                 step *= 2;
             }
             let mut high = (low + step).min(heads.len());
             while low < high {
                 let middle = low.midpoint(high);
-                if before(middle, id) {
+                if before(middle, wanted) {
                     low = middle + 1;
                 } else {
                     high = middle;
