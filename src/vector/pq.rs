@@ -21,6 +21,9 @@ use crate::{
 
 pub(crate) use crate::vector::simd::BLOCK_ROWS;
 
+/// A scan skips blocks without rows that are allowed if at most one in so many has any.
+const SKIPPED: usize = 6;
+
 /// The largest number of rounds of k-means; more rounds do not raise the
 /// recall.
 const ROUNDS: usize = 20;
@@ -456,10 +459,17 @@ impl DistanceTable<'_> {
             return;
         }
         let (codes, rows) = self.clamp(codes, rows);
+        // Skipping blocks here and there stalls the reading of the codes, which is what a
+        // scan waits for. It pays if most are skipped.
+        let skips = allowed.is_some_and(|allowed| {
+            let some = allowed.iter().filter(|rows| **rows != 0).count();
+            some.saturating_mul(SKIPPED) < allowed.len()
+        });
         let allowed = |block: usize| {
             present(block, rows)
                 & allowed.map_or(!0, |allowed| allowed.get(block).copied().unwrap_or(0))
         };
+        let read = |block: usize| Some(allowed(block)).filter(|rows| *rows != 0 || !skips);
         match &self.entries {
             Entries::Four { tables, folded } => {
                 // With lengths, a sum says nothing without that of its row.
@@ -468,7 +478,7 @@ impl DistanceTable<'_> {
                     Some(_) => u16::MAX,
                 };
                 let first = limit(nearest);
-                simd::scan(*folded, tables, codes, allowed, first, |block, mask, sums| {
+                simd::scan(*folded, tables, codes, read, first, |block, mask, sums| {
                     for row in bits(mask) {
                         let order = self.order(block * BLOCK_ROWS + row, u32::from(sums[row]));
                         nearest.offer(order, block, row);
@@ -503,7 +513,7 @@ impl DistanceTable<'_> {
                     *folded,
                     tables,
                     codes,
-                    |_| !0,
+                    |_| Some(!0),
                     u16::MAX,
                     |_, _, sums| {
                         out.extend(sums.iter().map(|sum| u32::from(*sum)));

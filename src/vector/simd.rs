@@ -293,7 +293,7 @@ pub(crate) fn scan(
     folded: bool,
     tables: &[[u8; 16]],
     codes: &[u8],
-    allowed: impl FnMut(usize) -> u32,
+    allowed: impl FnMut(usize) -> Option<u32>,
     limit: u16,
     hit: impl FnMut(usize, u32, &[u16; BLOCK_ROWS]) -> u16,
 ) {
@@ -305,7 +305,7 @@ fn scan_in(
     folded: bool,
     tables: &[[u8; 16]],
     codes: &[u8],
-    allowed: impl FnMut(usize) -> u32,
+    allowed: impl FnMut(usize) -> Option<u32>,
     limit: u16,
     hit: impl FnMut(usize, u32, &[u16; BLOCK_ROWS]) -> u16,
 ) {
@@ -348,14 +348,13 @@ type Sums = (u32, [u16; BLOCK_ROWS]);
 
 impl<A, H> Scan<'_, A, H>
 where
-    A: FnMut(usize) -> u32,
+    A: FnMut(usize) -> Option<u32>,
     H: FnMut(usize, u32, &[u16; BLOCK_ROWS]) -> u16,
 {
     #[inline(always)]
     fn run(mut self, sums: impl Fn(&[[u8; 16]], &[[u8; 16]], u16) -> Sums) {
         for (at, block) in self.codes.chunks_exact(self.tables.len().max(1)).enumerate() {
-            let allowed = (self.allowed)(at);
-            if allowed != 0 {
+            if let Some(allowed) = (self.allowed)(at) {
                 let (below, sums) = sums(self.tables, block, self.limit);
                 if below & allowed != 0 {
                     self.limit = (self.hit)(at, below & allowed, &sums);
@@ -393,7 +392,7 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) fn scan_avx2<const FOLD: usize, A, H>(scan: Scan<'_, A, H>)
     where
-        A: FnMut(usize) -> u32,
+        A: FnMut(usize) -> Option<u32>,
         H: FnMut(usize, u32, &[u16; BLOCK_ROWS]) -> u16,
     {
         scan.run(|tables, block, limit| {
@@ -441,7 +440,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn scan_avx512<const FOLD: usize, A, H>(scan: Scan<'_, A, H>)
     where
-        A: FnMut(usize) -> u32,
+        A: FnMut(usize) -> Option<u32>,
         H: FnMut(usize, u32, &[u16; BLOCK_ROWS]) -> u16,
     {
         scan.run(|tables, block, limit| {
@@ -542,7 +541,7 @@ mod neon {
     #[target_feature(enable = "neon")]
     pub(super) fn scan<const FOLD: usize, A, H>(scan: Scan<'_, A, H>)
     where
-        A: FnMut(usize) -> u32,
+        A: FnMut(usize) -> Option<u32>,
         H: FnMut(usize, u32, &[u16; BLOCK_ROWS]) -> u16,
     {
         scan.run(|tables, block, limit| {
@@ -685,7 +684,9 @@ mod tests {
                             .into_iter()
                             .map(|form| {
                                 let mut hits = Vec::new();
-                                let allowed = |block: usize| [!0, 1, 0, 0x8000_ffff, !0][block];
+                                let allowed = |block: usize| {
+                                    [Some(!0), Some(1), None, Some(0x8000_ffff), Some(0)][block]
+                                };
                                 scan_in(
                                     form,
                                     folded,

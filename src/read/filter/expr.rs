@@ -4,6 +4,7 @@
 use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
 use crate::{
+    format::tables::{NodeRow, SortedRow},
     model::{
         condition::{Operator, Test, field_holds},
         error::Result,
@@ -14,6 +15,7 @@ use crate::{
         value::Attributes,
     },
     read::{filter::NodeTest, node::NodeRef, snapshot::Snapshot},
+    store::segment::search::search,
 };
 
 /// What a node has to meet.
@@ -156,7 +158,7 @@ impl Expr<'_> {
             }
             Self::Not(not) => !not.holds(snapshot, of)?,
             Self::Kinds(kinds) => kinds.binary_search(&node.kind_number()).is_ok(),
-            Self::Ids(ids) => ids.binary_search(&node.id()).is_ok(),
+            Self::Ids(ids) => has_id(ids, node.id())?,
             Self::Field(asked) => of.meets(&asked.0, &asked.1)?,
             Self::Keys(keys) => keys.has(node),
             Self::AliveAt(time) => node.expires().is_none_or(|expires| expires > *time),
@@ -178,6 +180,19 @@ impl Expr<'_> {
             Self::Test(test) => return test(node),
         })
     }
+}
+
+/// Whether an id is among these, which are ascending. Ids are hashes or times as a
+/// rule, so a few guesses find it.
+pub(crate) fn has_id(ids: &[NodeId], id: NodeId) -> Result<bool> {
+    let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(false) };
+    let rank = <NodeRow as SortedRow>::rank;
+    let ranks = (rank(first), rank(last));
+    let at = search((0, ids.len()), ranks, rank(&id), |at| {
+        let found = ids.get(at).unwrap_or(last);
+        Ok((rank(found), *found < id))
+    })?;
+    Ok(ids.get(at) == Some(&id))
 }
 
 /// Whether a node meets all of these.

@@ -157,6 +157,14 @@ pub(crate) fn fewest<'e, 'f>(
     Ok(fewest)
 }
 
+/// The rows of a file whose ids have the same first half as one of these, which are
+/// ascending.
+pub(crate) fn mask_like(ids: &[NodeId], file: &VectorPartition) -> Result<Bits> {
+    let mut mask = vec![0; file.rows().len().div_ceil(MASK_ROWS)];
+    file.rows().for_rows_like(ids, |row| set(&mut mask, row, true))?;
+    Ok(mask)
+}
+
 impl Snapshot {
     /// The rows of a file that meet a condition that [can be a
     /// mask](Expr::is_maskable). Vectors that a layer overrides do not count.

@@ -12,10 +12,10 @@ use crate::{
     },
     num, parallel,
     read::{
-        filter::{Filter, mask::fewest},
+        filter::{Filter, expr::Expr, mask::fewest},
         search::{
             query::{Effort, FilterOf, Hit, HitOrigin, Query, Search},
-            run::{COMPARED, SearchRun},
+            run::{COMPARED, SearchRun, many},
         },
         snapshot::Snapshot,
     },
@@ -80,7 +80,14 @@ impl Snapshot {
         space.check_vector(search.space, query)?;
         let diversity = search.check()?;
         let filter = search.filter.get();
-        let filter = filter.compile(self)?;
+        let mut filter = filter.compile(self)?;
+        let files = self.state.base().vectors_of(number);
+        let many = many(files.map(|file| file.rows().len()).sum());
+        for expr in &mut filter {
+            if matches!(expr, Expr::Edge { .. }) && expr.at_most(self)? <= Some(many) {
+                *expr = Expr::Ids(expr.list(self)?.into());
+            }
+        }
         let pool = if diversity > 0.0 { search.k.saturating_mul(4) } else { search.k };
         let exact = search.effort == Effort::Exact
             || search.within.is_some()
@@ -93,7 +100,9 @@ impl Snapshot {
             k: pool,
             excluded,
             filter: &filter,
+            masks: Vec::new(),
             rest: Vec::new(),
+            thinned: 1,
             effort: if exact { Effort::Exact } else { search.effort },
             within: search.within,
             layers: self.state.layers().collect(),

@@ -11,8 +11,8 @@ use crate::{
     num,
     read::{
         filter::{
-            expr::{Expr, Subject},
-            mask::{Bits, all_of, rows_of},
+            expr::{Expr, Subject, has_id},
+            mask::{Bits, all_of, mask_like, rows_of},
         },
         search::query::{CandidateSource, Effort, HitOrigin},
         snapshot::Snapshot,
@@ -58,6 +58,11 @@ const RANKED: usize = 2;
 /// A graph is walked if at least this percentage of the rows may be hits.
 const WALKED: usize = 15;
 
+/// More neighbours than this are not looked up in vector files with so many rows.
+pub(crate) fn many(rows: usize) -> u64 {
+    num::wide((rows / 4).max(COMPARED))
+}
+
 /// A search under way.
 pub(crate) struct SearchRun<'s, 'q> {
     pub(super) snapshot: &'s Snapshot,
@@ -69,8 +74,12 @@ pub(crate) struct SearchRun<'s, 'q> {
     pub(super) excluded: Option<NodeId>,
     /// What nodes have to meet.
     pub(super) filter: &'q [Expr<'q>],
-    /// What of it masks of rows do not show.
+    /// What of it masks of rows show.
+    pub(super) masks: Vec<&'q Expr<'q>>,
+    /// What candidates are asked.
     pub(super) rest: Vec<&'q Expr<'q>>,
+    /// Of about so many candidates one meets the rest, as far as that is known.
+    pub(super) thinned: usize,
     pub(super) effort: Effort,
     pub(super) within: Option<f64>,
     /// Newest first.
@@ -98,28 +107,31 @@ impl<'s, 'q> SearchRun<'s, 'q> {
         rows.sum()
     }
 
-    /// Leaves what masks do not show to the candidates. Of very many ids or neighbours,
-    /// it costs less to look each candidate up among them than to find the row of
-    /// each.
+    /// Decides what masks show and what candidates are asked. Of very many ids or
+    /// neighbours, it costs less to look each candidate up among them than to find
+    /// the row of each.
     pub(crate) fn split(&mut self) -> Result<()> {
-        let many = num::wide(self.rows() / 4).max(num::wide(COMPARED));
+        let rows = num::wide(self.rows());
+        let many = many(self.rows());
         let (filter, snapshot) = (self.filter, self.snapshot);
         for expr in filter {
-            let masked = match expr {
-                Expr::Ids(_) | Expr::Edge { .. } => {
-                    expr.at_most(snapshot)?.is_some_and(|nodes| nodes <= many)
-                }
-                expr => expr.is_maskable(),
+            let listed = match expr {
+                Expr::Ids(_) | Expr::Edge { .. } => expr.at_most(snapshot)?,
+                _ => None,
             };
-            if !masked {
+            let masked = expr.is_maskable() && listed.is_none_or(|nodes| nodes <= many);
+            if masked {
+                self.masks.push(expr);
+            } else {
+                let thinned = listed.map_or(1, |nodes| rows.div_ceil(nodes.max(1)).max(1));
+                self.thinned = self.thinned.saturating_mul(num::size(thinned));
+            }
+            // The mask of ids is of rows whose ids are like these.
+            if !masked || matches!(expr, Expr::Ids(_)) {
                 self.rest.push(expr);
             }
         }
         Ok(())
-    }
-
-    fn is_masked(&self, expr: &Expr<'_>) -> bool {
-        !self.rest.iter().any(|rest| std::ptr::eq(*rest, expr))
     }
 
     /// The distance of a vector. Finite components have one; damage sorts first,
@@ -161,7 +173,7 @@ impl<'s, 'q> SearchRun<'s, 'q> {
         let mut node = None;
         for expr in all {
             if let Expr::Ids(ids) = expr {
-                if ids.binary_search(&id).is_err() {
+                if !has_id(ids, id)? {
                     return Ok(false);
                 }
                 continue;
@@ -301,14 +313,17 @@ impl<'s, 'q> SearchRun<'s, 'q> {
 
     /// The rows of a file that are live and meet what masks show.
     fn mask(&self, partition: &VectorPartition) -> Result<Mask> {
-        let mut masks = self.filter.iter().filter(|expr| self.is_masked(expr));
-        let mut mask = match masks.next() {
-            Some(expr) => self.snapshot.mask(expr, partition)?,
+        let of = |expr: &Expr<'_>| match expr {
+            Expr::Ids(ids) => mask_like(ids, partition),
+            expr => self.snapshot.mask(expr, partition),
+        };
+        let mut mask = match self.masks.split_first() {
+            Some((first, _)) => of(first)?,
             None if partition.dead().is_empty() => return Ok(None),
             None => all_of(partition.rows().len()),
         };
-        for expr in masks {
-            for (word, other) in mask.iter_mut().zip(self.snapshot.mask(expr, partition)?) {
+        for expr in self.masks.iter().skip(1) {
+            for (word, other) in mask.iter_mut().zip(of(expr)?) {
                 *word &= other;
             }
         }
@@ -442,7 +457,8 @@ impl<'s, 'q> SearchRun<'s, 'q> {
         let patience = if patient { depth } else { depth.saturating_mul(2) / 3 };
         let mut progress = Progress { depth, patience, counted: 0, last: 0 };
         let mut foreign = None;
-        let (mut wanted, mut seen) = (depth.saturating_mul(COLLECTED).min(most), 0);
+        let collected = COLLECTED.saturating_mul(self.thinned);
+        let (mut wanted, mut seen) = (depth.saturating_mul(collected).min(most), 0);
         loop {
             let mut candidates = Candidates::new(wanted);
             table.scan(bytes, rows, allowed, &mut candidates);

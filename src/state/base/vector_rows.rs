@@ -129,37 +129,67 @@ impl VectorRows {
             }
             return Ok(());
         }
-        let heads: &[VectorHead] =
-            bytemuck::try_cast_slice(self.heads.bytes_of_all()?).unwrap_or_default();
-        let rank = |id: &NodeId| <VectorHead as SortedRow>::rank(id);
-        let ranks = self.ranks.get_or_init(|| heads.iter().map(|of| rank(&of.id())).collect());
-        let before = |row: usize, (of, id): (u64, &NodeId)| match ranks.get(row) {
-            Some(rank) if *rank == of => heads.get(row).is_some_and(|head| head.id() < *id),
-            found => found.is_some_and(|rank| *rank < of),
-        };
-        // All rows before `low` have smaller ids than the current one.
+        let heads = self.all_heads()?;
+        let mut firsts: Vec<(usize, usize)> = Vec::with_capacity(ids.len());
+        self.each_first(ids, |at, first| firsts.push((at, first)))?;
+        for (at, first) in firsts {
+            let Some(id) = ids.get(at) else { continue };
+            let rows = heads.iter().enumerate().skip(first);
+            let same = rows.map(|(row, head)| (row, head.id())).find(|(_, of)| of >= id);
+            if let Some((row, of)) = same
+                && of == *id
+            {
+                each(at, row);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`for_rows_of`](Self::for_rows_of), but with all rows whose ids have the same
+    /// first half as one of `ids`, and without reading the rows.
+    pub(crate) fn for_rows_like(&self, ids: &[NodeId], mut each: impl FnMut(usize)) -> Result<()> {
+        if ids.len() * 64 < self.len() {
+            return self.for_rows_of(ids, |_, row| each(row));
+        }
+        let ranks = self.ranks()?;
+        self.each_first(ids, |_, first| {
+            let rank = ranks.get(first);
+            (first..ranks.len()).take_while(|row| ranks.get(*row) == rank).for_each(&mut each);
+        })
+    }
+
+    fn all_heads(&self) -> Result<&[VectorHead]> {
+        Ok(bytemuck::try_cast_slice(self.heads.bytes_of_all()?).unwrap_or_default())
+    }
+
+    /// The first halves of the ids of all rows.
+    fn ranks(&self) -> Result<&[u64]> {
+        let heads = self.all_heads()?;
+        let rank = |of: &VectorHead| <VectorHead as SortedRow>::rank(&of.id());
+        Ok(self.ranks.get_or_init(|| heads.iter().map(rank).collect()))
+    }
+
+    /// Calls `each` with the positions of those of `ids`, which are ascending, whose
+    /// first half the id of a row has, and with the first such row.
+    fn each_first(&self, ids: &[NodeId], mut each: impl FnMut(usize, usize)) -> Result<()> {
+        let ranks = self.ranks()?;
+        // All rows before `low` have smaller ranks. A few at a time are counted without
+        // a branch for each.
         let mut low = 0_usize;
         for (at, id) in ids.iter().enumerate() {
-            let wanted = (rank(id), id);
-            // Exponential search from the last position, then binary search.
-            let mut step = 1_usize;
-            while before(low + step, wanted) {
-                low += step;
-                step *= 2;
-            }
-            let mut high = (low + step).min(heads.len());
-            while low < high {
-                let middle = low.midpoint(high);
-                if before(middle, wanted) {
-                    low = middle + 1;
-                } else {
-                    high = middle;
+            let wanted = <VectorHead as SortedRow>::rank(id);
+            while let Some(some) = ranks.get(low..).and_then(|rest| rest.first_chunk::<8>()) {
+                let before = some.iter().map(|rank| usize::from(*rank < wanted)).sum::<usize>();
+                low += before;
+                if before < some.len() {
+                    break;
                 }
             }
-            match heads.get(low) {
-                Some(head) if head.id() == *id => each(at, low),
-                Some(_) => {}
-                None => break,
+            while ranks.get(low).is_some_and(|rank| *rank < wanted) {
+                low += 1;
+            }
+            if ranks.get(low) == Some(&wanted) {
+                each(at, low);
             }
         }
         Ok(())
