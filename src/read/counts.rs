@@ -158,14 +158,34 @@ impl Snapshot {
             let mut edges = self.edges_for(id, inbound, kind);
             return edges.try_fold(0_u64, |sum, edge| edge.map(|_| sum.saturating_add(1)));
         }
+        self.edge_table(id, inbound, kind).map_or(Ok(0), |table| table.count())
+    }
+
+    /// The other ends of the edges that leave a node, or reach it, in the order of the
+    /// edges.
+    pub(crate) fn neighbours(
+        &self,
+        id: NodeId,
+        inbound: bool,
+        kind: Option<&str>,
+    ) -> Result<Vec<NodeId>> {
+        if self.hidden().is_none() {
+            let Some(table) = self.edge_table(id, inbound, kind) else { return Ok(Vec::new()) };
+            if let Some(ends) = table.stored_ends()? {
+                return Ok(ends);
+            }
+        }
+        let edges = self.edges_for(id, inbound, kind);
+        edges.map(|edge| Ok(edge?.end(!inbound))).collect()
+    }
+
+    /// The edges that leave a node, or reach it; `None` if the kind is unknown.
+    fn edge_table(&self, id: NodeId, inbound: bool, kind: Option<&str>) -> Option<EdgeTable<'_>> {
         let (first, last) = match kind {
             None => (0, u32::MAX),
-            Some(kind) => match self.state.kinds().number(kind) {
-                Some(number) => (number, number),
-                None => return Ok(0),
-            },
+            Some(kind) => self.state.kinds().number(kind).map(|number| (number, number))?,
         };
         let (start, end) = (EdgeKey::first(id, first), EdgeKey::last(id, last));
-        EdgeTable::between(&self.state, start, end, !inbound).count()
+        Some(EdgeTable::between(&self.state, start, end, !inbound))
     }
 }

@@ -153,6 +153,20 @@ impl<'s> EdgeTable<'s> {
         Ok(stored.saturating_add_signed(layered))
     }
 
+    /// The other ends of its edges, if all of these are in the base.
+    pub(crate) fn stored_ends(&self) -> Result<Option<Vec<NodeId>>> {
+        let (start, end) = (self.start, self.end);
+        let layered = |layer: &Layer| {
+            let edges = if self.side == Side::Out { layer.out() } else { layer.in_edges() };
+            edges.range(start..=end).next().is_some()
+        };
+        if self.state.layers().any(layered) {
+            return Ok(None);
+        }
+        let rows = Base::edge_rows(self.partitions(), &start, &end)?;
+        rows.map(|row| Ok(row?.key().to)).collect::<Result<_>>().map(Some)
+    }
+
     /// Its edges in the base.
     fn partitions(&self) -> &'s [Arc<EdgePartition>] {
         match self.side {

@@ -634,3 +634,43 @@ fn a_closure_of_a_search_may_fail() {
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }
+
+/// Ids that begin alike, as those of one moment do, are told apart.
+#[test]
+fn ids_that_begin_alike_are_told_apart() {
+    let dir = temp_dir();
+    let engine = Engine::open(dir.path().join("s")).unwrap();
+    engine.create_space("v", Space::new(4, Metric::L2)).unwrap();
+    engine.set_method("v", Method::Pq4).unwrap();
+    let id = |n: u64| {
+        let bytes = [(n / 700).to_be_bytes(), n.to_be_bytes()].concat();
+        NodeId::from_bytes(bytes.try_into().unwrap())
+    };
+    let mut random = Random(3);
+    let node = |n| Node::new(id(n), "note").vector("v", whole_vector(&mut random, 4));
+    engine.write((0..2_000).map(node).map(ingrain::Op::put).collect::<Batch>()).unwrap();
+    engine.checkpoint().unwrap();
+    let snapshot = engine.snapshot();
+    for (wanted, share) in [(500, 3), (1_500, 2), (400, 5)] {
+        let ids: BTreeSet<NodeId> =
+            (0..4_000).filter(|n| n % share == 0).take(wanted).map(id).collect();
+        let there = (0..2_000).filter(|n| ids.contains(&id(*n))).count();
+        for (condition, count) in [
+            (Condition::ids(ids.iter().copied()), there),
+            (Condition::ids(ids.iter().copied()).not(), 2_000 - there),
+        ] {
+            let is_in = count == there;
+            let filter = Filter::from(condition);
+            for effort in [Effort::Exact, Effort::Normal] {
+                let search = Search::new("v", &[1.0, 2.0, 3.0, 4.0], 2_000).effort(effort);
+                let hits = snapshot.search(&search.filter(&filter)).unwrap();
+                assert_eq!(hits.len(), count);
+                assert!(hits.iter().all(|hit| ids.contains(&hit.node.id()) == is_in));
+            }
+            let search = Search::new("v", &[1.0, 2.0, 3.0, 4.0], 10).filter(&filter);
+            let hits = snapshot.search(&search).unwrap();
+            assert_eq!(hits.len(), 10);
+            assert!(hits.iter().all(|hit| ids.contains(&hit.node.id()) == is_in));
+        }
+    }
+}

@@ -120,9 +120,7 @@ impl Expr<'_> {
                 }
             }
             Self::Edge { node, to, kind } => {
-                for edge in snapshot.edges_for(*node, *to, kind.as_deref()) {
-                    nodes.push(edge?.end(!to));
-                }
+                nodes = snapshot.neighbours(*node, *to, kind.as_deref())?;
             }
             Self::Any(any) => {
                 for expr in any {

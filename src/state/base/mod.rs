@@ -466,6 +466,18 @@ impl Base {
         Ok(num::wide((before + end + through).saturating_sub(start)))
     }
 
+    /// The rows of an edge table with keys from `first` to `last`.
+    pub(crate) fn edge_rows<'s>(
+        partitions: &'s [Arc<EdgePartition>],
+        first: &EdgeKey,
+        last: &EdgeKey,
+    ) -> Result<RowRange<'s, EdgePartition>> {
+        let from = Self::edge_bound(partitions, first)?;
+        let (to, end) = Self::edge_bound(partitions, last)?;
+        let through = usize::from(Self::edge(partitions, last)?.is_some());
+        Ok(RowRange::new(partitions, from, (to, end + through)))
+    }
+
     /// A copy of a node to be changed. The content stays in its heap.
     pub(crate) fn record_of(&self, node: StoredNode<'_>) -> Result<NodeRecord> {
         let place = node.content_place();
