@@ -135,7 +135,7 @@ pub mod search {
     pub use crate::{
         model::condition::Condition,
         read::{
-            filter::Filter,
+            filter::{Filter, matcher::Matcher},
             search::query::{CandidateSource, Effort, Hit, HitOrigin, Search},
             select::{Select, Selected},
         },

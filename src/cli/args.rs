@@ -6,15 +6,19 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
     Durability, KeyRange, Method, Metric, Named, Space,
     exchange::lines::from_hex,
-    index::{Field, IndexPart},
+    index::IndexPart,
     limits,
-    search::Effort,
+    search::{Condition, Effort},
 };
 
-use crate::help;
+use crate::{
+    help,
+    select_args::{CountArgs, QueryArgs, WhereArgs, condition, index_part},
+    write_args::{DeleteArgs, LinkArgs, PatchArgs, PruneArgs, PutArgs, UnlinkArgs},
+};
 
 /// The environment variable that names the store if `--store` does not.
-const STORE_VARIABLE: &str = "INGRAIN_STORE";
+pub(crate) const STORE_VARIABLE: &str = "INGRAIN_STORE";
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.
 ///
@@ -55,6 +59,25 @@ pub(crate) enum Command {
     Nearest(NearestArgs),
     /// Find a shortest path between two nodes
     Path(PathArgs),
+    /// List the nodes that meet conditions, in an order
+    Query(QueryArgs),
+    /// Count nodes
+    Count(CountArgs),
+    /// List the kinds that nodes and edges have, with how many
+    #[command(after_help = help::KINDS)]
+    Kinds(StoreArgs),
+    /// Write a node: all of it
+    Put(PutArgs),
+    /// Change fields of a node
+    Patch(PatchArgs),
+    /// Delete nodes, with their edges
+    Delete(DeleteArgs),
+    /// Write an edge
+    Link(LinkArgs),
+    /// Delete an edge, or all parallel ones
+    Unlink(UnlinkArgs),
+    /// Delete the nodes that have expired
+    Prune(PruneArgs),
     /// Show the statistics of a store
     Stats(StatsArgs),
     /// Show the vector spaces; create, drop or change them
@@ -232,6 +255,8 @@ pub(crate) struct ScanArgs {
     /// The largest keys of the index first
     #[arg(long, requires = "index")]
     pub(crate) reverse: bool,
+    #[command(flatten)]
+    pub(crate) filter: WhereArgs,
     /// Most nodes to list; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
@@ -265,6 +290,8 @@ pub(crate) struct NearestArgs {
     /// Only nodes that match: kind=NAME or INDEX=FROM..TO; one of each may be given
     #[arg(long = "filter", value_name = "FILTER", value_parser = filter)]
     pub(crate) filters: Vec<FilterArg>,
+    #[command(flatten)]
+    pub(crate) filter: WhereArgs,
     /// Recall to aim at
     #[arg(long, value_enum, default_value_t = EffortArg::Normal)]
     pub(crate) effort: EffortArg,
@@ -372,6 +399,8 @@ pub(crate) struct PathArgs {
     /// Most edges of the path
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) max_depth: usize,
+    #[command(flatten)]
+    pub(crate) through: WhereArgs,
 }
 
 #[derive(Debug, Args)]
@@ -472,33 +501,6 @@ pub(crate) struct CreateIndexArgs {
     /// Refuse a second node with the same key
     #[arg(long)]
     pub(crate) unique: bool,
-}
-
-/// A field as an argument names it.
-fn index_part(text: &str) -> Result<IndexPart, String> {
-    let (name, descending) = match text.strip_suffix(":desc") {
-        Some(name) => (name, true),
-        None => (text.strip_suffix(":asc").unwrap_or(text), false),
-    };
-    let field = match name {
-        "$kind" => Field::Kind,
-        "$created" => Field::Created,
-        "$updated" => Field::Updated,
-        "$accessed" => Field::Accessed,
-        "$access_count" => Field::AccessCount,
-        "$expires" => Field::Expires,
-        "$strength" => Field::Strength,
-        "$confidence" => Field::Confidence,
-        _ if name.starts_with('$') => {
-            return Err("the fields with a dollar sign are $kind, $created, $updated, $accessed, \
-                        $access_count, $expires, $strength and $confidence"
-                .to_owned());
-        }
-        _ if name.split('.').any(str::is_empty) => return Err("a name is empty".to_owned()),
-        _ => Field::Attribute(name.split('.').map(str::to_owned).collect()),
-    };
-    let part = IndexPart::from(field);
-    Ok(if descending { part.desc() } else { part })
 }
 
 #[derive(Debug, Args)]
@@ -628,6 +630,11 @@ pub(crate) struct ExportArgs {
     /// In the listing, also what the engine keeps: times, scores, index keys, discriminators
     #[arg(long, requires = "listing")]
     pub(crate) full: bool,
+    /// In the listing, only nodes that meet this condition, and edges between such nodes; all of
+    /// several
+    #[arg(long = "where", value_name = "CONDITION", value_parser = condition,
+          requires = "listing")]
+    pub(crate) conditions: Vec<Condition>,
 }
 
 #[derive(Debug, Args)]

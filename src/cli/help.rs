@@ -56,13 +56,14 @@ Examples:
 pub(crate) const INDEX: &str = "\
 Examples:
   ingrain index list --store memory
-  ingrain index create --store memory by-topic topic '$created:desc' --kind episode
+  ingrain index create --store memory by-topic topic created:desc --kind episode
   ingrain index drop --store memory by-topic";
 
 pub(crate) const INDEX_CREATE: &str = "\
 A FIELD is an attribute, such as topic; an attribute within an attribute, such as source.language; \
-or $kind, $created, $updated, $accessed, $access_count, $expires, $strength or $confidence. With \
-:desc after it, its largest value comes first. The keys of all nodes are derived at once, and from \
+or one of the node's own fields: kind, created, updated, accessed, access_count, expires, strength \
+and confidence. In double quotes, a name is always an attribute. With :desc after it, its largest \
+value comes first. The keys of all nodes are derived at once, and from \
 then on with every commit. A node without one of the fields is not in the index; a list gives a \
 key for each of its elements.
 
@@ -70,6 +71,77 @@ Examples:
   ingrain index create --store memory by-topic topic '$created:desc' --kind episode
   ingrain index create --store memory by-mail email --unique
   ingrain index create --store memory timeline";
+
+pub(crate) const QUERY: &str = "\
+A CONDITION compares fields with values: =, !=, <, <=, >, >=, in (..), contains, starts with, exists; \
+joined by and, or, not and parentheses. A field is an attribute, such as topic or source.language, \
+or kind, created, updated, accessed, access_count, expires, strength or confidence; in double \
+quotes, a name is always an attribute. Values are text in quotes, numbers, dates and times, true, \
+false, null, and bytes as 0x1f. Also: id in (\"a\", \"b\"), links to \"dog\", linked from \
+\"dog\" by \"cites\", alive at 2026-01-01. A list meets a comparison if one of its elements does.
+
+An index is used if one fits: --explain tells.
+
+Examples:
+  ingrain query --store memory --where 'kind = \"task\" and priority >= 3' --order created:desc
+  ingrain query --store memory --where 'tags = \"rust\"' --where 'not done = true' --limit 0 --json";
+
+pub(crate) const COUNT: &str = "\
+Without a condition, no node is read. \"ingrain query --help\" describes conditions.
+
+Examples:
+  ingrain count --store memory
+  ingrain count --store memory task --where 'done = false'";
+
+pub(crate) const KINDS: &str = "\
+No node and no edge is read.
+
+Examples:
+  ingrain kinds --store memory
+  ingrain kinds --store memory --json";
+
+pub(crate) const PUT: &str = "\
+A node that is there is replaced, but for its times, its access count, and its expiry if none is \
+given. \"ingrain patch\" changes single fields; \"ingrain import --nodes -\" writes many nodes.
+
+Examples:
+  ingrain put --store memory dog --kind concept --content 'It barks.' --set legs:=4 --set name=Rex
+  ingrain put --store memory plan --if-absent --expires 2030-01-01 --vector 'text=[0.1, 0.9]'";
+
+pub(crate) const PATCH: &str = "\
+Fields that are not named stay as they are. A change of the expiry or a touch leaves the version.
+
+Examples:
+  ingrain patch --store memory dog --set name=Max --unset age --increment walks=1 --touch
+  ingrain patch --store memory plan --expires never --if-version 17";
+
+pub(crate) const DELETE: &str = "\
+Either all nodes are there or nothing is deleted, unless --if-exists is given. Then they are deleted \
+in batches of 1,000, each of which is one commit.
+
+Examples:
+  ingrain delete --store memory dog cat
+  ingrain query --store memory --where 'done = true' --limit 0 --json | jq -r .id |
+    ingrain delete --store memory -";
+
+pub(crate) const LINK: &str = "\
+An edge with the same ends, type and discriminator is replaced.
+
+Examples:
+  ingrain link --store memory bark about dog --weight 0.8
+  ingrain link --store memory a cites b --create note --set page:=12";
+
+pub(crate) const UNLINK: &str = "\
+Examples:
+  ingrain unlink --store memory bark about dog
+  ingrain unlink --store memory a cites b --discriminator 7";
+
+pub(crate) const PRUNE: &str = "\
+Nodes are deleted with their edges, in batches of 1,000, each of which is one commit.
+
+Examples:
+  ingrain prune --store memory
+  ingrain prune --store memory --before 2026-01-01 --dry-run";
 
 pub(crate) const GET: &str = "\
 Examples:

@@ -5,7 +5,7 @@ use std::{io::Read, path::Path, process::ExitCode};
 use ingrain::{
     KeyRange, Snapshot, Space,
     exchange::{json::object, npy::MAGIC},
-    search::{CandidateSource, Filter, Hit, Search},
+    search::{CandidateSource, Hit, Search},
 };
 use serde_json::Value as Json;
 
@@ -94,7 +94,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn search<'q>(&'q self, args: &NearestArgs, search: Search<'q>) -> Search<'q> {
-        let mut filter = Filter::new();
+        let mut filter = args.filter.filter();
         if let Some(kind) = self.kind {
             filter = filter.kind(kind);
         }

@@ -9,6 +9,7 @@ use ingrain::{
         lines::{self, EdgeLine, Kept, NodeLine},
         npy::Array,
     },
+    search::Matcher,
 };
 use serde_json::Value as Json;
 
@@ -19,11 +20,14 @@ use crate::{
     ids,
     input::{is_dash, one_dash},
     output::{self, Output},
+    select_args::filter_of,
     store,
 };
 
 /// The files of a listing, as far as they are wanted, and what was written.
-struct Listing {
+struct Listing<'s> {
+    /// Which nodes are listed.
+    matcher: &'s Matcher<'s, 's>,
     nodes: Option<OutFile>,
     edges: Option<OutFile>,
     vectors: Option<(OutFile, String, Space)>,
@@ -59,12 +63,17 @@ pub(crate) fn run(
             return Err(store::unknown("index", index, &indexes));
         }
     }
-    let mut listing = Listing::create(args, &snapshot)?;
+    let filter = filter_of(&args.conditions);
+    let matcher = snapshot.matcher(&filter)?;
+    let rows = snapshot.select(&filter).count()?;
+    let mut listing = Listing::create(args, &snapshot, &matcher, rows)?;
     if paths.into_iter().flatten().any(|path| is_dash(path)) {
         output.gives_stdout_away();
     }
     let metric = listing.vectors.as_ref().map(|(_, name, space)| (name.clone(), space.metric));
-    in_order(&snapshot, args.index.as_deref(), |node| listing.node(&snapshot, node))?;
+    in_order(&snapshot, args.index.as_deref(), |node| {
+        if matcher.passes(node)? { listing.node(&snapshot, node) } else { Ok(()) }
+    })?;
     let counts = listing.publish()?;
 
     let said = args.full && args.nodes.is_some();
@@ -106,8 +115,14 @@ fn summary(args: &ExportArgs, counts: &Counts, seconds: f64, output: &mut Output
     )
 }
 
-impl Listing {
-    fn create(args: &ExportArgs, snapshot: &Snapshot) -> Result<Self> {
+impl<'s> Listing<'s> {
+    /// A listing of so many nodes.
+    fn create(
+        args: &ExportArgs,
+        snapshot: &Snapshot,
+        matcher: &'s Matcher<'s, 's>,
+        rows: u64,
+    ) -> Result<Self> {
         let space = match &args.vectors {
             Some(_) => Some(store::space(snapshot, args.space.as_deref())?),
             None => None,
@@ -128,10 +143,12 @@ impl Listing {
         let (nodes, edges) = (create(&args.nodes)?, create(&args.edges)?);
         let mut vectors = None;
         if let (Some(mut file), Some((name, space))) = (create(&args.vectors)?, space) {
-            file.put(&Array::header(snapshot.node_count(), space.dimension))?;
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+            file.put(&Array::header(rows, space.dimension))?;
             vectors = Some((file, name, space));
         }
-        Ok(Self { nodes, edges, vectors, full: args.full, counts: Counts::default() })
+        let counts = Counts::default();
+        Ok(Self { matcher, nodes, edges, vectors, full: args.full, counts })
     }
 
     fn node(&mut self, snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<()> {
@@ -161,6 +178,13 @@ impl Listing {
         if let Some(file) = &mut self.edges {
             let source = ids::name(node)?;
             for edge in edges_of(snapshot, node)? {
+                let listed = match snapshot.get(edge.target())? {
+                    Some(target) => self.matcher.passes(&target)?,
+                    None => false,
+                };
+                if !listed {
+                    continue;
+                }
                 self.counts.edges += 1;
                 let target = ids::name_of(snapshot, edge.target())?;
                 file.line(edge_line(&edge, &source, target, self.full)?.encode())?;

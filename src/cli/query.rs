@@ -174,7 +174,7 @@ pub(crate) fn edges(args: &EdgesArgs, output: &mut Output) -> Result<ExitCode> {
 }
 
 /// A limit, where 0 means none.
-fn most(limit: usize) -> usize {
+pub(crate) fn most(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
 
@@ -209,6 +209,8 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
     let snapshot = engine.snapshot();
     let after = args.after.as_deref().map(cursor).transpose()?;
     let mut table = output::table(&["id", "kind", "content"]);
+    let filter = snapshot.matcher(args.filter.filter())?;
+    let passes = |node: &NodeRef<'_>| filter.passes(node);
     let more = match &args.index {
         Some(index) => {
             let direction = if args.reverse { Direction::Descending } else { Direction::Ascending };
@@ -223,7 +225,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
                 }
                 None => None,
             };
-            list(args, std::iter::from_fn(next), output, &mut table)?
+            list(args, passes, std::iter::from_fn(next), output, &mut table)?
         }
         None => {
             let mut scan = match &args.kind {
@@ -240,7 +242,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
                 }
                 None => None,
             };
-            list(args, std::iter::from_fn(next), output, &mut table)?
+            list(args, passes, std::iter::from_fn(next), output, &mut table)?
         }
     };
     engine.done(output);
@@ -262,9 +264,22 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A node of a list.
+pub(crate) fn scanned_json(node: &NodeRef<'_>) -> Result<Json> {
+    let [content, base64] = content_json(node);
+    Ok(object([
+        ("id", Json::from(ids::name(node)?)),
+        ("kind", Json::from(node.kind())),
+        content,
+        base64,
+        ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
+    ]))
+}
+
 /// Lists nodes up to the limit. Returns a cursor if there are more.
 fn list<'s>(
     args: &ScanArgs,
+    passes: impl Fn(&NodeRef<'_>) -> ingrain::Result<bool>,
     nodes: impl Iterator<Item = ingrain::Result<(NodeRef<'s>, Option<Cursor>)>>,
     output: &mut Output,
     table: &mut comfy_table::Table,
@@ -273,7 +288,7 @@ fn list<'s>(
     let mut last = None;
     for node in nodes {
         let (node, cursor) = node?;
-        if args.kind.as_ref().is_some_and(|kind| kind != node.kind()) {
+        if args.kind.as_ref().is_some_and(|kind| kind != node.kind()) || !passes(&node)? {
             continue;
         }
         if left == 0 {
@@ -282,14 +297,7 @@ fn list<'s>(
         left -= 1;
         last = cursor;
         if output.is_json() {
-            let [content, base64] = content_json(&node);
-            output.json(&object([
-                ("id", Json::from(ids::name(&node)?)),
-                ("kind", Json::from(node.kind())),
-                content,
-                base64,
-                ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
-            ]))?;
+            output.json(&scanned_json(&node)?)?;
         } else {
             table.add_row(headline(&node, BRIEF)?);
         }
@@ -308,12 +316,14 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
     let snapshot = engine.snapshot();
     let (from, to) = (ids::find(&snapshot, &args.from)?, ids::find(&snapshot, &args.to)?);
     let kinds: Vec<&str> = args.kinds.iter().map(String::as_str).collect();
+    let through = args.through.filter();
     let options = PathOptions {
         toward: if args.undirected { EdgeDirection::Both } else { EdgeDirection::Out },
         kinds: &kinds,
         max_depth: args.max_depth,
         // The user can interrupt the command.
         max_edges: usize::MAX,
+        through: (!args.through.conditions.is_empty()).then_some(&through),
     };
     let Some(path) = snapshot.shortest_path(from.id(), to.id(), &options)? else {
         if output.is_json() {

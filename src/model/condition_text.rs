@@ -64,7 +64,7 @@ impl FromStr for Field {
 
     /// As a condition in text has it: see [`Condition`].
     fn from_str(text: &str) -> Result<Self> {
-        let mut parser = Parser::new(text)?;
+        let mut parser = Parser { only_field: true, ..Parser::new(text)? };
         let field = parser.field()?;
         parser.end()?;
         Ok(field)
@@ -331,12 +331,14 @@ struct Parser {
     len: usize,
     /// Open parentheses and `not`.
     depth: usize,
+    /// Whether there is nothing but a field, so that no word has another meaning.
+    only_field: bool,
 }
 
 impl Parser {
     fn new(text: &str) -> Result<Self> {
         let tokens = tokens(text)?.into_iter().peekable();
-        Ok(Self { tokens, len: text.chars().count(), depth: 0 })
+        Ok(Self { tokens, len: text.chars().count(), depth: 0, only_field: false })
     }
 
     fn at(&mut self) -> usize {
@@ -435,9 +437,10 @@ impl Parser {
     fn field(&mut self) -> Result<Field> {
         let mut path = Vec::new();
         let mut quoted = false;
+        let any = self.only_field;
         loop {
             let name = self.tokens.next_if(|(_, token)| match token {
-                Token::Word(word) => !path.is_empty() || !WORDS.contains(&word.as_str()),
+                Token::Word(word) => any || !path.is_empty() || !WORDS.contains(&word.as_str()),
                 Token::Text(_, double) => *double,
                 _ => false,
             });

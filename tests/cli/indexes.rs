@@ -9,7 +9,7 @@ fn indexes_are_created_over_what_is_there_listed_and_dropped() {
     let dir = small();
     let created =
         dir.json("index create --store @a by-word word $created:desc --kind node").remove(0);
-    assert_eq!(created["created"]["on"], json!(["word", "$created:desc"]));
+    assert_eq!(created["created"]["on"], json!(["word", "created:desc"]));
     assert_eq!(
         (&created["created"]["state"], &created["created"]["unique"]),
         (&json!("ready"), &json!(false))

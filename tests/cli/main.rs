@@ -16,10 +16,12 @@ mod maintain;
 mod manners;
 mod matching;
 mod nearest;
+mod queries;
 mod query;
 mod rename;
 mod spaces;
 mod whole;
+mod writes;
 
 use std::{
     fs,

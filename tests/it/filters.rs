@@ -565,6 +565,10 @@ fn text_that_is_no_condition_is_refused() {
     assert_eq!(deep.parse::<Condition>().unwrap_err().kind(), ErrorKind::Limit);
     let not = format!("{}a = 1", "not ".repeat(10_000));
     assert_eq!(not.parse::<Condition>().unwrap_err().kind(), ErrorKind::Limit);
+    // A field alone may be any word.
+    assert_eq!("id".parse::<Field>().unwrap(), *attr("id").field());
+    assert_eq!("created".parse::<Field>().unwrap(), Field::Created);
+    assert!("a b".parse::<Field>().is_err() && "".parse::<Field>().is_err());
     // Names in quotes are attributes, whatever they are called.
     for (text, part) in [
         ("\"created\" = 1", attr("created")),

@@ -3,6 +3,7 @@
 pub(crate) mod compile;
 pub(crate) mod expr;
 pub(crate) mod mask;
+pub(crate) mod matcher;
 
 use std::{error, fmt, sync::Arc};
 
