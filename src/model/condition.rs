@@ -26,7 +26,10 @@ use crate::model::{
 ///   comparison of values of different types does not hold: no text is less than 5.
 /// - A field that a node does not have meets no comparison, except with
 ///   [`or`](IndexPart::or), which gives it a value. A null is a value.
-/// - A comparison holds for a list if it holds for one of its elements.
+/// - A comparison holds for a list if it holds for one of its elements. So two
+///   comparisons joined by `and` may hold for two elements: `[1, 5]` meets `n < 2` and
+///   `n > 3`. An empty list has no element and meets none, as if it were not there,
+///   but it [exists](IndexPart::exists). A list within a list is no value to compare.
 /// - `ne` is the opposite of `eq`, and `not` of what it is called on. So they hold for
 ///   nodes that do not have the field.
 ///
@@ -200,13 +203,14 @@ fn exact(int: i64, float: f64) -> Option<Ordering> {
 impl Operator {
     /// Whether it may be asked of values.
     fn check(&self, field: &Field) -> Result<()> {
-        let comparable = |value: &Value| {
-            if encode_value(value, &mut Vec::new()) {
-                return Ok(());
+        let comparable = |value: &Value| match value {
+            Value::Float(float) if !float.is_finite() => {
+                Err(Error::invalid(format!("condition on {field}: {value} is not finite")))
             }
-            Err(Error::invalid(format!(
-                "condition on {field}: {value} is a list, a map or no number, which has no order"
-            )))
+            Value::List(_) | Value::Map(_) => Err(Error::invalid(format!(
+                "condition on {field}: {value} is a list or a map, which has no order"
+            ))),
+            _ => Ok(()),
         };
         match self {
             Self::Compare(_, value) | Self::Contains(value) => comparable(value),

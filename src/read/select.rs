@@ -277,9 +277,13 @@ impl<'s, 'f> Select<'s, 'f> {
     }
 
     /// Whether the entries of an index, of which so many fields are fixed, are in the
-    /// order that is wanted. Backwards, ids of equal keys would descend.
+    /// order that is wanted. In a range of an attribute that is a list, a node comes at
+    /// its first element within the range, which need not be the first of all.
+    /// Backwards, ids of equal keys would descend.
     fn is_order_of(&self, definition: &Index, fixed: usize) -> bool {
-        let same = |(part, wanted): (&IndexPart, &IndexPart)| part == wanted;
+        let same = |(part, wanted): (&IndexPart, &IndexPart)| {
+            part == wanted && part.field().is_always_there()
+        };
         // By further fields, the order would differ from that of ids.
         let parts = definition.parts().get(fixed..).unwrap_or_default();
         parts.len() == self.order.len() && parts.iter().zip(&self.order).all(same)

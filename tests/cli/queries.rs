@@ -109,7 +109,7 @@ fn an_index_changes_the_plan_and_not_the_answer() {
     assert!(plan(&dir).as_str().unwrap().contains("scan"));
     dir.ok("index create --store @a topics topic n:desc");
     assert_eq!(with(&dir, line, &conditions), before);
-    assert_eq!(plan(&dir), "index \"topics\", about 38 nodes");
+    assert_eq!(plan(&dir), "index \"topics\", about 38 nodes; then sorted");
 }
 
 #[test]
