@@ -70,8 +70,8 @@ impl Snapshot {
     /// them: nodes by id, scans, ranges of indexes, vector searches, which find
     /// `k` of those that are left, edges, whose two ends must both be alive, and
     /// paths. Only what is expressly about all nodes counts them too: the counts,
-    /// as [`node_count`](Self::node_count), [`kinds`](Self::kinds), and
-    /// [`expired`](Self::expired).
+    /// as [`node_count`](Self::node_count) and [`count`](Self::count),
+    /// [`kinds`](Self::kinds), and [`expired`](Self::expired).
     ///
     /// The time is that of the caller: no read asks a clock. A view of a view has
     /// its own time and not that of the other. Making one costs nothing; the first
@@ -248,6 +248,7 @@ impl Snapshot {
     /// The kinds of the nodes and edges of the store, in the order of their first
     /// use. A kind that no node and no edge has any more is listed until a
     /// checkpoint has found that out; if it is used again later, it comes last.
+    /// [`kind_counts`](Self::kind_counts) lists only those that something has now.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.state.kinds().iter()
     }

@@ -64,6 +64,7 @@ pub fn check_edges(snapshot: &Snapshot, edges: &BTreeMap<EdgeName, Edge>, ids: &
         if pages.0.len() == before {
             break;
         }
+        assert!(pages.0.len() <= all.len(), "a page goes on after the one before");
         pages.1 = page.cursor();
     }
     assert!(pages.0 == all);
