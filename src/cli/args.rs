@@ -1,17 +1,23 @@
 //! The command line.
 
+mod select;
+mod write;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
-    Durability, KeyRange, Method, Metric, Named, Space,
-    exchange::lines::from_hex,
-    index::{Field, IndexPart},
-    limits,
-    search::Effort,
+    Durability, KeyRange, Method, Metric, Named, Space, exchange::lines::from_hex,
+    index::IndexPart, limits, search::Effort,
 };
 
 use crate::help;
+
+use select::field;
+pub(crate) use select::{Conditions, CountArgs, KindsArgs, QueryArgs};
+pub(crate) use write::{
+    ContentArgs, DeleteArgs, LinkArgs, PatchArgs, PruneArgs, PutArgs, Setting, UnlinkArgs,
+};
 
 /// The environment variable that names the store if `--store` does not.
 const STORE_VARIABLE: &str = "INGRAIN_STORE";
@@ -51,10 +57,28 @@ pub(crate) enum Command {
     Edges(EdgesArgs),
     /// List nodes, by kind and id or in the order of an index
     Scan(ScanArgs),
+    /// Find the nodes that meet conditions, in any order
+    Query(QueryArgs),
+    /// Count nodes: all, those of a kind, or those that meet conditions
+    Count(CountArgs),
+    /// List the kinds that nodes and edges have, with how many have each
+    Kinds(KindsArgs),
     /// Find the nodes whose vectors are closest to a query
     Nearest(NearestArgs),
     /// Find a shortest path between two nodes
     Path(PathArgs),
+    /// Write a node whole, or many from JSON lines
+    Put(PutArgs),
+    /// Change part of a node
+    Patch(PatchArgs),
+    /// Delete nodes with their edges, vectors and keys
+    Delete(DeleteArgs),
+    /// Write an edge
+    Link(LinkArgs),
+    /// Delete an edge
+    Unlink(UnlinkArgs),
+    /// Delete the nodes that have expired
+    Prune(PruneArgs),
     /// Show the statistics of a store
     Stats(StatsArgs),
     /// Show the vector spaces; create, drop or change them
@@ -226,6 +250,8 @@ pub(crate) struct ScanArgs {
     /// Only nodes of this kind
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
     /// In the order of this index
     #[arg(long, value_name = "NAME")]
     pub(crate) index: Option<String>,
@@ -265,6 +291,8 @@ pub(crate) struct NearestArgs {
     /// Only nodes that match: kind=NAME or INDEX=FROM..TO; one of each may be given
     #[arg(long = "filter", value_name = "FILTER", value_parser = filter)]
     pub(crate) filters: Vec<FilterArg>,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
     /// Recall to aim at
     #[arg(long, value_enum, default_value_t = EffortArg::Normal)]
     pub(crate) effort: EffortArg,
@@ -464,7 +492,7 @@ pub(crate) struct CreateIndexArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// What it is on, the most significant first; nothing if keys are given with the nodes
-    #[arg(value_name = "FIELD", value_parser = index_part)]
+    #[arg(value_name = "FIELD", value_parser = field)]
     pub(crate) fields: Vec<IndexPart>,
     /// Only nodes of this kind; may be repeated
     #[arg(long = "kind", value_name = "KIND")]
@@ -472,33 +500,6 @@ pub(crate) struct CreateIndexArgs {
     /// Refuse a second node with the same key
     #[arg(long)]
     pub(crate) unique: bool,
-}
-
-/// A field as an argument names it.
-fn index_part(text: &str) -> Result<IndexPart, String> {
-    let (name, descending) = match text.strip_suffix(":desc") {
-        Some(name) => (name, true),
-        None => (text.strip_suffix(":asc").unwrap_or(text), false),
-    };
-    let field = match name {
-        "$kind" => Field::Kind,
-        "$created" => Field::Created,
-        "$updated" => Field::Updated,
-        "$accessed" => Field::Accessed,
-        "$access_count" => Field::AccessCount,
-        "$expires" => Field::Expires,
-        "$strength" => Field::Strength,
-        "$confidence" => Field::Confidence,
-        _ if name.starts_with('$') => {
-            return Err("the fields with a dollar sign are $kind, $created, $updated, $accessed, \
-                        $access_count, $expires, $strength and $confidence"
-                .to_owned());
-        }
-        _ if name.split('.').any(str::is_empty) => return Err("a name is empty".to_owned()),
-        _ => Field::Attribute(name.split('.').map(str::to_owned).collect()),
-    };
-    let part = IndexPart::from(field);
-    Ok(if descending { part.desc() } else { part })
 }
 
 #[derive(Debug, Args)]
@@ -625,6 +626,8 @@ pub(crate) struct ExportArgs {
     /// List the nodes of this index first, in its order
     #[arg(long, value_name = "NAME", requires = "listing")]
     pub(crate) index: Option<String>,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
     /// In the listing, also what the engine keeps: times, scores, index keys, discriminators
     #[arg(long, requires = "listing")]
     pub(crate) full: bool,

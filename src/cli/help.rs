@@ -1,5 +1,8 @@
 //! What the help texts say after the list of options, with examples.
 
+pub(crate) mod select;
+pub(crate) mod write;
+
 pub(crate) const PROGRAM: &str = "\
 INGRAIN_STORE is the store of commands without --store.
 
@@ -56,18 +59,19 @@ Examples:
 pub(crate) const INDEX: &str = "\
 Examples:
   ingrain index list --store memory
-  ingrain index create --store memory by-topic topic '$created:desc' --kind episode
+  ingrain index create --store memory by-topic topic created:desc --kind episode
   ingrain index drop --store memory by-topic";
 
 pub(crate) const INDEX_CREATE: &str = "\
 A FIELD is an attribute, such as topic; an attribute within an attribute, such as source.language; \
-or $kind, $created, $updated, $accessed, $access_count, $expires, $strength or $confidence. With \
-:desc after it, its largest value comes first. The keys of all nodes are derived at once, and from \
+or a field of the node's own: kind, created, updated, accessed, access_count, expires, strength or \
+confidence, also with a dollar sign before it. An attribute that has one of these names is \
+written in double quotes: '\"created\"'. With :desc after it, its largest value comes first. The keys of all nodes are derived at once, and from \
 then on with every commit. A node without one of the fields is not in the index; a list gives a \
 key for each of its elements.
 
 Examples:
-  ingrain index create --store memory by-topic topic '$created:desc' --kind episode
+  ingrain index create --store memory by-topic topic created:desc --kind episode
   ingrain index create --store memory by-mail email --unique
   ingrain index create --store memory timeline";
 
@@ -82,12 +86,14 @@ Examples:
   ingrain edges --store memory dog --in --type chases --limit 10";
 
 pub(crate) const SCAN: &str = "\
-With --json, each line on standard output is a node. If there are more, a last line on standard \
+--where takes conditions as query does; see \"ingrain query --help\". With --json, each line on \
+standard output is a node. If there are more, a last line on standard \
 error has the cursor for --after: {\"cursor\":\"..\"}.
 
 Examples:
   ingrain scan --store memory --kind note --limit 100
-  ingrain scan --store memory --index by-time --reverse --limit 5";
+  ingrain scan --store memory --index by-time --reverse --limit 5
+  ingrain scan --store memory --where 'topic = \"rust\"'";
 
 pub(crate) const NEAREST: &str = "\
 A query in JSON is an array of numbers. Several arrays, one after the other or in an array, are \
@@ -96,7 +102,8 @@ numbers of f32, f64 or f16.
 
 Filters: kind=NAME is the same as --kind. INDEX=FROM..TO accepts nodes with a key in this range of \
 the index; FROM and TO are keys as get prints them, in hexadecimal digits. The range includes \
-FROM, and TO only after ..=; either may be omitted.
+FROM, and TO only after ..=; either may be omitted. --where takes conditions as query does; see \
+\"ingrain query --help\".
 
 With --explain, by is the source of a hit as a candidate: codes, the graph, or the comparison of \
 all vectors; file is the number of its vector file, and rank its position among the candidates of \
@@ -139,7 +146,8 @@ store of it. An export that was interrupted is not imported.
 
 A plain listing is for other programs. It has nodes and edges as one would write them for import, \
 and the vectors of one space; without --full it leaves out what the engine keeps, and it has \
-no definitions of spaces and indexes.
+no definitions of spaces and indexes. With --where it has the nodes that meet the conditions, and \
+the edges between them; the conditions are those of query. A whole export cannot be filtered.
 
 Examples:
   ingrain export --store memory memory.tar.gz

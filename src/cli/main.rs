@@ -31,8 +31,10 @@ mod query;
 mod rename;
 mod report;
 mod restore;
+mod select;
 mod spaces;
 mod store;
+mod write;
 
 use std::{io::Write, process::ExitCode};
 
@@ -96,8 +98,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Get(args) => query::get(&args, &mut output),
         Command::Edges(args) => query::edges(&args, &mut output),
         Command::Scan(args) => query::scan(&args, &mut output),
+        Command::Query(args) => select::query(&args, &mut output),
+        Command::Count(args) => select::count(&args, &mut output),
+        Command::Kinds(args) => select::kinds(&args, &mut output),
         Command::Nearest(args) => nearest::run(&args, &mut output),
         Command::Path(args) => query::path(&args, &mut output),
+        Command::Put(args) => write::put::run(&args, &mut output),
+        Command::Patch(args) => write::patch::run(&args, &mut output),
+        Command::Delete(args) => write::delete::run(&args, &mut output),
+        Command::Link(args) => write::edges::link(&args, &mut output),
+        Command::Unlink(args) => write::edges::unlink(&args, &mut output),
+        Command::Prune(args) => write::delete::prune(&args, &mut output),
         Command::Stats(args) => query::stats(&args, &mut output),
         Command::Spaces(args) => spaces::run(&args, &mut output),
         Command::Rename(args) => rename::run(&args, &mut output),

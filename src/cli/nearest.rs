@@ -5,7 +5,7 @@ use std::{io::Read, path::Path, process::ExitCode};
 use ingrain::{
     KeyRange, Snapshot, Space,
     exchange::{json::object, npy::MAGIC},
-    search::{CandidateSource, Filter, Hit, Search},
+    search::{CandidateSource, Hit, Search},
 };
 use serde_json::Value as Json;
 
@@ -94,10 +94,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn search<'q>(&'q self, args: &NearestArgs, search: Search<'q>) -> Search<'q> {
-        let mut filter = Filter::new();
-        if let Some(kind) = self.kind {
-            filter = filter.kind(kind);
-        }
+        let mut filter = args.conditions.filter(self.kind);
         if let Some((index, range)) = self.index {
             filter = filter.index(index, range.clone());
         }

@@ -1,10 +1,10 @@
 //! A plain listing of a store: nodes and edges as JSON lines, and the vectors of
 //! one space. It leaves things out; `bundle` keeps everything.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use ingrain::{
-    Direction, EdgeRef, Engine, IndexKey, KeyRange, Metric, NodeRef, Snapshot, Space,
+    Direction, EdgeRef, Engine, IndexKey, KeyRange, Metric, NodeId, NodeRef, Snapshot, Space,
     exchange::{
         lines::{self, EdgeLine, Kept, NodeLine},
         npy::Array,
@@ -19,7 +19,7 @@ use crate::{
     ids,
     input::{is_dash, one_dash},
     output::{self, Output},
-    store,
+    select, store,
 };
 
 /// The files of a listing, as far as they are wanted, and what was written.
@@ -28,6 +28,8 @@ struct Listing {
     edges: Option<OutFile>,
     vectors: Option<(OutFile, String, Space)>,
     full: bool,
+    /// The nodes that meet the conditions, if there are any.
+    only: Option<HashSet<NodeId>>,
     counts: Counts,
 }
 
@@ -108,6 +110,12 @@ fn summary(args: &ExportArgs, counts: &Counts, seconds: f64, output: &mut Output
 
 impl Listing {
     fn create(args: &ExportArgs, snapshot: &Snapshot) -> Result<Self> {
+        let only = if args.conditions.is_empty() {
+            None
+        } else {
+            Some(select::ids(snapshot, &args.conditions)?)
+        };
+        let rows = only.as_ref().map_or_else(|| snapshot.node_count(), HashSet::len);
         let space = match &args.vectors {
             Some(_) => Some(store::space(snapshot, args.space.as_deref())?),
             None => None,
@@ -128,13 +136,17 @@ impl Listing {
         let (nodes, edges) = (create(&args.nodes)?, create(&args.edges)?);
         let mut vectors = None;
         if let (Some(mut file), Some((name, space))) = (create(&args.vectors)?, space) {
-            file.put(&Array::header(snapshot.node_count(), space.dimension))?;
+            file.put(&Array::header(rows, space.dimension))?;
             vectors = Some((file, name, space));
         }
-        Ok(Self { nodes, edges, vectors, full: args.full, counts: Counts::default() })
+        Ok(Self { nodes, edges, vectors, full: args.full, only, counts: Counts::default() })
     }
 
     fn node(&mut self, snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<()> {
+        let has = |id| self.only.as_ref().is_none_or(|only| only.contains(&id));
+        if !has(node.id()) {
+            return Ok(());
+        }
         self.counts.nodes += 1;
         if let Some(file) = &mut self.nodes {
             let mut line = node_line(node, self.full)?;
@@ -160,7 +172,9 @@ impl Listing {
         }
         if let Some(file) = &mut self.edges {
             let source = ids::name(node)?;
-            for edge in edges_of(snapshot, node)? {
+            // An edge without one of its ends could not be imported.
+            let edges = edges_of(snapshot, node)?.into_iter();
+            for edge in edges.filter(|edge| has(edge.target())) {
                 self.counts.edges += 1;
                 let target = ids::name_of(snapshot, edge.target())?;
                 file.line(edge_line(&edge, &source, target, self.full)?.encode())?;

@@ -17,7 +17,7 @@ use crate::{
     error::{CliError, Result},
     ids,
     output::{self, Output},
-    spaces, store,
+    select, spaces, store,
 };
 
 /// Characters of content or attributes in a table.
@@ -174,7 +174,7 @@ pub(crate) fn edges(args: &EdgesArgs, output: &mut Output) -> Result<ExitCode> {
 }
 
 /// A limit, where 0 means none.
-fn most(limit: usize) -> usize {
+pub(crate) fn most(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let after = args.after.as_deref().map(cursor).transpose()?;
-    let mut table = output::table(&["id", "kind", "content"]);
+    let mut table = nodes_table();
     let more = match &args.index {
         Some(index) => {
             let direction = if args.reverse { Direction::Descending } else { Direction::Ascending };
@@ -223,7 +223,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
                 }
                 None => None,
             };
-            list(args, std::iter::from_fn(next), output, &mut table)?
+            list(args, &snapshot, std::iter::from_fn(next), output, &mut table)?
         }
         None => {
             let mut scan = match &args.kind {
@@ -240,7 +240,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
                 }
                 None => None,
             };
-            list(args, std::iter::from_fn(next), output, &mut table)?
+            list(args, &snapshot, std::iter::from_fn(next), output, &mut table)?
         }
     };
     engine.done(output);
@@ -251,11 +251,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if table.is_empty() {
-        output.text("no nodes")?;
-    } else {
-        output.table(&table)?;
-    }
+    show_nodes(&table, output)?;
     if let Some(cursor) = more {
         output.note(format_args!("more with --after {cursor}"));
     }
@@ -265,10 +261,17 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
 /// Lists nodes up to the limit. Returns a cursor if there are more.
 fn list<'s>(
     args: &ScanArgs,
+    snapshot: &'s Snapshot,
     nodes: impl Iterator<Item = ingrain::Result<(NodeRef<'s>, Option<Cursor>)>>,
     output: &mut Output,
     table: &mut comfy_table::Table,
 ) -> Result<Option<Cursor>> {
+    let filter = args.conditions.filter(args.kind.as_deref());
+    let nodes: Box<dyn Iterator<Item = _>> = if args.conditions.is_empty() {
+        Box::new(nodes)
+    } else {
+        Box::new(select::passing(snapshot, filter, nodes))
+    };
     let mut left = most(args.limit);
     let mut last = None;
     for node in nodes {
@@ -281,20 +284,39 @@ fn list<'s>(
         }
         left -= 1;
         last = cursor;
-        if output.is_json() {
-            let [content, base64] = content_json(&node);
-            output.json(&object([
-                ("id", Json::from(ids::name(&node)?)),
-                ("kind", Json::from(node.kind())),
-                content,
-                base64,
-                ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
-            ]))?;
-        } else {
-            table.add_row(headline(&node, BRIEF)?);
-        }
+        list_node(&node, output, table)?;
     }
     Ok(None)
+}
+
+/// A table for [`list_node`].
+pub(crate) fn nodes_table() -> comfy_table::Table {
+    output::table(&["id", "kind", "content"])
+}
+
+/// Prints a node of a list as JSON, or adds it to the table.
+pub(crate) fn list_node(
+    node: &NodeRef<'_>,
+    output: &mut Output,
+    table: &mut comfy_table::Table,
+) -> Result<()> {
+    if !output.is_json() {
+        table.add_row(headline(node, BRIEF)?);
+        return Ok(());
+    }
+    let [content, base64] = content_json(node);
+    output.json(&object([
+        ("id", Json::from(ids::name(node)?)),
+        ("kind", Json::from(node.kind())),
+        content,
+        base64,
+        ("attributes", Json::Object(map_to_json(&*node.attributes()?))),
+    ]))
+}
+
+/// Prints the table of a list.
+pub(crate) fn show_nodes(table: &comfy_table::Table, output: &mut Output) -> Result<()> {
+    if table.is_empty() { output.text("no nodes") } else { output.table(table) }
 }
 
 fn cursor(text: &str) -> Result<Cursor> {
@@ -314,6 +336,7 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
         max_depth: args.max_depth,
         // The user can interrupt the command.
         max_edges: usize::MAX,
+        ..PathOptions::default()
     };
     let Some(path) = snapshot.shortest_path(from.id(), to.id(), &options)? else {
         if output.is_json() {

@@ -1,0 +1,65 @@
+//! The commands that write single nodes and edges.
+
+pub(crate) mod delete;
+pub(crate) mod edges;
+pub(crate) mod patch;
+pub(crate) mod put;
+
+use std::{collections::HashSet, fs::File, io::Read};
+
+use ingrain::{Batch, Durability, Engine, Seq, limits};
+
+use crate::{
+    args::{ContentArgs, Setting},
+    error::{CliError, Result},
+    input,
+};
+
+/// Nodes that are deleted in one batch.
+const BATCH: usize = 1_000;
+
+/// Commits a batch so that it survives a power failure.
+fn commit(engine: &Engine, batch: &mut Batch) -> Result<Seq> {
+    batch.durability(Durability::Sync);
+    Ok(engine.write(std::mem::take(batch))?)
+}
+
+/// The content that arguments give.
+fn content(args: &ContentArgs) -> Result<Option<Vec<u8>>> {
+    if let Some(text) = &args.content {
+        return Ok(Some(text.clone().into_bytes()));
+    }
+    let Some(path) = &args.content_file else { return Ok(None) };
+    let failed = |error| CliError::io("read", path, error);
+    let reader: Box<dyn Read> = if input::is_dash(path) {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(failed)?)
+    };
+    let most = u64::try_from(limits::CONTENT_BYTES).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    reader.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > limits::CONTENT_BYTES {
+        return Err(CliError::message(format!(
+            "{}: it has more bytes than content may have, {}",
+            input::shown(path),
+            limits::CONTENT_BYTES
+        )));
+    }
+    Ok(Some(bytes))
+}
+
+/// Refuses that an attribute is named twice.
+fn once<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    match names.into_iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(CliError::usage(format!(
+            "{name:?} is given twice; give each name once, in one option"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn names(settings: &[Setting]) -> impl Iterator<Item = &str> {
+    settings.iter().map(|setting| setting.name.as_str())
+}
