@@ -49,6 +49,19 @@ impl Dir {
         command
     }
 
+    /// As [`run`](Self::run), with further arguments that may have spaces.
+    pub(crate) fn run_more(&self, line: &str, more: &[&str]) -> Output {
+        self.command(line).args(more).output().unwrap()
+    }
+
+    /// As [`json`](Self::json), with further arguments that may have spaces.
+    pub(crate) fn json_more(&self, line: &str, more: &[&str]) -> Vec<Json> {
+        let output = self.run_more(&format!("{line} --json"), more);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line} {more:?}: {stderr}");
+        lines(str::from_utf8(&output.stdout).unwrap())
+    }
+
     /// As [`run`](Self::run), with standard input.
     pub(crate) fn run_with(&self, line: &str, input: &str) -> Output {
         let mut child = self

@@ -16,10 +16,12 @@ mod maintain;
 mod manners;
 mod matching;
 mod nearest;
+mod queries;
 mod query;
 mod rename;
 mod spaces;
 mod whole;
+mod writes;
 
 use std::{
     fs,
@@ -58,6 +60,22 @@ fn help_and_usage() {
         "index create --store @a x $nothing",
         "index create --store @a x a..b",
         "index drop --store @a",
+        "query --store @a --where legs",
+        "query --store @a --where legs=",
+        "query --store @a --order $nothing",
+        "scan --store @a --where (",
+        "count --store @a --where =",
+        "count --store @a animal node",
+        "nearest --store @a --like dog --where )",
+        "export --store @a @x --where legs=4",
+        "put --store @a",
+        "put --store @a dog --set legs",
+        "put --store @a dog --if-absent --keep",
+        "delete --store @a",
+        "delete --store @a dog -",
+        "link --store @a dog chases",
+        "unlink --store @a dog chases cat --all --discriminator 1",
+        "prune --store @a --before yesterday",
         "spaces --store @a --create new",
         "spaces --store @a --create new=0",
         "spaces --store @a --create new=4097:dot",
