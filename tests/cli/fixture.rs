@@ -12,8 +12,12 @@ use tempfile::TempDir;
 
 /// The sample of the repository, two folders above the program's package.
 pub(crate) fn sample() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    root.join("tests/data/wordnet-sample")
+    root().join("tests/data/wordnet-sample")
+}
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
 pub(crate) struct Dir(pub(crate) TempDir);

@@ -1,10 +1,10 @@
 //! The commands `query`, `count` and `kinds`, and `--where` of other commands.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use serde_json::{Value as Json, json};
 
-use crate::fixture::{Dir, found, lines, npy, small};
+use crate::fixture::{Dir, found, lines, npy, root, small};
 
 const TOPICS: [&str; 4] = ["rust", "c", "go", "ada"];
 /// 2026-01-01, in microseconds since 1970, and a day.
@@ -212,4 +212,26 @@ fn npy_of_export(rows: &[[f32; 2]], dir: &Dir) -> Vec<u8> {
     dir.ok("import --store @rows-store --nodes @rows --vectors @rows.v --index order");
     dir.ok("export --store @rows-store --vectors @rows.out --index order");
     dir.read("rows.out")
+}
+
+/// The scripts of the cookbook do what they say.
+#[test]
+fn the_recipes_for_the_shell_run() {
+    let text = fs::read_to_string(root().join("docs/cookbook.md")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_ingrain")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let scripts: Vec<&str> =
+        text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(scripts.len(), 2);
+    for script in scripts {
+        let dir = Dir::new();
+        let output = Command::new("sh")
+            .args(["-eu", "-c", script])
+            .current_dir(dir.0.path())
+            .env("PATH", format!("{}:{path}", program.display()))
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{stderr}");
+    }
 }

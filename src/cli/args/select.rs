@@ -41,7 +41,9 @@ pub(super) fn field(text: &str) -> Result<IndexPart, String> {
         Some(name) => (name, true),
         None => (text.strip_suffix(":asc").unwrap_or(text), false),
     };
-    let field: Field = name.parse().map_err(|error: ingrain::Error| error.to_string())?;
+    let field: Field = name.parse().map_err(|error: ingrain::Error| {
+        format!("{error}; it is the name of a field, with :desc after it for descending order")
+    })?;
     let part = IndexPart::from(field);
     Ok(if descending { part.desc() } else { part })
 }

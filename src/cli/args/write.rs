@@ -100,11 +100,9 @@ fn vector(text: &str) -> Result<(String, Vec<f32>), String> {
         .rsplit_once('=')
         .filter(|(space, _)| !space.is_empty())
         .ok_or("it is not SPACE=ARRAY, such as text=[0.1,0.9]")?;
-    let vector: Vec<f32> = serde_json::from_str(numbers)
+    // A number that is out of the range of f32 is an error here.
+    let vector = serde_json::from_str(numbers)
         .map_err(|error| format!("after = it is not a JSON array of numbers: {error}"))?;
-    if vector.iter().any(|number| !number.is_finite()) {
-        return Err("a number is out of range".to_owned());
-    }
     Ok((space.to_owned(), vector))
 }
 
@@ -120,7 +118,7 @@ fn key(text: &str) -> Result<IndexKey, String> {
     Ok(IndexKey::new(index, bytes))
 }
 
-/// What of a node is not a name, a time or a number.
+/// The content of a node, from one of two places.
 #[derive(Debug, Args)]
 pub(crate) struct ContentArgs {
     /// The content

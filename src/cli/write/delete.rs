@@ -60,7 +60,7 @@ pub(crate) fn run(args: &DeleteArgs, output: &mut Output) -> Result<ExitCode> {
         |output| {
             let absent = match absent {
                 0 => String::new(),
-                absent => format!("; {} were not there", output::count(absent)),
+                absent => format!("; not there: {}", output::count(absent)),
             };
             output.text(format_args!("deleted {}{absent}", nodes(deleted)))
         },

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use ingrain::{Batch, Edge, Snapshot, exchange::json::object};
 use serde_json::Value as Json;
 
-use super::{commit, names, once, put::named};
+use super::{check_id, commit, names, once, put::named};
 use crate::{
     args::{LinkArgs, UnlinkArgs},
     error::{CliError, Result},
@@ -16,6 +16,8 @@ use crate::{
 
 pub(crate) fn link(args: &LinkArgs, output: &mut Output) -> Result<ExitCode> {
     once(names(&args.set))?;
+    check_id(&args.source)?;
+    check_id(&args.target)?;
     let (source, target) = (ids::node_id(&args.source), ids::node_id(&args.target));
     let mut edge = Edge::new(source, &*args.kind, target)
         .weight(args.weight)
@@ -116,7 +118,7 @@ pub(crate) fn unlink(args: &UnlinkArgs, output: &mut Output) -> Result<ExitCode>
         |output| {
             let left = match left {
                 0 => String::new(),
-                left => format!("; {} parallel to it are left", output::count(left)),
+                left => format!("; parallel to it and left: {}", output::count(left)),
             };
             let deleted = output::count(doomed.len());
             output.text(format_args!("deleted {deleted} of {edge}{left}"))

@@ -7,7 +7,7 @@ pub(crate) mod put;
 
 use std::{collections::HashSet, fs::File, io::Read};
 
-use ingrain::{Batch, Durability, Engine, Seq, limits};
+use ingrain::{Batch, Durability, Engine, Error, Seq, limits};
 
 use crate::{
     args::{ContentArgs, Setting},
@@ -22,6 +22,24 @@ const BATCH: usize = 1_000;
 fn commit(engine: &Engine, batch: &mut Batch) -> Result<Seq> {
     batch.durability(Durability::Sync);
     Ok(engine.write(std::mem::take(batch))?)
+}
+
+/// As [`commit`], of a batch about one node.
+fn commit_on(engine: &Engine, node: &str, batch: &mut Batch) -> Result<Seq> {
+    commit(engine, batch).map_err(|error| match error {
+        CliError::Engine(Error::Conflict { reason, .. }) => {
+            CliError::Conflict { node: node.to_owned(), reason: reason.to_string() }
+        }
+        error => error,
+    })
+}
+
+/// Refuses a name that names nothing.
+fn check_id(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(CliError::usage("the id is empty; a node is named by a string or a UUID"));
+    }
+    Ok(())
 }
 
 /// The content that arguments give.

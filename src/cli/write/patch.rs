@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ingrain::{Batch, Patch, Seq};
 
-use super::{commit, content, names, once, put::node_json};
+use super::{commit_on, content, names, once, put::node_json};
 use crate::{
     args::PatchArgs,
     error::{CliError, Result},
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &PatchArgs, output: &mut Output) -> Result<ExitCode> {
     if args.touch {
         batch.touch(id);
     }
-    commit(&engine, &mut batch)?;
+    commit_on(&engine, &args.id, &mut batch)?;
     let version = engine.snapshot().get(id)?.map_or(Seq::ZERO, |node| node.version());
     engine.done(output);
     output.summary(

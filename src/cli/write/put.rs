@@ -16,7 +16,7 @@ use ingrain::{
 };
 use serde_json::Value as Json;
 
-use super::{commit, content, names, once};
+use super::{check_id, commit_on, content, names, once};
 use crate::{
     args::PutArgs,
     error::{CliError, Result},
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &PutArgs, output: &mut Output) -> Result<ExitCode> {
     } else {
         batch.put(node);
     }
-    let seq = commit(&engine, &mut batch)?;
+    let seq = commit_on(&engine, &args.id, &mut batch)?;
     let version = engine.snapshot().get(id)?.map_or(Seq::ZERO, |node| node.version());
     let written = version == seq;
     engine.done(output);
@@ -82,9 +82,7 @@ pub(super) fn named(name: &str, kind: &str) -> Node {
 
 /// The node that the arguments describe.
 fn node(args: &PutArgs) -> Result<Node> {
-    if args.id.is_empty() {
-        return Err(CliError::usage("the id is empty; a node is named by a string or a UUID"));
-    }
+    check_id(&args.id)?;
     once(names(&args.set))?;
     once(args.vectors.iter().map(|(space, _)| space.as_str()))?;
     let mut node = named(&args.id, args.kind.as_deref().unwrap_or("node"));
