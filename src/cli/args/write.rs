@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use ingrain::{IndexKey, Timestamp, Value, exchange::lines::from_hex};
+use ingrain::{
+    IndexKey, Timestamp, Value,
+    exchange::lines::{NodeLine, from_hex},
+};
 
 use super::STORE_VARIABLE;
 use crate::{help, ids};
@@ -21,13 +24,22 @@ fn setting(text: &str) -> Result<Setting, String> {
     let (name, value) = match name.strip_suffix(':') {
         None => (name, Value::from(value)),
         Some(name) => {
-            let value = serde_json::from_str(value).map_err(|error| {
+            let value = json(value).map_err(|error| {
                 format!("after := it is not a JSON value: {error}; text is NAME=TEXT")
             })?;
             (name, value)
         }
     };
     Ok(Setting { name: attribute(name)?, value })
+}
+
+/// A JSON value, as a line of an import has it: a number that cannot be kept exactly is
+/// an error.
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| error.to_string())?;
+    let line = format!("{{\"id\":\"x\",\"value\":{text}}}");
+    let line = NodeLine::decode::<&str>(line.as_bytes(), &[]).map_err(|damage| damage.what)?;
+    line.attributes.get("value").cloned().ok_or_else(|| "there is none".to_owned())
 }
 
 /// The name of an attribute that may be changed.
@@ -47,14 +59,10 @@ fn attribute(name: &str) -> Result<String, String> {
 /// `NAME=BY`.
 fn increment(text: &str) -> Result<Setting, String> {
     let (name, by) = text.rsplit_once('=').ok_or("it is not NAME=BY")?;
-    let value = match by.parse::<i64>() {
-        Ok(by) => Value::Int(by),
-        Err(_) => Value::Float(
-            by.parse()
-                .ok()
-                .filter(|by: &f64| by.is_finite())
-                .ok_or_else(|| format!("{by:?} is not a number"))?,
-        ),
+    let value = match json(by) {
+        Ok(value @ (Value::Int(_) | Value::Float(_))) => value,
+        Ok(_) => return Err(format!("{by:?} is not a number")),
+        Err(error) => return Err(format!("{by:?} is not a number: {error}")),
     };
     Ok(Setting { name: attribute(name)?, value })
 }
