@@ -1,24 +1,26 @@
 //! The command line.
 
+mod select;
+mod write;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ingrain::{
-    Durability, KeyRange, Method, Metric, Named, Space,
-    exchange::lines::from_hex,
-    index::IndexPart,
-    limits,
-    search::{Condition, Effort},
+    Durability, KeyRange, Method, Metric, Named, Space, exchange::lines::from_hex,
+    index::IndexPart, limits, search::Effort,
 };
 
-use crate::{
-    help,
-    select_args::{CountArgs, QueryArgs, WhereArgs, condition, index_part},
-    write_args::{DeleteArgs, LinkArgs, PatchArgs, PruneArgs, PutArgs, UnlinkArgs},
+use crate::help;
+
+use select::field;
+pub(crate) use select::{Conditions, CountArgs, KindsArgs, QueryArgs};
+pub(crate) use write::{
+    ContentArgs, DeleteArgs, LinkArgs, PatchArgs, PruneArgs, PutArgs, Setting, UnlinkArgs,
 };
 
 /// The environment variable that names the store if `--store` does not.
-pub(crate) const STORE_VARIABLE: &str = "INGRAIN_STORE";
+const STORE_VARIABLE: &str = "INGRAIN_STORE";
 
 /// Import, read and export ingrain stores: records, a typed graph and vectors.
 ///
@@ -55,26 +57,25 @@ pub(crate) enum Command {
     Edges(EdgesArgs),
     /// List nodes, by kind and id or in the order of an index
     Scan(ScanArgs),
+    /// Find the nodes that meet conditions, in any order
+    Query(QueryArgs),
+    /// Count nodes: all, those of a kind, or those that meet conditions
+    Count(CountArgs),
+    /// List the kinds that nodes and edges have, with how many have each
+    Kinds(KindsArgs),
     /// Find the nodes whose vectors are closest to a query
     Nearest(NearestArgs),
     /// Find a shortest path between two nodes
     Path(PathArgs),
-    /// List the nodes that meet conditions, in an order
-    Query(QueryArgs),
-    /// Count nodes
-    Count(CountArgs),
-    /// List the kinds that nodes and edges have, with how many
-    #[command(after_help = help::KINDS)]
-    Kinds(StoreArgs),
-    /// Write a node: all of it
+    /// Write a node whole, or many from JSON lines
     Put(PutArgs),
-    /// Change fields of a node
+    /// Change part of a node
     Patch(PatchArgs),
-    /// Delete nodes, with their edges
+    /// Delete nodes with their edges, vectors and keys
     Delete(DeleteArgs),
     /// Write an edge
     Link(LinkArgs),
-    /// Delete an edge, or all parallel ones
+    /// Delete an edge
     Unlink(UnlinkArgs),
     /// Delete the nodes that have expired
     Prune(PruneArgs),
@@ -249,14 +250,14 @@ pub(crate) struct ScanArgs {
     /// Only nodes of this kind
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
     /// In the order of this index
     #[arg(long, value_name = "NAME")]
     pub(crate) index: Option<String>,
     /// The largest keys of the index first
     #[arg(long, requires = "index")]
     pub(crate) reverse: bool,
-    #[command(flatten)]
-    pub(crate) filter: WhereArgs,
     /// Most nodes to list; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
@@ -291,7 +292,7 @@ pub(crate) struct NearestArgs {
     #[arg(long = "filter", value_name = "FILTER", value_parser = filter)]
     pub(crate) filters: Vec<FilterArg>,
     #[command(flatten)]
-    pub(crate) filter: WhereArgs,
+    pub(crate) conditions: Conditions,
     /// Recall to aim at
     #[arg(long, value_enum, default_value_t = EffortArg::Normal)]
     pub(crate) effort: EffortArg,
@@ -399,8 +400,9 @@ pub(crate) struct PathArgs {
     /// Most edges of the path
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) max_depth: usize,
+    /// What the nodes between the two have to meet
     #[command(flatten)]
-    pub(crate) through: WhereArgs,
+    pub(crate) through: Conditions,
 }
 
 #[derive(Debug, Args)]
@@ -493,7 +495,7 @@ pub(crate) struct CreateIndexArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// What it is on, the most significant first; nothing if keys are given with the nodes
-    #[arg(value_name = "FIELD", value_parser = index_part)]
+    #[arg(value_name = "FIELD", value_parser = field)]
     pub(crate) fields: Vec<IndexPart>,
     /// Only nodes of this kind; may be repeated
     #[arg(long = "kind", value_name = "KIND")]
@@ -627,14 +629,11 @@ pub(crate) struct ExportArgs {
     /// List the nodes of this index first, in its order
     #[arg(long, value_name = "NAME", requires = "listing")]
     pub(crate) index: Option<String>,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
     /// In the listing, also what the engine keeps: times, scores, index keys, discriminators
     #[arg(long, requires = "listing")]
     pub(crate) full: bool,
-    /// In the listing, only nodes that meet this condition, and edges between such nodes; all of
-    /// several
-    #[arg(long = "where", value_name = "CONDITION", value_parser = condition,
-          requires = "listing")]
-    pub(crate) conditions: Vec<Condition>,
 }
 
 #[derive(Debug, Args)]

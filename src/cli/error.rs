@@ -18,6 +18,8 @@ pub(crate) enum CliError {
     Io { op: &'static str, path: PathBuf, source: io::Error },
     /// A line of an input file cannot be imported.
     Line { file: PathBuf, line: u64, cause: String },
+    /// A node is not as the command requires it to be.
+    Conflict { node: String, reason: String },
     /// The arguments contradict each other or are out of range.
     Usage(String),
     /// Anything else, as a sentence.
@@ -71,6 +73,7 @@ impl CliError {
             Self::Engine(error) => format!("{:?}", error.kind()).to_lowercase(),
             Self::Io { .. } => "io".to_owned(),
             Self::Line { .. } => "line".to_owned(),
+            Self::Conflict { .. } => "conflict".to_owned(),
             Self::Usage(_) => "usage".to_owned(),
             Self::Message(_) => "failed".to_owned(),
             Self::After { error, .. } => error.kind(),
@@ -96,6 +99,7 @@ impl fmt::Display for CliError {
             }
             Self::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
             Self::Line { file, line, cause } => write!(f, "{}:{line}: {cause}", file.display()),
+            Self::Conflict { node, reason } => write!(f, "node {node:?}: {reason}"),
             Self::Usage(text) | Self::Message(text) => f.write_str(text),
             Self::After { error, kept } => write!(f, "{error}\n{kept}"),
             Self::OutputClosed => f.write_str("standard output was closed"),
@@ -109,7 +113,11 @@ impl std::error::Error for CliError {
             Self::Engine(error) => Some(error),
             Self::Io { source, .. } => Some(source),
             Self::After { error, .. } => Some(error),
-            Self::Line { .. } | Self::Usage(_) | Self::Message(_) | Self::OutputClosed => None,
+            Self::Line { .. }
+            | Self::Conflict { .. }
+            | Self::Usage(_)
+            | Self::Message(_)
+            | Self::OutputClosed => None,
         }
     }
 }

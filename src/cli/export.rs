@@ -19,6 +19,11 @@ use crate::{
 };
 
 pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<ExitCode> {
+    if args.target.is_some() && !args.conditions.is_empty() {
+        return Err(CliError::usage(
+            "--where is of a plain listing: --nodes, --edges and --vectors; TARGET gets everything",
+        ));
+    }
     let started = Instant::now();
     let seconds = || started.elapsed().as_secs_f64();
     // Reading commands make no checkpoint: the engine is dropped, not closed.

@@ -1,5 +1,8 @@
 //! What the help texts say after the list of options, with examples.
 
+pub(crate) mod select;
+pub(crate) mod write;
+
 pub(crate) const PROGRAM: &str = "\
 INGRAIN_STORE is the store of commands without --store.
 
@@ -61,87 +64,16 @@ Examples:
 
 pub(crate) const INDEX_CREATE: &str = "\
 A FIELD is an attribute, such as topic; an attribute within an attribute, such as source.language; \
-or one of the node's own fields: kind, created, updated, accessed, access_count, expires, strength \
-and confidence. In double quotes, a name is always an attribute. With :desc after it, its largest \
-value comes first. The keys of all nodes are derived at once, and from \
+or a field of the node's own: kind, created, updated, accessed, access_count, expires, strength or \
+confidence, also with a dollar sign before it. An attribute that has one of these names is \
+written in double quotes: '\"created\"'. With :desc after it, its largest value comes first. The keys of all nodes are derived at once, and from \
 then on with every commit. A node without one of the fields is not in the index; a list gives a \
 key for each of its elements.
 
 Examples:
-  ingrain index create --store memory by-topic topic '$created:desc' --kind episode
+  ingrain index create --store memory by-topic topic created:desc --kind episode
   ingrain index create --store memory by-mail email --unique
   ingrain index create --store memory timeline";
-
-pub(crate) const QUERY: &str = "\
-A CONDITION compares fields with values: =, !=, <, <=, >, >=, in (..), contains, starts with, exists; \
-joined by and, or, not and parentheses. A field is an attribute, such as topic or source.language, \
-or kind, created, updated, accessed, access_count, expires, strength or confidence; in double \
-quotes, a name is always an attribute. Values are text in quotes, numbers, dates and times, true, \
-false, null, and bytes as 0x1f. Also: id in (\"a\", \"b\"), links to \"dog\", linked from \
-\"dog\" by \"cites\", alive at 2026-01-01. A list meets a comparison if one of its elements does.
-
-An index is used if one fits: --explain tells.
-
-Examples:
-  ingrain query --store memory --where 'kind = \"task\" and priority >= 3' --order created:desc
-  ingrain query --store memory --where 'tags = \"rust\"' --where 'not done = true' --limit 0 --json";
-
-pub(crate) const COUNT: &str = "\
-Without a condition, no node is read. \"ingrain query --help\" describes conditions.
-
-Examples:
-  ingrain count --store memory
-  ingrain count --store memory task --where 'done = false'";
-
-pub(crate) const KINDS: &str = "\
-No node and no edge is read.
-
-Examples:
-  ingrain kinds --store memory
-  ingrain kinds --store memory --json";
-
-pub(crate) const PUT: &str = "\
-A node that is there is replaced, but for its times, its access count, and its expiry if none is \
-given. \"ingrain patch\" changes single fields; \"ingrain import --nodes -\" writes many nodes.
-
-Examples:
-  ingrain put --store memory dog --kind concept --content 'It barks.' --set legs:=4 --set name=Rex
-  ingrain put --store memory plan --if-absent --expires 2030-01-01 --vector 'text=[0.1, 0.9]'";
-
-pub(crate) const PATCH: &str = "\
-Fields that are not named stay as they are. A change of the expiry or a touch leaves the version.
-
-Examples:
-  ingrain patch --store memory dog --set name=Max --unset age --increment walks=1 --touch
-  ingrain patch --store memory plan --expires never --if-version 17";
-
-pub(crate) const DELETE: &str = "\
-Either all nodes are there or nothing is deleted, unless --if-exists is given. Then they are deleted \
-in batches of 1,000, each of which is one commit.
-
-Examples:
-  ingrain delete --store memory dog cat
-  ingrain query --store memory --where 'done = true' --limit 0 --json | jq -r .id |
-    ingrain delete --store memory -";
-
-pub(crate) const LINK: &str = "\
-An edge with the same ends, type and discriminator is replaced.
-
-Examples:
-  ingrain link --store memory bark about dog --weight 0.8
-  ingrain link --store memory a cites b --create note --set page:=12";
-
-pub(crate) const UNLINK: &str = "\
-Examples:
-  ingrain unlink --store memory bark about dog
-  ingrain unlink --store memory a cites b --discriminator 7";
-
-pub(crate) const PRUNE: &str = "\
-Nodes are deleted with their edges, in batches of 1,000, each of which is one commit.
-
-Examples:
-  ingrain prune --store memory
-  ingrain prune --store memory --before 2026-01-01 --dry-run";
 
 pub(crate) const GET: &str = "\
 Examples:
@@ -154,12 +86,14 @@ Examples:
   ingrain edges --store memory dog --in --type chases --limit 10";
 
 pub(crate) const SCAN: &str = "\
-With --json, each line on standard output is a node. If there are more, a last line on standard \
+--where takes conditions as query does; see \"ingrain query --help\". With --json, each line on \
+standard output is a node. If there are more, a last line on standard \
 error has the cursor for --after: {\"cursor\":\"..\"}.
 
 Examples:
   ingrain scan --store memory --kind note --limit 100
-  ingrain scan --store memory --index by-time --reverse --limit 5";
+  ingrain scan --store memory --index by-time --reverse --limit 5
+  ingrain scan --store memory --where 'topic = \"rust\"'";
 
 pub(crate) const NEAREST: &str = "\
 A query in JSON is an array of numbers. Several arrays, one after the other or in an array, are \
@@ -168,7 +102,8 @@ numbers of f32, f64 or f16.
 
 Filters: kind=NAME is the same as --kind. INDEX=FROM..TO accepts nodes with a key in this range of \
 the index; FROM and TO are keys as get prints them, in hexadecimal digits. The range includes \
-FROM, and TO only after ..=; either may be omitted.
+FROM, and TO only after ..=; either may be omitted. --where takes conditions as query does; see \
+\"ingrain query --help\".
 
 With --explain, by is the source of a hit as a candidate: codes, the graph, or the comparison of \
 all vectors; file is the number of its vector file, and rank its position among the candidates of \
@@ -211,7 +146,8 @@ store of it. An export that was interrupted is not imported.
 
 A plain listing is for other programs. It has nodes and edges as one would write them for import, \
 and the vectors of one space; without --full it leaves out what the engine keeps, and it has \
-no definitions of spaces and indexes.
+no definitions of spaces and indexes. With --where it has the nodes that meet the conditions, and \
+the edges between them; the conditions are those of query. A whole export cannot be filtered.
 
 Examples:
   ingrain export --store memory memory.tar.gz

@@ -10,7 +10,7 @@ use ingrain::{
 use crate::{
     args::ImportArgs,
     error::{CliError, Result},
-    importer::{Import, Order, Rows},
+    importer::{Import, Order, Rows, Settings},
     input::{self, one_dash},
     lines::Lines,
     npy::Npy,
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Result<ExitCode> {
         Some(source) => restore::run(args, source, output)?,
         None => lines(args, output)?,
     };
-    ignore_closed(report.summary(args, started.elapsed().as_secs_f64(), output))?;
+    ignore_closed(report.summary(&args.store, started.elapsed().as_secs_f64(), output))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -70,6 +70,11 @@ impl Files {
     }
 }
 
+/// How an import reads and writes lines.
+pub(crate) fn settings(args: &ImportArgs) -> Settings {
+    Settings { batch: args.batch, content: args.content.clone(), skip_bad: Some(args.skip_bad) }
+}
+
 /// Imports lines, and vectors of one space.
 fn lines(args: &ImportArgs, output: &mut Output) -> Result<Report> {
     let files = Files::open(args)?;
@@ -86,7 +91,7 @@ fn lines(args: &ImportArgs, output: &mut Output) -> Result<Report> {
         files.nodes.as_ref().map_or(0, Lines::bytes) + files.vectors.as_ref().map_or(0, Npy::bytes);
     let bytes = before + files.edges.as_ref().map_or(0, Lines::bytes);
     let bar = output.bytes_bar(bytes);
-    let mut import = Import::new(&store, args, bar, output);
+    let mut import = Import::new(&store, settings(args), bar, output);
     let imported = all(&mut import, args, files, before);
     let report = import.finish(imported)?;
     end(&store, &report, output)?;

@@ -10,7 +10,6 @@ use ingrain::{
 };
 
 use crate::{
-    args::ImportArgs,
     bundle::rows::SpaceRows,
     error::{CliError, Result},
     ids,
@@ -120,9 +119,19 @@ impl Subject {
 }
 
 /// Reads a line of the ids.
-fn parse_id(line: &[u8]) -> Result<String, String> {
+pub(crate) fn parse_id(line: &[u8]) -> Result<String, String> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     str::from_utf8(line).map(str::to_owned).map_err(|_| "the id is not UTF-8".to_owned())
+}
+
+/// How lines are read and written.
+pub(crate) struct Settings {
+    /// Lines in a batch.
+    pub(crate) batch: u32,
+    /// Fields whose text becomes the content.
+    pub(crate) content: Vec<String>,
+    /// Whether bad lines are left out; `None` if the command does not offer it.
+    pub(crate) skip_bad: Option<bool>,
 }
 
 pub(crate) struct Import<'i> {
@@ -134,6 +143,7 @@ pub(crate) struct Import<'i> {
     batch: u32,
     pub(crate) content: Vec<String>,
     skip_bad: bool,
+    offers_skip: bool,
     pub(crate) order: Option<Order>,
     /// Whether all edges have their discriminators.
     pub(crate) exact: bool,
@@ -162,7 +172,7 @@ pub(crate) struct Import<'i> {
 impl<'i> Import<'i> {
     pub(crate) fn new(
         engine: &'i Engine,
-        args: &ImportArgs,
+        settings: Settings,
         bar: ProgressBar,
         output: &'i mut Output,
     ) -> Self {
@@ -173,9 +183,10 @@ impl<'i> Import<'i> {
             snapshot,
             output,
             bar,
-            batch: args.batch,
-            content: args.content.clone(),
-            skip_bad: args.skip_bad,
+            batch: settings.batch,
+            content: settings.content,
+            skip_bad: settings.skip_bad.unwrap_or(false),
+            offers_skip: settings.skip_bad.is_some(),
             order: None,
             exact: false,
             counting: true,
@@ -207,6 +218,7 @@ impl<'i> Import<'i> {
             spaces: self.created_spaces,
             indexes: self.created_indexes,
             equal: false,
+            offers_skip: self.offers_skip,
         };
         match imported {
             Ok(()) => Ok(report),

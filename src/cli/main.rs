@@ -32,11 +32,9 @@ mod rename;
 mod report;
 mod restore;
 mod select;
-mod select_args;
 mod spaces;
 mod store;
 mod write;
-mod write_args;
 
 use std::{io::Write, process::ExitCode};
 
@@ -100,17 +98,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Get(args) => query::get(&args, &mut output),
         Command::Edges(args) => query::edges(&args, &mut output),
         Command::Scan(args) => query::scan(&args, &mut output),
-        Command::Nearest(args) => nearest::run(&args, &mut output),
-        Command::Path(args) => query::path(&args, &mut output),
         Command::Query(args) => select::query(&args, &mut output),
         Command::Count(args) => select::count(&args, &mut output),
         Command::Kinds(args) => select::kinds(&args, &mut output),
-        Command::Put(args) => write::put(&args, &mut output),
-        Command::Patch(args) => write::patch(&args, &mut output),
-        Command::Delete(args) => write::delete(&args, &mut output),
-        Command::Link(args) => write::link(&args, &mut output),
-        Command::Unlink(args) => write::unlink(&args, &mut output),
-        Command::Prune(args) => write::prune(&args, &mut output),
+        Command::Nearest(args) => nearest::run(&args, &mut output),
+        Command::Path(args) => query::path(&args, &mut output),
+        Command::Put(args) => write::put::run(&args, &mut output),
+        Command::Patch(args) => write::patch::run(&args, &mut output),
+        Command::Delete(args) => write::delete::run(&args, &mut output),
+        Command::Link(args) => write::edges::link(&args, &mut output),
+        Command::Unlink(args) => write::edges::unlink(&args, &mut output),
+        Command::Prune(args) => write::delete::prune(&args, &mut output),
         Command::Stats(args) => query::stats(&args, &mut output),
         Command::Spaces(args) => spaces::run(&args, &mut output),
         Command::Rename(args) => rename::run(&args, &mut output),

@@ -94,10 +94,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn search<'q>(&'q self, args: &NearestArgs, search: Search<'q>) -> Search<'q> {
-        let mut filter = args.filter.filter();
-        if let Some(kind) = self.kind {
-            filter = filter.kind(kind);
-        }
+        let mut filter = args.conditions.filter(self.kind);
         if let Some((index, range)) = self.index {
             filter = filter.index(index, range.clone());
         }

@@ -20,18 +20,17 @@ use crate::{
     ids,
     input::{is_dash, one_dash},
     output::{self, Output},
-    select_args::filter_of,
     store,
 };
 
 /// The files of a listing, as far as they are wanted, and what was written.
 struct Listing<'s> {
-    /// Which nodes are listed.
-    matcher: &'s Matcher<'s, 's>,
     nodes: Option<OutFile>,
     edges: Option<OutFile>,
     vectors: Option<(OutFile, String, Space)>,
     full: bool,
+    /// Which nodes are listed.
+    matcher: Matcher<'s, 's>,
     counts: Counts,
 }
 
@@ -63,17 +62,12 @@ pub(crate) fn run(
             return Err(store::unknown("index", index, &indexes));
         }
     }
-    let filter = filter_of(&args.conditions);
-    let matcher = snapshot.matcher(&filter)?;
-    let rows = snapshot.select(&filter).count()?;
-    let mut listing = Listing::create(args, &snapshot, &matcher, rows)?;
+    let mut listing = Listing::create(args, &snapshot)?;
     if paths.into_iter().flatten().any(|path| is_dash(path)) {
         output.gives_stdout_away();
     }
     let metric = listing.vectors.as_ref().map(|(_, name, space)| (name.clone(), space.metric));
-    in_order(&snapshot, args.index.as_deref(), |node| {
-        if matcher.passes(node)? { listing.node(&snapshot, node) } else { Ok(()) }
-    })?;
+    in_order(&snapshot, args.index.as_deref(), |node| listing.node(&snapshot, node))?;
     let counts = listing.publish()?;
 
     let said = args.full && args.nodes.is_some();
@@ -116,13 +110,10 @@ fn summary(args: &ExportArgs, counts: &Counts, seconds: f64, output: &mut Output
 }
 
 impl<'s> Listing<'s> {
-    /// A listing of so many nodes.
-    fn create(
-        args: &ExportArgs,
-        snapshot: &Snapshot,
-        matcher: &'s Matcher<'s, 's>,
-        rows: u64,
-    ) -> Result<Self> {
+    fn create(args: &ExportArgs, snapshot: &'s Snapshot) -> Result<Self> {
+        let filter = args.conditions.filter(None);
+        let rows = usize::try_from(snapshot.select(&filter).count()?).unwrap_or(usize::MAX);
+        let matcher = snapshot.matcher(filter)?;
         let space = match &args.vectors {
             Some(_) => Some(store::space(snapshot, args.space.as_deref())?),
             None => None,
@@ -143,15 +134,16 @@ impl<'s> Listing<'s> {
         let (nodes, edges) = (create(&args.nodes)?, create(&args.edges)?);
         let mut vectors = None;
         if let (Some(mut file), Some((name, space))) = (create(&args.vectors)?, space) {
-            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
             file.put(&Array::header(rows, space.dimension))?;
             vectors = Some((file, name, space));
         }
-        let counts = Counts::default();
-        Ok(Self { matcher, nodes, edges, vectors, full: args.full, counts })
+        Ok(Self { nodes, edges, vectors, full: args.full, matcher, counts: Counts::default() })
     }
 
     fn node(&mut self, snapshot: &Snapshot, node: &NodeRef<'_>) -> Result<()> {
+        if !self.matcher.passes(node)? {
+            return Ok(());
+        }
         self.counts.nodes += 1;
         if let Some(file) = &mut self.nodes {
             let mut line = node_line(node, self.full)?;
@@ -178,12 +170,10 @@ impl<'s> Listing<'s> {
         if let Some(file) = &mut self.edges {
             let source = ids::name(node)?;
             for edge in edges_of(snapshot, node)? {
-                let listed = match snapshot.get(edge.target())? {
-                    Some(target) => self.matcher.passes(&target)?,
-                    None => false,
-                };
-                if !listed {
-                    continue;
+                // An edge without one of its ends could not be imported.
+                match snapshot.get(edge.target())? {
+                    Some(target) if self.matcher.passes(&target)? => {}
+                    _ => continue,
                 }
                 self.counts.edges += 1;
                 let target = ids::name_of(snapshot, edge.target())?;

@@ -208,9 +208,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let after = args.after.as_deref().map(cursor).transpose()?;
-    let mut table = output::table(&["id", "kind", "content"]);
-    let filter = snapshot.matcher(args.filter.filter())?;
-    let passes = |node: &NodeRef<'_>| filter.passes(node);
+    let mut table = nodes_table();
     let more = match &args.index {
         Some(index) => {
             let direction = if args.reverse { Direction::Descending } else { Direction::Ascending };
@@ -225,7 +223,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
                 }
                 None => None,
             };
-            list(args, passes, std::iter::from_fn(next), output, &mut table)?
+            list(args, &snapshot, std::iter::from_fn(next), output, &mut table)?
         }
         None => {
             let mut scan = match &args.kind {
@@ -242,7 +240,7 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
                 }
                 None => None,
             };
-            list(args, passes, std::iter::from_fn(next), output, &mut table)?
+            list(args, &snapshot, std::iter::from_fn(next), output, &mut table)?
         }
     };
     engine.done(output);
@@ -253,21 +251,56 @@ pub(crate) fn scan(args: &ScanArgs, output: &mut Output) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if table.is_empty() {
-        output.text("no nodes")?;
-    } else {
-        output.table(&table)?;
-    }
+    show_nodes(&table, output)?;
     if let Some(cursor) = more {
         output.note(format_args!("more with --after {cursor}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A node of a list.
-pub(crate) fn scanned_json(node: &NodeRef<'_>) -> Result<Json> {
+/// Lists nodes up to the limit. Returns a cursor if there are more.
+fn list<'s>(
+    args: &ScanArgs,
+    snapshot: &'s Snapshot,
+    nodes: impl Iterator<Item = ingrain::Result<(NodeRef<'s>, Option<Cursor>)>>,
+    output: &mut Output,
+    table: &mut comfy_table::Table,
+) -> Result<Option<Cursor>> {
+    let matcher = snapshot.matcher(args.conditions.filter(args.kind.as_deref()))?;
+    let mut left = most(args.limit);
+    let mut last = None;
+    for node in nodes {
+        let (node, cursor) = node?;
+        if !matcher.passes(&node)? {
+            continue;
+        }
+        if left == 0 {
+            return Ok(last);
+        }
+        left -= 1;
+        last = cursor;
+        list_node(&node, output, table)?;
+    }
+    Ok(None)
+}
+
+/// A table for [`list_node`].
+pub(crate) fn nodes_table() -> comfy_table::Table {
+    output::table(&["id", "kind", "content"])
+}
+
+/// Prints a node of a list as JSON, or adds it to the table.
+pub(crate) fn list_node(
+    node: &NodeRef<'_>,
+    output: &mut Output,
+    table: &mut comfy_table::Table,
+) -> Result<()> {
+    if !output.is_json() {
+        table.add_row(headline(node, BRIEF)?);
+        return Ok(());
+    }
     let [content, base64] = content_json(node);
-    Ok(object([
+    output.json(&object([
         ("id", Json::from(ids::name(node)?)),
         ("kind", Json::from(node.kind())),
         content,
@@ -276,33 +309,9 @@ pub(crate) fn scanned_json(node: &NodeRef<'_>) -> Result<Json> {
     ]))
 }
 
-/// Lists nodes up to the limit. Returns a cursor if there are more.
-fn list<'s>(
-    args: &ScanArgs,
-    passes: impl Fn(&NodeRef<'_>) -> ingrain::Result<bool>,
-    nodes: impl Iterator<Item = ingrain::Result<(NodeRef<'s>, Option<Cursor>)>>,
-    output: &mut Output,
-    table: &mut comfy_table::Table,
-) -> Result<Option<Cursor>> {
-    let mut left = most(args.limit);
-    let mut last = None;
-    for node in nodes {
-        let (node, cursor) = node?;
-        if args.kind.as_ref().is_some_and(|kind| kind != node.kind()) || !passes(&node)? {
-            continue;
-        }
-        if left == 0 {
-            return Ok(last);
-        }
-        left -= 1;
-        last = cursor;
-        if output.is_json() {
-            output.json(&scanned_json(&node)?)?;
-        } else {
-            table.add_row(headline(&node, BRIEF)?);
-        }
-    }
-    Ok(None)
+/// Prints the table of a list.
+pub(crate) fn show_nodes(table: &comfy_table::Table, output: &mut Output) -> Result<()> {
+    if table.is_empty() { output.text("no nodes") } else { output.table(table) }
 }
 
 fn cursor(text: &str) -> Result<Cursor> {
@@ -316,14 +325,14 @@ pub(crate) fn path(args: &PathArgs, output: &mut Output) -> Result<ExitCode> {
     let snapshot = engine.snapshot();
     let (from, to) = (ids::find(&snapshot, &args.from)?, ids::find(&snapshot, &args.to)?);
     let kinds: Vec<&str> = args.kinds.iter().map(String::as_str).collect();
-    let through = args.through.filter();
+    let through = args.through.filter(None);
     let options = PathOptions {
         toward: if args.undirected { EdgeDirection::Both } else { EdgeDirection::Out },
         kinds: &kinds,
         max_depth: args.max_depth,
         // The user can interrupt the command.
         max_edges: usize::MAX,
-        through: (!args.through.conditions.is_empty()).then_some(&through),
+        through: (!args.through.is_empty()).then_some(&through),
     };
     let Some(path) = snapshot.shortest_path(from.id(), to.id(), &options)? else {
         if output.is_json() {

@@ -1,10 +1,11 @@
 //! What an import did, and what it says.
 
+use std::path::Path;
+
 use ingrain::exchange::json::object;
 use serde_json::Value as Json;
 
 use crate::{
-    args::ImportArgs,
     error::{CliError, Result},
     output::{self, Output},
     store::Store,
@@ -27,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) indexes: Vec<String>,
     /// Whether the store was found to equal the export.
     pub(crate) equal: bool,
+    /// Whether the command can skip bad lines.
+    pub(crate) offers_skip: bool,
 }
 
 /// Closes the store. That everything is imported is true even if the checkpoint
@@ -51,6 +54,7 @@ impl Report {
             count => format!("{} lines of {what}", output::grouped(count)),
         };
         let correct = match error {
+            CliError::Line { .. } if !self.offers_skip => "correct the line, and then ",
             CliError::Line { .. } => {
                 "correct the line, or skip bad lines with --skip-bad, and then "
             }
@@ -71,12 +75,7 @@ impl Report {
         CliError::After { error: error.into(), kept }
     }
 
-    pub(crate) fn summary(
-        &self,
-        args: &ImportArgs,
-        seconds: f64,
-        output: &mut Output,
-    ) -> Result<()> {
+    pub(crate) fn summary(&self, store: &Path, seconds: f64, output: &mut Output) -> Result<()> {
         let Self { acked, written, bad, .. } = self;
         output.summary(
             || {
@@ -120,7 +119,7 @@ impl Report {
                 }
                 output.text(format_args!(
                     "imported into {} in {seconds:.2} s, {} bad lines",
-                    args.store.display(),
+                    store.display(),
                     output::grouped(*bad)
                 ))
             },

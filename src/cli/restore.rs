@@ -8,6 +8,7 @@ use crate::{
     args::ImportArgs,
     bundle::{CHUNK, DefinedSpace, EDGES, Manifest, NODES, read::Source, rows::SpaceRows},
     error::{CliError, Result},
+    import::settings,
     importer::{Import, Rows},
     input,
     lines::Lines,
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &ImportArgs, path: &Path, output: &mut Output) -> Result
     drop(snapshot);
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     let bar = output.bytes_bar(bytes);
-    let mut import = Import::new(&store, args, bar, output);
+    let mut import = Import::new(&store, settings(args), bar, output);
     let imported = all(&mut import, &source);
     let mut report = import.finish(imported)?;
     let (snapshot, counts) = (store.snapshot(), manifest.counts);

@@ -1,25 +1,28 @@
-//! The commands that select nodes by conditions: `query`, `count` and `kinds`.
+//! The commands `query`, `count` and `kinds`, and conditions of other commands.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
-use ingrain::{NodeRef, exchange::json::object};
+use ingrain::exchange::json::object;
 use serde_json::Value as Json;
 
 use crate::{
-    args::StoreArgs,
+    args::{CountArgs, KindsArgs, QueryArgs},
     error::Result,
     output::{self, Output},
-    query::{BRIEF, headline, most, scanned_json},
-    select_args::{CountArgs, QueryArgs},
-    store,
+    query, store,
 };
 
 pub(crate) fn query(args: &QueryArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
-    let mut select = snapshot.select(args.filter.filter()).order_by(args.order.iter().cloned());
+    let filter = args.conditions.filter(args.kind.as_deref());
+    let mut select = snapshot.select(&filter);
+    if !args.order.is_empty() {
+        select = select.order_by(args.order.iter().cloned());
+    }
     if args.limit > 0 {
-        select = select.limit(args.limit);
+        // One more than is shown tells whether there are more.
+        select = select.limit(args.limit.saturating_add(1));
     }
     if args.explain {
         let plan = select.explain()?;
@@ -31,29 +34,25 @@ pub(crate) fn query(args: &QueryArgs, output: &mut Output) -> Result<ExitCode> {
         engine.done(output);
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = output::table(&["id", "kind", "content"]);
-    let mut listed = 0_usize;
+    let mut table = query::nodes_table();
+    let (mut shown, mut more) = (0, false);
     for node in select.nodes()? {
-        let node: NodeRef<'_> = node?;
-        listed += 1;
-        if output.is_json() {
-            output.json(&scanned_json(&node)?)?;
-        } else {
-            table.add_row(headline(&node, BRIEF)?);
+        let node = node?;
+        if shown == query::most(args.limit) {
+            more = true;
+            break;
         }
+        shown += 1;
+        query::list_node(&node, output, &mut table)?;
     }
     engine.done(output);
     if !output.is_json() {
-        if table.is_empty() {
-            output.text("no nodes")?;
-        } else {
-            output.table(&table)?;
-        }
+        query::show_nodes(&table, output)?;
     }
-    if listed == most(args.limit) {
+    if more {
         output.note(format_args!(
-            "these are the first {}; --limit shows more",
-            output::count(listed)
+            "there are more than {} nodes; --limit 0 lists all",
+            output::count(shown)
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -61,44 +60,43 @@ pub(crate) fn query(args: &QueryArgs, output: &mut Output) -> Result<ExitCode> {
 
 pub(crate) fn count(args: &CountArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store, output)?;
-    let mut filter = args.filter.filter();
-    if let Some(kind) = &args.kind {
-        filter = filter.kind(kind);
-    }
+    let filter = args.conditions.filter(args.kind.as_deref());
     let nodes = engine.snapshot().select(filter).count()?;
     engine.done(output);
     if output.is_json() {
         output.json(&object([("nodes", nodes.into())]))?;
     } else {
+        // Without separators, for a script.
         output.text(nodes)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn kinds(args: &StoreArgs, output: &mut Output) -> Result<ExitCode> {
+pub(crate) fn kinds(args: &KindsArgs, output: &mut Output) -> Result<ExitCode> {
     let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
-    let mut table = output::table(&["kind", "nodes", "edges"]);
-    let counts = snapshot.kind_counts()?;
-    for count in counts {
-        if output.is_json() {
-            output.json(&object([
-                ("kind", Json::from(count.kind)),
-                ("nodes", count.nodes.into()),
-                ("edges", count.edges.into()),
-            ]))?;
-        } else {
-            let (nodes, edges) = (output::grouped(count.nodes), output::grouped(count.edges));
-            table.add_row([output::cell(count.kind), nodes, edges]);
-        }
+    let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    if args.all {
+        kinds.extend(snapshot.kinds().map(|kind| (kind, (0, 0))));
     }
+    let counts = snapshot.kind_counts()?;
+    kinds.extend(counts.iter().map(|count| (count.kind, (count.nodes, count.edges))));
     engine.done(output);
-    if !output.is_json() {
-        if table.is_empty() {
-            output.text("no kinds")?;
-        } else {
-            output.table(&table)?;
+    if output.is_json() {
+        for (kind, (nodes, edges)) in kinds {
+            let fields =
+                [("kind", Json::from(kind)), ("nodes", nodes.into()), ("edges", edges.into())];
+            output.json(&object(fields))?;
         }
+    } else if kinds.is_empty() {
+        output.text("no kinds")?;
+    } else {
+        let mut table = output::table(&["kind", "nodes", "edges"]);
+        for (kind, (nodes, edges)) in kinds {
+            let numbers = [nodes, edges].map(output::grouped);
+            table.add_row([output::cell(kind)].into_iter().chain(numbers));
+        }
+        output.table(&table)?;
     }
     Ok(ExitCode::SUCCESS)
 }

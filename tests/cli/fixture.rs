@@ -12,8 +12,12 @@ use tempfile::TempDir;
 
 /// The sample of the repository, two folders above the program's package.
 pub(crate) fn sample() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    root.join("tests/data/wordnet-sample")
+    root().join("tests/data/wordnet-sample")
+}
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
 pub(crate) struct Dir(pub(crate) TempDir);
@@ -47,6 +51,19 @@ impl Dir {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingrain"));
         command.args(args).env_remove("INGRAIN_STORE");
         command
+    }
+
+    /// As [`run`](Self::run), with further arguments that may have spaces.
+    pub(crate) fn run_more(&self, line: &str, more: &[&str]) -> Output {
+        self.command(line).args(more).output().unwrap()
+    }
+
+    /// As [`json`](Self::json), with further arguments that may have spaces.
+    pub(crate) fn json_more(&self, line: &str, more: &[&str]) -> Vec<Json> {
+        let output = self.run_more(&format!("{line} --json"), more);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line} {more:?}: {stderr}");
+        lines(str::from_utf8(&output.stdout).unwrap())
     }
 
     /// As [`run`](Self::run), with standard input.

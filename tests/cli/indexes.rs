@@ -22,6 +22,14 @@ fn indexes_are_created_over_what_is_there_listed_and_dropped() {
     assert_eq!(listed["indexes"][1]["kinds"], json!(["node"]));
     assert_eq!(listed["indexes"][0]["on"], json!(null));
     assert!(dir.ok("index list --store @a").contains("by-word"));
+    // A name alone is the node's own field, in quotes an attribute.
+    for (field, on) in
+        [("created", "created"), ("$created", "created"), ("\"created\"", "\"created\"")]
+    {
+        let created = dir.json(&format!("index create --store @a of-field {field}:desc")).remove(0);
+        assert_eq!(created["created"]["on"], json!([format!("{on}:desc")]), "{field}");
+        dir.ok("index drop --store @a of-field");
+    }
     // The same again is fine, another is not.
     dir.ok("index create --store @a by-word word $created:desc --kind node");
     assert!(dir.fails("index create --store @a by-word word").contains("another definition"));

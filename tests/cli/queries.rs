@@ -1,133 +1,247 @@
-//! The commands `query`, `count` and `kinds`, and conditions of other commands.
+//! The commands `query`, `count` and `kinds`, and `--where` of other commands.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use serde_json::{Value as Json, json};
 
-use crate::fixture::{Dir, large, lines, small};
+use crate::fixture::{Dir, found, lines, npy, root, small};
 
-/// Runs the program with a condition.
-fn with(dir: &Dir, line: &str, conditions: &[&str]) -> Vec<Json> {
-    let mut command = dir.command(line);
-    for condition in conditions {
-        command.arg("--where").arg(condition);
+const TOPICS: [&str; 4] = ["rust", "c", "go", "ada"];
+/// 2026-01-01, in microseconds since 1970, and a day.
+const NEW_YEAR: u64 = 1_767_225_600_000_000;
+const DAY: u64 = 86_400_000_000;
+
+/// A node of the store of these tests, and what the tests know of it.
+struct Task {
+    id: String,
+    kind: &'static str,
+    topic: &'static str,
+    priority: u64,
+    created: u64,
+}
+
+fn tasks() -> Vec<Task> {
+    let task = |n: u64| Task {
+        id: format!("t{n}"),
+        kind: if n.is_multiple_of(3) { "task" } else { "note" },
+        topic: TOPICS[usize::try_from(n * 7 % 4).unwrap()],
+        priority: n * 5 % 11,
+        // Each has a time of its own, not in the order of the lines.
+        created: NEW_YEAR - 100 * DAY + n * 37 % 200 * DAY,
+    };
+    (0..200).map(task).collect()
+}
+
+fn store(tasks: &[Task]) -> Dir {
+    let dir = Dir::new();
+    let line = |task: &Task| {
+        json!({"id": task.id, "kind": task.kind, "topic": task.topic, "priority": task.priority,
+               "$node": {"created": task.created}})
+        .to_string()
+    };
+    dir.file("n", tasks.iter().map(line).collect::<Vec<_>>().join("\n"));
+    dir.ok("import --store @a --nodes @n --durability os");
+    dir
+}
+
+fn ids(nodes: &[Json]) -> Vec<String> {
+    nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_query_finds_the_same_with_an_index_and_without() {
+    let all = tasks();
+    let dir = store(&all);
+    let mut wanted: Vec<&Task> = all
+        .iter()
+        .filter(|task| task.topic == "rust" && task.priority >= 3 && task.created >= NEW_YEAR)
+        .collect();
+    wanted.sort_by_key(|task| std::cmp::Reverse(task.created));
+    let names = |tasks: &[&Task]| tasks.iter().map(|task| task.id.clone()).collect::<Vec<_>>();
+    assert!(wanted.len() > 10, "{}", wanted.len());
+    let conditions =
+        ["--where", "topic = \"rust\" and created >= 2026-01-01", "--where", "priority >= 3"];
+    let query = |more: &str| dir.json_more(&format!("query --store @a {more}"), &conditions);
+    let mut plans = BTreeSet::new();
+    for index in [None, Some("topic created:desc")] {
+        if let Some(fields) = index {
+            dir.ok(&format!("index create --store @a by-topic {fields}"));
+        }
+        assert_eq!(ids(&query("--order created:desc --limit 0")), names(&wanted));
+        assert_eq!(ids(&query("--order created:desc --limit 5")), names(&wanted[..5]));
+        // Of an equal kind, the largest priority, and then the smallest time.
+        let mut sorted = wanted.clone();
+        sorted.sort_by_key(|task| (task.kind, std::cmp::Reverse(task.priority), task.created));
+        let order = "--order kind --order priority:desc --order $created --limit 0";
+        assert_eq!(ids(&query(order)), names(&sorted));
+        let of_kind = wanted.iter().filter(|task| task.kind == "task").count();
+        assert_eq!(query("--kind task --limit 0").len(), of_kind);
+        let count = dir.json_more("count --store @a", &conditions).remove(0);
+        assert_eq!(count, json!({"nodes": wanted.len()}));
+        let count = dir.json_more("count --store @a task", &conditions).remove(0);
+        assert_eq!(count, json!({"nodes": of_kind}));
+        let plan = query("--order created:desc --explain").remove(0);
+        plans.insert(plan["plan"].as_str().unwrap().to_owned());
     }
-    let output = command.arg("--json").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{line} {conditions:?}: {said}");
-    lines(&String::from_utf8(output.stdout).unwrap())
-}
-
-fn ids(found: &[Json]) -> Vec<&str> {
-    found.iter().map(|node| node["id"].as_str().unwrap()).collect()
+    assert_eq!(plans.len(), 2, "{plans:?}");
+    assert!(plans.iter().any(|plan| plan.contains("by-topic")), "{plans:?}");
+    assert!(plans.iter().any(|plan| plan.contains("scan")), "{plans:?}");
+    // What was left out is said, on standard error.
+    for (limit, said) in [(5, true), (wanted.len(), false)] {
+        let output = dir.run_more(&format!("query --store @a --limit {limit}"), &conditions);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.contains("--limit 0 lists all"), said, "{stderr}");
+    }
+    assert_eq!(dir.ok("query --store @a --where topic=1"), "no nodes\n");
 }
 
 #[test]
-fn queries_list_what_meets_conditions_in_order() {
+fn nodes_and_edges_are_counted_by_kind() {
     let dir = small();
-    let query = |conditions: &[&str], more: &str| -> Vec<String> {
-        let found = with(&dir, &format!("query --store @a {more}"), conditions);
-        ids(&found).into_iter().map(str::to_owned).collect()
+    assert_eq!(dir.ok("count --store @a"), "5\n");
+    assert_eq!(dir.ok("count --store @a animal"), "2\n");
+    assert_eq!(dir.ok("count --store @a nothing"), "0\n");
+    let kinds = |more: &str| {
+        let kinds = dir.json(&format!("kinds --store @a {more}"));
+        let of = |kind: &Json| {
+            let name = kind["kind"].as_str().unwrap().to_owned();
+            (name, kind["nodes"].as_u64().unwrap(), kind["edges"].as_u64().unwrap())
+        };
+        kinds.iter().map(of).collect::<Vec<_>>()
     };
-    let sorted = |conditions: &[&str]| {
-        let mut found = query(conditions, "");
-        found.sort();
-        found
-    };
-    assert_eq!(sorted(&["kind = 'animal'"]), ["cat", "dog"]);
-    assert_eq!(sorted(&["legs >= 4 and weight < 13"]), ["dog"]);
-    assert_eq!(sorted(&["names = 'Tom' or deep exists"]), ["cat", "mat"]);
-    assert_eq!(sorted(&["deep.a = 2"]), ["mat"]);
-    assert_eq!(sorted(&["links to 'mat'"]), ["cat", "mat"]);
-    assert_eq!(sorted(&["linked from \"dog\" by \"chases\""]), ["cat"]);
-    assert_eq!(sorted(&["id in ('dog', 'bare', 'none')"]), ["bare", "dog"]);
-    assert_eq!(sorted(&["kind = 'node'", "not id = 'bare'", "deep exists"]), ["mat"]);
-    assert_eq!(sorted(&["created >= 2020-01-01 and alive at 2020-01-01"]).len(), 5);
-    assert!(sorted(&["legs = '4'"]).is_empty(), "a number is no text");
-    assert_eq!(query(&["kind = 'animal'"], "--order id:desc"), ["dog", "cat"]);
-    // What does not have the field comes last.
-    assert_eq!(query(&["kind = 'animal'"], "--order legs --limit 1"), ["dog"]);
-    assert!(dir.ok("query --store @a --limit 2").contains("animal"));
+    let kind = |name: &str, nodes, edges| (name.to_owned(), nodes, edges);
+    let (animal, chases, is) = (kind("animal", 2, 0), kind("chases", 0, 5), kind("is", 0, 1));
+    let (near, node, on) = (kind("near", 0, 1), kind("node", 3, 0), kind("on", 0, 1));
+    assert_eq!(kinds(""), [animal.clone(), chases, is.clone(), near.clone(), node.clone(), on]);
+    assert!(dir.ok("kinds --store @a").contains("chases"));
+    // A kind that is gone is in none but the list of all.
+    dir.ok("delete --store @a cat");
+    let left = [kind("animal", 1, 0), is, near, node];
+    assert_eq!(kinds(""), left);
+    assert!(kinds("--all").contains(&kind("chases", 0, 0)));
+}
 
-    let plan = |conditions: &[&str]| {
-        with(&dir, "query --store @a --explain", conditions)[0]["plan"].as_str().unwrap().to_owned()
+#[test]
+fn a_scan_takes_conditions_page_by_page_and_in_the_order_of_an_index() {
+    let all = tasks();
+    let dir = store(&all);
+    dir.ok("index create --store @a by-time created");
+    let condition = ["--where", "topic in (\"c\", \"go\")", "--where", "not priority < 2"];
+    let wanted = |kind: Option<&str>| {
+        let mut wanted: Vec<&Task> = all
+            .iter()
+            .filter(|task| matches!(task.topic, "c" | "go") && task.priority >= 2)
+            .filter(|task| kind.is_none_or(|kind| kind == task.kind))
+            .collect();
+        wanted.sort_by_key(|task| task.created);
+        wanted.iter().map(|task| task.id.clone()).collect::<Vec<_>>()
     };
-    assert!(plan(&["legs = 4"]).starts_with("scan of all nodes"));
-    assert_eq!(with(&dir, "count --store @a animal", &["legs = 4"]), [json!({"nodes": 1})]);
-    assert_eq!(with(&dir, "count --store @a animal", &[]), [json!({"nodes": 2})]);
-    assert_eq!(with(&dir, "count --store @a", &[]), [json!({"nodes": 5})]);
+    let pages = |options: &str| {
+        let (mut read, mut after) = (Vec::new(), String::new());
+        loop {
+            let line = format!("scan --store @a --limit 7 --json {options} {after}");
+            let output = dir.run_more(&line, &condition);
+            assert!(output.status.success(), "{output:?}");
+            read.extend(ids(&lines(str::from_utf8(&output.stdout).unwrap())));
+            let aside = lines(str::from_utf8(&output.stderr).unwrap());
+            let Some(aside) = aside.first() else { return read };
+            after = format!("--after {}", aside["cursor"].as_str().unwrap());
+        }
+    };
+    assert_eq!(pages("--index by-time"), wanted(None));
+    let mut backwards = wanted(None);
+    backwards.reverse();
+    assert_eq!(pages("--index by-time --reverse"), backwards);
+    assert_eq!(pages("--index by-time --kind task"), wanted(Some("task")));
+    for kind in [None, Some("note")] {
+        let option = kind.map(|kind| format!("--kind {kind}")).unwrap_or_default();
+        let read = pages(&option);
+        let sorted: BTreeSet<String> = read.iter().cloned().collect();
+        assert_eq!(read.len(), sorted.len(), "each once");
+        assert_eq!(sorted, wanted(kind).into_iter().collect());
+    }
+}
+
+#[test]
+fn searches_and_listings_take_conditions() {
+    let dir = small();
+    let nearest = |line: &str, more: &[&str]| {
+        let hits = dir.json_more(&format!("nearest --store @a --like dog {line}"), more);
+        found(&hits).iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()
+    };
+    let four = "018f4e9c-0000-7000-8000-000000000001";
+    assert_eq!(nearest("", &[]), ["cat", four, "bare"]);
+    assert_eq!(nearest("", &["--where", "not kind = \"animal\""]), [four, "bare"]);
     assert_eq!(
-        with(&dir, "kinds --store @a", &[]),
-        [
-            json!({"kind": "animal", "nodes": 2, "edges": 0}),
-            json!({"kind": "node", "nodes": 3, "edges": 0}),
-            json!({"kind": "chases", "nodes": 0, "edges": 5}),
-            json!({"kind": "on", "nodes": 0, "edges": 1}),
-            json!({"kind": "is", "nodes": 0, "edges": 1}),
-            json!({"kind": "near", "nodes": 0, "edges": 1}),
-        ]
+        nearest("", &["--where", "not kind = \"animal\"", "--where", "id = \"bare\""]),
+        ["bare"]
     );
-}
+    assert_eq!(nearest("--kind animal", &["--where", "linked from \"dog\""]), ["cat"]);
+    assert_eq!(nearest("--filter kind=node", &["--where", "links to \"dog\""]), [""; 0]);
 
-#[test]
-fn other_commands_take_conditions_too() {
-    let dir = small();
-    assert_eq!(ids(&with(&dir, "scan --store @a --kind animal", &["legs exists"])), ["dog"]);
-    assert_eq!(ids(&with(&dir, "scan --store @a --limit 1", &["deep exists"])), ["mat"]);
-    let hits = with(&dir, "nearest --store @a --like dog", &["kind = 'node'"]);
-    assert_eq!(hits[0]["hits"].as_array().unwrap().len(), 2);
-    // Two ways lead from the dog; what is between has to pass.
-    let through = |condition| {
-        let mut command = dir.command("path --store @a dog mat --json --where");
-        command.arg(condition).output().unwrap().status.success()
-    };
-    assert!(through("kind = 'animal'") && !through("kind = 'node'"));
-    // A listing has only edges between nodes that are in it.
-    with(&dir, "export --store @a --nodes @n --edges @e --vectors @v", &["kind = 'animal'"]);
-    dir.ok("import --store @b --nodes @n --edges @e --vectors @v");
+    // The edges between what is listed, and rows for these nodes alone.
+    let animals = ["--where", "kind = \"animal\""];
+    let done =
+        dir.json_more("export --store @a --nodes @out --edges @out.e --vectors @out.v", &animals);
+    let done = done.last().unwrap();
+    assert_eq!(
+        (&done["nodes"], &done["edges"], &done["vectors"]),
+        (&json!(2), &json!(5), &json!(2))
+    );
+    dir.ok("import --store @b --nodes @out --edges @out.e --vectors @out.v");
     let stats = dir.stats("b");
     assert_eq!(
         (&stats["nodes"], &stats["edges"], &stats["vectors"]),
         (&json!(2), &json!(5), &json!(2))
     );
-    let error = dir.wrong("export --store @a @all --where legs=4");
-    assert!(error.contains("--nodes"), "{error}");
+    // In the order of an index, too.
+    dir.json_more("export --store @a --nodes @in-order --vectors @v --index timeline", &animals);
+    let order = lines(str::from_utf8(&dir.read("in-order")).unwrap());
+    assert_eq!(ids(&order), ["dog", "cat"]);
+    assert_eq!(dir.read("v"), npy_of_export(&[[1.0, 0.0], [0.8, 0.6]], &dir));
+    let error = dir.wrong("export --store @a @whole --where legs=4");
+    assert!(error.contains("--where is of a plain listing"), "{error}");
+    assert!(!dir.path("whole").exists());
 }
 
-/// An index changes how nodes are found, and not which.
-#[test]
-fn an_index_changes_the_plan_and_not_the_answer() {
-    let dir = large();
-    let nodes: String = (0..2_000)
-        .map(|n| format!("{{\"id\":\"node {n}\",\"topic\":{},\"n\":{n}}}\n", n % 50))
-        .collect();
-    dir.file("n", nodes);
-    dir.ok("import --store @a --nodes @n --durability os");
-    let line = "query --store @a --order n:desc --limit 5";
-    let conditions = ["topic = 7 and n < 1900"];
-    let before = with(&dir, line, &conditions);
-    assert_eq!(ids(&before), ["node 1857", "node 1807", "node 1757", "node 1707", "node 1657"]);
-    let plan = |dir: &Dir| with(dir, &format!("{line} --explain"), &conditions)[0]["plan"].clone();
-    assert!(plan(&dir).as_str().unwrap().contains("scan"));
-    dir.ok("index create --store @a topics topic n:desc");
-    assert_eq!(with(&dir, line, &conditions), before);
-    assert_eq!(plan(&dir), "index \"topics\", about 38 nodes; then sorted");
+/// The array that an export writes for rows, found by its own way through a store.
+fn npy_of_export(rows: &[[f32; 2]], dir: &Dir) -> Vec<u8> {
+    let line = |n| format!("{{\"id\":\"row {n}\"}}\n");
+    dir.file("rows", (0..rows.len()).map(line).collect::<String>());
+    dir.file("rows.v", npy(rows));
+    dir.ok("import --store @rows-store --nodes @rows --vectors @rows.v --index order");
+    dir.ok("export --store @rows-store --vectors @rows.out --index order");
+    dir.read("rows.out")
 }
 
+/// The scripts of the cookbook do what they say.
 #[test]
-fn conditions_that_cannot_be_read_are_wrong_usage() {
-    let dir = small();
-    for (condition, says) in [
-        ("legs", "at character 5"),
-        ("legs==4", "at character 6"),
-        ("legs=four", "text in quotes"),
-        ("$legs=4", "$created"),
-        ("", "the name of a field"),
-    ] {
-        for line in ["query --store @a", "count --store @a", "scan --store @a"] {
-            let output = dir.command(line).arg("--where").arg(condition).output().unwrap();
-            let said = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(2), "{said}");
-            assert!(said.contains(says), "{condition}: {said}");
-        }
+fn the_recipes_for_the_shell_run() {
+    let text = fs::read_to_string(root().join("docs/cookbook.md")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_ingrain")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let scripts: Vec<&str> =
+        text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(scripts.len(), 2);
+    for script in scripts {
+        let dir = Dir::new();
+        let output = Command::new("sh")
+            .args(["-eu", "-c", script])
+            .current_dir(dir.0.path())
+            .env("PATH", format!("{}:{path}", program.display()))
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{stderr}");
     }
-    assert!(dir.wrong("query --store @a --order a..b").contains("the name of a field"));
+}
+
+/// What is between the two ends of a path has to meet the conditions.
+#[test]
+fn a_path_leads_through_what_meets_conditions() {
+    let dir = small();
+    for (condition, found) in [("kind = 'animal'", true), ("kind = 'node'", false)] {
+        let mut command = dir.command("path --store @a dog mat --json --where");
+        assert_eq!(command.arg(condition).output().unwrap().status.success(), found, "{condition}");
+    }
 }

@@ -1,156 +1,304 @@
-//! The commands that write single nodes and edges.
+//! The commands `put`, `patch`, `delete`, `link`, `unlink` and `prune`.
 
 use serde_json::{Value as Json, json};
 
 use crate::fixture::{Dir, lines, small};
 
-/// Runs the program with arguments that may have spaces.
-fn run(dir: &Dir, line: &str, args: &[&str]) -> Result<String, String> {
-    let output = dir.command(line).args(args).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(said) }
+fn digest(dir: &Dir) -> Json {
+    dir.json("stats --store @a --digest").remove(0)["digest"].clone()
 }
 
 fn get(dir: &Dir, id: &str) -> Json {
-    lines(&run(dir, "get --store @a --json", &[id]).unwrap()).remove(0)
+    dir.json(&format!("get --store @a {id}")).remove(0)
 }
 
 #[test]
-fn what_put_writes_get_shows() {
+fn what_is_refused_changes_nothing_and_says_what_is_right() {
     let dir = small();
-    let args = [
-        "--kind=thing",
-        "--content=it is, as said",
-        "--set=name=Rex=2",
-        "--set=n:=9007199254740993",
-        "--set=list:=[1,2.5,null,{\"a\":true}]",
-        "--set=empty=",
-        "--strength=0.5",
-        "--confidence=0.25",
-        "--expires=2030-01-01",
-        "--vector=text=[0.5,-1]",
-        "--key=timeline=00ff",
+    dir.ok("put --store @a dog --kind animal --set word=w --expires 2030-01-01");
+    dir.ok("index create --store @a by-legs legs");
+    let before = digest(&dir);
+    // The exit code, the command, standard input and what the error says.
+    let table: &[(i32, &str, &str, &str)] = &[
+        (2, "put @ x --set legs", "", "neither NAME=TEXT nor NAME:=JSON"),
+        (2, "put @ x --set legs:=four", "", "text is NAME=TEXT"),
+        (2, "link @ dog chases ", "", "required"),
+        (2, "put @ x --set n:=99999999999999999999", "", "text is NAME=TEXT"),
+        (2, "put @ x --set n:=1,\"id\":2", "", "text is NAME=TEXT"),
+        (2, "patch @ dog --increment n=99999999999999999999", "", "is not a number"),
+        (2, "link @ dog chases cat --increment n=1", "", "unexpected argument"),
+        (2, "put @ x --set =4", "", "the name of the attribute is empty"),
+        (2, "put @ x --set id=y", "", "is the name of the node and stays"),
+        (2, "put @ x --set $content=y", "", "names that begin with $ are reserved"),
+        (2, "put @ x --set a=1 --set a:=2", "", "\"a\" is given twice"),
+        (2, "put @ x --expires tomorrow", "", "nor a time, such as 2026-01-31T12:00:00Z"),
+        (2, "put @ x --expires 2026-02-30", "", "neither a date"),
+        (2, "put @ x --vector text=1,2", "", "not a JSON array of numbers"),
+        (2, "put @ x --vector text=[1e39,0]", "", "number out of range"),
+        (2, "put @ x --vector [1,2]", "", "SPACE=ARRAY"),
+        (2, "put @ x --vector text=[1,2] --vector text=[1,2]", "", "\"text\" is given twice"),
+        (2, "put @ x --key timeline=abc", "", "an even number of hexadecimal digits"),
+        (2, "put @ x --content a --content-file b", "", "cannot be used with"),
+        (2, "put @ x --if-version 1 --keep", "", "cannot be used with"),
+        (2, "put @ - --kind note", "", "takes none of the options that describe a node"),
+        (
+            1,
+            "put @ x --vector text=[1,2,3]",
+            "",
+            "it has 3 numbers, vectors of space \"text\" have 2",
+        ),
+        (1, "put @ x --vector other=[1,2]", "", "the store has none of that name, but text"),
+        (1, "put @ x --key other=00", "", "the store has none of that name, but timeline, by-legs"),
+        (1, "put @ x --key by-legs=00", "", "by-legs"),
+        (1, "put @ x --strength nan", "", "strength"),
+        (1, "put @ x --content-file @nothing", "", "nothing"),
+        (1, "put @ dog --if-absent", "", "node \"dog\": the node exists already"),
+        (1, "put @ dog --if-version 1", "", "node \"dog\": the node is at version"),
+        (1, "put @ ghost --if-version 1", "", "node \"ghost\": there is no such node"),
+        (1, "put @ -", "{\"id\":\"new\"}\n{\"id\":\"y\"\n", "-:2:"),
+        (
+            1,
+            "put @ -",
+            "{\"id\":\"new\"}\n{\"id\":\"y\",\"$what\":1}\n",
+            "names with $ are reserved",
+        ),
+        (2, "patch @ dog", "", "it changes nothing; give --set"),
+        (2, "patch @ dog --set a=1 --unset a", "", "\"a\" is given twice"),
+        (2, "patch @ dog --set a=1 --increment a=1", "", "\"a\" is given twice"),
+        (2, "patch @ dog --unset id", "", "is the name of the node and stays"),
+        (2, "patch @ dog --increment legs=many", "", "\"many\" is not a number"),
+        (1, "patch @ ghost --touch", "", "node \"ghost\": it is not in the store"),
+        (1, "patch @ dog --touch --if-version 1", "", "node \"dog\": the node is at version"),
+        // An earlier change of the same command is undone too.
+        (1, "patch @ dog --set a=1 --increment word=1", "", "\"word\""),
+        (1, "link @ dog new ghost --create animal --weight inf", "", "weight"),
+        (1, "delete @ dog ghost", "", "\"ghost\": it is not in the store, and nothing was deleted"),
+        (1, "delete @ -", "dog\nghost\n", "--if-exists"),
+        (2, "delete @ - dog", "", "is the only id then"),
+        (1, "link @ dog chases ghost", "", "--create KIND creates it"),
+        (1, "link @ dog chases cat --weight nan", "", "weight"),
+        (1, "unlink @ dog chases ghost", "", "node \"ghost\": it is not in the store"),
+        (1, "unlink @ cat chases dog", "", "edge cat chases dog: it is not in the store"),
+        (1, "unlink @ dog chases cat --discriminator 7", "", "or delete all with --all"),
+        (2, "prune @ --before never", "", "neither a date"),
     ];
-    let said = run(&dir, "put --store @a new --json", &args).unwrap();
-    assert_eq!(lines(&said)[0]["put"], "new");
-    let node = get(&dir, "new");
-    assert_eq!(
-        node["attributes"],
-        json!({"id": "new", "name": "Rex=2", "n": 9_007_199_254_740_993_i64,
-               "list": [1, 2.5, null, {"a": true}], "empty": ""})
-    );
-    assert_eq!((&node["kind"], &node["content"]), (&json!("thing"), &json!("it is, as said")));
-    assert_eq!((&node["strength"], &node["confidence"]), (&json!(0.5), &json!(0.25)));
-    assert_eq!(node["expires"], 1_893_456_000_000_000_i64);
-    assert_eq!(node["keys"], json!([{"index": "timeline", "key": "00ff"}]));
-    assert_eq!(node["vectors"], json!({"text": 2}));
-
-    // Conditions on what is there.
-    let version = node["version"].to_string();
-    assert!(run(&dir, "put --store @a new --if-absent", &[]).unwrap_err().contains("exists"));
-    run(&dir, "put --store @a new --keep", &[]).unwrap();
-    assert_eq!(get(&dir, "new"), node);
-    assert!(run(&dir, "put --store @a new --if-version 1", &[]).is_err());
-    run(&dir, &format!("put --store @a new --if-version {version}"), &["--content-file", "-"])
-        .unwrap();
-    let node = get(&dir, "new");
-    assert_eq!((&node["content"], &node["kind"]), (&json!(""), &json!("node")));
-    assert_eq!(node["expires"], 1_893_456_000_000_000_i64, "it was not given");
-
-    // A patch leaves what it does not name.
-    run(&dir, "patch --store @a new --touch", &[]).unwrap();
-    let args =
-        ["--set=a:=1", "--increment=a2=2", "--increment=f=0.5", "--unset=id2", "--kind=other"];
-    run(&dir, "patch --store @a new --expires never", &args).unwrap();
-    run(&dir, "patch --store @a new --increment a=41", &["--content=now"]).unwrap();
-    let node = get(&dir, "new");
-    assert_eq!(node["attributes"], json!({"id": "new", "a": 42, "a2": 2, "f": 0.5}));
-    assert_eq!((&node["kind"], &node["content"]), (&json!("other"), &json!("now")));
-    assert_eq!((&node["expires"], &node["access_count"]), (&Json::Null, &json!(1)));
-    assert!(dir.ok("verify --store @a").contains("sound"));
-}
-
-/// What is wrong is said, and nothing is changed.
-#[test]
-fn what_is_wrong_changes_nothing() {
-    let dir = small();
-    let digest = || dir.json("stats --store @a --digest").remove(0)["digest"].clone();
-    let before = digest();
-    for (line, args, code, says) in [
-        ("put --store @a x", &["--set", "a"][..], 2, "NAME:=JSON"),
-        ("put --store @a x", &["--set", "=1"], 2, "the name is empty"),
-        ("put --store @a x", &["--set", "a:=b"], 2, "no JSON value"),
-        ("put --store @a x", &["--set", "a:=1,\"b\":2"], 2, "not one JSON value"),
-        ("put --store @a x", &["--set", "a:=99999999999999999999"], 2, "no JSON value"),
-        ("put --store @a x", &["--set", "a=1", "--set", "a=2"], 2, "given twice"),
-        ("put --store @a x", &["--set", "id=y"], 2, "names the node"),
-        ("put --store @a x", &["--confidence", "1.5"], 1, "0..=1"),
-        ("put --store @a x", &["--strength", "nan"], 1, "not finite"),
-        ("put --store @a x", &["--vector", "text=[1]"], 1, "text"),
-        ("put --store @a x", &["--vector", "other=[1,2]"], 1, "other"),
-        ("put --store @a x", &["--vector", "text"], 2, "SPACE="),
-        ("put --store @a x", &["--key", "other=00"], 1, "other"),
-        ("put --store @a x", &["--key", "timeline=0"], 2, "hexadecimal"),
-        ("put --store @a x", &["--expires", "soon"], 2, "RFC 3339"),
-        ("put --store @a x", &["--kind", ""], 1, "empty"),
-        ("put --store @a x --if-absent --keep", &[], 2, "cannot be used with"),
-        ("put --store @none x", &[], 1, "no such directory"),
-        ("patch --store @a none", &["--set", "a=1"], 1, "not in the store"),
-        ("patch --store @a dog", &[], 2, "nothing to change"),
-        ("patch --store @a dog", &["--increment", "content=x"], 2, "no JSON value"),
-        ("patch --store @a dog", &["--increment", "legs=true"], 2, "not a number"),
-        ("patch --store @a cat", &["--set", "a=1", "--increment", "names=1"], 1, "names"),
-        ("patch --store @a dog", &["--set", "a=1", "--unset", "a"], 2, "given twice"),
-        ("patch --store @a dog", &["--set", "a=1", "--if-version", "999"], 1, "version"),
-        ("delete --store @a dog none", &[], 1, "none"),
-        ("delete --store @a", &[], 2, "ID"),
-        ("link --store @a dog knows none", &[], 1, "none"),
-        ("link --store @a dog knows cat", &["--weight", "inf"], 1, "weight"),
-        ("unlink --store @a dog knows cat", &[], 1, "not in the store"),
-        ("unlink --store @a dog chases cat --discriminator 77", &[], 1, "not in the store"),
-        ("prune --store @a", &["--before", "then"], 2, "RFC 3339"),
-    ] {
-        let output = dir.command(line).args(args).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{line} {args:?}: {said}");
-        assert!(said.contains(says), "{line} {args:?}: {said}");
-    }
-    assert_eq!(digest(), before);
-}
-
-#[test]
-fn edges_and_nodes_come_and_go() {
-    let dir = small();
-    let edges = |id: &str| dir.json(&format!("edges --store @a {id}"));
-    run(&dir, "link --store @a a likes b --create note", &["--set=since:=2020", "--weight=-2"])
-        .unwrap();
-    assert_eq!(get(&dir, "a")["attributes"], json!({"id": "a"}));
-    assert_eq!((&edges("a")[0]["weight"], &edges("a")[0]["since"]), (&json!(-2.0), &json!(2020)));
-    dir.ok("link --store @a a likes b --discriminator 7");
-    dir.ok("link --store @a a likes b --discriminator 9 --create other");
-    assert_eq!(edges("a").len(), 3);
-    dir.ok("unlink --store @a a likes b --discriminator 7");
-    assert_eq!(edges("a").len(), 2);
-    let said = dir.run("unlink --store @a a likes b --json");
-    assert_eq!(lines(&String::from_utf8(said.stdout).unwrap())[0]["unlinked"], 2);
-    assert!(edges("a").is_empty());
-    assert_eq!(get(&dir, "b")["kind"], "note", "it was there");
-
-    let output = dir.run_with("delete --store @a - bare --if-exists --json", "a\n\n none \ndog\n");
-    assert!(output.status.success());
-    assert_eq!(lines(&String::from_utf8(output.stdout).unwrap())[0]["deleted"], 3);
-    assert_eq!(dir.stats("a")["nodes"], 4);
-
-    for n in 0..1_500 {
-        if n % 500 == 0 {
-            let name = format!("put --store @a old{n} --expires 2020-01-01");
-            dir.ok(&name);
+    for (code, line, input, cause) in table {
+        let line = line.replacen('@', "--store @a", 1);
+        for json in ["", " --json"] {
+            let output = dir.run_with(&format!("{line}{json}"), input);
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(*code), "{line}: {stderr}");
+            assert!(output.stdout.is_empty(), "{line}");
+            let said = if json.is_empty() {
+                assert!(stderr.starts_with("error: "), "{line}: {stderr}");
+                stderr
+            } else {
+                let error = lines(&stderr).pop().unwrap();
+                format!("{} {}", error["error"].as_str().unwrap(), error["kind"].as_str().unwrap())
+            };
+            assert!(said.contains(cause), "{line}: {said}");
         }
+        assert_eq!(digest(&dir), before, "{line}");
     }
-    dir.ok("put --store @a later --expires 2999-01-01");
-    assert_eq!(dir.json("prune --store @a --dry-run")[0]["expired"], 3);
-    assert_eq!(dir.json("prune --store @a --before 2019-12-31")[0]["pruned"], 0);
-    assert_eq!(dir.json("prune --store @a")[0]["pruned"], 3);
-    assert_eq!(dir.stats("a")["nodes"], 5);
+    assert!(dir.fails("put --store @none x").contains("there is no such directory"));
+    assert!(!dir.path("none").exists());
+}
+
+#[test]
+fn a_put_writes_all_that_its_options_say() {
+    let dir = small();
+    dir.file("text", "It barks\nat night.");
+    let said = dir.json(
+        "put --store @a rex --kind animal --content-file @text --set legs=4 --set count:=4 \
+         --set tags:=[\"a\",null] --set bytes:={\"$bytes\":\"AAH/\"} --set x=a=b --strength 0.5 \
+         --confidence 0.25 --expires 2030-01-31T12:00:00Z --vector text=[0.6,-0.8] \
+         --key timeline=00ff --key timeline=01",
+    );
+    let node = get(&dir, "rex");
+    assert_eq!(
+        said,
+        [json!({"id": "rex", "uuid": node["uuid"], "written": true, "version": node["version"]})]
+    );
+    for (field, value) in [
+        ("id", json!("rex")),
+        ("kind", json!("animal")),
+        ("content", json!("It barks\nat night.")),
+        (
+            "attributes",
+            json!({"id": "rex", "legs": "4", "count": 4, "tags": ["a", null],
+                   "bytes": {"$bytes": "AAH/"}, "x": "a=b"}),
+        ),
+        ("strength", json!(0.5)),
+        ("confidence", json!(0.25)),
+        ("expires", json!(1_896_091_200_000_000_u64)),
+        ("keys", json!([{"index": "timeline", "key": "00ff"}, {"index": "timeline", "key": "01"}])),
+        ("vectors", json!({"text": 2})),
+    ] {
+        assert_eq!(node[field], value, "{field}");
+    }
+    let hits = dir.json("nearest --store @a --like rex -k 1 --where id=\"rex\"");
+    assert_eq!(hits[0]["hits"], json!([]));
+
+    // A second put replaces it, but for its expiry.
+    assert!(dir.ok("put --store @a rex --keep --content no").contains("kept as it was: rex"));
+    assert_eq!(get(&dir, "rex"), node);
+    let version = &node["version"];
+    dir.ok(&format!("put --store @a rex --content --short --if-version {version}"));
+    let second = get(&dir, "rex");
+    assert_eq!((&second["kind"], &second["content"]), (&json!("node"), &json!("--short")));
+    assert_eq!((&second["attributes"], &second["keys"]), (&json!({"id": "rex"}), &json!([])));
+    assert_eq!((&second["expires"], &second["created"]), (&node["expires"], &node["created"]));
+    dir.ok("put --store @a rex --expires never");
+    assert_eq!(get(&dir, "rex")["expires"], Json::Null);
+    assert_eq!(dir.ok("put --store @a rex --quiet"), "");
+    // A UUID is the id itself, and no attribute.
+    let uuid = "018f4e9c-0000-7000-8000-00000000000a";
+    let output =
+        dir.run_with(&format!("put --store @a {uuid} --content-file - --if-absent"), "\u{e9}");
+    assert!(output.status.success());
+    let node = get(&dir, uuid);
+    assert_eq!((&node["content"], &node["attributes"]), (&json!("é"), &json!({})));
     assert!(dir.ok("verify --store @a").contains("sound"));
+}
+
+#[test]
+fn lines_are_put_as_an_import_puts_them() {
+    let dir = small();
+    dir.ok("put --store @a dog --vector text=[0,1] --kind animal");
+    let many: String = (0..2_500).map(|n| format!("{{\"id\":\"m{n}\",\"n\":{n}}}\n")).collect();
+    let text = format!("{many}{{\"id\":\"dog\",\"kind\":\"animal\",\"text\":\"woof\"}}\n");
+    let output = dir.run_with("put --store @a - --json", &text);
+    assert!(output.status.success(), "{output:?}");
+    let said = lines(str::from_utf8(&output.stdout).unwrap());
+    let done = said.last().unwrap();
+    assert_eq!((&done["nodes"], &done["written_nodes"]), (&json!(2_501), &json!(2_501)));
+    assert_eq!(said.len(), 4, "an acknowledgement for each batch, and the end");
+    let dog = get(&dir, "dog");
+    assert_eq!((&dog["content"], &dog["vectors"]), (&json!("woof"), &json!({"text": 2})));
+    assert_eq!(get(&dir, "m2499")["attributes"]["n"], 2_499);
+    // A line that only the store can refuse stops it; those before it are there.
+    let big = "{\"id\":\"ok\"}\n{\"id\":\"no\",\"$attributes\":{\"\":1}}\n{\"id\":\"z\"}\n";
+    let output = dir.run_with("put --store @a -", big);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("-:2:") && stderr.contains("kept: 1 line of nodes"), "{stderr}");
+    assert!(!stderr.contains("--skip-bad"), "{stderr}");
+    get(&dir, "ok");
+    dir.fails("get --store @a z");
+}
+
+#[test]
+fn a_patch_changes_what_it_names() {
+    let dir = small();
+    dir.ok("put --store @a job --content do --set a=1 --set b=2 --set n:=1 --expires 2030-01-01 --strength 0.5");
+    let put = get(&dir, "job");
+    dir.ok("patch --store @a job --set a:=[true] --unset b --unset none --increment n=2 --increment f=0.5");
+    let patched = get(&dir, "job");
+    assert_eq!(patched["attributes"], json!({"id": "job", "a": [true], "n": 3, "f": 0.5}));
+    for field in ["content", "expires", "strength", "kind", "created", "access_count"] {
+        assert_eq!(patched[field], put[field], "{field}");
+    }
+    assert_ne!(patched["version"], put["version"]);
+    // Neither a touch nor an expiry is a new version.
+    let said = dir.json("patch --store @a job --touch --expires never").remove(0);
+    let touched = get(&dir, "job");
+    assert_eq!((&touched["access_count"], &touched["expires"]), (&json!(1), &Json::Null));
+    assert_eq!((&touched["version"], &said["version"]), (&patched["version"], &patched["version"]));
+    let version = &patched["version"];
+    dir.ok(&format!(
+        "patch --store @a job --if-version {version} --kind done --content ok --strength 1 \
+         --confidence 0.5 --expires 1970-01-02"
+    ));
+    let last = get(&dir, "job");
+    assert_eq!((&last["kind"], &last["content"]), (&json!("done"), &json!("ok")));
+    assert_eq!((&last["strength"], &last["confidence"]), (&json!(1.0), &json!(0.5)));
+    assert_eq!((&last["expires"], &last["access_count"]), (&json!(86_400_000_000_u64), &json!(1)));
+    let error = dir.fails(&format!("patch --store @a job --set a=1 --if-version {version}"));
+    assert!(error.contains("version"), "{error}");
+}
+
+#[test]
+fn nodes_are_deleted_by_name_and_by_standard_input() {
+    let dir = small();
+    let said = dir.json("delete --store @a cat cat ghost --if-exists");
+    assert_eq!(said, [json!({"deleted": 1, "absent": 1})]);
+    dir.fails("get --store @a cat");
+    assert_eq!(dir.stats("a")["edges"], 2, "those of the node are gone");
+    let output =
+        dir.run_with("delete --store @a -", "dog\r\n\n018F4E9C-0000-7000-8000-000000000001\n");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "deleted 2 nodes\n");
+    assert_eq!(dir.stats("a")["nodes"], 2);
+    // More than a batch, from the answer of a query.
+    let nodes: String =
+        (0..2_100).map(|n| format!("{{\"id\":\"m{n}\",\"kind\":\"m\"}}\n")).collect();
+    dir.run_with("put --store @a -", &nodes);
+    let found = dir.json("query --store @a --kind m --limit 0");
+    let names: String =
+        found.iter().map(|node| format!("{}\n", node["id"].as_str().unwrap())).collect();
+    let output = dir.run_with("delete --store @a - --json", &names);
+    assert_eq!(
+        lines(str::from_utf8(&output.stdout).unwrap()),
+        [json!({"deleted": 2_100, "absent": 0})]
+    );
+    assert_eq!(dir.stats("a")["nodes"], 2);
+    assert_eq!(dir.ok("delete --store @a ghost --if-exists"), "deleted 0 nodes; not there: 1\n");
+}
+
+#[test]
+fn edges_are_linked_and_unlinked() {
+    let dir = small();
+    let said = dir
+        .json("link --store @a dog hunts mouse --weight 0.5 --confidence 0.25 --set how=slowly --create animal")
+        .remove(0);
+    assert_eq!((&said["created_nodes"], &said["new"]), (&json!(["mouse"]), &json!(true)));
+    assert_eq!(
+        (&get(&dir, "mouse")["id"], &get(&dir, "mouse")["kind"]),
+        (&json!("mouse"), &json!("animal"))
+    );
+    let edge = dir.json("edges --store @a dog --out --type hunts");
+    assert_eq!(
+        edge,
+        [
+            json!({"source": "dog", "type": "hunts", "target": "mouse", "weight": 0.5, "how": "slowly"})
+        ]
+    );
+    // The same edge again, then a parallel one.
+    let said = dir.json("link --store @a dog hunts mouse --create other").remove(0);
+    assert_eq!((&said["created_nodes"], &said["new"]), (&json!([]), &json!(false)));
+    dir.ok("link --store @a dog hunts mouse --discriminator 18446744073709551615");
+    dir.ok("link --store @a new is new --create thing");
+    assert_eq!(dir.json("edges --store @a dog --out --type hunts").len(), 2);
+    let said = dir.ok("unlink --store @a dog hunts mouse");
+    assert_eq!(said, "deleted 1 of dog hunts mouse; parallel to it and left: 1\n");
+    let error = dir.fails("unlink --store @a dog hunts mouse");
+    assert!(error.contains("but with 18446744073709551615"), "{error}");
+    dir.ok("unlink --store @a dog hunts mouse --discriminator 18446744073709551615");
+    let said = dir.json("unlink --store @a dog chases cat --all").remove(0);
+    assert_eq!((&said["deleted"], &said["left"]), (&json!(5), &json!(0)));
+    assert_eq!(dir.json("edges --store @a dog").len(), 0);
+    assert!(dir.ok("verify --store @a").contains("sound"));
+}
+
+#[test]
+fn what_has_expired_is_pruned() {
+    let dir = small();
+    let old: String = (0..1_500)
+        .map(|n| format!("{{\"id\":\"old{n}\",\"$node\":{{\"expires\":{}}}}}\n", n + 1))
+        .collect();
+    dir.run_with("put --store @a -", &old);
+    dir.ok("put --store @a later --expires 2999-01-01");
+    let before = digest(&dir);
+    let said = dir.json("prune --store @a --dry-run --before 1970-01-01T00:00:00.001Z").remove(0);
+    assert_eq!((&said["pruned"], &said["expired"]), (&json!(0), &json!(1_000)));
+    assert_eq!(digest(&dir), before);
+    let said = dir.json("prune --store @a --before 1970-01-01T00:00:00.000400Z").remove(0);
+    assert_eq!((&said["pruned"], &said["before"]), (&json!(400), &json!(400)));
+    dir.fails("get --store @a old399");
+    get(&dir, "old400");
+    assert!(dir.ok("prune --store @a").starts_with("deleted 1,100 nodes: expired by 20"));
+    assert_eq!(dir.stats("a")["nodes"], 6);
+    assert!(dir.ok("prune --store @a").starts_with("deleted 0 nodes"));
+    dir.ok("prune --store @a --before 3000-01-01");
+    dir.fails("get --store @a later");
 }
