@@ -491,7 +491,7 @@ fn main() {
         };
         let expected = truth(&rows, &few, |n| kind(n) == *name);
         let by_kind = ask(&few, &expected, |query| {
-            let search = Search::new("text", query, K).filter(Filter::new().kind(name));
+            let search = Search::new("text", query, K).filter(Filter::new().kind(*name));
             names.search(&snapshot, &search)
         });
         let share = *share as f64 / 10_000.0;
