@@ -72,7 +72,7 @@ use crate::model::{
 /// quotes is an attribute, with dots where it is within another, or one of the
 /// fields `kind`, `created`, `updated`, `accessed`, `access_count`, `expires`,
 /// `strength` and `confidence`; a name in double quotes is always an attribute. Words
-/// of the language are in lower case.
+/// of the language are in lower or in upper case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     pub(crate) test: Test,
@@ -203,12 +203,24 @@ fn exact(int: i64, float: f64) -> Option<Ordering> {
 impl Operator {
     /// Whether it may be asked of values.
     fn check(&self, field: &Field) -> Result<()> {
+        // Of what is always a number, another type is a mistake, which would find nothing.
+        let number = !field.is_attribute() && *field != Field::Kind;
+        if number && matches!(self, Self::Contains(_) | Self::StartsWith(_)) {
+            return Err(Error::invalid(format!(
+                "condition on {field}: it is a number or a time, of which nothing is a part"
+            )));
+        }
         let comparable = |value: &Value| match value {
             Value::Float(float) if !float.is_finite() => {
                 Err(Error::invalid(format!("condition on {field}: {value} is not finite")))
             }
             Value::List(_) | Value::Map(_) => Err(Error::invalid(format!(
                 "condition on {field}: {value} is a list or a map, which has no order"
+            ))),
+            Value::Int(_) | Value::Float(_) => Ok(()),
+            _ if number => Err(Error::invalid(format!(
+                "condition on {field}: it is a number or a time, and {value} is neither; in \
+                 conditions as text, a time has no quotes"
             ))),
             _ => Ok(()),
         };
@@ -434,7 +446,10 @@ impl IndexPart {
     /// The field has this value, or is a list that has it.
     #[must_use]
     pub fn eq(self, value: impl Into<Value>) -> Condition {
-        self.compared(Comparison::Eq, value.into())
+        match (&self.field, value.into()) {
+            (Field::Kind, Value::Text(kind)) => Condition::kinds([kind]),
+            (_, value) => self.compared(Comparison::Eq, value),
+        }
     }
 
     /// The opposite of [`eq`](Self::eq).

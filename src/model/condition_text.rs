@@ -30,6 +30,15 @@ const WORDS: [&str; 14] = [
     "true", "false", "null",
 ];
 
+/// Whether a word is one of the language, in lower or upper case.
+fn is_language(word: &str) -> bool {
+    WORDS.iter().any(|known| is_same_word(word, known))
+}
+
+fn is_same_word(word: &str, known: &str) -> bool {
+    word == known || (word.eq_ignore_ascii_case(known) && !word.contains(char::is_lowercase))
+}
+
 fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '-'
 }
@@ -39,7 +48,7 @@ fn is_plain(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
         && chars.all(is_word_char)
-        && !WORDS.contains(&name)
+        && !is_language(name)
         && !FIELDS.iter().any(|(word, _)| *word == name)
 }
 
@@ -355,8 +364,12 @@ impl Parser {
         self.tokens.next_if(|(_, token)| token == wanted).is_some()
     }
 
-    fn word(&mut self, word: &str) -> bool {
-        self.take(&Token::Word(word.to_owned()))
+    fn word(&mut self, known: &str) -> bool {
+        let is_known = |(_, token): &(usize, Token)| match token {
+            Token::Word(word) => is_same_word(word, known),
+            _ => false,
+        };
+        self.tokens.next_if(is_known).is_some()
     }
 
     fn sign(&mut self, sign: &'static str) -> bool {
@@ -440,7 +453,7 @@ impl Parser {
         let any = self.only_field;
         loop {
             let name = self.tokens.next_if(|(_, token)| match token {
-                Token::Word(word) => any || !path.is_empty() || !WORDS.contains(&word.as_str()),
+                Token::Word(word) => any || !path.is_empty() || !is_language(word),
                 Token::Text(_, double) => *double,
                 _ => false,
             });

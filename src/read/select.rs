@@ -37,7 +37,10 @@ impl Snapshot {
     ///
     /// An index, a set of ids or the neighbours of a node give the candidates, if
     /// there are clearly fewer of these than nodes of the kinds; otherwise these are
-    /// scanned. [`Select::explain`] says which it is.
+    /// scanned. [`Select::explain`] says which it is. An index serves conditions on its
+    /// first fields, if the others are also asked for or are in every node, as times
+    /// and scores are: a node without one of them is not in the index. An index of
+    /// some kinds serves filters by these kinds.
     ///
     /// ```
     /// use ingrain::{index::{Index, attr, created}, prelude::*};

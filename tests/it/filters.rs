@@ -152,7 +152,10 @@ fn leaf(random: &mut Random) -> Asked {
         }
     };
     let fields = field.clone();
+    let attribute = matches!(field, Field::Attribute(_));
     match random.below(16) {
+        // Numbers have no parts and no default.
+        11..14 if !attribute => compare(part.le(with.clone()), Ordering::is_le),
         0..4 => compare(part.eq(with.clone()), Ordering::is_eq),
         4 => {
             let equal = compare(part.clone().eq(with.clone()), Ordering::is_eq);
@@ -167,7 +170,11 @@ fn leaf(random: &mut Random) -> Asked {
         7 => compare(part.gt(with.clone()), Ordering::is_gt),
         8 => compare(part.ge(with.clone()), Ordering::is_ge),
         9 => {
-            let values: Vec<Value> = (0..random.below(4)).map(|_| value(random)).collect();
+            let any = |random: &mut Random| match attribute {
+                true => value(random),
+                false => Value::Float(random.below(50) as f64 / 4.0),
+            };
+            let values: Vec<Value> = (0..random.below(4)).map(|_| any(random)).collect();
             Asked {
                 condition: part.is_in(values.clone()),
                 holds: Box::new(move |_, node| {
@@ -536,6 +543,9 @@ fn what_cannot_be_asked_is_refused() {
     for (condition, kind, says) in [
         (attr("a").eq(f64::NAN), ErrorKind::Invalid, "NaN"),
         (attr("a").lt(f64::INFINITY), ErrorKind::Invalid, "not finite"),
+        (created().ge("2026-01-01"), ErrorKind::Invalid, "no quotes"),
+        (strength().is_in([true]), ErrorKind::Invalid, "a number or a time"),
+        (created().starts_with("2026"), ErrorKind::Invalid, "a number or a time"),
         (attr("a").lt(vec![1, 2]), ErrorKind::Invalid, "a list"),
         (attr("").eq(1), ErrorKind::Invalid, "name is empty"),
         (attr("a").is_in(0..20_000), ErrorKind::Limit, "values of a condition"),
@@ -598,7 +608,11 @@ fn text_that_is_no_condition_is_refused() {
     assert_eq!("created".parse::<Field>().unwrap(), Field::Created);
     assert!("a b".parse::<Field>().is_err() && "".parse::<Field>().is_err());
     // Names in quotes are attributes, whatever they are called.
+    let upper: Condition = "a = 1 AND NOT (b IN (2) OR c = NULL)".parse().unwrap();
+    assert_eq!(upper, "a = 1 and not (b in (2) or c = null)".parse().unwrap());
     for (text, part) in [
+        ("\"AND\" = 1", attr("AND")),
+        ("And = 1", attr("And")),
         ("\"created\" = 1", attr("created")),
         ("\"and\" = 1", attr("and")),
         ("\"a b\".\"c.d\" = 1", attr_path(["a b", "c.d"])),
