@@ -16,7 +16,8 @@ use crate::help;
 use select::field;
 pub(crate) use select::{Conditions, CountArgs, KindsArgs, QueryArgs};
 pub(crate) use write::{
-    ContentArgs, DeleteArgs, LinkArgs, PatchArgs, PruneArgs, PutArgs, Setting, UnlinkArgs,
+    ContentArgs, DeleteArgs, LinkArgs, NumberArg, PatchArgs, PruneArgs, PutArgs, Setting,
+    UnlinkArgs, VectorArg, VectorFrom,
 };
 
 /// The environment variable that names the store if `--store` does not.

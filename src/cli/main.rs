@@ -34,6 +34,7 @@ mod restore;
 mod select;
 mod spaces;
 mod store;
+mod vectors;
 mod write;
 
 use std::{io::Write, process::ExitCode};

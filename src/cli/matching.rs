@@ -1,6 +1,6 @@
 //! Which edge of a store a line of an edge file is.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use ingrain::{
     Edge, NodeId, Snapshot,
@@ -64,6 +64,26 @@ fn content(canonical: &str, weight: f64) -> NodeId {
     NodeId::from_content(&[&weight.to_le_bytes(), canonical.as_bytes()].concat())
 }
 
+/// The discriminator of a new edge with these attributes. Of the numbers that they
+/// have, those before the one `tried` are known to be taken.
+fn free(canonical: &str, tried: &mut u64, taken: impl Fn(u64) -> bool) -> u64 {
+    loop {
+        let number = discriminator(canonical, *tried);
+        if !taken(number) {
+            return number;
+        }
+        *tried += 1;
+    }
+}
+
+/// The discriminator that makes an edge a new one, as a line of it would have.
+pub(crate) fn fresh(snapshot: &Snapshot, edge: &Edge) -> Result<u64> {
+    let there = snapshot.edges_between(edge.source, &edge.kind, edge.target);
+    let there = there.map(|edge| edge.map(|edge| edge.discriminator()));
+    let taken: HashSet<u64> = there.collect::<ingrain::Result<_>>()?;
+    Ok(free(&canonical(&edge.attributes), &mut 0, |number| taken.contains(&number)))
+}
+
 impl Matching {
     /// Sets the discriminator of the next line, unless the line has one.
     pub(crate) fn number(&mut self, line: &mut EdgeLine, snapshot: &Snapshot) -> Result<()> {
@@ -92,11 +112,8 @@ impl Matching {
         } else {
             let attributes = NodeId::from_content(canonical.as_bytes());
             let tried = between.tried.entry(attributes).or_default();
-            edge.discriminator = discriminator(&canonical, *tried);
-            while between.taken.contains_key(&edge.discriminator) {
-                *tried += 1;
-                edge.discriminator = discriminator(&canonical, *tried);
-            }
+            let taken = |number| between.taken.contains_key(&number);
+            edge.discriminator = free(&canonical, tried, taken);
             between.add(edge.discriminator, content);
             self.remembered += 1;
         }

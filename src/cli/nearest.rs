@@ -1,10 +1,10 @@
 //! The command `nearest`.
 
-use std::{io::Read, path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use ingrain::{
-    KeyRange, Snapshot, Space,
-    exchange::{json::object, npy::MAGIC},
+    KeyRange, Snapshot,
+    exchange::json::object,
     search::{CandidateSource, Hit, Search},
 };
 use serde_json::Value as Json;
@@ -12,14 +12,11 @@ use serde_json::Value as Json;
 use crate::{
     args::{FilterArg, NearestArgs},
     error::{CliError, Result},
-    ids, input,
-    npy::{self, Npy},
+    ids,
     output::{self, Output},
     query, store,
+    vectors::Vectors,
 };
-
-/// Queries that are run together.
-const TOGETHER: usize = 256;
 
 pub(crate) fn run(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
     let conditions = Conditions::of(args)?;
@@ -39,7 +36,7 @@ pub(crate) fn run(args: &NearestArgs, output: &mut Output) -> Result<ExitCode> {
         show(output, Json::from(like.as_str()), &hits, args.explain)?;
     }
     if let Some(path) = &args.vector {
-        let mut queries = Queries::open(path)?;
+        let mut queries = Vectors::open(path, "query")?;
         let mut row = 0_u64;
         loop {
             let some = queries.some(row, &name, space)?;
@@ -107,87 +104,6 @@ impl<'a> Conditions<'a> {
         }
         search
     }
-}
-
-/// The source of queries, and its name for messages.
-enum Queries {
-    Npy(Npy, String),
-    Json(std::vec::IntoIter<Vec<f32>>, String),
-}
-
-impl Queries {
-    fn open(path: &Path) -> Result<Self> {
-        let shown = input::shown(path).into_owned();
-        let failed = |error| CliError::io("read", path, error);
-        let mut file = input::regular(path)?;
-        let mut bytes = Vec::new();
-        file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes == MAGIC {
-            return Ok(Self::Npy(Npy::over(path, file, 256 << 10)?, shown));
-        }
-        file.read_to_end(&mut bytes).map_err(failed)?;
-        let mut queries = Vec::new();
-        for value in serde_json::Deserializer::from_slice(&bytes).into_iter() {
-            value
-                .map_err(|error| error.to_string())
-                .and_then(|value| add_queries(&value, 0, &mut queries))
-                .map_err(|error| {
-                    CliError::message(format!(
-                        "{shown}: it is neither a .npy file nor JSON arrays of numbers: {error}"
-                    ))
-                })?;
-        }
-        if queries.is_empty() {
-            return Err(CliError::message(format!("{shown}: it holds no query")));
-        }
-        Ok(Self::Json(queries.into_iter(), shown))
-    }
-
-    /// The next queries, from row `from` on; an empty list at the end.
-    fn some(&mut self, from: u64, name: &str, space: Space) -> Result<Vec<Vec<f32>>> {
-        let mut some = Vec::new();
-        for row in (from..).take(TOGETHER) {
-            let next = match self {
-                Self::Npy(npy, _) => npy.next()?,
-                Self::Json(queries, _) => queries.next(),
-            };
-            let Some(query) = next else { break };
-            let query = if query.len() == space.dimension {
-                npy::check_row(query, space.metric)
-                    .and_then(|query| query.ok_or_else(|| "its vector is all NaN".to_owned()))
-            } else {
-                let numbers = query.len();
-                Err(format!(
-                    "it has {numbers} numbers, vectors of space {name:?} have {}",
-                    space.dimension
-                ))
-            };
-            some.push(query.map_err(|cause| {
-                let (Self::Npy(_, shown) | Self::Json(_, shown)) = self;
-                CliError::message(format!("{shown}: row {row}: {cause}"))
-            })?);
-        }
-        Ok(some)
-    }
-}
-
-/// Adds the queries of an array: the array itself if it has numbers, or those of
-/// the arrays in it.
-fn add_queries(value: &Json, depth: usize, queries: &mut Vec<Vec<f32>>) -> Result<(), String> {
-    /// Deeper nesting is a mistake.
-    const DEPTH: usize = 4;
-    let Json::Array(values) = value else { return Err(format!("{value} is not an array")) };
-    if values.iter().any(Json::is_array) && depth < DEPTH {
-        return values.iter().try_for_each(|value| add_queries(value, depth + 1, queries));
-    }
-    queries.push(values.iter().map(binary32).collect::<Result<_, _>>()?);
-    Ok(())
-}
-
-#[expect(clippy::as_conversions, reason = "only a cast rounds to the closest binary32")]
-fn binary32(value: &Json) -> Result<f32, String> {
-    let number = value.as_f64().map(|number| number as f32);
-    number.ok_or_else(|| format!("{value} is not a number"))
 }
 
 /// Prints the hits of a query.

@@ -67,7 +67,7 @@ impl Dir {
     }
 
     /// As [`run`](Self::run), with standard input.
-    pub(crate) fn run_with(&self, line: &str, input: &str) -> Output {
+    pub(crate) fn run_with(&self, line: &str, input: impl AsRef<[u8]>) -> Output {
         let mut child = self
             .command(line)
             .stdin(Stdio::piped())
@@ -75,7 +75,7 @@ impl Dir {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(input.as_ref()).unwrap();
         child.wait_with_output().unwrap()
     }
 

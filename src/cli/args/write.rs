@@ -56,9 +56,10 @@ fn attribute(name: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// `NAME=BY`.
+/// `NAME=BY`, or `NAME:=BY`, since the number is JSON.
 fn increment(text: &str) -> Result<Setting, String> {
-    let (name, by) = text.rsplit_once('=').ok_or("it is not NAME=BY")?;
+    let (name, by) = text.split_once('=').ok_or("it is not NAME=BY")?;
+    let name = name.strip_suffix(':').unwrap_or(name);
     let value = match json(by) {
         Ok(value @ (Value::Int(_) | Value::Float(_))) => value,
         Ok(_) => return Err(format!("{by:?} is not a number")),
@@ -102,16 +103,50 @@ fn time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// `SPACE=[NUMBER,..]`.
-fn vector(text: &str) -> Result<(String, Vec<f32>), String> {
-    let (space, numbers) = text
-        .rsplit_once('=')
-        .filter(|(space, _)| !space.is_empty())
-        .ok_or("it is not SPACE=ARRAY, such as text=[0.1,0.9]")?;
-    // A number that is out of the range of f32 is an error here.
-    let vector = serde_json::from_str(numbers)
-        .map_err(|error| format!("after = it is not a JSON array of numbers: {error}"))?;
-    Ok((space.to_owned(), vector))
+/// A vector of a space.
+#[derive(Debug, Clone)]
+pub(crate) struct VectorArg {
+    pub(crate) space: String,
+    pub(crate) from: VectorFrom,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum VectorFrom {
+    Array(Vec<f32>),
+    File(PathBuf),
+}
+
+/// `SPACE=[NUMBER,..]` or `SPACE=FILE`.
+fn vector(text: &str) -> Result<VectorArg, String> {
+    let (space, from) = text
+        .split_once('=')
+        .filter(|(space, from)| !space.is_empty() && !from.is_empty())
+        .ok_or("it is neither SPACE=ARRAY, such as text=[0.1,0.9], nor SPACE=FILE")?;
+    let from = if from.starts_with('[') {
+        // A number that is out of the range of f32 is an error here.
+        let numbers = serde_json::from_str(from)
+            .map_err(|error| format!("after = it is not a JSON array of numbers: {error}"))?;
+        VectorFrom::Array(numbers)
+    } else {
+        VectorFrom::File(from.into())
+    };
+    Ok(VectorArg { space: space.to_owned(), from })
+}
+
+/// Which of parallel edges an edge is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NumberArg {
+    /// One that is not there.
+    New,
+    Given(u64),
+}
+
+fn number(text: &str) -> Result<NumberArg, String> {
+    if text == "new" {
+        return Ok(NumberArg::New);
+    }
+    let number = text.parse().map(NumberArg::Given);
+    number.map_err(|_| format!("it is neither a number from 0 to {} nor new", u64::MAX))
 }
 
 /// `INDEX=KEY`.
@@ -164,9 +199,10 @@ pub(crate) struct PutArgs {
     /// When it expires; never, not at all. A node that is there keeps its expiry otherwise
     #[arg(long, value_name = "TIME", value_parser = when)]
     pub(crate) expires: Option<WhenArg>,
-    /// Its vector in a space, as a JSON array of numbers; one for each space
-    #[arg(long = "vector", value_name = "SPACE=ARRAY", value_parser = vector)]
-    pub(crate) vectors: Vec<(String, Vec<f32>)>,
+    /// Its vector in a space: a JSON array of numbers, or a file with one, .npy or JSON; - is
+    /// standard input; one for each space
+    #[arg(long = "vector", value_name = "SPACE=ARRAY|SPACE=FILE", value_parser = vector)]
+    pub(crate) vectors: Vec<VectorArg>,
     /// A key in an index that takes keys, in hexadecimal digits; may be repeated
     #[arg(long = "key", value_name = "INDEX=KEY", value_parser = key)]
     pub(crate) keys: Vec<IndexKey>,
@@ -174,7 +210,7 @@ pub(crate) struct PutArgs {
     #[arg(long)]
     pub(crate) if_absent: bool,
     /// Fail if the node is not there with this version
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) if_version: Option<u64>,
     /// Change nothing if the node is there
     #[arg(long)]
@@ -210,6 +246,9 @@ pub(crate) struct PatchArgs {
     /// Its new confidence
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) confidence: Option<f32>,
+    /// Its new vector in a space, as for put
+    #[arg(long = "vector", value_name = "SPACE=ARRAY|SPACE=FILE", value_parser = vector)]
+    pub(crate) vectors: Vec<VectorArg>,
     /// When it expires from now on; never, not at all
     #[arg(long, value_name = "TIME", value_parser = when)]
     pub(crate) expires: Option<WhenArg>,
@@ -217,7 +256,7 @@ pub(crate) struct PatchArgs {
     #[arg(long)]
     pub(crate) touch: bool,
     /// Fail if the node has another version
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) if_version: Option<u64>,
 }
 
@@ -233,6 +272,9 @@ pub(crate) struct DeleteArgs {
     /// A node that is not there is no error
     #[arg(long)]
     pub(crate) if_exists: bool,
+    /// Fail if the node, which is the only one, has another version
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) if_version: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -259,9 +301,10 @@ pub(crate) struct LinkArgs {
     /// An attribute: NAME=TEXT, or NAME:=JSON for a value of another type; may be repeated
     #[arg(long = "set", value_name = "NAME=TEXT", value_parser = setting)]
     pub(crate) set: Vec<Setting>,
-    /// Its number among parallel edges
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) discriminator: u64,
+    /// Its number among parallel edges; new, one that none of them has
+    #[arg(long, value_name = "N|new", default_value = "0", value_parser = number,
+          allow_negative_numbers = true)]
+    pub(crate) discriminator: NumberArg,
     /// Create the nodes that are not there, of this kind
     #[arg(long, value_name = "KIND")]
     pub(crate) create: Option<String>,
@@ -283,7 +326,7 @@ pub(crate) struct UnlinkArgs {
     #[arg(value_name = "TARGET")]
     pub(crate) target: String,
     /// Its number among parallel edges; 0 if not given
-    #[arg(long, value_name = "N", conflicts_with = "all")]
+    #[arg(long, value_name = "N", conflicts_with = "all", allow_negative_numbers = true)]
     pub(crate) discriminator: Option<u64>,
     /// All parallel edges
     #[arg(long)]

@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, path::Path, process::ExitCode};
 
-use ingrain::{Batch, NodeId, Timestamp, exchange::json::object};
+use ingrain::{Batch, Engine, NodeId, Seq, Timestamp, exchange::json::object};
 use serde_json::Value as Json;
 
-use super::{BATCH, commit};
+use super::{BATCH, commit, commit_on, end};
 use crate::{
     args::{DeleteArgs, PruneArgs},
     error::{CliError, Result},
@@ -17,6 +17,9 @@ use crate::{
 };
 
 pub(crate) fn run(args: &DeleteArgs, output: &mut Output) -> Result<ExitCode> {
+    if args.if_version.is_some() && (args.ids.len() != 1 || args.ids.iter().any(|id| id == "-")) {
+        return Err(CliError::usage("--if-version is of one node; give one ID"));
+    }
     let names = match args.ids.as_slice() {
         [dash] if dash == "-" => from_stdin()?,
         ids if ids.iter().any(|id| id == "-") => {
@@ -48,13 +51,20 @@ pub(crate) fn run(args: &DeleteArgs, output: &mut Output) -> Result<ExitCode> {
     let mut deleted = 0;
     for ids in found.chunks(BATCH) {
         let mut batch = Batch::new();
-        ids.iter().for_each(|id| {
+        for id in ids {
+            if let Some(version) = args.if_version {
+                batch.require_version(*id, Seq::new(version));
+            }
             batch.delete(*id);
-        });
-        commit(&engine, &mut batch).map_err(|error| so_far(error, deleted, "deleted"))?;
+        }
+        let committed = match names.as_slice() {
+            [name] => commit_on(&engine, name, &mut batch),
+            _ => commit(&engine, &mut batch),
+        };
+        committed.map_err(|error| so_far(error, deleted, "deleted"))?;
         deleted += ids.len();
     }
-    engine.done(output);
+    end(&engine, output)?;
     output.summary(
         || object([("deleted", deleted.into()), ("absent", absent.into())]),
         |output| {
@@ -85,8 +95,11 @@ fn from_stdin() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The error, with what was done before it.
+/// The error, with what was done before it, if anything was.
 fn so_far(error: CliError, count: usize, what: &str) -> CliError {
+    if count == 0 {
+        return error;
+    }
     CliError::After { error: error.into(), kept: format!("{what} before that: {}", nodes(count)) }
 }
 
@@ -100,39 +113,34 @@ fn nodes(count: usize) -> String {
 pub(crate) fn prune(args: &PruneArgs, output: &mut Output) -> Result<ExitCode> {
     let before = args.before.unwrap_or_else(Timestamp::now);
     let engine = store::open(&args.store, output)?;
-    let mut pruned = 0;
+    let (mut expired, mut pruned) = (0, 0);
     if args.dry_run {
         for id in engine.snapshot().expired(before) {
             id?;
-            pruned += 1;
+            expired += 1;
         }
+        engine.done(output);
     } else {
         loop {
-            let snapshot = engine.snapshot();
-            let mut batch = Batch::new();
-            for id in snapshot.expired(before).take(BATCH) {
-                batch.prune(id?, before);
-            }
-            drop(snapshot);
-            if batch.is_empty() {
+            let step = step(&engine, before).map_err(|error| so_far(error, pruned, "pruned"))?;
+            if step == 0 {
                 break;
             }
-            let count = batch.len();
-            commit(&engine, &mut batch).map_err(|error| so_far(error, pruned, "pruned"))?;
-            pruned += count;
+            pruned += step;
         }
+        expired = pruned;
+        end(&engine, output)?;
     }
-    engine.done(output);
     output.summary(
         || {
             object([
-                ("pruned", if args.dry_run { 0 } else { pruned }.into()),
-                ("expired", pruned.into()),
+                ("pruned", pruned.into()),
+                ("expired", expired.into()),
                 ("before", Json::from(before.as_micros())),
             ])
         },
         |output| {
-            let nodes = nodes(pruned);
+            let nodes = nodes(expired);
             if args.dry_run {
                 output.text(format_args!("{nodes} would be deleted: expired by {before}"))
             } else {
@@ -141,4 +149,25 @@ pub(crate) fn prune(args: &PruneArgs, output: &mut Output) -> Result<ExitCode> {
         },
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Deletes a batch of what has expired, and returns how many nodes are gone.
+fn step(engine: &Engine, before: Timestamp) -> Result<usize> {
+    let snapshot = engine.snapshot();
+    let mut batch = Batch::new();
+    for id in snapshot.expired(before).take(BATCH) {
+        batch.prune(id?, before);
+    }
+    if batch.is_empty() {
+        return Ok(0);
+    }
+    commit(engine, &mut batch)?;
+    let left = engine.snapshot().node_count();
+    match snapshot.node_count().saturating_sub(left) {
+        // It would go on for ever.
+        0 => Err(CliError::message(
+            "the store lists nodes as expired that are not; \"ingrain verify\" reports the damage",
+        )),
+        gone => Ok(gone),
+    }
 }

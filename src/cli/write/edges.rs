@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use ingrain::{Batch, Edge, Snapshot, exchange::json::object};
 use serde_json::Value as Json;
 
-use super::{check_id, commit, names, once, put::named};
+use super::{check_id, commit, end, names, once, put::named, shown};
 use crate::{
-    args::{LinkArgs, UnlinkArgs},
+    args::{LinkArgs, NumberArg, UnlinkArgs},
     error::{CliError, Result},
     ids,
+    matching::fresh,
     output::{self, Output},
     store,
 };
@@ -19,9 +20,7 @@ pub(crate) fn link(args: &LinkArgs, output: &mut Output) -> Result<ExitCode> {
     check_id(&args.source)?;
     check_id(&args.target)?;
     let (source, target) = (ids::node_id(&args.source), ids::node_id(&args.target));
-    let mut edge = Edge::new(source, &*args.kind, target)
-        .weight(args.weight)
-        .discriminator(args.discriminator);
+    let mut edge = Edge::new(source, &*args.kind, target).weight(args.weight);
     edge.confidence = args.confidence.unwrap_or(edge.confidence);
     for setting in &args.set {
         edge.attributes.insert(setting.name.clone(), setting.value.clone());
@@ -31,30 +30,42 @@ pub(crate) fn link(args: &LinkArgs, output: &mut Output) -> Result<ExitCode> {
     let mut batch = Batch::new();
     let mut created: Vec<&str> = Vec::new();
     for name in [&args.source, &args.target] {
-        if snapshot.contains(ids::node_id(name))? || created.contains(&name.as_str()) {
-            continue;
-        }
-        let Some(kind) = &args.create else {
-            return Err(CliError::message(format!(
-                "node {name:?}: it is not in the store; --create KIND creates it"
-            )));
+        let is_there = snapshot.contains(ids::node_id(name))?;
+        match &args.create {
+            // Unlike `Batch::link_ensuring`, this keeps the name. The kind is checked even if
+            // the node is there.
+            Some(kind) => batch.put_or_keep(named(name, kind)),
+            None if is_there => continue,
+            None => {
+                return Err(CliError::message(format!(
+                    "node {name:?}: it is not in the store; --create KIND creates it"
+                )));
+            }
         };
-        // Unlike `Batch::link_ensuring`, this keeps the name.
-        batch.put_or_keep(named(name, kind));
-        created.push(name);
+        if !is_there && !created.contains(&name.as_str()) {
+            created.push(name);
+        }
     }
-    let is_new = snapshot.edge(source, &args.kind, target, args.discriminator)?.is_none();
+    edge.discriminator = match args.discriminator {
+        NumberArg::Given(number) => number,
+        NumberArg::New => fresh(&snapshot, &edge)?,
+    };
+    let number = edge.discriminator;
+    let is_new = snapshot.edge(source, &args.kind, target, number)?.is_none();
     drop(snapshot);
     batch.link(edge);
     let seq = commit(&engine, &mut batch)?;
-    engine.done(output);
+    let snapshot = engine.snapshot();
+    let (source, target) = (shown(&snapshot, &args.source)?, shown(&snapshot, &args.target)?);
+    drop(snapshot);
+    end(&engine, output)?;
     output.summary(
         || {
             object([
-                ("source", args.source.as_str().into()),
+                ("source", source.as_str().into()),
                 ("type", args.kind.as_str().into()),
-                ("target", args.target.as_str().into()),
-                ("discriminator", args.discriminator.into()),
+                ("target", target.as_str().into()),
+                ("discriminator", number.into()),
                 ("new", is_new.into()),
                 ("created_nodes", created.clone().into()),
                 ("seq", seq.get().into()),
@@ -65,14 +76,18 @@ pub(crate) fn link(args: &LinkArgs, output: &mut Output) -> Result<ExitCode> {
                 output.text(format_args!("created {}", output::cell(name)))?;
             }
             let what = if is_new { "linked" } else { "linked again" };
-            let edge = shown(&args.source, &args.kind, &args.target);
-            output.text(format_args!("{what} {edge}"))
+            let edge = in_words(&source, &args.kind, &target);
+            let number = match number {
+                0 => String::new(),
+                number => format!(", discriminator {number}"),
+            };
+            output.text(format_args!("{what} {edge}{number}"))
         },
     )?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(source: &str, kind: &str, target: &str) -> String {
+fn in_words(source: &str, kind: &str, target: &str) -> String {
     [source, kind, target].map(output::cell).join(" ")
 }
 
@@ -80,9 +95,10 @@ pub(crate) fn unlink(args: &UnlinkArgs, output: &mut Output) -> Result<ExitCode>
     let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
     let there = discriminators(&snapshot, args)?;
+    let (source, target) = (shown(&snapshot, &args.source)?, shown(&snapshot, &args.target)?);
     drop(snapshot);
     let one = args.discriminator.unwrap_or(0);
-    let edge = shown(&args.source, &args.kind, &args.target);
+    let edge = in_words(&source, &args.kind, &target);
     let doomed = if args.all { there.clone() } else { vec![one] };
     if there.is_empty() {
         return Err(CliError::message(format!("edge {edge}: it is not in the store")));
@@ -102,14 +118,14 @@ pub(crate) fn unlink(args: &UnlinkArgs, output: &mut Output) -> Result<ExitCode>
         batch.unlink_one(source, &*args.kind, target, *discriminator);
     }
     let seq = commit(&engine, &mut batch)?;
-    engine.done(output);
+    end(&engine, output)?;
     let left = there.len() - doomed.len();
     output.summary(
         || {
             object([
-                ("source", args.source.as_str().into()),
+                ("source", source.as_str().into()),
                 ("type", args.kind.as_str().into()),
-                ("target", args.target.as_str().into()),
+                ("target", target.as_str().into()),
                 ("deleted", Json::from(doomed.len())),
                 ("left", left.into()),
                 ("seq", seq.get().into()),

@@ -4,15 +4,18 @@ pub(crate) mod delete;
 pub(crate) mod edges;
 pub(crate) mod patch;
 pub(crate) mod put;
+mod vectors;
 
-use std::{collections::HashSet, fs::File, io::Read};
+use std::{collections::HashSet, io::Read};
 
-use ingrain::{Batch, Durability, Engine, Error, Seq, limits};
+use ingrain::{Batch, Durability, Engine, Error, Seq, Snapshot, limits};
 
 use crate::{
     args::{ContentArgs, Setting},
     error::{CliError, Result},
-    input,
+    ids, input,
+    output::Output,
+    store::Store,
 };
 
 /// Nodes that are deleted in one batch.
@@ -34,6 +37,22 @@ fn commit_on(engine: &Engine, node: &str, batch: &mut Batch) -> Result<Seq> {
     })
 }
 
+/// Closes the store, with a checkpoint if its log is long, so that a script of many
+/// commands does not replay an ever longer log.
+fn end(store: &Store, output: &Output) -> Result<()> {
+    store.done(output);
+    store.close().map_err(|error| CliError::After {
+        error: CliError::from(error).into(),
+        kept: "what the command writes is written all the same".to_owned(),
+    })
+}
+
+/// The string that names a node of the store, or the given one if it is not there.
+fn shown(snapshot: &Snapshot, given: &str) -> Result<String> {
+    let node = snapshot.get(ids::node_id(given))?;
+    node.map_or_else(|| Ok(given.to_owned()), |node| ids::name(&node))
+}
+
 /// Refuses a name that names nothing.
 fn check_id(name: &str) -> Result<()> {
     if name.is_empty() {
@@ -48,15 +67,13 @@ fn content(args: &ContentArgs) -> Result<Option<Vec<u8>>> {
         return Ok(Some(text.clone().into_bytes()));
     }
     let Some(path) = &args.content_file else { return Ok(None) };
-    let failed = |error| CliError::io("read", path, error);
-    let reader: Box<dyn Read> = if input::is_dash(path) {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(File::open(path).map_err(failed)?)
-    };
+    let (reader, _) = input::stream(path)?;
     let most = u64::try_from(limits::CONTENT_BYTES).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
-    reader.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    reader
+        .take(most.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| CliError::io("read", path, error))?;
     if bytes.len() > limits::CONTENT_BYTES {
         return Err(CliError::message(format!(
             "{}: it has more bytes than content may have, {}",

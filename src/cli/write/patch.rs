@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use ingrain::{Batch, Patch, Seq};
+use ingrain::{Batch, Patch, Seq, exchange::json::object};
 
-use super::{commit_on, content, names, once, put::node_json};
+use super::{commit_on, content, end, names, once, put::named_and_at, vectors::Given};
 use crate::{
     args::PatchArgs,
     error::{CliError, Result},
@@ -16,17 +16,26 @@ use crate::{
 pub(crate) fn run(args: &PatchArgs, output: &mut Output) -> Result<ExitCode> {
     let unset = args.unset.iter().map(String::as_str);
     once(names(&args.set).chain(unset).chain(names(&args.increment)))?;
-    let patch = patch(args)?;
-    let changes_nothing =
-        patch == Patch::new() && args.increment.is_empty() && args.expires.is_none() && !args.touch;
+    let vectors = Given::open(&args.vectors, &args.content)?;
+    let mut patch = patch(args)?;
+    let changes_nothing = patch == Patch::new()
+        && args.vectors.is_empty()
+        && args.increment.is_empty()
+        && args.expires.is_none()
+        && !args.touch;
     if changes_nothing {
         return Err(CliError::usage(
-            "patch: it changes nothing; give --set, --unset, --increment, --content, --kind, \
-             --strength, --confidence, --expires or --touch",
+            "patch: it changes nothing; give --set, --unset, --increment, --content, \
+             --content-file, --kind, --strength, --confidence, --vector, --expires or --touch",
         ));
     }
     let engine = store::open(&args.store, output)?;
-    let id = ids::find(&engine.snapshot(), &args.id)?.id();
+    let snapshot = engine.snapshot();
+    let id = ids::find(&snapshot, &args.id)?.id();
+    for (space, vector) in vectors.read(&snapshot)? {
+        patch = patch.vector(space, vector);
+    }
+    drop(snapshot);
     let mut batch = Batch::new();
     if let Some(version) = args.if_version {
         batch.require_version(id, Seq::new(version));
@@ -43,14 +52,21 @@ pub(crate) fn run(args: &PatchArgs, output: &mut Output) -> Result<ExitCode> {
     if args.touch {
         batch.touch(id);
     }
-    commit_on(&engine, &args.id, &mut batch)?;
-    let version = engine.snapshot().get(id)?.map_or(Seq::ZERO, |node| node.version());
-    engine.done(output);
+    let seq = commit_on(&engine, &args.id, &mut batch)?;
+    let (name, version) = named_and_at(&engine.snapshot(), &args.id)?;
+    end(&engine, output)?;
     output.summary(
-        || node_json(&args.id, id, version),
+        || {
+            object([
+                ("id", name.as_str().into()),
+                ("uuid", id.to_string().into()),
+                ("version", version.get().into()),
+                ("seq", seq.get().into()),
+            ])
+        },
         |output| {
             let version = output::grouped(version.get());
-            output.text(format_args!("patched {}, version {version}", output::cell(&args.id)))
+            output.text(format_args!("patched {}, version {version}", output::cell(&name)))
         },
     )?;
     Ok(ExitCode::SUCCESS)

@@ -8,15 +8,14 @@ use std::{
 };
 
 use ingrain::{
-    Batch, Expiry, Node, NodeId, Seq, Snapshot, Timestamp,
+    Batch, Expiry, Node, Seq, Snapshot, Timestamp,
     exchange::{
         json::object,
         lines::{CONTENT_FIELDS, NodeLine, id_from_uuid},
     },
 };
-use serde_json::Value as Json;
 
-use super::{check_id, commit_on, content, names, once};
+use super::{check_id, commit_on, content, end, names, once, vectors::Given};
 use crate::{
     args::PutArgs,
     error::{CliError, Result},
@@ -25,7 +24,7 @@ use crate::{
     input,
     lines::Lines,
     output::{self, Output},
-    report::{end, ignore_closed},
+    report::{self, ignore_closed},
     store,
 };
 
@@ -36,10 +35,16 @@ pub(crate) fn run(args: &PutArgs, output: &mut Output) -> Result<ExitCode> {
     if args.id == "-" {
         return lines(args, output);
     }
-    let node = node(args)?;
+    let mut node = node(args)?;
+    let vectors = Given::open(&args.vectors, &args.content)?;
+    node.content = content(&args.content)?.unwrap_or_default();
     let engine = store::open(&args.store, output)?;
     let snapshot = engine.snapshot();
+    for (space, vector) in vectors.read(&snapshot)? {
+        node.vectors.insert(space.to_owned(), vector);
+    }
     known(&node, &snapshot)?;
+    drop(snapshot);
     let id = node.id;
     let mut batch = Batch::new();
     if args.keep {
@@ -52,20 +57,22 @@ pub(crate) fn run(args: &PutArgs, output: &mut Output) -> Result<ExitCode> {
         batch.put(node);
     }
     let seq = commit_on(&engine, &args.id, &mut batch)?;
-    let version = engine.snapshot().get(id)?.map_or(Seq::ZERO, |node| node.version());
+    let (name, version) = named_and_at(&engine.snapshot(), &args.id)?;
+    // A node that was kept has an earlier version, whatever the number of the commit.
     let written = version == seq;
-    engine.done(output);
+    end(&engine, output)?;
     output.summary(
         || {
             object([
-                ("id", args.id.as_str().into()),
+                ("id", name.as_str().into()),
                 ("uuid", id.to_string().into()),
                 ("written", written.into()),
                 ("version", version.get().into()),
+                ("seq", seq.get().into()),
             ])
         },
         |output| {
-            let id = output::cell(&args.id);
+            let id = output::cell(&name);
             let version = output::grouped(version.get());
             let what = if written { "put" } else { "kept as it was:" };
             output.text(format_args!("{what} {id}, version {version}"))
@@ -84,11 +91,7 @@ pub(super) fn named(name: &str, kind: &str) -> Node {
 fn node(args: &PutArgs) -> Result<Node> {
     check_id(&args.id)?;
     once(names(&args.set))?;
-    once(args.vectors.iter().map(|(space, _)| space.as_str()))?;
     let mut node = named(&args.id, args.kind.as_deref().unwrap_or("node"));
-    if let Some(content) = content(&args.content)? {
-        node.content = content;
-    }
     for setting in &args.set {
         node.attributes.insert(setting.name.clone(), setting.value.clone());
     }
@@ -98,22 +101,18 @@ fn node(args: &PutArgs) -> Result<Node> {
         node.expires = Expiry::from(Option::<Timestamp>::from(when));
     }
     node.keys = args.keys.clone();
-    node.vectors = args.vectors.iter().cloned().collect();
     Ok(node)
 }
 
-/// Checks that the store has the spaces and indexes of a node.
+/// The string that names a node of the store, as `get` shows it, and the version that
+/// the node has.
+pub(super) fn named_and_at(snapshot: &Snapshot, given: &str) -> Result<(String, Seq)> {
+    let node = ids::find(snapshot, given)?;
+    Ok((ids::name(&node)?, node.version()))
+}
+
+/// Checks that the store has the indexes of a node.
 fn known(node: &Node, snapshot: &Snapshot) -> Result<()> {
-    for (name, vector) in &node.vectors {
-        let (_, space) = store::space(snapshot, Some(name))?;
-        if vector.len() != space.dimension {
-            return Err(CliError::message(format!(
-                "--vector {name}: it has {} numbers, vectors of space {name:?} have {}",
-                vector.len(),
-                space.dimension
-            )));
-        }
-    }
     let indexes: Vec<&str> = snapshot.indexes().map(|index| index.name).collect();
     match node.keys.iter().find(|key| !indexes.contains(&key.index.as_str())) {
         Some(key) => Err(store::unknown("index", &key.index, &indexes)),
@@ -165,16 +164,7 @@ fn lines(args: &PutArgs, output: &mut Output) -> Result<ExitCode> {
     let mut import = Import::new(&store, settings, bar, output);
     let put = import.nodes(lines, false, Rows::None);
     let report = import.finish(put)?;
-    end(&store, &report, output)?;
+    report::end(&store, &report, output)?;
     ignore_closed(report.summary(&args.store, started.elapsed().as_secs_f64(), output))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a command did to a node, in JSON.
-pub(super) fn node_json(name: &str, id: NodeId, version: Seq) -> Json {
-    object([
-        ("id", name.into()),
-        ("uuid", id.to_string().into()),
-        ("version", version.get().into()),
-    ])
 }
