@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -75,7 +75,10 @@ impl Dir {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_ref()).unwrap();
+        // A command that refuses its arguments ends without reading.
+        let written = child.stdin.take().unwrap().write_all(input.as_ref());
+        let unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        assert!(written.as_ref().err().is_none_or(unread), "{line}: {written:?}");
         child.wait_with_output().unwrap()
     }
 
