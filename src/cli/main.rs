@@ -64,14 +64,14 @@ fn main() -> ExitCode {
 
 /// Says that the arguments are wrong, or shows the help that they ask for.
 fn usage(error: &clap::Error) -> ExitCode {
-    let asked_for = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-            | ErrorKind::DisplayVersion
-    );
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !asked_for && std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.render().to_string();
+        let text = match error.kind() {
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                "a command is missing; --help lists them".to_owned()
+            }
+            _ => error.render().to_string(),
+        };
         let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
         report(&CliError::usage(text), true);
     } else {

@@ -513,8 +513,9 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` if there is no kind of that name, or one that has the new name
-    /// already; else as [`write`](Self::write).
+    /// `Invalid` if there is no kind of that name, one that has the new name already,
+    /// or an index that is on the kinds of nodes, whose keys have the old name: drop
+    /// it first, and create it again. Else as [`write`](Self::write).
     pub fn rename_kind(&self, from: impl Into<String>, to: impl Into<String>) -> Result<Seq> {
         self.rename(Named::Kind, from, to)
     }

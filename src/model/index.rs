@@ -325,14 +325,19 @@ impl Index {
         Ok(())
     }
 
+    /// Whether one of its fields is this one.
+    pub(crate) fn is_on(&self, field: &Field) -> bool {
+        self.parts.iter().any(|part| part.field == *field)
+    }
+
     /// Whether its keys depend on what a touch changes.
     pub(crate) fn follows_access(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part.field, Field::Accessed | Field::AccessCount))
+        self.is_on(&Field::Accessed) || self.is_on(&Field::AccessCount)
     }
 
     /// Whether its keys depend on the expiry.
     pub(crate) fn follows_expiry(&self) -> bool {
-        self.parts.iter().any(|part| part.field == Field::Expires)
+        self.is_on(&Field::Expires)
     }
 
     /// Whether nodes of a kind have keys.

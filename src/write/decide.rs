@@ -23,7 +23,7 @@ use crate::{
         catalog::{derived_index, unknown_index, unknown_kind, unknown_space},
         error::{ConflictReason, Error, Result},
         id::NodeId,
-        index::Index,
+        index::{Field, Index},
         key::KeyRange,
         limits::{self, check_count},
         node::{IndexKey, Node, Patch},
@@ -301,6 +301,18 @@ impl<'s> Decision<'s> {
             Named::Index => self.indexes.number(&to).is_some(),
             Named::Space => self.space(&to).is_ok(),
         };
+        // Its keys have the kind by name, and would be those of the old one.
+        let on_kind = |index: &Derived| index.definition.is_on(&Field::Kind);
+        if what == Named::Kind
+            && self.origin == Origin::Writer
+            && let Some((_, index, _)) = self.indexes.all_derived().find(|(.., of)| on_kind(of))
+        {
+            return Err(Error::invalid(format!(
+                "kind {from:?}: it cannot be renamed while index {:?} is on the kinds of nodes; \
+                 drop the index, rename the kind and create the index again",
+                index.name
+            )));
+        }
         let name: Arc<str> = to.into();
         let indexed = |index: &Derived| index.definition.kinds.contains(&from);
         if what == Named::Kind && self.indexes.all_derived().any(|(_, _, index)| indexed(index)) {

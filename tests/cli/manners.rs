@@ -84,6 +84,7 @@ fn errors_are_json_where_results_are() {
         ("inspect @none", 1, "io"),
         ("import --store @none/s --nodes @nodes", 1, "failed"),
         ("scan", 2, "usage"),
+        ("index", 2, "usage"),
         ("nearest --store @a --like dog -k 0", 2, "usage"),
         ("import --store @b --nodes - --edges -", 2, "usage"),
     ] {

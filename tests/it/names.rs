@@ -10,6 +10,7 @@ use std::{
 use ingrain::{
     Batch, Cursor, Direction, Edge, Engine, ErrorKind, KeyRange, Method, Metric, Named, Node,
     NodeId, Op, Options, Patch, Snapshot, Space,
+    index::{self, Index, attr},
     search::Filter,
     sim::{Failure, Loss, Points, SimDisk},
 };
@@ -396,6 +397,41 @@ fn a_rename_is_refused_without_the_old_name_or_with_a_taken_one() {
     check(&engine);
     drop(engine);
     check(&open(&disk));
+}
+
+/// The keys of such an index have the kind by name.
+#[test]
+fn a_kind_is_not_renamed_below_an_index_on_kinds() {
+    let disk = SimDisk::new();
+    let engine = open(&disk);
+    engine.write(Batch::new().put(Node::new(id(1), "old")).put(Node::new(id(2), "m"))).unwrap();
+    engine.create_index_on("kinds", Index::on([attr("n").or(0), index::kind()]).unique()).unwrap();
+    engine.build_index("kinds").unwrap();
+    let above = |engine: &Engine| {
+        let snapshot = engine.snapshot();
+        let found = snapshot.select(attr("n").or(0).eq(0).and(index::kind().ge("zz")));
+        found.nodes().unwrap().map(|node| node.unwrap().id()).collect::<Vec<_>>()
+    };
+    let seq = engine.snapshot().seq();
+    let error = engine.rename_kind("old", "zz").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("index \"kinds\""), "{error}");
+    let mut batch = Batch::new();
+    let definition = Some(Index::on([index::kind()]));
+    batch.push(Op::CreateIndex { name: "more".to_owned(), index: definition });
+    batch.rename(Named::Kind, "old", "zz");
+    assert_eq!(engine.write(batch).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!((engine.snapshot().seq(), above(&engine)), (seq, Vec::new()));
+    // Without the index it is renamed, and the index is made anew.
+    engine.drop_index("kinds").unwrap();
+    engine.rename_kind("old", "zz").unwrap();
+    engine.create_index_on("kinds", Index::on([attr("n").or(0), index::kind()]).unique()).unwrap();
+    engine.build_index("kinds").unwrap();
+    assert_eq!(above(&engine), [id(1)]);
+    engine.checkpoint().unwrap();
+    assert!(engine.verify().unwrap().is_sound());
+    assert!(engine.write(Batch::new().put(Node::new(id(3), "zz"))).is_err());
+    engine.write(Batch::new().put(Node::new(id(4), "old"))).unwrap();
 }
 
 /// A checkpoint that failed when its manifest may be on the disk, and a kind that

@@ -11,8 +11,11 @@ A field is an attribute, such as topic; an attribute within an attribute, such a
 or a field of the node's own: kind, created, updated, accessed, access_count, expires, strength or \
 confidence. An attribute that has one of these names is written in double quotes: \"created\".
 
-A comparison of a field that a node does not have, or that has another type, does not hold. \
-Without --order nodes come as they are found. With it, those that do not have all its fields come \
+A comparison of a field that a node does not have, or that has another type, does not hold; != is \
+the opposite of =, and so holds for both. A list meets a comparison if one of its elements does; it \
+contains an element that is equal. An id can only be compared with = and in, and content not at all: \
+an unknown name is an attribute. A time has a zone, or is a date alone, which begins in UTC; @ and a \
+number are microseconds since 1970. A condition has up to 1,024 terms. Without --order nodes come as they are found. With it, those that do not have all its fields come \
 last. An index on the fields makes a query fast; --explain says whether one is used. With --json, \
 each line is a node, as of scan.
 

@@ -159,7 +159,8 @@ impl VectorRows {
     }
 
     fn all_heads(&self) -> Result<&[VectorHead]> {
-        Ok(bytemuck::try_cast_slice(self.heads.bytes_of_all()?).unwrap_or_default())
+        bytemuck::try_cast_slice(self.heads.bytes_of_all()?)
+            .map_err(|error| self.segment.damaged(self.heads.offset(0), format!("ids: {error}")))
     }
 
     /// The first halves of the ids of all rows.
